@@ -1,0 +1,186 @@
+package amqpkit
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+const (
+	defaultHeartbeat    = 10 * time.Second
+	defaultDialTimeout  = 10 * time.Second
+	defaultSetupTimeout = time.Minute
+)
+
+// Config says how to reach RabbitMQ and what to do with every new session. Only URLs is
+// required. Its formatting shows no secret.
+type Config struct {
+	// URLs are the brokers, usually the nodes of one cluster: each attempt takes the next one
+	// of a freshly shuffled order. The form is the AMQP URI of RabbitMQ's documentation,
+	// amqp:// or amqps://user:password@host:port/vhost, with reserved characters
+	// percent-encoded. Known query parameters: heartbeat (seconds), connection_timeout
+	// (milliseconds), channel_max, cacertfile, certfile, keyfile, server_name_indication.
+	URLs []string
+
+	// Name is the connection name that RabbitMQ's management page and logs show.
+	// Empty means the name of the program.
+	Name string
+
+	// Setup, if set, runs once on every new session, before anyone gets it; never twice at
+	// once. It is the place for shared, durable topology (a topology.Topology's Declare fits).
+	// An error fails the attempt and is tried again, unless it is permanent:
+	// *backoff.PermanentError, or an error with a method Permanent() bool that returns true.
+	Setup func(ctx context.Context, ac *amqp.Connection) error
+
+	// SetupTimeout bounds one run of Setup. Zero means one minute.
+	SetupTimeout time.Duration
+
+	// Credentials, if set, is asked before every dial; its answer replaces the user and
+	// password of the URL. An error fails the attempt as one of Setup does.
+	Credentials func(ctx context.Context) (Credentials, error)
+
+	// TLS is the base of the configuration for amqps:// URLs, for instance with client
+	// certificates. Nil means the system's roots and TLS 1.2 or newer. An empty ServerName
+	// becomes the host of the URL. It is cloned for every dial.
+	TLS *tls.Config
+
+	// Heartbeat is the interval proposed to the broker, a whole number of seconds of at least
+	// one; the smaller of both sides' proposals counts. A dead peer is noticed after one and a
+	// half of it. Zero means 10 s; heartbeats cannot be switched off. A URL's own wins.
+	Heartbeat time.Duration
+
+	// DialTimeout bounds one attempt: TCP connect, TLS and AMQP handshake. Zero means 10 s.
+	// A URL's own connection_timeout wins.
+	DialTimeout time.Duration
+
+	// Dialer opens the TCP connection (or a tunnel, or a test's pipe). Nil means net.Dialer.
+	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	// Backoff makes the pauses between attempts, a new one for every outage. The first pause
+	// comes before the first attempt to reconnect; backoff.Stop ends the Conn. Nil means for
+	// ever, each pause uniform between nothing and a bound that doubles from 20 ms to 800 ms.
+	Backoff func() backoff.BackOff
+
+	// Logger gets connects (debug), losses and failed attempts (warn). Nil means slog.Default.
+	Logger *slog.Logger
+}
+
+// Credentials are a user name and its password or token. Formatting shows only the name.
+type Credentials struct {
+	Username string
+	Password string `json:"-"`
+}
+
+// Format writes the user name, whatever the verb.
+func (c Credentials) Format(s fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(s, "amqpkit.Credentials{Username: %q, Password: xxxxx}", c.Username)
+}
+
+// LogValue gives slog the user name.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
+
+// Format writes the URLs without their passwords, and the name, whatever the verb.
+func (c Config) Format(s fmt.State, _ rune) {
+	urls := make([]string, len(c.URLs))
+	for i, u := range c.URLs {
+		urls[i] = redact(u)
+	}
+	_, _ = fmt.Fprintf(s, "amqpkit.Config{URLs: [%s], Name: %q}", strings.Join(urls, " "), c.Name)
+}
+
+// LogValue gives slog what Format writes.
+func (c Config) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
+
+// FieldError reports a field of a [Config] that cannot work: which one, why, and what to
+// write instead. A [Config] with several gives all of them, joined.
+type FieldError = wire.FieldError
+
+func fault(field, problem, fix string) error {
+	return &FieldError{Package: "amqpkit", Field: field, Problem: problem, Fix: fix}
+}
+
+func (c Config) withDefaults() Config {
+	if c.Name == "" {
+		c.Name = filepath.Base(os.Args[0])
+	}
+	if c.SetupTimeout == 0 {
+		c.SetupTimeout = defaultSetupTimeout
+	}
+	if c.Heartbeat == 0 {
+		c.Heartbeat = defaultHeartbeat
+	}
+	if c.DialTimeout == 0 {
+		c.DialTimeout = defaultDialTimeout
+	}
+	if c.Dialer == nil {
+		c.Dialer = new(net.Dialer).DialContext
+	}
+	if c.Backoff == nil {
+		c.Backoff = defaultBackoff
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// validate returns the parsed URLs, or every fault of the Config.
+func (c Config) validate() ([]target, error) {
+	var faults []error
+	if len(c.URLs) == 0 {
+		faults = append(faults, fault("URLs", "no URL is given", urlForm))
+	}
+	targets := make([]target, len(c.URLs))
+	for i, u := range c.URLs {
+		t, err := parseURL(fmt.Sprintf("URLs[%d]", i), u, c)
+		if err != nil {
+			faults = append(faults, err)
+		}
+		targets[i] = t
+	}
+	if p := wire.Name(c.Name); p != nil {
+		faults = append(faults, fault("Name", p.Problem, p.Fix))
+	}
+	if err := checkHeartbeat("Heartbeat", c.Heartbeat); err != nil {
+		faults = append(faults, err)
+	}
+	if c.DialTimeout < 0 {
+		faults = append(faults, fault("DialTimeout", "is negative", "leave it zero for 10 s"))
+	}
+	if c.SetupTimeout < 0 {
+		faults = append(faults, fault("SetupTimeout", "is negative", "leave it zero for one minute"))
+	}
+	return targets, errors.Join(faults...)
+}
+
+// The protocol carries the interval as a 16-bit number of seconds, and amqp091-go takes
+// anything below one second for "whatever the server wants".
+func checkHeartbeat(field string, d time.Duration) error {
+	if d < time.Second || d > 65535*time.Second || d%time.Second != 0 {
+		return fault(field, d.String()+" is not a whole number of seconds from 1 to 65535",
+			"leave it out for 10 s; heartbeats cannot be switched off")
+	}
+	return nil
+}
+
+func defaultBackoff() backoff.BackOff {
+	return backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(10*time.Millisecond),
+		backoff.WithRandomizationFactor(1), // uniform between nothing and twice the interval
+		backoff.WithMultiplier(2),
+		backoff.WithMaxInterval(400*time.Millisecond),
+		backoff.WithMaxElapsedTime(0),
+	)
+}

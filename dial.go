@@ -1,0 +1,145 @@
+package amqpkit
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+// What amqp091-go's DialConfig would fill in. The dialling is ours (amqp.Open instead of
+// amqp.DialConfig), so that every phase is bounded by ctx, the socket stays within reach and
+// no URL with a password passes through code that may print it.
+const (
+	frameSize = 131072 // RabbitMQ's default frame_max
+	locale    = "en_US"
+)
+
+// connect makes one attempt: TCP, TLS, AMQP handshake and Setup. Every error is a *DialError.
+func (c *Conn) connect(ctx context.Context, t target) (*amqp.Connection, error) {
+	refused := func(kind, err error) (*amqp.Connection, error) {
+		return nil, &DialError{URL: t.display, Kind: kind, Err: err}
+	}
+	dialCtx, cancel := context.WithTimeoutCause(ctx, t.timeout, fmt.Errorf("no answer within %v", t.timeout))
+	defer cancel()
+
+	login := t.login
+	if c.cfg.Credentials != nil {
+		var err error
+		if login, err = c.cfg.Credentials(dialCtx); err != nil {
+			return refused(ErrCredentials, err)
+		}
+	}
+	nc, err := c.cfg.Dialer(dialCtx, "tcp", t.addr)
+	if err != nil {
+		return refused(ErrUnreachable, orCause(dialCtx, err))
+	}
+	link := wire.NewLink(nc)
+	// amqp091-go's handshake knows no ctx: closing the socket under it ends it.
+	disarm := context.AfterFunc(dialCtx, link.Kill)
+	defer disarm()
+
+	var transport io.ReadWriteCloser = link
+	if t.secure {
+		tlsConfig, err := t.tlsConfig(c.cfg.TLS)
+		if err == nil {
+			tc := tls.Client(link, tlsConfig)
+			err = tc.HandshakeContext(dialCtx)
+			transport = tc
+		}
+		if err != nil {
+			link.Kill()
+			return refused(ErrTLS, orCause(dialCtx, err))
+		}
+	}
+	ac, err := amqp.Open(transport, amqp.Config{
+		SASL:       []amqp.Authentication{&amqp.PlainAuth{Username: login.Username, Password: login.Password}},
+		Vhost:      t.vhost,
+		ChannelMax: t.channelMax,
+		FrameSize:  frameSize,
+		Heartbeat:  t.heartbeat,
+		Locale:     locale,
+		Properties: amqp.Table{ // a fresh one each time: amqp091-go writes into it
+			"product":         "amqpkit",
+			"platform":        runtime.Version(),
+			"connection_name": c.cfg.Name,
+		},
+	})
+	if err != nil {
+		link.Kill() // amqp091-go leaves the socket open when the handshake fails
+		if dialCtx.Err() != nil {
+			return refused(ErrUnreachable, context.Cause(dialCtx))
+		}
+		return refused(handshakeKind(err), err)
+	}
+	if !disarm() { // too late: the socket is being closed
+		return refused(ErrUnreachable, context.Cause(dialCtx))
+	}
+	// amqp091-go clears the read deadline when the handshake ends and sets one again only
+	// after a frame has come in: a link that dies in between would never be noticed.
+	_ = link.SetReadDeadline(time.Now().Add(ac.Config.Heartbeat * 3 / 2))
+
+	if err := c.setup(ctx, ac); err != nil {
+		link.Kill()
+		return refused(ErrSetup, err)
+	}
+	return ac, nil
+}
+
+// setup runs Config.Setup, one session at a time.
+func (c *Conn) setup(ctx context.Context, ac *amqp.Connection) error {
+	if c.cfg.Setup == nil {
+		return nil
+	}
+	select {
+	case c.settingUp <- struct{}{}:
+		defer func() { <-c.settingUp }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.SetupTimeout, fmt.Errorf("not done within %v", c.cfg.SetupTimeout))
+	defer cancel()
+	// A Setup that calls amqp091-go directly does not see ctx: its calls end with the link.
+	defer context.AfterFunc(ctx, func() { wire.Kill(ac) })()
+	err := c.cfg.Setup(ctx, ac)
+	if ctx.Err() != nil {
+		return errors.Join(context.Cause(ctx), err)
+	}
+	return err
+}
+
+// orCause prefers why ctx ended to the "operation was canceled" that it led to.
+func orCause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// handshakeKind sorts amqp091-go's handshake errors. Only an error with Server set is the
+// broker's own word. amqp091-go reports a socket that closed after start-ok as ErrCredentials
+// and one that closed after connection.open as ErrVhost, whatever the reason.
+func handshakeKind(err error) error {
+	var e *amqp.Error
+	switch {
+	case errors.Is(err, amqp.ErrCredentials):
+		return ErrLogin
+	case !errors.As(err, &e) || !e.Server:
+		return ErrHandshake
+	case e.Code == amqp.AccessRefused:
+		return ErrLogin
+	case e.Code == amqp.NotAllowed && strings.Contains(e.Reason, "limit"):
+		return ErrLimit
+	case e.Code == amqp.NotAllowed:
+		return ErrVhost
+	}
+	return ErrHandshake
+}

@@ -1,0 +1,255 @@
+package amqpkit
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// listen serves every connection with serve, which owns it, and returns the URL.
+func listen(t *testing.T, serve func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serve(c)
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close(); <-done })
+	return "amqp://" + l.Addr().String()
+}
+
+func TestDialTellsWhyWithATypedActionableError(t *testing.T) {
+	refused := "amqp://127.0.0.1:1"
+	for name, c := range map[string]struct {
+		url  string
+		kind error
+		text string
+	}{
+		"refused port":       {refused, ErrUnreachable, "check that RabbitMQ runs there"},
+		"hangs up at once":   {listen(t, func(net.Conn) {}), ErrHandshake, "not 15672"},
+		"speaks HTTP":        {listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n") }), ErrHandshake, "check that the port"},
+		"no TLS on the port": {strings.Replace(listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "AMQP\x00\x00\x09\x01") }), "amqp:", "amqps:", 1), ErrTLS, "check the certificates"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := Dial(t.Context(), c.url)
+			var dial *DialError
+			if conn != nil || !errors.As(err, &dial) || !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.text) {
+				t.Fatalf("Dial = %v, %v; want a DialError of kind %q with the advice %q", conn, err, c.kind, c.text)
+			}
+		})
+	}
+}
+
+func TestS01SilentPeerDuringHandshakeIsBoundedByCtxAndDialTimeout(t *testing.T) {
+	silent := func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
+	for _, scheme := range []string{"amqp:", "amqps:"} {
+		url := strings.Replace(listen(t, silent), "amqp:", scheme, 1)
+
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		start := time.Now()
+		_, err := Dial(ctx, url)
+		if took := time.Since(start); took > 300*time.Millisecond || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s Dial with a ctx of 50 ms = %v after %v", scheme, err, took)
+		}
+		cancel()
+
+		start = time.Now()
+		_, err = DialConfig(t.Context(), Config{URLs: []string{url}, DialTimeout: 50 * time.Millisecond})
+		if took := time.Since(start); took > 300*time.Millisecond || !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrTLS) || !strings.Contains(err.Error(), "no answer within 50ms") {
+			t.Errorf("%s Dial with a DialTimeout of 50 ms = %v after %v", scheme, err, took)
+		}
+	}
+}
+
+func TestS04NoSharedSASLMechanismLeavesNoSocketBehind(t *testing.T) {
+	hungUp := make(chan struct{})
+	url := listen(t, func(c net.Conn) {
+		_, _ = io.ReadFull(c, make([]byte, 8))
+		// connection.start, version 0-9, no properties, mechanisms "FOO", locales "en_US"
+		method := "\x00\x0a\x00\x0a\x00\x09\x00\x00\x00\x00\x00\x00\x00\x03FOO\x00\x00\x00\x05en_US"
+		_, _ = io.WriteString(c, "\x01\x00\x00\x00\x00\x00"+string(rune(len(method)))+method+"\xce")
+		_, _ = io.Copy(io.Discard, c)
+		close(hungUp)
+	})
+	_, err := Dial(t.Context(), url)
+	if !errors.Is(err, ErrHandshake) || !errors.Is(err, amqp.ErrSASL) {
+		t.Fatalf("Dial = %v, want ErrHandshake wrapping amqp.ErrSASL", err)
+	}
+	<-hungUp
+}
+
+func TestDialOfSeveralURLsPrefersTheAnswerOfABroker(t *testing.T) {
+	broker := listen(t, func(net.Conn) {})
+	for range 10 { // the order is random
+		_, err := DialConfig(t.Context(), Config{URLs: []string{"amqp://127.0.0.1:1", broker, "amqp://127.0.0.1:2"}})
+		if !errors.Is(err, ErrHandshake) {
+			t.Fatalf("Dial = %v, want the refusal of the broker that answered", err)
+		}
+	}
+}
+
+func TestOpenKeepsTryingAndShowsTheCause(t *testing.T) {
+	attempts := make(chan string)
+	conn, err := Open(Config{
+		URLs:    []string{"amqp://a", "amqp://b", "amqp://c"},
+		Backoff: func() backoff.BackOff { return &backoff.ZeroBackOff{} },
+		Logger:  slog.New(slog.DiscardHandler),
+		Dialer: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			select {
+			case attempts <- addr:
+			case <-ctx.Done():
+			}
+			return nil, errors.New("cable unplugged")
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 { // every pass visits every URL
+		seen := map[string]bool{<-attempts: true, <-attempts: true, <-attempts: true}
+		if len(seen) != 3 {
+			t.Errorf("one pass visited only %v", seen)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := conn.Ready(ctx); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "cable unplugged") {
+		t.Errorf("Ready = %v, want the end of ctx and the last failure", err)
+	}
+	if err := conn.Err(); !errors.Is(err, ErrUnreachable) || conn.State() != Connecting {
+		t.Errorf("Err = %v in state %v", err, conn.State())
+	}
+	if _, err := conn.Publishing(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Publishing = %v", err)
+	}
+	if err := conn.Close(t.Context()); err != nil {
+		t.Errorf("Close = %v", err)
+	}
+	if _, err := conn.Consuming(t.Context()); !errors.Is(err, ErrClosed) {
+		t.Errorf("Consuming after Close = %v", err)
+	}
+	if conn.State() != Closed || !errors.Is(conn.Err(), ErrClosed) {
+		t.Errorf("after Close: %v, %v", conn.State(), conn.Err())
+	}
+}
+
+func TestWhatCanNeverHealEndsTheConn(t *testing.T) {
+	for name, cfg := range map[string]Config{
+		"backoff gives up": {Backoff: func() backoff.BackOff { return &backoff.StopBackOff{} }},
+		"permanent credentials": {Credentials: func(context.Context) (Credentials, error) {
+			return Credentials{}, backoff.Permanent(errors.New("revoked"))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg.URLs = []string{"amqp://127.0.0.1:1"}
+			cfg.Logger = slog.New(slog.DiscardHandler)
+			conn, err := Open(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-conn.Done()
+			var dial *DialError
+			if err := conn.Err(); !errors.Is(err, ErrClosed) || !errors.As(err, &dial) {
+				t.Errorf("Err = %v, want ErrClosed and the DialError", err)
+			}
+			if err := conn.Ready(t.Context()); !errors.As(err, &dial) {
+				t.Errorf("Ready = %v, want the DialError", err)
+			}
+		})
+	}
+}
+
+func TestCloseInterruptsBackoffDialAndHandshake(t *testing.T) {
+	reached := make(chan struct{}, 1)
+	silent := listen(t, func(c net.Conn) { reached <- struct{}{}; _, _ = io.Copy(io.Discard, c) })
+	for name, cfg := range map[string]Config{
+		"backoff": {URLs: []string{"amqp://127.0.0.1:1"}, Backoff: func() backoff.BackOff {
+			reached <- struct{}{}
+			return backoff.NewConstantBackOff(time.Hour)
+		}},
+		"handshake": {URLs: []string{silent}},
+		"dial": {URLs: []string{"amqp://h"}, Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			reached <- struct{}{}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg.Logger = slog.New(slog.DiscardHandler)
+			conn, err := Open(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-reached
+			start := time.Now()
+			if err := conn.Close(t.Context()); err != nil || time.Since(start) > 250*time.Millisecond {
+				t.Errorf("Close = %v after %v", err, time.Since(start))
+			}
+		})
+	}
+}
+
+func TestDefaultBackoffSpreadsTheFirstAttemptsOverTwentyMilliseconds(t *testing.T) {
+	const clients, buckets = 20_000, 20
+	var counts [buckets]int
+	for range clients {
+		d := defaultBackoff().NextBackOff()
+		if d < 0 || d > 20*time.Millisecond {
+			t.Fatalf("first pause %v", d)
+		}
+		counts[min(int(d/time.Millisecond), buckets-1)]++
+	}
+	chi := 0.0
+	for _, n := range counts {
+		d := float64(n) - clients/buckets
+		chi += d * d / (clients / buckets)
+	}
+	if chi > 60 { // 19 degrees of freedom: exceeded by chance once in 250,000 runs
+		t.Errorf("first pauses are not uniform: chi-square %.1f, counts %v", chi, counts)
+	}
+	b := defaultBackoff()
+	for range 10_000 {
+		if d := b.NextBackOff(); d < 0 || d > 800*time.Millisecond {
+			t.Fatalf("pause %v, want none over 800 ms and no end", d)
+		}
+	}
+}
+
+func TestStateIsObservable(t *testing.T) {
+	conn, err := Open(Config{URLs: []string{"amqp://127.0.0.1:1"}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if conn.WaitForStateChange(ctx, Connecting) {
+		t.Error("a change was seen where there was none")
+	}
+	closed := make(chan bool)
+	go func() { closed <- conn.WaitForStateChange(t.Context(), Connecting) }()
+	if err := conn.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if !<-closed || conn.State() != Closed {
+		t.Errorf("Close was not seen as a change to %v", Closed)
+	}
+}

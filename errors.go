@@ -1,0 +1,69 @@
+package amqpkit
+
+import "errors"
+
+// ErrClosed reports that the Conn was closed, or ended by a failure that cannot heal, which
+// is then wrapped beside it.
+var ErrClosed = errors.New("amqpkit: connection closed")
+
+// The kinds of a [DialError], for errors.Is.
+var (
+	// ErrUnreachable: nothing answered at that address, or not in time.
+	ErrUnreachable = errors.New("cannot be reached")
+
+	// ErrTLS: the TLS handshake failed, or a certificate file cannot be read.
+	ErrTLS = errors.New("TLS handshake failed")
+
+	// ErrLogin: the broker refused the login, or the connection was cut while logging in.
+	// RabbitMQ answers a refused login by hanging up, so the two cannot be told apart.
+	ErrLogin = errors.New("login refused, or the connection was cut during login")
+
+	// ErrVhost: the virtual host does not exist or this user may not use it.
+	ErrVhost = errors.New("virtual host refused")
+
+	// ErrLimit: a connection limit of the user, the virtual host or the node is reached.
+	ErrLimit = errors.New("connection limit reached")
+
+	// ErrHandshake: the peer hung up in the AMQP handshake or does not speak AMQP 0-9-1.
+	ErrHandshake = errors.New("AMQP handshake failed")
+
+	// ErrCredentials: [Config.Credentials] returned an error.
+	ErrCredentials = errors.New("no credentials")
+
+	// ErrSetup: [Config.Setup] returned an error.
+	ErrSetup = errors.New("setup failed")
+)
+
+var advice = map[error]string{
+	ErrUnreachable: "check that RabbitMQ runs there and that host and port are right (5672, or 5671 for amqps)",
+	ErrTLS:         "check the certificates, the server name and that the port serves TLS",
+	ErrLogin:       "check user and password; the user guest may log in only from the broker's own host unless loopback_users is changed",
+	ErrVhost:       "check the path of the URL, create it (rabbitmqctl add_vhost) or grant access (rabbitmqctl set_permissions)",
+	ErrLimit:       "raise the limit or close connections",
+	ErrHandshake:   "check that the port is RabbitMQ's for AMQP 0-9-1 (not 15672 or 61613) and that amqp:// and amqps:// are not mixed up",
+	ErrCredentials: "check Config.Credentials",
+	ErrSetup:       "check Config.Setup",
+}
+
+// A DialError reports why one URL gave no session. Its text holds no secret.
+type DialError struct {
+	URL  string // without the password
+	Kind error  // one of the kinds above: ErrUnreachable, ErrLogin, …
+	Err  error  // the cause; may be nil
+}
+
+func (e *DialError) Error() string {
+	s := "amqpkit: " + e.URL + ": " + e.Kind.Error()
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s + " (" + advice[e.Kind] + ")"
+}
+
+// Unwrap returns the kind and the cause.
+func (e *DialError) Unwrap() []error {
+	if e.Err == nil {
+		return []error{e.Kind}
+	}
+	return []error{e.Kind, e.Err}
+}

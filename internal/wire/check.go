@@ -1,0 +1,133 @@
+package wire
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// Limits of what is sent. A name or table beyond them would not fail alone: amqp091-go or
+// RabbitMQ would close the channel or the whole connection.
+const (
+	MaxName    = 255      // bytes of a short string (AMQP 0-9-1, 4.2.5.3)
+	MaxBody    = 16 << 20 // RabbitMQ's default max_message_size
+	MaxHeaders = 100_000  // bytes of an encoded table: it must fit one frame (131,072 by default) with the other properties
+	MaxDepth   = 16       // tables and arrays within each other
+	MaxEntries = 1024     // entries of a table or array, those within it included
+
+	maxExpiration = 315_360_000_000 // ms, about ten years: RabbitMQ's limit on timers
+)
+
+// A Problem is what a check found: the field below the one checked (".x-foo", or empty),
+// what is wrong and how to mend it.
+type Problem struct{ Field, Problem, Fix string }
+
+// Short checks the length of a short string, such as a routing key or a message id.
+func Short(s string) *Problem {
+	if len(s) > MaxName {
+		return &Problem{Problem: fmt.Sprintf("%s is longer than %d bytes", Quote(s), MaxName), Fix: "shorten it"}
+	}
+	return nil
+}
+
+// Name checks the name of an exchange, queue, consumer or connection: a short string that is
+// UTF-8, since RabbitMQ closes the connection on some names that are not.
+func Name(s string) *Problem {
+	if p := Short(s); p != nil {
+		return p
+	}
+	if !utf8.ValidString(s) {
+		return &Problem{Problem: Quote(s) + " is not valid UTF-8", Fix: "encode it as UTF-8"}
+	}
+	return nil
+}
+
+// Table checks a table of headers or arguments: types that AMQP 0-9-1 can carry, names,
+// depth, number of entries and encoded size.
+func Table(t amqp.Table) *Problem {
+	w := walk{entries: MaxEntries, bytes: MaxHeaders}
+	return w.table("", t, 1)
+}
+
+type walk struct{ entries, bytes int }
+
+func (w *walk) table(at string, t amqp.Table, depth int) *Problem {
+	for k, v := range t {
+		field := at + "[" + Quote(k) + "]"
+		if p := Name(k); p != nil {
+			return &Problem{Field: field, Problem: "key " + p.Problem, Fix: p.Fix}
+		}
+		w.bytes -= len(k) + 1
+		if p := w.value(field, v, depth); p != nil {
+			return p
+		}
+	}
+	return nil
+}
+
+func (w *walk) value(at string, v any, depth int) *Problem {
+	if depth > MaxDepth {
+		return &Problem{at, fmt.Sprintf("tables are nested deeper than %d", MaxDepth), "flatten them, or put the data into the body"}
+	}
+	if w.entries--; w.entries < 0 {
+		return &Problem{at, fmt.Sprintf("more than %d entries", MaxEntries), "put the data into the body"}
+	}
+	w.bytes -= 9
+	switch v := v.(type) {
+	case nil, bool, int8, uint8, int16, uint16, int32, uint32, int64, float32, float64, amqp.Decimal:
+	case int:
+		_ = v // amqp091-go sends it as 32 or 64 bits, as it fits
+	case time.Time:
+	case string:
+		w.bytes -= len(v)
+	case []byte:
+		w.bytes -= len(v)
+	case amqp.Table:
+		if p := w.table(at, v, depth+1); p != nil {
+			return p
+		}
+	case []any:
+		for i, e := range v {
+			if p := w.value(at+"["+strconv.Itoa(i)+"]", e, depth+1); p != nil {
+				return p
+			}
+		}
+	default:
+		return &Problem{at, fmt.Sprintf("AMQP 0-9-1 cannot carry a %T", v), typeFix(v)}
+	}
+	if w.bytes < 0 {
+		return &Problem{at, fmt.Sprintf("the table is larger than %d bytes", MaxHeaders), "put the data into the body"}
+	}
+	return nil
+}
+
+func typeFix(v any) string {
+	switch v.(type) {
+	case uint, uint64:
+		return fmt.Sprintf("convert it to int64 (at most %d) or a string", math.MaxInt64)
+	case map[string]any:
+		return "use amqp.Table"
+	case []string:
+		return "use []any"
+	case time.Duration:
+		return "convert it to int64 milliseconds"
+	}
+	return "convert it to a string, int64, bool, float64, time.Time, []byte, amqp.Table or []any"
+}
+
+// Expiration checks the per-message TTL: RabbitMQ closes the channel on anything but a whole
+// number of milliseconds.
+func Expiration(s string) *Problem {
+	if s == "" {
+		return nil
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || n > maxExpiration || strconv.FormatUint(n, 10) != s {
+		return &Problem{Problem: Quote(s) + " is not a whole number of milliseconds up to ten years", Fix: `write "60000" for a minute`}
+	}
+	return nil
+}

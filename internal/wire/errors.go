@@ -1,0 +1,61 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// A FieldError reports a value that was refused before it reached the broker. The public
+// packages export it under this name.
+type FieldError struct {
+	Package string // the package that refused it, as the error's prefix
+	Field   string // the field, as the caller wrote it: "URLs[0]", "Queues[2].Name", "RoutingKey"
+	Problem string // what is wrong with it, never a secret
+	Fix     string // what to write instead; may be empty
+}
+
+func (e *FieldError) Error() string {
+	s := e.Field + ": " + e.Problem
+	if e.Package != "" {
+		s = e.Package + ": " + s
+	}
+	if e.Fix != "" {
+		s += "; " + e.Fix
+	}
+	return s
+}
+
+// Permanent says that trying again cannot help: the caller's data has to change.
+func (e *FieldError) Permanent() bool { return true }
+
+// IsPermanent reports whether err, or an error that it wraps, says of itself that it can
+// never heal.
+func IsPermanent(err error) bool {
+	var p interface{ Permanent() bool }
+	return errors.As(err, &p) && p.Permanent()
+}
+
+// Code returns the AMQP reply code in err (404 NOT_FOUND, 406 PRECONDITION_FAILED, …), or 0
+// where there is none or where amqp091-go made it up for a local failure.
+func Code(err error) int {
+	var e *amqp.Error
+	if errors.As(err, &e) && e.Server {
+		return e.Code
+	}
+	return 0
+}
+
+// IsClosed reports whether err says only that the channel or connection was closed before
+// the call, so that nothing of it reached the broker.
+func IsClosed(err error) bool { return errors.Is(err, amqp.ErrClosed) }
+
+// Quote quotes s for an error message, cut to a readable length.
+func Quote(s string) string {
+	const most = 64
+	if len(s) <= most {
+		return fmt.Sprintf("%q", s)
+	}
+	return fmt.Sprintf("%q… (%d bytes)", s[:most], len(s))
+}

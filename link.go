@@ -1,0 +1,144 @@
+package amqpkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+// A link is one of a Conn's connections, through all its sessions. run is its only goroutine.
+type link struct {
+	conn *Conn
+
+	// Guarded by conn.mu.
+	session *amqp.Connection // nil while there is none
+	err     error            // why not
+
+	// Owned by run.
+	order  []int // what is left of a shuffled pass over the targets
+	logged string
+}
+
+// run keeps the link connected until the Conn ends. ac is its first session, or nil.
+func (l *link) run(ac *amqp.Connection) {
+	c := l.conn
+	var b backoff.BackOff // of the current outage
+	for {
+		if ac != nil {
+			err := l.serve(ac)
+			if c.ctx.Err() != nil {
+				l.close(ac)
+				return
+			}
+			wire.Kill(ac)
+			l.set(nil, err)
+			c.cfg.Logger.Warn("amqpkit: connection lost", "connection", c.cfg.Name, "error", err)
+			b = c.cfg.Backoff()
+			if !l.pause(b, err) {
+				return
+			}
+		}
+		var err error
+		if ac, err = c.connect(c.ctx, l.next()); err == nil {
+			l.logged = ""
+			l.set(ac, nil)
+			c.cfg.Logger.Debug("amqpkit: connected", "connection", c.cfg.Name, "broker", ac.Properties["version"])
+			continue
+		}
+		if c.ctx.Err() != nil {
+			return
+		}
+		l.set(nil, err)
+		if s := err.Error(); s != l.logged { // once, not with every attempt of a long outage
+			l.logged = s
+			c.cfg.Logger.Warn("amqpkit: cannot connect, trying again", "connection", c.cfg.Name, "error", err)
+		}
+		if isPermanent(err) {
+			l.end(err)
+			return
+		}
+		if b == nil {
+			b = c.cfg.Backoff()
+		}
+		if !l.pause(b, err) {
+			return
+		}
+	}
+}
+
+// serve waits for the end of a session and returns its reason.
+func (l *link) serve(ac *amqp.Connection) error {
+	select {
+	case err, ok := <-ac.NotifyClose(make(chan *amqp.Error, 1)):
+		if !ok {
+			return amqp.ErrClosed // lost before we could listen, or closed by its user
+		}
+		return err
+	case <-l.conn.ctx.Done():
+		return context.Cause(l.conn.ctx)
+	}
+}
+
+// pause waits as b says. It returns false when the Conn ends, also because b gives up.
+func (l *link) pause(b backoff.BackOff, err error) bool {
+	d := b.NextBackOff()
+	if d == backoff.Stop {
+		l.end(err)
+		return false
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-l.conn.ctx.Done():
+		return false
+	}
+}
+
+func (l *link) next() target {
+	if len(l.order) == 0 {
+		l.order = rand.Perm(len(l.conn.targets))
+	}
+	i := l.order[0]
+	l.order = l.order[1:]
+	return l.conn.targets[i]
+}
+
+func (l *link) set(ac *amqp.Connection, err error) {
+	l.conn.mu.Lock()
+	defer l.conn.mu.Unlock()
+	l.session, l.err = ac, err
+	l.conn.notify()
+}
+
+// end ends the whole Conn: err cannot heal.
+func (l *link) end(err error) {
+	l.conn.cancel(fmt.Errorf("%w: %w", ErrClosed, err))
+}
+
+func (l *link) close(ac *amqp.Connection) {
+	l.conn.mu.Lock()
+	ctx := l.conn.closeCtx
+	l.conn.mu.Unlock()
+	if ctx == nil { // the Conn ended by itself
+		ctx = context.Background()
+	}
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
+	if err := wire.Close(ctx, ac); err != nil {
+		l.conn.cfg.Logger.Debug("amqpkit: connection cut instead of closed", "connection", l.conn.cfg.Name, "error", err)
+	}
+}
+
+func isPermanent(err error) bool {
+	var p *backoff.PermanentError
+	return errors.As(err, &p) || wire.IsPermanent(err)
+}

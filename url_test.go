@@ -1,0 +1,135 @@
+package amqpkit
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"crypto/tls"
+)
+
+func TestURLIsReadAsRabbitMQDocumentsIt(t *testing.T) {
+	cfg := Config{Heartbeat: 10 * time.Second, DialTimeout: time.Second}
+	for raw, want := range map[string]target{
+		"amqp://":                {addr: "localhost:5672", vhost: "/", login: Credentials{"guest", "guest"}},
+		"amqp://u:p@h:1234/v":    {addr: "h:1234", vhost: "v", login: Credentials{"u", "p"}},
+		"amqp://u:p@h/":          {addr: "h:5672", vhost: "/", login: Credentials{"u", "p"}},
+		"amqp://u:p@h/%2F":       {addr: "h:5672", vhost: "/", login: Credentials{"u", "p"}},
+		"amqp://u:p@h/a%2Fb":     {addr: "h:5672", vhost: "a/b", login: Credentials{"u", "p"}},
+		"amqp://u%40x:p%2F%3A@h": {addr: "h:5672", vhost: "/", login: Credentials{"u@x", "p/:"}},
+		"amqps://u:p@h":          {addr: "h:5671", vhost: "/", secure: true, login: Credentials{"u", "p"}},
+		"amqp://u:p@[::1]:5/v":   {addr: "[::1]:5", vhost: "v", login: Credentials{"u", "p"}},
+		"amqp://h?heartbeat=30&connection_timeout=1500&channel_max=7": {addr: "h:5672", vhost: "/", login: Credentials{"guest", "guest"},
+			heartbeat: 30 * time.Second, timeout: 1500 * time.Millisecond, channelMax: 7},
+	} {
+		got, err := parseURL("URLs[0]", raw, cfg)
+		if err != nil {
+			t.Errorf("%s: %v", raw, err)
+			continue
+		}
+		if want.heartbeat == 0 {
+			want.heartbeat, want.timeout = cfg.Heartbeat, cfg.DialTimeout
+		}
+		got.display, got.host = "", ""
+		if got != want {
+			t.Errorf("%s:\n got %#v\nwant %#v", raw, got, want)
+		}
+	}
+}
+
+func TestMalformedURLIsOneTypedErrorWithoutThePassword(t *testing.T) {
+	for _, raw := range []string{
+		"", "localhost:5672", "http://u:s3cret@h/", "amqp://u:s3cr%zzet@h/", "amqp://u:s3cret@h:bad/", "amqp://u:s3cret@h:99999/",
+		"amqp://u:s3cret@h:0/", "amqp://u:12/s3cret@h/", "amqp://u:12#s3cret@h/", "amqp://u:12?s3cret@h/", "amqp://u:1/2@s3cret/", "amqp://u:s3cret@h/v#x",
+		"amqp://u:s3cret@h?heartbeat=0", "amqp://u:s3cret@h?heartbeat=s3cret", "amqp://u:s3cret@h?s3cret=1",
+		"amqp://u:s3cret@h?connection_timeout=-5", "amqp://u:s3cret@h?cacertfile=/ca.pem", "amqps://u:s3cret@h?certfile=/c.pem",
+		"amqp://u:s3cret@h /",
+	} {
+		_, err := Dial(t.Context(), raw)
+		var field *FieldError
+		if !errors.As(err, &field) || !strings.HasPrefix(field.Field, "URLs[0]") || field.Fix == "" {
+			t.Errorf("Dial(%q) = %v, want a FieldError of URLs[0] with a fix", raw, err)
+		}
+		if strings.Contains(fmt.Sprint(err), "s3cret") || strings.Contains(fmt.Sprint(err), "s3cr") {
+			t.Errorf("Dial(%q) shows the password: %v", raw, err)
+		}
+	}
+}
+
+func TestConfigReportsEveryWrongFieldAtOnce(t *testing.T) {
+	_, err := Open(Config{
+		URLs: []string{"amqp://h", "nonsense", "amqps://h?server_name_indication=x"},
+		TLS:  &tls.Config{MinVersion: tls.VersionTLS12}, Name: strings.Repeat("n", 256),
+		Heartbeat: 1500 * time.Millisecond, DialTimeout: -1, SetupTimeout: -1,
+	})
+	for _, want := range []string{"URLs[1]", "URLs[2]", "Name", "Heartbeat", "DialTimeout", "SetupTimeout"} {
+		if err == nil || !strings.Contains(err.Error(), "amqpkit: "+want+": ") {
+			t.Errorf("Open = %v, want a fault of %s", err, want)
+		}
+	}
+	if _, err := Open(Config{}); err == nil || !strings.Contains(err.Error(), "URLs: no URL") {
+		t.Errorf("Open of the zero Config = %v", err)
+	}
+}
+
+// allOutputs is every way in which a value may end in a log or report.
+func allOutputs(v any) string {
+	var b bytes.Buffer
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		_, _ = fmt.Fprintf(&b, verb+"\n", v)
+	}
+	slog.New(slog.NewTextHandler(&b, nil)).Info("x", "v", v)
+	slog.New(slog.NewJSONHandler(&b, nil)).Info("x", "v", v)
+	if j, err := json.Marshal(v); err == nil {
+		b.Write(j)
+	} else {
+		b.WriteString(err.Error())
+	}
+	return b.String()
+}
+
+func checkSecret(t *testing.T, secret, escaped string) {
+	t.Helper()
+	raw := "amqp://bob:" + escaped + "@127.0.0.1:1/v"
+	cfg := Config{URLs: []string{raw}, Dialer: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("no network")
+	}, Logger: slog.New(slog.DiscardHandler)}
+	outputs := []any{cfg, &cfg, Credentials{"bob", secret}, struct{ C *Credentials }{&Credentials{"bob", secret}}}
+	conn, err := Open(cfg)
+	if err != nil {
+		outputs = append(outputs, err)
+	} else {
+		outputs = append(outputs, conn, struct{ C *Conn }{conn})
+	}
+	_, err = DialConfig(t.Context(), cfg)
+	outputs = append(outputs, err)
+	for _, v := range outputs {
+		if s := allOutputs(v); strings.Contains(s, secret) || strings.Contains(s, escaped) {
+			t.Errorf("the secret %q (%q) shows in an output of a %T", secret, escaped, v)
+		}
+	}
+	if conn != nil {
+		if err := conn.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func FuzzSecretNeverShows(f *testing.F) {
+	for _, s := range []string{"s3cr%zzet", "s3cr:et", "s3cr@et", "s3cr#et", "s3cr?et", "s3cr/et", "s3cr et", "1234/567", "s3cr\x00et", "[s3cret]"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, secret string) {
+		secret = "Zq9" + secret + "Zq8" // long enough not to be part of any message by chance
+		checkSecret(t, secret, secret)
+		checkSecret(t, secret, url.PathEscape(secret))
+	})
+}
