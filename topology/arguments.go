@@ -1,0 +1,185 @@
+package topology
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+// An argument is one that a typed field sets.
+type argument struct {
+	field, key string
+	value      any
+}
+
+// A form is what RabbitMQ expects a value to be. It refuses some that are not, and ignores others.
+type form string
+
+const (
+	number form = "a whole number"
+	text   form = "a string"
+	flag   form = "a bool"
+)
+
+func (f form) fits(v any) bool {
+	switch v.(type) {
+	case int, int8, int16, int32, int64, uint8, uint16, uint32:
+		return f == number
+	case string:
+		return f == text
+	case bool:
+		return f == flag
+	}
+	return false
+}
+
+// A known argument: its form, and the queue types on which RabbitMQ takes it.
+type known struct {
+	form form
+	on   []QueueType
+}
+
+var (
+	anyQueue = []QueueType{Quorum, Classic, Stream}
+	messages = []QueueType{Quorum, Classic} // those that hand a message out once
+	quorum   = []QueueType{Quorum}
+	classic  = []QueueType{Classic}
+	stream   = []QueueType{Stream}
+)
+
+// queueArguments is what RabbitMQ 4.0 and 4.3 know.
+var queueArguments = map[string]known{
+	"x-queue-type":           {text, anyQueue},
+	"x-max-length-bytes":     {number, anyQueue},
+	"x-queue-leader-locator": {text, anyQueue},
+	"x-consumer-timeout":     {number, anyQueue}, // 4.3 takes it on quorum queues only, and refuses it aloud
+
+	"x-message-ttl":             {number, messages},
+	"x-expires":                 {number, messages},
+	"x-max-length":              {number, messages},
+	"x-overflow":                {text, messages},
+	"x-dead-letter-exchange":    {text, messages},
+	"x-dead-letter-routing-key": {text, messages},
+	"x-single-active-consumer":  {flag, messages},
+
+	"x-delivery-limit":                {number, quorum},
+	"x-dead-letter-strategy":          {text, quorum},
+	"x-quorum-initial-group-size":     {number, quorum},
+	"x-quorum-target-group-size":      {number, quorum},
+	"x-max-in-memory-length":          {number, quorum},
+	"x-max-in-memory-bytes":           {number, quorum},
+	"x-delayed-retry-type":            {text, quorum},
+	"x-delayed-retry-min":             {number, quorum},
+	"x-delayed-retry-max":             {number, quorum},
+	"x-consumer-disconnected-timeout": {number, quorum},
+
+	"x-max-priority":  {number, classic},
+	"x-queue-mode":    {text, classic},
+	"x-queue-version": {number, classic},
+
+	"x-max-age":                       {text, stream},
+	"x-stream-max-segment-size-bytes": {number, stream},
+	"x-stream-filter-size-bytes":      {number, stream},
+	"x-initial-cluster-size":          {number, stream},
+
+	// RabbitMQ 4.3 answers it by closing the connection. LeaderLocator has taken its place.
+	"x-queue-master-locator": {text, nil},
+}
+
+// exchangeArguments is what the exchange types of AMQP 0-9-1 know.
+var exchangeArguments = map[string]known{
+	"alternate-exchange": {text, nil},
+}
+
+// checkArguments checks a raw table. on is the queue's type, or empty for an exchange.
+func checkArguments(f *faults, args amqp.Table, arguments map[string]known, on QueueType, allowUnknown bool) {
+	for _, key := range slices.Sorted(maps.Keys(args)) {
+		field, v := raw(key), args[key]
+		k, ok := arguments[key]
+		if !ok {
+			near := similar(key, arguments)
+			switch {
+			case allowUnknown:
+			case near != "":
+				f.add(field, "RabbitMQ knows no such argument and would ignore it", fmt.Sprintf("did you mean %q?", near))
+			case strings.HasPrefix(key, "x-"):
+				f.add(field, "amqpkit knows no such argument, and RabbitMQ ignores what it does not know",
+					"remove it, or set AllowUnknownArguments if it is meant")
+			}
+			continue
+		}
+		if !k.form.fits(v) {
+			f.add(field, fmt.Sprintf("is a %T, and RabbitMQ expects %s", v, k.form), "convert it")
+		}
+		if on != "" {
+			f.foreign(field, key, k.on, on)
+		}
+	}
+}
+
+// foreign finds an argument that RabbitMQ refuses on a queue of type on.
+func (f *faults) foreign(field, key string, takenBy []QueueType, on QueueType) {
+	if slices.Contains(takenBy, on) || !slices.Contains(anyQueue, on) {
+		return
+	}
+	fix := "leave it out"
+	if len(takenBy) > 0 {
+		fix += ", or make it a " + joined(takenBy) + " queue"
+	}
+	f.add(field, fmt.Sprintf("RabbitMQ refuses %s on a %s queue", key, on), fix)
+}
+
+// both finds an argument that is set twice.
+func (f *faults) both(key, field string) {
+	f.add(raw(key), "is set by "+field+" already", "remove it")
+}
+
+func raw(key string) string { return ".Arguments[" + wire.Quote(key) + "]" }
+
+func joined(types []QueueType) string {
+	names := make([]string, len(types))
+	for i, t := range types {
+		names[i] = string(t)
+	}
+	return strings.Join(names, " or ")
+}
+
+// similar returns the known key that was probably meant by key: the one to which two typing
+// errors lead, or a policy's name for it ("message-ttl"). It is empty when there is none.
+func similar(key string, arguments map[string]known) string {
+	for _, k := range slices.Sorted(maps.Keys(arguments)) {
+		if k == "x-"+key || distance(key, k) <= 2 {
+			return k
+		}
+	}
+	return ""
+}
+
+// distance counts the bytes to insert, remove or replace to get from a to b. A difference in
+// length is answered at once, which bounds the work.
+func distance(a, b string) int {
+	if d := len(a) - len(b); d > 2 || d < -2 {
+		return 3
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,143 @@
+package topology
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+// Declare validates t and declares it on ac: exchanges, then queues, then bindings, over at
+// most eight channels, which it closes. Nothing that exists is changed, so that it may run
+// as often as one likes and from many programs at once.
+//
+// One failure does not stop the others, except for the bindings of what failed. All failures
+// are returned joined, in the order of t: a [*ConflictError] for what exists with other
+// attributes, a [*DeclareError] for any other refusal. When ctx or the connection ends,
+// Declare returns within 250 ms, adding that cause once; what was declared before stays. A
+// broker that does not answer when ctx ends costs the connection.
+//
+// An invalid topology is not declared at all: see [Topology.Validate].
+func (t Topology) Declare(ctx context.Context, ac *amqp.Connection) error {
+	if err := t.Validate(); err != nil {
+		return err
+	}
+	return run(ctx, ac, "declare", t.exchangeSteps(), t.queueSteps(), t.bindingSteps())
+}
+
+// Declare validates q, declares it on ac, and returns its name: the one that the broker
+// chose if q.Name is empty. It is for a queue that belongs to one consumer, such as a
+// subscriber's exclusive queue, which lives as long as ac; errors are those of
+// [Topology.Declare].
+func (q Queue) Declare(ctx context.Context, ac *amqp.Connection) (name string, err error) {
+	if err := q.validate(); err != nil {
+		return "", err
+	}
+	// The call may outlive run by a moment when ctx ends, so that the name is handed over
+	// rather than shared.
+	names := make(chan string, 1)
+	err = run(ctx, ac, "declare "+object{"queue", q.Name}.String(), []step{q.step(func(name string) { names <- name })})
+	if err != nil {
+		return "", err
+	}
+	return <-names, nil
+}
+
+func (q Queue) validate() error {
+	f := faults{at: "Queue"}
+	if q.Name != "" {
+		f.at += " " + wire.Quote(q.Name)
+	} else if q.kind() != Classic || !q.Exclusive {
+		f.add(".Name", "is empty, and the broker names only exclusive classic queues",
+			"name it, or set Type: topology.Classic and Exclusive: true")
+	}
+	q.check(&f)
+	return errors.Join(f.errs...)
+}
+
+// run makes the requests of each phase before those of the next.
+func run(ctx context.Context, ac *amqp.Connection, what string, phases ...[]step) error {
+	chs := channels{ac: ac}
+	defer chs.close(ctx)
+	var errs []error
+	failed := map[object]bool{}
+	for _, steps := range phases {
+		var able []step
+		for _, s := range steps {
+			if !slices.ContainsFunc(s.needs, func(o object) bool { return failed[o] }) {
+				able = append(able, s)
+			}
+		}
+		refused, lost := chs.run(ctx, able)
+		for i, err := range refused {
+			if err != nil {
+				errs = append(errs, able[i].refusal(err))
+				failed[able[i].makes] = true
+			}
+		}
+		if lost != nil {
+			errs = append(errs, fmt.Errorf("topology: %s: %w", what, lost))
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (t Topology) exchangeSteps() []step {
+	steps := make([]step, len(t.Exchanges))
+	for i, x := range t.Exchanges {
+		r, o := x.request(), object{"exchange", x.Name}
+		steps[i] = step{
+			makes: o,
+			call: func(ch *amqp.Channel) error {
+				return ch.ExchangeDeclare(r.name, r.kind, r.durable, r.autoDelete, r.internal, false, r.args)
+			},
+			refusal: func(err *amqp.Error) error { return refusal(o, false, err) },
+		}
+	}
+	return steps
+}
+
+func (t Topology) queueSteps() []step {
+	steps := make([]step, len(t.Queues))
+	for i, q := range t.Queues {
+		steps[i] = q.step(func(string) {})
+	}
+	return steps
+}
+
+func (q Queue) step(declared func(name string)) step {
+	r, o := q.request(), object{"queue", q.Name}
+	return step{
+		makes: o,
+		call: func(ch *amqp.Channel) error {
+			d, err := ch.QueueDeclare(r.name, r.durable, r.autoDelete, r.exclusive, false, r.args)
+			if err == nil {
+				declared(d.Name)
+			}
+			return err
+		},
+		refusal: func(err *amqp.Error) error { return refusal(o, q.Exclusive, err) },
+	}
+}
+
+func (t Topology) bindingSteps() []step {
+	steps := make([]step, len(t.Bindings))
+	for i, b := range t.Bindings {
+		steps[i] = step{
+			needs: []object{{"exchange", b.Source}, {"queue", b.Queue}, {"exchange", b.Exchange}},
+			call: func(ch *amqp.Channel) error {
+				if b.Exchange != "" {
+					return ch.ExchangeBind(b.Exchange, b.Key, b.Source, false, b.Arguments)
+				}
+				return ch.QueueBind(b.Queue, b.Key, b.Source, false, b.Arguments)
+			},
+			refusal: func(err *amqp.Error) error { return &DeclareError{b.label(), err} },
+		}
+	}
+	return steps
+}

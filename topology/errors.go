@@ -1,0 +1,161 @@
+package topology
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+// FieldError reports a value that was refused before anything reached the broker: the field,
+// what is wrong with it and what to write instead. Trying again cannot help.
+type FieldError = wire.FieldError
+
+// Unset is how a [ConflictError] says that an attribute has no value at all.
+const Unset = "none"
+
+// A ConflictError reports that an object exists with other attributes than the declaration
+// has. RabbitMQ leaves it as it was and tells only the first attribute that differs.
+//
+// Has and Want are in the broker's words; [Unset] means no value. The broker's text holds 255
+// bytes: what a very long name leaves no room for is "…".
+type ConflictError struct {
+	Object    string // `queue "orders"`
+	Attribute string // "x-message-ttl", "durable", "type", "exclusive"
+	Has       string // what the broker has
+	Want      string // what the declaration has
+	Err       error  // the broker's *amqp.Error: 406 PRECONDITION_FAILED or 405 RESOURCE_LOCKED
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("topology: %s: %s is %s on the broker and %s in the declaration; %s",
+		e.Object, e.Attribute, shown(e.Has), shown(e.Want), e.next())
+}
+
+func (e *ConflictError) Unwrap() error { return e.Err }
+
+func (e *ConflictError) next() string {
+	queue := strings.HasPrefix(e.Object, "queue ")
+	switch {
+	case e.Attribute == "exclusive":
+		return "use another name, or wait until the connection that declared it has ended"
+	case queue && e.Attribute == "durable" && e.Has == "false":
+		return "a script declared it classic and transient: set Type: topology.Classic and Transient: true to share it, " +
+			"or use another name, or stop the script, delete the queue and declare it again"
+	case queue:
+		return "change the declaration to match, or use another name, or empty the queue, delete it and declare it again"
+	}
+	return "change the declaration to match, or use another name, or delete the exchange (its bindings go too) and declare it again"
+}
+
+func shown(value string) string {
+	if value == "" {
+		return `""`
+	}
+	return value
+}
+
+// A DeclareError reports an object that the broker refused for another reason than a
+// [ConflictError]: a missing permission (403), a binding to what does not exist (404), a
+// queue whose node is down (404), an argument that this version refuses (406).
+type DeclareError struct {
+	Object string // `queue "orders"`
+	Err    error  // the broker's *amqp.Error
+}
+
+func (e *DeclareError) Error() string {
+	s := "topology: " + e.Object + ": "
+	refused, ok := errors.AsType[*amqp.Error](e.Err)
+	if !ok {
+		return s + fmt.Sprint(e.Err)
+	}
+	s += fmt.Sprintf("%d %s", refused.Code, refused.Reason)
+	switch {
+	case refused.Code == amqp.AccessRefused:
+		s += "; grant the user the permission, or use a name within it"
+	case missing(refused):
+		s += "; declare that first, in this topology or elsewhere"
+	}
+	return s
+}
+
+func (e *DeclareError) Unwrap() error { return e.Err }
+
+// A MissingError reports an object that [Topology.Verify] did not find.
+type MissingError struct {
+	Object string // `queue "orders"`
+	Err    error  // the broker's *amqp.Error: 404 NOT_FOUND
+}
+
+func (e *MissingError) Error() string {
+	return "topology: " + e.Object + " does not exist; declare it"
+}
+
+func (e *MissingError) Unwrap() error { return e.Err }
+
+// missing tells "there is none" from the other meaning of 404: there is one, and the node
+// that it lives on is down.
+func missing(err *amqp.Error) bool {
+	return err.Code == amqp.NotFound &&
+		(strings.Contains(err.Reason, "no queue '") || strings.Contains(err.Reason, "no exchange '"))
+}
+
+// refusal types the broker's answer to the declaration of o.
+func refusal(o object, exclusive bool, e *amqp.Error) error {
+	attribute, want, has, ok := parseConflict(e.Reason, o.name)
+	switch {
+	case e.Code == amqp.PreconditionFailed && ok:
+		return &ConflictError{o.String(), attribute, has, want, e}
+	case e.Code == amqp.ResourceLocked && exclusive:
+		// One text serves both cases.
+		return &ConflictError{o.String(), "exclusive", "false, or true for another connection,", "true", e}
+	case e.Code == amqp.ResourceLocked:
+		return &ConflictError{o.String(), "exclusive", "true", "false", e}
+	}
+	return &DeclareError{o.String(), e}
+}
+
+// parseConflict reads RabbitMQ's text of a 406 about the object called name, in one of the forms
+//
+//	inequivalent arg 'A' for queue 'N' in vhost 'V': received 'W' but current is 'H'
+//	inequivalent arg 'A' for queue 'N' in vhost 'V': received none but current is the value 'H' of type 'T'
+//	inequivalent arg 'A' for queue 'N' in vhost 'V': received the value 'W' of type 'T' but current is none
+//
+// or cut off, with "..." at its end. Names and values are free text and not escaped.
+func parseConflict(reason, name string) (attribute, want, has string, ok bool) {
+	_, rest, ok := strings.Cut(reason, "inequivalent arg '")
+	if !ok {
+		return "", "", "", false
+	}
+	attribute, rest, ok = strings.Cut(rest, "' for ")
+	if !ok {
+		return "", "", "", false
+	}
+	_, rest, _ = strings.Cut(rest, " '"+name+"' in vhost '")
+	_, rest, _ = strings.Cut(rest, "': received ")
+	want, has, _ = strings.Cut(rest, " but current is ")
+	return attribute, value(want), value(has), true
+}
+
+// value reads one value out of the text of a 406.
+func value(s string) string {
+	const more = "…"
+	if s == "" {
+		return more
+	}
+	s, cut := strings.CutSuffix(s, "...")
+	if typed, ok := strings.CutPrefix(s, "the value "); ok {
+		s = typed
+		if i := strings.LastIndex(s, " of type '"); i >= 0 {
+			s = s[:i]
+		}
+	}
+	s = strings.Trim(s, "'") // an exchange type has two at each end
+	if cut {
+		s += more
+	}
+	return s
+}

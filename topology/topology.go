@@ -1,0 +1,94 @@
+package topology
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+// A Topology is a set of exchanges, queues and bindings. The zero value is empty and valid.
+// Its methods do not change it and may be called from any goroutine.
+type Topology struct {
+	Exchanges []Exchange
+	Queues    []Queue
+	Bindings  []Binding
+}
+
+// Validate reports everything in t that RabbitMQ would refuse, and the mistakes that it
+// would take in silence: unknown arguments, values of the wrong type, an at-least-once
+// strategy that falls back to at-most-once, a ring of queues that loses messages. It asks no
+// broker. Every fault is a [*FieldError]; several are joined (see [errors.Join]).
+func (t Topology) Validate() error {
+	var f faults
+	exchanges := map[string]int{}
+	for i, x := range t.Exchanges {
+		f.at = fmt.Sprintf("Exchanges[%d] %s", i, wire.Quote(x.Name))
+		x.check(&f)
+		if first, ok := exchanges[x.Name]; !ok {
+			exchanges[x.Name] = i
+		} else if !reflect.DeepEqual(x.request(), t.Exchanges[first].request()) {
+			f.add(".Name", fmt.Sprintf("is declared differently by Exchanges[%d]", first), "declare it once")
+		}
+	}
+	queues := map[string]int{}
+	for i, q := range t.Queues {
+		f.at = fmt.Sprintf("Queues[%d] %s", i, wire.Quote(q.Name))
+		q.check(&f)
+		if q.Name == "" {
+			f.add(".Name", "is empty", "name it; Queue.Declare declares a queue that the broker names")
+		} else if first, ok := queues[q.Name]; !ok {
+			queues[q.Name] = i
+		} else if !reflect.DeepEqual(q.request(), t.Queues[first].request()) {
+			f.add(".Name", fmt.Sprintf("is declared differently by Queues[%d]", first), "declare it once")
+		}
+	}
+	for i, b := range t.Bindings {
+		f.at = fmt.Sprintf("Bindings[%d]", i)
+		b.check(&f)
+	}
+	t.checkRings(&f, queues)
+	return errors.Join(f.errs...)
+}
+
+// faults collects what is wrong.
+type faults struct {
+	at   string // the object being checked: `Queues[2] "orders"`
+	errs []error
+}
+
+func (f *faults) add(field, problem, fix string) {
+	f.errs = append(f.errs, &FieldError{Package: "topology", Field: f.at + field, Problem: problem, Fix: fix})
+}
+
+// found adds what a check of package wire found, if anything.
+func (f *faults) found(field string, p *wire.Problem) {
+	if p != nil {
+		f.add(field+p.Field, p.Problem, p.Fix)
+	}
+}
+
+// own checks the name of something to be declared.
+func (f *faults) own(name, fix string) {
+	f.found(".Name", wire.Name(name))
+	if strings.HasPrefix(name, "amq.") {
+		f.add(".Name", `the prefix "amq." is reserved for the broker`, fix)
+	}
+}
+
+// oneOf checks a value that RabbitMQ knows by name. Its zero value is the default.
+func oneOf[T ~string](f *faults, field string, v T, known ...T) {
+	if v == "" {
+		return
+	}
+	quoted := make([]string, len(known))
+	for i, k := range known {
+		if v == k {
+			return
+		}
+		quoted[i] = fmt.Sprintf("%q", string(k))
+	}
+	f.add(field, wire.Quote(string(v))+" is unknown", "use "+strings.Join(quoted, " or "))
+}
