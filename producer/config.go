@@ -1,0 +1,88 @@
+package producer
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+// Resend says what happens to messages whose outcome a lost connection left unknown.
+type Resend int
+
+const (
+	// UntilDone sends them again, under the same message id and in their order, until each has
+	// an outcome or its ctx ends: at least once, so consumers may see a duplicate.
+	UntilDone Resend = iota
+	// Never reports them as ErrUnconfirmed: at most once.
+	Never
+)
+
+// Config of a Producer. The zero value is ready to use.
+type Config struct {
+	// AllowUnroutable publishes without the mandatory flag: a message that no queue is bound
+	// for is confirmed and dropped, as publish/subscribe with no subscriber wants it. The zero
+	// value reports it as *ReturnedError.
+	AllowUnroutable bool
+
+	// Resend says what to do after a lost connection. Zero means UntilDone.
+	Resend Resend
+
+	// MaxInFlight is how many messages may wait to be sent or confirmed; one more makes its
+	// publisher wait. Zero means 1024; the limit is 65,535. More helps only on links of high
+	// latency, and costs memory.
+	MaxInFlight int
+
+	// MaxInFlightBytes bounds the bodies of those messages. Zero means 64 MiB. A larger
+	// message is sent when it is alone.
+	MaxInFlightBytes int
+
+	// MaxMessageSize is the largest body, in bytes. A larger one is refused here, because
+	// RabbitMQ would close the channel. Zero means 16 MiB, RabbitMQ's default max_message_size.
+	MaxMessageSize int
+
+	// Logger gets a warning when messages are sent again. Nil means slog.Default.
+	Logger *slog.Logger
+}
+
+// FieldError reports a field of a [Config] or a message that cannot work: which one, why, and
+// what to write instead.
+type FieldError = wire.FieldError
+
+func fault(field, problem, fix string) error {
+	return &FieldError{Package: "producer", Field: field, Problem: problem, Fix: fix}
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxInFlight == 0 {
+		c.MaxInFlight = 1024
+	}
+	if c.MaxInFlightBytes == 0 {
+		c.MaxInFlightBytes = 64 << 20
+	}
+	if c.MaxMessageSize == 0 {
+		c.MaxMessageSize = wire.MaxBody
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	var faults []error
+	if c.Resend != UntilDone && c.Resend != Never {
+		faults = append(faults, fault("Resend", fmt.Sprintf("%d is unknown", c.Resend), "use UntilDone or Never"))
+	}
+	if c.MaxInFlight < 1 || c.MaxInFlight > 65535 {
+		faults = append(faults, fault("MaxInFlight", fmt.Sprintf("%d is outside 1 to 65535", c.MaxInFlight), "leave it zero for 1024"))
+	}
+	if c.MaxInFlightBytes < 1 {
+		faults = append(faults, fault("MaxInFlightBytes", "is negative", "leave it zero for 64 MiB"))
+	}
+	if c.MaxMessageSize < 1 {
+		faults = append(faults, fault("MaxMessageSize", "is negative", "leave it zero for 16 MiB"))
+	}
+	return errors.Join(faults...)
+}

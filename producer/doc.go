@@ -1,0 +1,26 @@
+// Package producer publishes messages to RabbitMQ and tells the truth about each one's fate.
+//
+// Publish returns nil when the broker has routed the message to a queue and confirmed it.
+// Every other outcome has its own error, and [MaybeDelivered] answers what a caller needs to
+// know of it: may the message be there all the same?
+//
+//	p, err := producer.New(conn, producer.Config{})
+//	if err != nil {
+//		return err
+//	}
+//	defer p.Close(context.Background())
+//
+//	err = p.Publish(ctx, "orders", "order.paid", amqp.Publishing{Body: body})
+//	var returned *producer.ReturnedError
+//	switch {
+//	case err == nil: // routed and confirmed
+//	case errors.As(err, &returned): // no queue is bound for this key
+//	case errors.Is(err, producer.ErrNacked): // the broker refused it, for example a full queue
+//	case errors.Is(err, producer.ErrNotPublished): // never sent: safe to publish again
+//	case errors.Is(err, producer.ErrUnconfirmed): // may have been stored: a duplicate is possible
+//	}
+//
+// Messages are persistent, mandatory and carry a message id; nothing else is added. When the
+// connection is lost, what is unconfirmed is sent again under the same message id (see
+// [Resend]). What is in flight is bounded; a full window makes publishers wait.
+package producer

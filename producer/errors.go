@@ -1,0 +1,59 @@
+package producer
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+var (
+	// ErrClosed is the cause where the Producer was closed, or its connection for good.
+	ErrClosed = errors.New("producer: closed")
+
+	// ErrNotPublished reports that the message was never handed over: it is invalid, its
+	// exchange is missing, the Producer is closed, or ctx ended while it waited. Publishing it
+	// again cannot duplicate it.
+	ErrNotPublished = errors.New("producer: not published")
+
+	// ErrUnconfirmed reports that the message was handed over and its outcome is unknown: it
+	// may have been stored. Publishing it again may duplicate it. Once one attempt had an
+	// unknown outcome, every later failure of the message is ErrUnconfirmed too.
+	ErrUnconfirmed = errors.New("producer: unconfirmed, may have been stored")
+
+	// ErrNacked reports that the broker refused the message (basic.nack), for example because
+	// a queue is full and its overflow is reject-publish. Where several queues were to get it,
+	// some may have.
+	ErrNacked = errors.New("producer: refused by the broker")
+)
+
+// A ReturnedError reports a message that no queue is bound for (basic.return). Nothing has
+// stored it. Bind a queue, correct the routing key, or allow it with Config.AllowUnroutable.
+type ReturnedError struct {
+	Code          int    // AMQP reply code: 312 NO_ROUTE
+	Text          string // the broker's words
+	Exchange, Key string // where it was published to
+}
+
+func (e *ReturnedError) Error() string {
+	return fmt.Sprintf("producer: returned: %d %s: no queue is bound to %s for key %s",
+		e.Code, e.Text, exchangeName(e.Exchange), wire.Quote(e.Key))
+}
+
+// MaybeDelivered reports whether a message with this outcome may have reached a queue: true
+// for nil and for ErrUnconfirmed, false for a message that was never sent, returned, or
+// refused (but see ErrNacked for several queues). It is true for errors of other packages.
+func MaybeDelivered(err error) bool {
+	if errors.Is(err, ErrUnconfirmed) {
+		return true
+	}
+	var returned *ReturnedError
+	return !errors.Is(err, ErrNotPublished) && !errors.Is(err, ErrNacked) && !errors.As(err, &returned)
+}
+
+func exchangeName(s string) string {
+	if s == "" {
+		return "the default exchange"
+	}
+	return "exchange " + wire.Quote(s)
+}

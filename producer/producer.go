@@ -1,0 +1,210 @@
+package producer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+const (
+	closeTimeout = 5 * time.Second        // for the broker to close the channel
+	openPause    = 100 * time.Millisecond // between failures to open one on a living connection
+)
+
+// Connection is where a Producer gets the current session from; *amqpkit.Conn is one.
+// Publishing waits for a session until ctx ends; another error means that there will never
+// be one again. What it returns stays its own: the Producer opens a channel on it.
+type Connection interface {
+	Publishing(ctx context.Context) (*amqp.Connection, error)
+}
+
+// A Producer publishes over one channel in confirm mode at a time. Its methods may be called
+// from any goroutine; messages published one after the other by one goroutine are sent in
+// that order.
+//
+// A message's Body and Headers must not be changed until its outcome is known, and after
+// ErrUnconfirmed not at all, since they may still be being sent.
+type Producer struct {
+	conn   Connection
+	cfg    Config
+	ids    *ids
+	window *window
+
+	ctx    context.Context // ends when run is to stop, whatever is in flight
+	stop   context.CancelFunc
+	cutCtx context.Context // ends when the link is to be killed if run has not stopped
+	cut    context.CancelFunc
+	ended  chan struct{} // closed when run has returned
+
+	left struct{ unconfirmed, notPublished int } // by run, valid once ended is closed
+}
+
+// New returns a Producer. It opens its channel when the first message is published.
+func New(conn Connection, cfg Config) (*Producer, error) {
+	if conn == nil {
+		return nil, fault("conn", "is nil", "pass an *amqpkit.Conn")
+	}
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	p := &Producer{conn: conn, cfg: cfg, ids: newIDs(), window: newWindow(cfg), ended: make(chan struct{})}
+	p.ctx, p.stop = context.WithCancel(context.Background())
+	p.cutCtx, p.cut = context.WithCancel(context.Background())
+	go p.run()
+	return p, nil
+}
+
+// Publish publishes msg to exchange with the routing key and waits for its outcome: nil when
+// it was routed to a queue and confirmed; else *[ReturnedError], or an error that wraps
+// [ErrNacked], [ErrNotPublished] or [ErrUnconfirmed] and the cause. The empty exchange is the
+// default exchange, whose routing key is the name of a queue.
+//
+// ctx bounds all of it, waiting for a connection and sending again included.
+func (p *Producer) Publish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
+	r, err := p.receipt(ctx, Message{exchange, key, msg})
+	if err != nil {
+		return err
+	}
+	p.window.submit(r, false)
+	return p.await(r)
+}
+
+// PublishAsync hands msg over and returns without waiting for its outcome, which the Receipt
+// tells. It waits while the window is full. The error is of a message that was not accepted,
+// and wraps [ErrNotPublished].
+//
+// ctx bounds the message's whole life, as with Publish: when it ends, the Receipt resolves.
+func (p *Producer) PublishAsync(ctx context.Context, exchange, key string, msg amqp.Publishing) (*Receipt, error) {
+	r, err := p.receipt(ctx, Message{exchange, key, msg})
+	if err != nil {
+		return nil, err
+	}
+	p.window.submit(r, true)
+	if admitted := p.window.admitted(r); admitted != nil {
+		<-admitted // at the latest when ctx ends
+	}
+	select {
+	case <-r.done:
+		if errors.Is(r.err, ErrNotPublished) {
+			return nil, r.err
+		}
+	default:
+	}
+	return r, nil
+}
+
+// PublishAll publishes msgs in their order and waits for all outcomes: one for each message,
+// as Publish returns them.
+func (p *Producer) PublishAll(ctx context.Context, msgs []Message) []error {
+	errs := make([]error, len(msgs))
+	receipts := make([]*Receipt, len(msgs))
+	for i, m := range msgs {
+		r, err := p.receipt(ctx, m)
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		receipts[i] = r
+		p.window.submit(r, false)
+	}
+	for i, r := range receipts {
+		if r != nil {
+			errs[i] = p.await(r)
+		}
+	}
+	return errs
+}
+
+// receipt makes a Receipt for a message that may be sent.
+func (p *Producer) receipt(ctx context.Context, m Message) (*Receipt, error) {
+	r := &Receipt{msg: m, ctx: ctx, done: make(chan struct{})}
+	if err := p.prepare(r); err != nil {
+		return nil, r.describe(ErrNotPublished, err)
+	}
+	if ctx.Err() != nil {
+		return nil, r.describe(ErrNotPublished, context.Cause(ctx))
+	}
+	return r, nil
+}
+
+func (p *Producer) await(r *Receipt) error {
+	select {
+	case <-r.done:
+	case <-r.ctx.Done():
+		p.window.leave(r)
+		<-r.done
+	}
+	return r.err
+}
+
+// Close takes no more messages, waits until everything in flight has its outcome or ctx ends,
+// and ends the Producer. Messages that are then left end with ErrUnconfirmed or
+// ErrNotPublished, and Close returns an error that counts them. It returns at the latest
+// 250 ms after ctx ended.
+func (p *Producer) Close(ctx context.Context) error {
+	p.window.close(ErrClosed)
+	select {
+	case <-p.window.idle:
+	case <-p.ended:
+	case <-ctx.Done():
+	}
+	p.stop()
+	bound, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
+	select {
+	case <-p.ended:
+	case <-bound.Done():
+	}
+	p.cut()
+	<-p.ended
+	cause := context.Cause(ctx)
+	if cause == nil { // the connection had ended for good
+		cause = ErrClosed
+	}
+	kind, n := ErrUnconfirmed, p.left
+	switch {
+	case n.unconfirmed == 0 && n.notPublished == 0:
+		return nil
+	case n.unconfirmed == 0:
+		kind = ErrNotPublished
+	}
+	return fmt.Errorf("%w: closed with %d messages unconfirmed and %d not sent: %w", kind, n.unconfirmed, n.notPublished, cause)
+}
+
+// run sends what is in the window, one session after another, until the Producer or its
+// connection ends. It is the only goroutine that lives as long as the Producer.
+func (p *Producer) run() {
+	defer close(p.ended)
+	cause := p.sessions()
+	p.left.unconfirmed, p.left.notPublished = p.window.abandon(cause)
+}
+
+func (p *Producer) sessions() (cause error) {
+	for {
+		for p.window.head() == nil { // so that a session is asked for only when it is needed
+			select {
+			case <-p.window.wake:
+			case <-p.ctx.Done():
+				return ErrClosed
+			}
+		}
+		ac, err := p.conn.Publishing(p.ctx)
+		switch {
+		case p.ctx.Err() != nil:
+			return ErrClosed
+		case err != nil:
+			return fmt.Errorf("%w: %w", ErrClosed, err)
+		}
+		if err := p.serve(ac); err != nil && !ac.IsClosed() {
+			p.cfg.Logger.Warn("producer: cannot open a channel, trying again", "error", err)
+			select {
+			case <-time.After(openPause):
+			case <-p.ctx.Done():
+			}
+		}
+	}
+}

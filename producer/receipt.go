@@ -1,0 +1,83 @@
+package producer
+
+import (
+	"context"
+	"fmt"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+// A Receipt stands for a message that PublishAsync accepted, until its outcome is known.
+type Receipt struct {
+	msg Message
+	own bool            // the message id is the producer's own, so no other message has it
+	ctx context.Context // bounds the message's life
+
+	done chan struct{}
+	err  error // the outcome, once done is closed
+
+	// Guarded by window.mu.
+	state      state
+	prev, next *Receipt
+	admitted   chan struct{} // closed when there is room; nil unless someone waits for it
+	unwatch    func() bool   // stops watching ctx
+
+	// unknown is the cause of the first attempt whose outcome is unknown. It is written between
+	// attempts, under window.mu.
+	unknown error
+
+	// Owned by the session that the message was sent on.
+	confirm *amqp.DeferredConfirmation // nil when sending failed, with sendErr
+	sendErr error
+}
+
+// Done is closed when the outcome is known.
+func (r *Receipt) Done() <-chan struct{} { return r.done }
+
+// MessageID returns the message id that the message carries.
+func (r *Receipt) MessageID() string { return r.msg.Publishing.MessageId }
+
+// Wait returns the outcome as Publish does. When ctx ends first it returns ErrUnconfirmed
+// wrapping its cause; that ends only the waiting, the message goes on.
+func (r *Receipt) Wait(ctx context.Context) error {
+	select {
+	case <-r.done:
+		return r.err
+	default:
+	}
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return r.describe(ErrUnconfirmed, context.Cause(ctx))
+	}
+}
+
+// failure makes the error of an outcome. After an attempt of unknown outcome all that can be
+// said is ErrUnconfirmed; what came later is then told in words, and only its cause can be
+// unwrapped, so that an error never is two outcomes at once.
+func (r *Receipt) failure(kind, cause error) error {
+	if r.unknown == nil {
+		if returned, ok := kind.(*ReturnedError); ok { //nolint:errorlint // made by this package, not wrapped; it names all there is
+			return returned
+		}
+		return r.describe(kind, cause)
+	}
+	switch kind { //nolint:errorlint // one of this package's, not wrapped
+	case ErrUnconfirmed:
+	case ErrNotPublished:
+		cause = fmt.Errorf("%w; before that: %w", cause, r.unknown)
+	default: // nacked or returned, by a later attempt
+		cause = fmt.Errorf("a later attempt: %v; before that: %w", kind, r.unknown)
+	}
+	return r.describe(ErrUnconfirmed, cause)
+}
+
+func (r *Receipt) describe(kind, cause error) error {
+	if cause == nil {
+		return fmt.Errorf("%w: message %s to %s, key %s", kind, wire.Quote(r.MessageID()), exchangeName(r.msg.Exchange), wire.Quote(r.msg.Key))
+	}
+	return fmt.Errorf("%w: message %s to %s, key %s: %w", kind, wire.Quote(r.MessageID()), exchangeName(r.msg.Exchange), wire.Quote(r.msg.Key), cause)
+}

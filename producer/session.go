@@ -1,0 +1,311 @@
+package producer
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+// A session is one channel in confirm mode, from its opening to the last outcome on it. Two
+// goroutines share it: the sender (Producer.run) hands messages to amqp091-go and may block
+// there; the resolver gives them their outcomes. Nothing of a session outlives it, so no
+// confirm can be taken for one of another session, where delivery tags start at 1 again.
+type session struct {
+	p  *Producer
+	ac *amqp.Connection
+	ch *amqp.Channel
+
+	closed   chan *amqp.Error // the reason, when the channel has closed
+	returns  chan amqp.Return // as large as the window: amqp091-go drops what does not fit
+	sent     chan *Receipt    // from the sender to the resolver, as large as the window
+	resolved chan struct{}    // closed when the resolver has returned
+	known    map[string]bool  // exchanges that exist, or may not be asked for
+	unsent   *Receipt         // claimed by the sender, but the channel was closed already
+	lost     []*Receipt       // of unknown outcome, in order; the resolver's until resolved
+	returned []amqp.Return    // not matched yet; the resolver's
+}
+
+// serve opens a channel on ac and sends until the channel, the connection or the Producer
+// ends. The error is of opening the channel.
+func (p *Producer) serve(ac *amqp.Connection) error {
+	ch, err := p.open(ac)
+	if err != nil {
+		return err
+	}
+	s := &session{
+		p: p, ac: ac, ch: ch,
+		closed:   ch.NotifyClose(make(chan *amqp.Error, 1)),
+		returns:  ch.NotifyReturn(make(chan amqp.Return, p.cfg.MaxInFlight)),
+		sent:     make(chan *Receipt, p.cfg.MaxInFlight),
+		resolved: make(chan struct{}),
+		known:    map[string]bool{"": true},
+	}
+	over := make(chan struct{})
+	defer close(over)
+	defer context.AfterFunc(p.cutCtx, func() { killUnless(over, ac) })()
+
+	go s.resolve()
+	reason := s.send()
+	close(s.sent)
+	if p.ctx.Err() != nil {
+		_ = ch.Close() // what the broker has not confirmed by now stays unconfirmed
+	}
+	if reason == nil {
+		reason = <-s.closed
+	}
+	<-s.resolved
+	s.dispose(reason)
+	return nil
+}
+
+// killUnless kills the link if the session is not over soon: its sender or its close is stuck.
+func killUnless(over <-chan struct{}, ac *amqp.Connection) {
+	t := time.NewTimer(wire.Grace)
+	defer t.Stop()
+	select {
+	case <-over:
+	case <-t.C:
+		wire.Kill(ac)
+	}
+}
+
+func (p *Producer) open(ac *amqp.Connection) (*amqp.Channel, error) {
+	ch, err := wire.Channel(p.ctx, ac)
+	if err != nil {
+		return nil, err
+	}
+	if err := wire.Do(p.ctx, ac, func() error { return ch.Confirm(false) }); err != nil {
+		return nil, err
+	}
+	return ch, nil
+}
+
+// send hands over one message after the other. It returns the reason when it saw the channel
+// close, else nil.
+func (s *session) send() *amqp.Error {
+	w := s.p.window
+	for {
+		if s.p.ctx.Err() != nil {
+			return nil
+		}
+		r := w.head()
+		if r == nil {
+			select {
+			case <-w.wake:
+			case reason := <-s.closed:
+				return reason
+			case <-s.p.ctx.Done():
+			}
+			continue
+		}
+		exists, ok := s.check(r)
+		if !ok {
+			return nil
+		}
+		if !exists || !w.claim(r) {
+			continue
+		}
+		m := &r.msg
+		confirm, err := s.ch.PublishWithDeferredConfirm(m.Exchange, m.Key, !s.p.cfg.AllowUnroutable, false, m.Publishing)
+		if wire.IsClosed(err) { // amqp091-go has not begun to write a whole message
+			s.unsent = r
+			return nil
+		}
+		r.confirm, r.sendErr = confirm, err
+		s.sent <- r
+		if err != nil { // the socket is broken; amqp091-go is about to notice
+			wire.Kill(s.ac)
+			return nil
+		}
+	}
+}
+
+// check makes sure that r's exchange exists, since publishing to a missing one costs the
+// channel and with it the outcome of everything in flight. It gives r its outcome if not.
+// ok is false when the connection is gone.
+func (s *session) check(r *Receipt) (exists, ok bool) {
+	name := r.msg.Exchange
+	if s.known[name] {
+		return true, true
+	}
+	ch, err := wire.Channel(s.p.ctx, s.ac)
+	if err == nil {
+		// Of a passive declare RabbitMQ looks only at the name.
+		err = wire.Do(s.p.ctx, s.ac, func() error {
+			return ch.ExchangeDeclarePassive(name, amqp.ExchangeDirect, true, false, false, false, nil)
+		})
+	}
+	if err == nil {
+		err = wire.Do(s.p.ctx, s.ac, ch.Close)
+	}
+	switch {
+	case wire.Code(err) == amqp.NotFound:
+		s.p.window.finish(r, r.failure(ErrNotPublished, err))
+		return false, true
+	case s.ac.IsClosed() || s.p.ctx.Err() != nil:
+		return false, false
+	}
+	s.known[name] = true // also where this user may not ask (403): publishing may be allowed
+	return true, true
+}
+
+// sweepEvery bounds how long a confirm may go unnoticed behind an older message that is still
+// unconfirmed: the resolver waits for the oldest, and looks at all this often.
+const sweepEvery = 5 * time.Millisecond
+
+// resolve gives every sent message its outcome, and ends when the sender has ended and every
+// confirmation is in. amqp091-go fails the missing ones when the channel closes.
+func (s *session) resolve() {
+	defer close(s.resolved)
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
+	sent := s.sent
+	var flight []*Receipt // in the order of sending
+	for sent != nil || len(flight) > 0 {
+		var oldest <-chan struct{}
+		var tick <-chan time.Time
+		if len(flight) > 0 {
+			oldest, tick = flight[0].confirmed(), sweep.C
+		}
+		select {
+		case r, ok := <-sent:
+			if !ok {
+				sent = nil
+				continue
+			}
+			flight = append(flight, r)
+		case <-oldest:
+			s.settle(flight[0])
+			flight[0] = nil
+			flight = flight[1:]
+		case <-tick:
+			flight = slices.DeleteFunc(flight, func(r *Receipt) bool {
+				select {
+				case <-r.confirmed():
+					s.settle(r)
+					return true
+				default:
+					return false
+				}
+			})
+		}
+	}
+}
+
+// tag is the message's place in the session.
+func (r *Receipt) tag() uint64 {
+	if r.confirm == nil { // its sending failed and was the last
+		return math.MaxUint64
+	}
+	return r.confirm.DeliveryTag
+}
+
+var closedChan = func() <-chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// confirmed is closed when the broker has answered, or cannot any more.
+func (r *Receipt) confirmed() <-chan struct{} {
+	if r.confirm == nil {
+		return closedChan
+	}
+	return r.confirm.Done()
+}
+
+// settle gives r, whose confirmation is in, its outcome, or notes it as lost.
+//
+// A false confirmation means a nack only while the channel is open: amqp091-go marks the
+// channel closed before it fails what is outstanding. A return comes before its ack, and
+// was put into s.returns before the confirmation was resolved; it counts also when the ack
+// is missing, since the broker had decided.
+func (s *session) settle(r *Receipt) {
+	w := s.p.window
+	ret := s.returnOf(r)
+	switch {
+	case ret != nil:
+		w.finish(r, r.failure(ret, nil))
+	case r.confirm == nil:
+		s.lost = append(s.lost, r)
+	case r.confirm.Acked():
+		w.finish(r, nil)
+	case !s.ch.IsClosed():
+		w.finish(r, r.failure(ErrNacked, nil))
+	default:
+		s.lost = append(s.lost, r)
+	}
+}
+
+// returnOf finds the basic.return of r, or nil.
+func (s *session) returnOf(r *Receipt) *ReturnedError {
+	for {
+		select {
+		case ret, ok := <-s.returns:
+			if ok {
+				s.returned = append(s.returned, ret)
+				continue
+			}
+		default:
+		}
+		break
+	}
+	i := slices.IndexFunc(s.returned, func(ret amqp.Return) bool { return isReturnOf(&ret, r) })
+	if i < 0 {
+		return nil
+	}
+	ret := s.returned[i]
+	s.returned = slices.Delete(s.returned, i, i+1)
+	return &ReturnedError{Code: int(ret.ReplyCode), Text: ret.ReplyText, Exchange: ret.Exchange, Key: ret.RoutingKey}
+}
+
+// dispose decides about what the closed channel left without an outcome.
+func (s *session) dispose(reason *amqp.Error) {
+	w := s.p.window
+	var cause error = amqp.ErrClosed
+	if reason != nil {
+		cause = reason
+	}
+	// amqp091-go fails what is outstanding in no order, and a sweep may have seen half of it.
+	slices.SortFunc(s.lost, func(a, b *Receipt) int { return cmp.Compare(a.tag(), b.tag()) })
+	var again []*Receipt
+	for _, r := range s.lost {
+		why := cause
+		if r.sendErr != nil {
+			why = r.sendErr
+		}
+		w.mark(r, why)
+		if s.p.ctx.Err() == nil && (s.p.cfg.Resend == Never || s.blames(reason, r)) {
+			w.finish(r, r.failure(ErrUnconfirmed, why))
+			continue
+		}
+		again = append(again, r)
+	}
+	if n := len(again); n > 0 && s.p.ctx.Err() == nil {
+		s.p.cfg.Logger.Warn("producer: channel closed, sending unconfirmed messages again", "messages", n, "error", cause)
+	}
+	if s.unsent != nil {
+		again = append(again, s.unsent)
+	}
+	w.requeue(again)
+}
+
+// blames reports whether the broker closed the channel or connection over something that was
+// sent on it, and r may be it: sent again, it would do the same again. RabbitMQ names the
+// exchange where one is missing or may not be written to; else it names nothing.
+func (s *session) blames(reason *amqp.Error, r *Receipt) bool {
+	if reason == nil || !reason.Server {
+		return false
+	}
+	switch reason.Code {
+	case amqp.NotFound, amqp.AccessRefused:
+		_, named, found := strings.Cut(reason.Reason, "exchange '")
+		return !found || strings.HasPrefix(named, r.msg.Exchange+"'")
+	case amqp.ConnectionForced, amqp.InternalError, amqp.ResourceError:
+		return false
+	}
+	return true
+}
