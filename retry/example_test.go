@@ -1,0 +1,87 @@
+package retry_test
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/amqpkit/amqpkit/retry"
+)
+
+func Example() {
+	policy := retry.Schedule(10*time.Second, time.Minute).MaxAge(time.Hour)
+	if err := policy.Validate(); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(policy)
+	age := time.Duration(0)
+	for attempt := 1; ; attempt++ {
+		delay, ok := policy.Next(attempt, age)
+		if !ok {
+			fmt.Printf("attempt %d failed: park\n", attempt)
+			break
+		}
+		fmt.Printf("attempt %d failed: retry in %v\n", attempt, delay)
+		age += delay
+	}
+	// Output:
+	// 10s, 1m0s, then park (max age 1h0m0s)
+	// attempt 1 failed: retry in 10s
+	// attempt 2 failed: retry in 1m0s
+	// attempt 3 failed: park
+}
+
+func ExampleExponential() {
+	fmt.Println(retry.Exponential(time.Second, time.Minute))
+	fmt.Println(retry.Exponential(time.Second, time.Minute).MaxAttempts(20).Jitter(1))
+	// Output:
+	// 1s, 2s, 4s, 8s, 16s, 32s, 1m0s, then park
+	// 1s, 2s, 4s, 8s, 16s, 32s, 1m0s ×13, then park (jitter 1)
+}
+
+func ExamplePolicy_Delays() {
+	policy := retry.Exponential(time.Second, 10*time.Second).MaxAttempts(100)
+	fmt.Println(policy.Delays())
+	// Output: [1s 2s 4s 8s 10s]
+}
+
+func ExamplePolicy_Validate() {
+	err := retry.Schedule(time.Second, -time.Minute).MaxAttempts(0).Validate()
+	fmt.Println(err)
+	// Output:
+	// retry: Schedule[1]: -1m0s is not positive; write at least a millisecond
+	// retry: MaxAttempts: 0 is less than 1, the first delivery; write 1 for no retry, or more
+}
+
+func ExamplePolicy_BackOff() {
+	ping := func() error { return errors.New("no answer") }
+	policy := retry.Exponential(time.Millisecond, 4*time.Millisecond)
+	err := backoff.RetryNotify(ping, policy.BackOff(), func(err error, delay time.Duration) {
+		fmt.Printf("%v, again in %v\n", err, delay)
+	})
+	fmt.Println("gave up:", err)
+	// Output:
+	// no answer, again in 1ms
+	// no answer, again in 2ms
+	// no answer, again in 4ms
+	// gave up: no answer
+}
+
+func ExamplePermanent() {
+	handle := func(body string) error {
+		if body == "" {
+			return retry.Permanent(errors.New("empty order"))
+		}
+		return errors.New("database is down")
+	}
+	for _, body := range []string{"", "order 7"} {
+		err := handle(body)
+		fmt.Printf("%v: permanent %v\n", err, retry.IsPermanent(err))
+	}
+	// Output:
+	// empty order: permanent true
+	// database is down: permanent false
+}
