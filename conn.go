@@ -20,11 +20,11 @@ const closeTimeout = 5 * time.Second
 type State int
 
 const (
-	// Connecting: a session is missing; [Conn.Err] says why, once an attempt has failed.
+	// Connecting means that a session is missing; [Conn.Err] says why, once an attempt has failed.
 	Connecting State = iota
-	// Ready: every connection opened so far is up, and Setup has run on it.
+	// Ready means that every connection opened so far is up, and Setup has run on it.
 	Ready
-	// Closed: Close was called, or a failure that cannot heal ended the Conn.
+	// Closed means that Close was called, or a failure that cannot heal ended the Conn.
 	Closed
 )
 

@@ -3,6 +3,7 @@ package amqpkit
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,8 +13,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"crypto/tls"
 )
 
 func TestURLIsReadAsRabbitMQDocumentsIt(t *testing.T) {
@@ -27,8 +26,10 @@ func TestURLIsReadAsRabbitMQDocumentsIt(t *testing.T) {
 		"amqp://u%40x:p%2F%3A@h": {addr: "h:5672", vhost: "/", login: Credentials{"u@x", "p/:"}},
 		"amqps://u:p@h":          {addr: "h:5671", vhost: "/", secure: true, login: Credentials{"u", "p"}},
 		"amqp://u:p@[::1]:5/v":   {addr: "[::1]:5", vhost: "v", login: Credentials{"u", "p"}},
-		"amqp://h?heartbeat=30&connection_timeout=1500&channel_max=7": {addr: "h:5672", vhost: "/", login: Credentials{"guest", "guest"},
-			heartbeat: 30 * time.Second, timeout: 1500 * time.Millisecond, channelMax: 7},
+		"amqp://h?heartbeat=30&connection_timeout=1500&channel_max=7": {
+			addr: "h:5672", vhost: "/", login: Credentials{"guest", "guest"},
+			heartbeat: 30 * time.Second, timeout: 1500 * time.Millisecond, channelMax: 7,
+		},
 	} {
 		got, err := parseURL("URLs[0]", raw, cfg)
 		if err != nil {

@@ -2,6 +2,7 @@ package producer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -55,24 +56,21 @@ func (r *Receipt) Wait(ctx context.Context) error {
 	}
 }
 
-// failure makes the error of an outcome. After an attempt of unknown outcome all that can be
-// said is ErrUnconfirmed; what came later is then told in words, and only its cause can be
+// failure makes the error of an outcome: ErrNotPublished, ErrNacked, ErrUnconfirmed or a
+// *ReturnedError, which names all there is. After an attempt of unknown outcome all that can
+// be said is ErrUnconfirmed; what came later is then told in words, and only its cause can be
 // unwrapped, so that an error never is two outcomes at once.
 func (r *Receipt) failure(kind, cause error) error {
-	if r.unknown == nil {
-		if returned, ok := kind.(*ReturnedError); ok { //nolint:errorlint // made by this package, not wrapped; it names all there is
-			return returned
-		}
+	var returned *ReturnedError
+	switch {
+	case r.unknown == nil && errors.As(kind, &returned):
+		return returned
+	case r.unknown == nil:
 		return r.describe(kind, cause)
+	case cause == nil:
+		cause = errors.New(kind.Error())
 	}
-	switch kind { //nolint:errorlint // one of this package's, not wrapped
-	case ErrUnconfirmed:
-	case ErrNotPublished:
-		cause = fmt.Errorf("%w; before that: %w", cause, r.unknown)
-	default: // nacked or returned, by a later attempt
-		cause = fmt.Errorf("a later attempt: %v; before that: %w", kind, r.unknown)
-	}
-	return r.describe(ErrUnconfirmed, cause)
+	return r.describe(ErrUnconfirmed, fmt.Errorf("%w; an earlier attempt: %w", cause, r.unknown))
 }
 
 func (r *Receipt) describe(kind, cause error) error {

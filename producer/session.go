@@ -91,10 +91,7 @@ func (p *Producer) open(ac *amqp.Connection) (*amqp.Channel, error) {
 // close, else nil.
 func (s *session) send() *amqp.Error {
 	w := s.p.window
-	for {
-		if s.p.ctx.Err() != nil {
-			return nil
-		}
+	for s.p.ctx.Err() == nil {
 		r := w.head()
 		if r == nil {
 			select {
@@ -107,24 +104,25 @@ func (s *session) send() *amqp.Error {
 		}
 		exists, ok := s.check(r)
 		if !ok {
-			return nil
+			break
 		}
 		if !exists || !w.claim(r) {
 			continue
 		}
 		m := &r.msg
 		confirm, err := s.ch.PublishWithDeferredConfirm(m.Exchange, m.Key, !s.p.cfg.AllowUnroutable, false, m.Publishing)
-		if wire.IsClosed(err) { // amqp091-go has not begun to write a whole message
+		if wire.IsClosed(err) { // no whole message was written
 			s.unsent = r
-			return nil
+			break
 		}
 		r.confirm, r.sendErr = confirm, err
 		s.sent <- r
-		if err != nil { // the socket is broken; amqp091-go is about to notice
+		if r.sendErr != nil { // the socket is broken; amqp091-go is about to notice
 			wire.Kill(s.ac)
-			return nil
+			break
 		}
 	}
+	return nil
 }
 
 // check makes sure that r's exchange exists, since publishing to a missing one costs the

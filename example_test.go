@@ -1,0 +1,68 @@
+package amqpkit_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/topology"
+)
+
+func ExampleDial() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	conn, err := amqpkit.Dial(ctx, "amqp://guest:guest@localhost:5672/")
+	switch {
+	case errors.Is(err, amqpkit.ErrLogin), errors.Is(err, amqpkit.ErrVhost):
+		log.Fatal(err) // somebody has to change something
+	case err != nil:
+		log.Print(err) // the broker may come up later: see Open
+		return
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+}
+
+// A service starts before its broker, declares its topology on every new session, and goes
+// from one node of the cluster to the next.
+func ExampleOpen() {
+	orders := topology.Topology{Queues: []topology.Queue{{Name: "orders"}}}
+	conn, err := amqpkit.Open(amqpkit.Config{
+		URLs:  []string{"amqps://billing@rabbit-1/", "amqps://billing@rabbit-2/", "amqps://billing@rabbit-3/"},
+		Name:  "billing",
+		Setup: orders.Declare,
+		Credentials: func(context.Context) (amqpkit.Credentials, error) {
+			return amqpkit.Credentials{Username: "billing", Password: "from the vault"}, nil
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := conn.Ready(ctx); err != nil {
+		log.Print(err) // with the last failure to connect
+	}
+}
+
+func ExampleConn_WaitForStateChange() {
+	watch := func(ctx context.Context, conn *amqpkit.Conn) {
+		for s := conn.State(); s != amqpkit.Closed && conn.WaitForStateChange(ctx, s); {
+			s = conn.State()
+			log.Print(s, " ", conn.Err())
+		}
+	}
+	_ = watch
+}
+
+// A malformed URL is told without any part of it: it may hold a piece of the password.
+func ExampleFieldError() {
+	_, err := amqpkit.Open(amqpkit.Config{URLs: []string{"amqp://bob:pa%ss@localhost/"}})
+	var field *amqpkit.FieldError
+	if errors.As(err, &field) {
+		fmt.Println(field.Field, field.Problem)
+	}
+	// Output: URLs[0] is not an AMQP URI
+}
