@@ -1,0 +1,165 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+// Config says what to consume and how. Queue or Declare is required.
+type Config struct {
+	// Queue is the queue to consume from. It may be empty if Declare returns the name.
+	Queue string
+
+	// Workers is how many handlers run at once. Zero means one.
+	Workers int
+
+	// Prefetch is how many deliveries may wait unacknowledged, those in handlers and those
+	// held after a failure included. Zero means three times Workers, so that no worker
+	// idles for a round trip. At most 65535; quorum queues cap it at 2000.
+	Prefetch int
+
+	// Tag is what the consumer tag, shown by RabbitMQ's tools, begins with; a random suffix
+	// follows. Empty means the queue's name.
+	Tag string
+
+	// Declare, if set, runs before every subscribe, on the connection that will consume. It
+	// is the place for what belongs to this consumer alone, such as an exclusive queue, which
+	// is gone with its connection. It returns the name of the queue to consume from, for a
+	// queue that the server names, or "" for Queue. An error is tried again, unless it is
+	// permanent: *backoff.PermanentError, or an error with a method Permanent() bool that
+	// returns true. Its ctx ends some time after Run's (Drain, and at least five seconds), so
+	// that ending one consumer cuts no call on the connection it shares.
+	Declare func(ctx context.Context, ac *amqp.Connection) (queue string, err error)
+
+	// Arguments are the arguments of basic.consume, such as x-priority or x-stream-offset.
+	Arguments amqp.Table
+
+	// Exclusive asks to be the queue's only consumer. Quorum queues ignore it: use a single
+	// active consumer there.
+	Exclusive bool
+
+	// Drain is how long handlers may go on after Run's ctx ended. Zero means 30 seconds.
+	Drain time.Duration
+
+	// Backoff makes the delays before subscribing again, one BackOff for each Run, reset
+	// after a subscription that lasted a second or settled something. Nil means the first try
+	// within 20 ms, then exponential with full jitter, at most 900 ms, for ever. A delay of
+	// backoff.Stop ends Run with the last failure.
+	Backoff func() backoff.BackOff
+
+	// DeadLettered says that the queue has a dead-letter exchange, so that Reject loses
+	// nothing. Otherwise the first Reject of a Run is logged as a warning: AMQP gives a
+	// consumer no way to find out.
+	DeadLettered bool
+
+	// Middleware wraps the handler, the first outermost.
+	Middleware []Middleware
+
+	// Logger receives what Run cannot return: failures to subscribe, handlers' errors and
+	// panics. Nil means slog.Default(). Bodies and headers are never logged.
+	Logger *slog.Logger
+}
+
+const (
+	maxPrefetch = 65535 // basic.qos carries 16 bits
+	maxTag      = wire.MaxName - tagSuffix - 1
+	tagSuffix   = 8
+)
+
+func (c Config) withDefaults() Config {
+	if c.Workers == 0 {
+		c.Workers = 1
+	}
+	if c.Prefetch == 0 {
+		c.Prefetch = min(3*c.Workers, maxPrefetch)
+	}
+	if c.Drain == 0 {
+		c.Drain = 30 * time.Second
+	}
+	if c.Backoff == nil {
+		c.Backoff = defaultBackoff
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// defaultBackoff draws each delay from 0 to twice the interval: 20 ms at first, 900 ms at
+// most, so that consuming resumes within a second of it being possible.
+func defaultBackoff() backoff.BackOff {
+	return backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(10*time.Millisecond),
+		backoff.WithRandomizationFactor(1),
+		backoff.WithMultiplier(2),
+		backoff.WithMaxInterval(450*time.Millisecond),
+		backoff.WithMaxElapsedTime(0),
+	)
+}
+
+// validate reports every wrong field of a Config with defaults.
+func (c Config) validate() error {
+	var errs []error
+	wrong := func(field, problem, fix string) {
+		errs = append(errs, &FieldError{Package: "consumer", Field: field, Problem: problem, Fix: fix})
+	}
+	check := func(field string, p *wire.Problem) {
+		if p != nil {
+			wrong(field+p.Field, p.Problem, p.Fix)
+		}
+	}
+
+	if c.Queue == "" && c.Declare == nil {
+		wrong("Queue", "is empty", "name the queue, or return its name from Declare")
+	}
+	check("Queue", wire.Name(c.Queue))
+	if c.Workers < 1 || c.Workers > maxPrefetch {
+		wrong("Workers", fmt.Sprintf("is %d", c.Workers), "use 1 to 65535")
+	}
+	if c.Prefetch < 1 || c.Prefetch > maxPrefetch {
+		wrong("Prefetch", fmt.Sprintf("is %d", c.Prefetch), "use 1 to 65535")
+	}
+	if len(c.Tag) > maxTag {
+		wrong("Tag", fmt.Sprintf("is longer than %d bytes", maxTag), "shorten it")
+	} else {
+		check("Tag", wire.Name(c.Tag))
+	}
+	check("Arguments", wire.Table(c.Arguments))
+	check("Arguments", checkStreamOffset(c.Arguments))
+	if c.Drain < 0 {
+		wrong("Drain", fmt.Sprintf("is %v", c.Drain), "use a positive duration, or zero for 30 s")
+	}
+	for i, m := range c.Middleware {
+		if m == nil {
+			wrong(fmt.Sprintf("Middleware[%d]", i), "is nil", "remove it")
+		}
+	}
+	return errors.Join(errs...)
+}
+
+var streamInterval = regexp.MustCompile(`^[0-9]+[YMDhms]$`)
+
+// checkStreamOffset refuses offsets on which RabbitMQ closes the whole connection.
+func checkStreamOffset(args amqp.Table) *wire.Problem {
+	const key = "x-stream-offset"
+	switch v := args[key].(type) {
+	case nil, int, int8, int16, int32, int64, uint8, uint16, uint32, time.Time:
+		return nil
+	case string:
+		if v == "first" || v == "last" || v == "next" || streamInterval.MatchString(v) {
+			return nil
+		}
+		return &wire.Problem{Field: "[" + wire.Quote(key) + "]", Problem: wire.Quote(v) + " is no offset", Fix: `use "first", "last", "next", an interval such as "5m", a number or a time`}
+	default:
+		return &wire.Problem{Field: "[" + wire.Quote(key) + "]", Problem: fmt.Sprintf("a %T is no offset", v), Fix: "use a string, an integer or a time"}
+	}
+}

@@ -1,0 +1,107 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/cenkalti/backoff/v4"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+type noConnection struct{}
+
+func (noConnection) Consuming(ctx context.Context) (*amqp.Connection, error) {
+	<-ctx.Done()
+	return nil, context.Cause(ctx)
+}
+
+func nop(context.Context, *Delivery) error { return nil }
+
+func TestNewReportsEveryWrongFieldAtOnce(t *testing.T) {
+	_, err := New(nil, Config{
+		Workers:    -1,
+		Prefetch:   1 << 16,
+		Tag:        strings.Repeat("t", 250),
+		Arguments:  amqp.Table{"x-stream-offset": "firts", "n": uint64(1)},
+		Drain:      -1,
+		Middleware: []Middleware{nil},
+	}, nil)
+	if err == nil {
+		t.Fatal("New accepted it")
+	}
+	for _, field := range []string{
+		"Queue", "Workers", "Prefetch", "Tag", `Arguments["x-stream-offset"]`, `Arguments["n"]`, "Drain", "Middleware[0]", "conn", "handler",
+	} {
+		if !strings.Contains(err.Error(), "consumer: "+field+": ") {
+			t.Errorf("New does not report %s:\n%v", field, err)
+		}
+	}
+	var f *FieldError
+	if !errors.As(err, &f) || !wire.IsPermanent(err) {
+		t.Errorf("New = %T, want joined *FieldErrors", err)
+	}
+}
+
+func TestNewAcceptsWhatRabbitMQTakes(t *testing.T) {
+	for name, cfg := range map[string]Config{
+		"a queue":        {Queue: "orders"},
+		"declared later": {Declare: func(context.Context, *amqp.Connection) (string, error) { return "amq.gen-1", nil }},
+		"limits":         {Queue: strings.Repeat("q", 255), Workers: 65535, Prefetch: 65535, Tag: strings.Repeat("t", maxTag)},
+		"stream offsets": {Queue: "s", Arguments: amqp.Table{"x-stream-offset": "5m"}},
+		"stream numbers": {Queue: "s", Arguments: amqp.Table{"x-stream-offset": int64(17)}},
+		"stream times":   {Queue: "s", Arguments: amqp.Table{"x-stream-offset": time.Unix(0, 0)}},
+	} {
+		if _, err := New(noConnection{}, cfg, nop); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestZeroConfigMeansWhatItsCommentsSay(t *testing.T) {
+	c := Config{Queue: "q"}.withDefaults()
+	if c.Workers != 1 || c.Prefetch != 3 || c.Drain != 30*time.Second {
+		t.Errorf("Workers %d, Prefetch %d, Drain %v; want 1, 3, 30s", c.Workers, c.Prefetch, c.Drain)
+	}
+	if c := (Config{Queue: "q", Workers: 40_000}).withDefaults(); c.Prefetch != maxPrefetch {
+		t.Errorf("Prefetch for 40,000 workers = %d, want %d", c.Prefetch, maxPrefetch)
+	}
+}
+
+func TestDefaultBackoffTriesWithin20msThenWithinASecondForEver(t *testing.T) {
+	for range 100 {
+		b := defaultBackoff()
+		for i := range 50 {
+			limit := 900 * time.Millisecond
+			if i == 0 {
+				limit = 20 * time.Millisecond
+			}
+			if d := b.NextBackOff(); d == backoff.Stop || d > limit+time.Nanosecond {
+				t.Fatalf("delay %d is %v, want at most %v", i, d, limit)
+			}
+		}
+	}
+}
+
+func TestTagIsReadableUniqueAndFits(t *testing.T) {
+	long := strings.Repeat("é", 127) // 254 bytes: cut within a rune
+	for name, c := range map[string]struct {
+		cfg   Config
+		queue string
+		begin string
+	}{
+		"the queue's name": {Config{}, "orders", "orders-"},
+		"Config.Tag":       {Config{Tag: "billing"}, "orders", "billing-"},
+		"a long name":      {Config{}, long, "éé"},
+	} {
+		one, two := c.cfg.newTag(c.queue), c.cfg.newTag(c.queue)
+		if !strings.HasPrefix(one, c.begin) || one == two || len(one) > 255 || !utf8.ValidString(one) {
+			t.Errorf("%s: tags %q and %q", name, one, two)
+		}
+	}
+}

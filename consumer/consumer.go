@@ -1,0 +1,87 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// A Connection hands out the current session for consuming. *amqpkit.Conn is one.
+type Connection interface {
+	// Consuming returns the current session, waiting until one is up. It fails only if ctx
+	// ended or the connection ended for good.
+	Consuming(ctx context.Context) (*amqp.Connection, error)
+}
+
+// A Consumer runs a handler over a queue. Make one with New. Its methods may be called from
+// any goroutine.
+type Consumer struct {
+	conn    Connection
+	cfg     Config
+	handler Handler
+	log     *slog.Logger
+	status  *status
+
+	// What follows belongs to Run's goroutine.
+	failures failures
+	hold     func(failures int) time.Duration // holdFor; tests shorten it
+}
+
+// New returns a Consumer that runs h over cfg.Queue. It does not use the connection yet. Its
+// error joins a *FieldError for each wrong field.
+func New(conn Connection, cfg Config, h Handler) (*Consumer, error) {
+	cfg = cfg.withDefaults()
+	err := cfg.validate()
+	if conn == nil {
+		err = errors.Join(err, &FieldError{Package: "consumer", Field: "conn", Problem: "is nil", Fix: "pass an *amqpkit.Conn"})
+	}
+	if h == nil {
+		err = errors.Join(err, &FieldError{Package: "consumer", Field: "handler", Problem: "is nil", Fix: "pass a function"})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Consumer{
+		conn:     conn,
+		cfg:      cfg,
+		handler:  chain(h, cfg.Middleware),
+		log:      cfg.Logger.With("queue", cfg.Queue),
+		status:   newStatus(),
+		failures: failures{},
+		hold:     holdFor,
+	}, nil
+}
+
+// Run consumes until ctx ends, through every loss of the connection, the channel or the
+// queue. Then it stops taking deliveries, gives back those whose handler has not begun, lets
+// the running handlers finish within Config.Drain, settles them and returns nil, or a
+// *DrainError if handlers took longer. Deliveries of other consumers on the same connection
+// are not disturbed.
+//
+// Any other result means that consuming could not go on: the error of the connection if that
+// ended for good, a *SubscribeError if Config.Backoff gave up or if the cause says of itself
+// that it can never heal; then too the handlers were let finish. A second Run while one is
+// running returns ErrRunning; a Consumer may run again afterwards.
+//
+// Run returns with no goroutine left behind, save handlers that ignore the end of their ctx.
+// In a program end Run first, then close producers, then the connection.
+func (c *Consumer) Run(ctx context.Context) error {
+	if !c.status.start() {
+		return ErrRunning
+	}
+	err := c.run(ctx)
+	c.status.set(ended, err)
+	return err
+}
+
+// Ready waits until Run is subscribed: messages that are in the queue are being delivered
+// then. It fails if ctx ends first, joined with what Err returns, or with ErrEnded if Run has
+// ended.
+func (c *Consumer) Ready(ctx context.Context) error { return c.status.ready(ctx) }
+
+// Err returns why Run is not consuming: the last *SubscribeError or *LostError, or what Run
+// returned. It is nil while Run consumes and before the first failure.
+func (c *Consumer) Err() error { return c.status.lastErr() }

@@ -1,0 +1,23 @@
+package consumer
+
+import (
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// A Delivery is one message handed out by RabbitMQ, to be settled once.
+//
+// In a handler the result settles it: Ack, Nack and Reject return ErrSettledByResult and send
+// nothing. A Delivery from Get is settled by calling one of them.
+type Delivery struct {
+	amqp.Delivery
+
+	// Queue is the queue it was consumed from. AMQP does not send it along.
+	Queue string
+}
+
+// byResult is the Acknowledger of a delivery in a handler.
+type byResult struct{}
+
+func (byResult) Ack(uint64, bool) error        { return ErrSettledByResult }
+func (byResult) Nack(uint64, bool, bool) error { return ErrSettledByResult }
+func (byResult) Reject(uint64, bool) error     { return ErrSettledByResult }

@@ -1,0 +1,35 @@
+// Package consumer runs a handler over a queue and settles each delivery by the handler's
+// result.
+//
+// A [Consumer] keeps consuming until its ctx ends, whatever happens in between: a lost
+// connection, a closed channel, a queue that is deleted and declared again. What the handler
+// returns decides what becomes of the message:
+//
+//	nil               acknowledged: the message is done
+//	Reject(err)       rejected for good: to the dead-letter exchange, or dropped without one
+//	Requeue(d)        back to the queue after d: not now, but nothing failed
+//	any other error   held for 1 s, doubling to 30 s, then back to the queue, counted as a failure
+//	a panic           logged with its stack, then as any other error
+//
+// A delivery is settled once at most, after its handler returned, on the channel it came
+// from. If that channel is gone by then nothing is sent, and RabbitMQ delivers the message
+// again: handlers see some messages twice, with Redelivered set, and must tolerate it.
+//
+//	conn, err := amqpkit.Dial(ctx, "amqp://guest:guest@localhost:5672/")
+//	…
+//	c, err := consumer.New(conn, consumer.Config{Queue: "orders", Workers: 8},
+//		consumer.JSON(func(ctx context.Context, o Order) error {
+//			return ship(ctx, o)
+//		}))
+//	…
+//	err = c.Run(ctx) // until ctx ends; then it lets the handlers finish
+//
+// # What RabbitMQ counts
+//
+// A quorum queue counts failed deliveries in the header x-delivery-count and drops (or
+// dead-letters) a message that failed more often than its delivery limit, 20 by default. On
+// RabbitMQ 4.3 "any other error" counts and a delivery that was in hand when its connection
+// died; [Requeue] does not, nor does what Run gives back unhandled when it ends. Before 4.3
+// every return counts. Classic queues count nothing. On a stream settling only moves the
+// window of unsettled deliveries: nothing is put back.
+package consumer

@@ -1,0 +1,108 @@
+package consumer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+var (
+	// ErrRunning reports a second Run on a Consumer whose first one has not returned.
+	ErrRunning = errors.New("consumer: already running")
+
+	// ErrEnded reports that Ready waited for a Run that has ended.
+	ErrEnded = errors.New("consumer: Run has ended")
+
+	// ErrSettledByResult reports that a handler tried to settle its delivery itself. Nothing
+	// was sent. Return nil, Reject, Requeue or another error instead.
+	ErrSettledByResult = errors.New("consumer: the handler's result settles this delivery")
+
+	// ErrAlreadySettled reports a second Ack, Nack or Reject of one delivery. Nothing was
+	// sent: RabbitMQ would have closed the channel with 406.
+	ErrAlreadySettled = errors.New("consumer: delivery already settled")
+
+	// ErrStaleDelivery reports that the channel a delivery came from is gone. Nothing was
+	// sent, and RabbitMQ delivers the message again.
+	ErrStaleDelivery = errors.New("consumer: delivery is stale: its channel is gone and the message returns to its queue")
+)
+
+// FieldError reports a wrong field of Config; New joins one for each.
+type FieldError = wire.FieldError
+
+// SubscribeError says why a Consumer is not consuming. It wraps the cause, an *amqp.Error
+// where the broker refused. Run retries and does not return it unless Config.Backoff gave up
+// or the cause can never heal.
+type SubscribeError struct {
+	Queue string
+	Err   error
+}
+
+func (e *SubscribeError) Error() string {
+	s := fmt.Sprintf("consumer: subscribe to queue %s: %v", wire.Quote(e.Queue), e.Err)
+	if fix := e.fix(); fix != "" {
+		s += "; " + fix
+	}
+	return s
+}
+
+func (e *SubscribeError) Unwrap() error { return e.Err }
+
+// fix is what a person can do about it.
+func (e *SubscribeError) fix() string {
+	switch wire.Code(e.Err) {
+	case 403:
+		return "grant the user read permission, or stop the consumer that has exclusive use of the queue"
+	case 404:
+		return "declare the queue in the connection's Setup or in Config.Declare, or check its name and virtual host"
+	case 405:
+		return "the queue belongs to another connection: declare an exclusive queue in Config.Declare"
+	}
+	return ""
+}
+
+// LostError says how a subscription that worked came to its end. Err reports it until the
+// next one stands.
+type LostError struct {
+	Queue string
+	Err   error // nil after a basic.cancel: the broker gives no reason for it
+}
+
+func (e *LostError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("consumer: RabbitMQ cancelled the consumer of queue %s: the queue was deleted or moved, or a handler exceeded the consumer timeout",
+			wire.Quote(e.Queue))
+	}
+	return fmt.Sprintf("consumer: lost the subscription to queue %s: %v", wire.Quote(e.Queue), e.Err)
+}
+
+func (e *LostError) Unwrap() error { return e.Err }
+
+// DrainError reports handlers that had not returned when the drain time was over. Their ctx
+// was cancelled then. Those that returned within the next half second were settled by their
+// result; the messages of the others return to the queue.
+type DrainError struct {
+	Unfinished int           // handlers that had not returned when the drain time was over
+	Running    int           // of these, those that ignored the end of their ctx and still run
+	Drain      time.Duration // the drain time, Config.Drain
+}
+
+func (e *DrainError) Error() string {
+	return fmt.Sprintf("consumer: %d handlers had not returned %v after the end of Run's ctx, %d of them still run",
+		e.Unfinished, e.Drain, e.Running)
+}
+
+// PanicError is a handler's panic. A middleware sees it as the error of the handler within.
+type PanicError struct {
+	Value any    // what was passed to panic
+	Stack []byte // the goroutine's stack at the panic
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// Unwrap returns the panic's value if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}

@@ -1,0 +1,125 @@
+package consumer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/amqpkit/amqpkit/consumer"
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// conn stands for the *amqpkit.Conn that a program dials.
+var conn consumer.Connection
+
+func Example() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+
+	c, err := consumer.New(conn, consumer.Config{Queue: "orders", Workers: 8},
+		func(ctx context.Context, d *consumer.Delivery) error {
+			fmt.Printf("%s\n", d.Body)
+			return nil // acknowledged
+		})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := c.Run(ctx); err != nil { // until a signal; then it drains
+		log.Fatal(err)
+	}
+}
+
+func ExampleJSON() {
+	type Order struct{ ID int }
+	handle := consumer.JSON(func(ctx context.Context, o Order) error {
+		d, _ := consumer.FromContext(ctx)
+		fmt.Println("order", o.ID, "by", d.AppId)
+		return nil
+	})
+
+	ctx := context.Background()
+	fmt.Println(handle(ctx, delivery(`{"ID": 7}`)))
+	fmt.Println(handle(ctx, delivery(`order 8`)))
+	// Output:
+	// order 7 by shop
+	// <nil>
+	// rejected: decode the body as JSON into consumer_test.Order: invalid character 'o' looking for beginning of value
+}
+
+func ExampleHandler() {
+	errGone := errors.New("no such customer")
+	ship := func(string) error { return errGone }
+	open := func() bool { return true }
+
+	handle := func(ctx context.Context, d *consumer.Delivery) error {
+		if !open() {
+			return consumer.Requeue(time.Minute) // not now
+		}
+		err := ship(string(d.Body))
+		if errors.Is(err, errGone) {
+			return consumer.Reject(err) // never
+		}
+		return err // nil: done; else again after a while
+	}
+	fmt.Println(handle(context.Background(), delivery("7")))
+	// Output:
+	// rejected: no such customer
+}
+
+func ExampleMiddleware() {
+	timed := func(next consumer.Handler) consumer.Handler {
+		return func(ctx context.Context, d *consumer.Delivery) error {
+			ctx, cancel := context.WithTimeout(ctx, time.Minute)
+			defer cancel()
+			return next(ctx, d)
+		}
+	}
+	cfg := consumer.Config{Queue: "orders", Middleware: []consumer.Middleware{timed}}
+	fmt.Println(len(cfg.Middleware))
+	// Output:
+	// 1
+}
+
+// An exclusive queue is gone with its connection: Declare makes a new one before every
+// subscribe.
+func ExampleConfig_declare() {
+	cfg := consumer.Config{
+		Declare: func(ctx context.Context, ac *amqp.Connection) (string, error) {
+			ch, err := ac.Channel()
+			if err != nil {
+				return "", err
+			}
+			defer ch.Close()
+			q, err := ch.QueueDeclare("", false, true, true, false, nil)
+			if err != nil {
+				return "", err
+			}
+			return q.Name, ch.QueueBind(q.Name, "", "logs", false, nil)
+		},
+	}
+	_ = cfg
+}
+
+func ExampleGet() {
+	ctx := context.Background()
+	d, ok, err := consumer.Get(ctx, conn, "orders")
+	if err != nil {
+		log.Fatal(err)
+	}
+	if !ok {
+		fmt.Println("the queue is empty")
+		return
+	}
+	fmt.Printf("%s\n", d.Body)
+	if err := d.Ack(false); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func delivery(body string) *consumer.Delivery {
+	return &consumer.Delivery{Delivery: amqp.Delivery{Body: []byte(body), AppId: "shop"}}
+}

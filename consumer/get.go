@@ -1,0 +1,109 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+// Get takes one message from a queue, for scripts and tools; a program that works a queue
+// runs a Consumer. ok is false if the queue is empty.
+//
+// The caller settles the delivery by one Ack, Nack or Reject; until then it stays out of the
+// queue and holds a channel. Settling waits, for five seconds at most, until the broker has
+// taken the settlement: nil means it did. ErrStaleDelivery and other errors mean that the
+// message may come back. A settlement after the first returns ErrAlreadySettled.
+//
+// RabbitMQ allows basic.get neither on streams, where it closes the whole connection, nor on
+// quorum queues with a single active consumer.
+func Get(ctx context.Context, conn Connection, queue string) (d *Delivery, ok bool, err error) {
+	if p := wire.Name(queue); p != nil || queue == "" {
+		if p == nil {
+			p = &wire.Problem{Problem: "is empty", Fix: "name the queue"}
+		}
+		return nil, false, &FieldError{Package: "consumer", Field: "queue", Problem: p.Problem, Fix: p.Fix}
+	}
+	ac, err := conn.Consuming(ctx)
+	if err != nil {
+		return nil, false, fmt.Errorf("consumer: %w", err)
+	}
+	// One call for all of it: a ctx that ends in between leaves no channel behind.
+	got, err := wire.Call(ctx, ac, func() (*amqp.Delivery, error) { return getOne(ac, queue) })
+	if err != nil {
+		return nil, false, fmt.Errorf("consumer: get from queue %s: %w", wire.Quote(queue), err)
+	}
+	if got == nil {
+		return nil, false, nil
+	}
+	return &Delivery{Delivery: *got, Queue: queue}, true, nil
+}
+
+// getOne gets a delivery on a channel of its own, or nil and no channel.
+func getOne(ac *amqp.Connection, queue string) (*amqp.Delivery, error) {
+	ch, err := ac.Channel()
+	if err != nil {
+		return nil, err
+	}
+	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
+	d, ok, err := ch.Get(queue, false)
+	if err != nil || !ok {
+		return nil, errors.Join(err, ch.Close())
+	}
+	d.Acknowledger = &single{ac: ac, ch: ch, closed: closed, tag: d.DeliveryTag}
+	return &d, nil
+}
+
+// single settles the one delivery of a channel, once, and closes the channel.
+type single struct {
+	ac      *amqp.Connection
+	ch      *amqp.Channel
+	closed  <-chan *amqp.Error
+	tag     uint64
+	settled atomic.Bool
+}
+
+func (s *single) Ack(uint64, bool) error {
+	return s.settle(func() error { return s.ch.Ack(s.tag, false) })
+}
+
+func (s *single) Nack(_ uint64, _, requeue bool) error {
+	return s.settle(func() error { return s.ch.Nack(s.tag, false, requeue) })
+}
+
+func (s *single) Reject(_ uint64, requeue bool) error {
+	return s.settle(func() error { return s.ch.Reject(s.tag, requeue) })
+}
+
+// settle sends the settlement and closes the channel. The broker answers the close after it
+// has handed on the settlement: a lone one is never kept waiting.
+func (s *single) settle(send func() error) error {
+	if s.settled.Swap(true) {
+		return ErrAlreadySettled
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	err := wire.Do(ctx, s.ac, func() error {
+		if err := send(); wire.IsClosed(err) {
+			return ErrStaleDelivery
+		} else if err != nil {
+			return err
+		}
+		if err := s.ch.Close(); err != nil {
+			return err
+		}
+		// Close finds nothing to do, and no error, on a channel that was lost meanwhile.
+		if lost := <-s.closed; lost != nil {
+			return lost
+		}
+		return nil
+	})
+	if err == nil || errors.Is(err, ErrStaleDelivery) {
+		return err
+	}
+	return fmt.Errorf("consumer: settlement not confirmed, the message may be delivered again: %w", err)
+}

@@ -1,0 +1,62 @@
+package consumer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"runtime/debug"
+)
+
+// A Handler processes one delivery. Its result settles it; see the package's table.
+//
+// ctx carries the values of Run's ctx. It does not end with it, nor when the connection is
+// lost, but when the drain time is over: a handler finishes what it began.
+type Handler func(ctx context.Context, d *Delivery) error
+
+// A Middleware wraps a Handler to act before it and on its result.
+type Middleware func(Handler) Handler
+
+// JSON makes a Handler of a function over a value decoded from the body. A body that does
+// not decode is rejected: no further attempt would change it. FromContext gives f the
+// delivery itself.
+func JSON[T any](f func(ctx context.Context, v T) error) Handler {
+	return func(ctx context.Context, d *Delivery) error {
+		var v T
+		if err := json.Unmarshal(d.Body, &v); err != nil {
+			return Reject(fmt.Errorf("decode the body as JSON into %T: %w", v, err))
+		}
+		return f(context.WithValue(ctx, deliveryKey{}, d), v)
+	}
+}
+
+type deliveryKey struct{}
+
+// FromContext returns the delivery that a typed handler such as JSON's works on.
+func FromContext(ctx context.Context) (*Delivery, bool) {
+	d, ok := ctx.Value(deliveryKey{}).(*Delivery)
+	return d, ok
+}
+
+// chain wraps h into the middleware, the first outermost. A panic becomes an error where it
+// leaves the handler, so that middleware can act on it, and again outside the middleware.
+func chain(h Handler, middleware []Middleware) Handler {
+	h = recovered(h)
+	for i := len(middleware) - 1; i >= 0; i-- {
+		h = middleware[i](h)
+	}
+	if len(middleware) > 0 {
+		h = recovered(h)
+	}
+	return h
+}
+
+func recovered(h Handler) Handler {
+	return func(ctx context.Context, d *Delivery) (err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				err = &PanicError{Value: v, Stack: debug.Stack()}
+			}
+		}()
+		return h(ctx, d)
+	}
+}

@@ -1,0 +1,127 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+func TestResultSaysHowToSettle(t *testing.T) {
+	cause := errors.New("no such customer")
+	for name, c := range map[string]struct {
+		err   error
+		how   settlement
+		after time.Duration
+	}{
+		"nil acks":                            {nil, ack, 0},
+		"Reject":                              {Reject(cause), reject, 0},
+		"Reject without a cause":              {Reject(nil), reject, 0},
+		"Reject, wrapped":                     {fmt.Errorf("order 7: %w", Reject(cause)), reject, 0},
+		"Requeue":                             {Requeue(time.Minute), postpone, time.Minute},
+		"Requeue, wrapped":                    {fmt.Errorf("busy: %w", Requeue(time.Second)), postpone, time.Second},
+		"Requeue, joined with a cause":        {errors.Join(cause, Requeue(time.Second)), postpone, time.Second},
+		"the outermost of two: Reject":        {Reject(Requeue(time.Second)), reject, 0},
+		"the first of two: Requeue":           {errors.Join(Requeue(time.Second), Reject(cause)), postpone, time.Second},
+		"any other error":                     {cause, fail, 0},
+		"a panic with any value":              {&PanicError{Value: 7}, fail, 0},
+		"a panic with a Reject keeps its say": {&PanicError{Value: Reject(cause)}, reject, 0},
+	} {
+		if how, after := judge(c.err); how != c.how || after != c.after {
+			t.Errorf("%s: judge = %v, %v; want %v, %v", name, how, after, c.how, c.after)
+		}
+	}
+}
+
+func TestRejectKeepsItsCause(t *testing.T) {
+	cause := errors.New("no such customer")
+	err := Reject(cause)
+	if !errors.Is(err, cause) || !strings.Contains(err.Error(), cause.Error()) {
+		t.Errorf("Reject(%v) = %v, want it wrapped", cause, err)
+	}
+}
+
+func TestJSONRejectsWhatDoesNotDecode(t *testing.T) {
+	h := JSON(func(context.Context, struct{ ID int }) error { panic("called") })
+	for _, body := range []string{"", "{", `{"ID":"seven"}`, `{"ID":7} trailing`, "\x1f\x8b compressed"} {
+		err := h(t.Context(), &Delivery{Delivery: amqp.Delivery{Body: []byte(body)}})
+		if how, _ := judge(err); how != reject {
+			t.Errorf("JSON over %q = %v, want a Reject", body, err)
+		}
+	}
+}
+
+func TestJSONHandsOnTheValueAndItsDelivery(t *testing.T) {
+	d := &Delivery{Delivery: amqp.Delivery{Body: []byte(`{"ID":7}`), MessageId: "m7"}}
+	want := errors.New("the result")
+	got := JSON(func(ctx context.Context, v struct{ ID int }) error {
+		if from, ok := FromContext(ctx); !ok || from != d || v.ID != 7 {
+			t.Errorf("got %+v with delivery %v (%v), want ID 7 with %v", v, from, ok, d)
+		}
+		return want
+	})(t.Context(), d)
+	if got != want {
+		t.Errorf("result %v, want %v", got, want)
+	}
+	if _, ok := FromContext(t.Context()); ok {
+		t.Error("FromContext found a delivery in an empty ctx")
+	}
+}
+
+func TestPanicIsAnErrorAndMiddlewareSeesIt(t *testing.T) {
+	cause := errors.New("nil map")
+	var seen error
+	watch := func(next Handler) Handler {
+		return func(ctx context.Context, d *Delivery) error {
+			seen = next(ctx, d)
+			return seen
+		}
+	}
+	err := chain(func(context.Context, *Delivery) error { panic(cause) }, []Middleware{watch})(t.Context(), &Delivery{})
+	var p *PanicError
+	if !errors.As(seen, &p) || !errors.Is(err, cause) || !strings.Contains(string(p.Stack), "result_test.go") {
+		t.Errorf("middleware saw %v, Run sees %v; want a PanicError with the handler's stack", seen, err)
+	}
+
+	broken := func(Handler) Handler { return func(context.Context, *Delivery) error { panic("in middleware") } }
+	if err := chain(nil, []Middleware{broken})(t.Context(), &Delivery{}); !errors.As(err, &p) {
+		t.Errorf("a panic in middleware = %v, want a PanicError", err)
+	}
+}
+
+func TestFirstMiddlewareIsOutermost(t *testing.T) {
+	var order []string
+	mark := func(name string) Middleware {
+		return func(next Handler) Handler {
+			return func(ctx context.Context, d *Delivery) error {
+				order = append(order, name)
+				return next(ctx, d)
+			}
+		}
+	}
+	h := chain(func(context.Context, *Delivery) error { order = append(order, "handler"); return nil },
+		[]Middleware{mark("first"), mark("second")})
+	if err := h(t.Context(), &Delivery{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(order, " "); got != "first second handler" {
+		t.Errorf("ran %s, want first second handler", got)
+	}
+}
+
+func TestHandlerCannotSettleItsDelivery(t *testing.T) {
+	d := (&session{queue: "orders"}).delivery(amqp.Delivery{DeliveryTag: 1})
+	for name, settle := range map[string]func() error{
+		"Ack":    func() error { return d.Ack(false) },
+		"Nack":   func() error { return d.Nack(true, true) },
+		"Reject": func() error { return d.Reject(false) },
+	} {
+		if err := settle(); !errors.Is(err, ErrSettledByResult) {
+			t.Errorf("%s = %v, want ErrSettledByResult", name, err)
+		}
+	}
+}

@@ -1,0 +1,233 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+// overtime is how long handlers get to return once their ctx was cancelled at the end of the
+// drain time.
+const overtime = 500 * time.Millisecond
+
+// provenAfter is how long a session must last, if it settles nothing, for the next one to
+// start with a fresh backoff: one that is cancelled as soon as it stands must not loop hot.
+const provenAfter = time.Second
+
+var errGoexit = errors.New("consumer: the handler called runtime.Goexit")
+
+// A run is one call of Consumer.Run. Its workers live as long as it does, longer than a
+// session: a slow handler of a lost session neither delays the next one nor adds to the
+// handlers that run at once.
+type run struct {
+	*Consumer
+
+	handlers context.Context // the handlers' ctx: ends when the drain time is over
+	calls    context.Context // bounds calls to the broker: ends some time after Run's ctx
+	late     chan struct{}   // closed overtime after the end of the drain time
+
+	jobs       chan job      // to the workers; unbuffered, so that what is not begun can be given back
+	exited     chan struct{} // one for each worker that ended
+	busy       atomic.Int64  // handlers that run
+	unfinished atomic.Int64  // handlers that ran when the drain time was over
+
+	warned     bool   // of a Reject without a dead-letter exchange
+	complained string // the last failure logged as a warning, while it lasts
+}
+
+type job struct {
+	s *session
+	d *Delivery
+}
+
+type result struct {
+	d   *Delivery
+	err error
+}
+
+func (c *Consumer) run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	handlers, interrupt := context.WithCancel(context.WithoutCancel(ctx))
+	defer interrupt()
+	calls, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	r := &run{
+		Consumer: c,
+		handlers: handlers,
+		calls:    calls,
+		late:     make(chan struct{}),
+		jobs:     make(chan job),
+		exited:   make(chan struct{}, c.cfg.Workers),
+	}
+	defer after(ctx, c.cfg.Drain, func() {
+		r.unfinished.Store(r.busy.Load())
+		interrupt()
+	})()
+	defer after(ctx, c.cfg.Drain+overtime, func() { close(r.late) })()
+	defer after(ctx, max(c.cfg.Drain, callTimeout), cut)()
+
+	for range c.cfg.Workers {
+		go r.work()
+	}
+	err := r.serve(ctx)
+	stop() // starts the drain time also if ctx has not ended
+	unfinished := r.wait()
+	switch {
+	case err == nil:
+		return unfinished
+	case unfinished == nil:
+		return err
+	}
+	return errors.Join(err, unfinished)
+}
+
+// serve runs one session after another until ctx ends or it cannot go on.
+func (r *run) serve(ctx context.Context) error {
+	delays := r.cfg.Backoff()
+	delays.Reset()
+	for ctx.Err() == nil {
+		proven, err := r.once(ctx)
+		if ctx.Err() != nil {
+			continue // the error, if any, tells only of that
+		}
+		if proven {
+			delays.Reset()
+		}
+		var failed *SubscribeError
+		var lost *LostError
+		switch {
+		case errors.As(err, &lost):
+			r.complain("consumer: subscribing again", err)
+		case errors.As(err, &failed) && !permanent(err):
+			r.complain("consumer: cannot subscribe, trying again", err)
+		default:
+			return err
+		}
+		r.status.set(subscribing, err)
+		delay := delays.NextBackOff()
+		if delay == backoff.Stop {
+			return err
+		}
+		sleep(ctx, delay)
+	}
+	return nil
+}
+
+// permanent reports whether err says of itself that it can never heal.
+func permanent(err error) bool {
+	var p *backoff.PermanentError
+	return wire.IsPermanent(err) || errors.As(err, &p)
+}
+
+// once runs one session, from the current connection to its end. The error is a
+// *SubscribeError, a *LostError, or the connection's own if that ended for good.
+func (r *run) once(ctx context.Context) (proven bool, err error) {
+	ac, err := r.conn.Consuming(ctx)
+	if err != nil {
+		return false, fmt.Errorf("consumer: %w", err)
+	}
+	s, err := r.subscribe(ctx, ac)
+	if err != nil {
+		return false, err
+	}
+	if r.complained == "" {
+		s.log.Debug("consumer: subscribed", "tag", s.tag)
+	} else {
+		s.log.Info("consumer: subscribed again", "tag", s.tag)
+		r.complained = ""
+	}
+	r.status.set(subscribed, nil)
+	began := time.Now()
+	err = s.consume(ctx)
+	return !s.settledAt.IsZero() || time.Since(began) >= provenAfter, err
+}
+
+// complain logs a failure, at a lower level while the same one repeats.
+func (r *run) complain(msg string, err error) {
+	if text := err.Error(); text != r.complained {
+		r.complained = text
+		r.log.Warn(msg, "err", err)
+		return
+	}
+	r.log.Debug(msg, "err", err)
+}
+
+// work runs handlers until there are no more jobs.
+func (r *run) work() {
+	var now job
+	ended := false
+	defer func() {
+		if ended {
+			r.exited <- struct{}{}
+			return
+		}
+		// runtime.Goexit (t.FailNow in a test's handler) ends this goroutine, not the
+		// worker.
+		go r.work()
+		r.done(now, errGoexit)
+	}()
+	for now = range r.jobs {
+		r.busy.Add(1)
+		err := r.handler(r.handlers, now.d)
+		r.done(now, err)
+	}
+	ended = true
+}
+
+// done hands a handler's result to the session its delivery came from.
+func (r *run) done(j job, err error) {
+	r.busy.Add(-1)
+	select {
+	case j.s.results <- result{j.d, err}:
+	case <-j.s.gone:
+		r.log.Debug("consumer: result not sent, the message will be delivered again",
+			"message_id", j.d.MessageId, "result", err, "err", ErrStaleDelivery)
+	}
+}
+
+// wait ends the workers and waits for them until the overtime is over.
+func (r *run) wait() error {
+	close(r.jobs)
+	late, running := r.late, 0
+	for left := r.cfg.Workers; left > 0 && running == 0; {
+		select {
+		case <-r.exited:
+			left--
+		case <-late:
+			late, running = nil, int(r.busy.Load())
+		}
+	}
+	unfinished := int(r.unfinished.Load())
+	if unfinished == 0 {
+		return nil
+	}
+	return &DrainError{Unfinished: unfinished, Running: running, Drain: r.cfg.Drain}
+}
+
+// after calls f when d has passed since ctx ended, unless the function it returns is called
+// before.
+func after(ctx context.Context, d time.Duration, f func()) (cancel func()) {
+	pending, cancel := context.WithCancel(context.Background())
+	context.AfterFunc(ctx, func() {
+		t := time.AfterFunc(d, f)
+		context.AfterFunc(pending, func() { t.Stop() })
+	})
+	return cancel
+}
+
+// sleep returns after d, or when ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,174 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// connFunc stands for a connection that never gets as far as a session.
+type connFunc func(context.Context) (*amqp.Connection, error)
+
+func (f connFunc) Consuming(ctx context.Context) (*amqp.Connection, error) { return f(ctx) }
+
+func newConsumer(t *testing.T, conn Connection, cfg Config) *Consumer {
+	t.Helper()
+	if cfg.Queue == "" {
+		cfg.Queue = "orders"
+	}
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	c, err := New(conn, cfg, nop)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestRunReturnsNilWhenCtxEndsBeforeAConnectionIsUp(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	waiting := make(chan struct{})
+	c := newConsumer(t, connFunc(func(ctx context.Context) (*amqp.Connection, error) {
+		close(waiting)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}), Config{})
+	done := make(chan error)
+	go func() { done <- c.Run(ctx) }()
+	<-waiting
+	if err := c.Run(ctx); !errors.Is(err, ErrRunning) {
+		t.Errorf("a second Run = %v, want ErrRunning", err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run = %v, want nil", err)
+	}
+	if err := c.Ready(t.Context()); !errors.Is(err, ErrEnded) {
+		t.Errorf("Ready after Run = %v, want ErrEnded", err)
+	}
+}
+
+func TestRunReturnsTheErrorOfAConnectionThatEndedForGood(t *testing.T) {
+	closed := errors.New("connection closed")
+	c := newConsumer(t, connFunc(func(context.Context) (*amqp.Connection, error) { return nil, closed }), Config{})
+	if err := c.Run(t.Context()); !errors.Is(err, closed) {
+		t.Errorf("Run = %v, want %v", err, closed)
+	}
+	if err := c.Ready(t.Context()); !errors.Is(err, ErrEnded) || !errors.Is(err, closed) {
+		t.Errorf("Ready = %v, want ErrEnded and the cause", err)
+	}
+}
+
+func TestReadyTellsTheLastFailureWhenItsCtxEnds(t *testing.T) {
+	noDeclare := errors.New("no such exchange")
+	failed := make(chan struct{}, 100)
+	c := newConsumer(t, connFunc(func(context.Context) (*amqp.Connection, error) { return nil, nil }), Config{
+		Declare: func(context.Context, *amqp.Connection) (string, error) { failed <- struct{}{}; return "", noDeclare },
+		Backoff: func() backoff.BackOff { return &backoff.ConstantBackOff{Interval: time.Millisecond} },
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- c.Run(ctx) }()
+	<-failed
+	<-failed // the first failure is recorded
+	short, stop := context.WithCancel(t.Context())
+	stop()
+	if err := c.Ready(short); !errors.Is(err, context.Canceled) || !errors.Is(err, noDeclare) {
+		t.Errorf("Ready = %v, want the end of ctx and %v", err, noDeclare)
+	}
+	var sub *SubscribeError
+	if err := c.Err(); !errors.As(err, &sub) || sub.Queue != "orders" {
+		t.Errorf("Err = %v, want a *SubscribeError for orders", err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run = %v, want nil", err)
+	}
+}
+
+func TestRunEndsWhereRetryingCannotHelp(t *testing.T) {
+	conn := connFunc(func(context.Context) (*amqp.Connection, error) { return nil, nil })
+	declare := func(err error) func(context.Context, *amqp.Connection) (string, error) {
+		return func(context.Context, *amqp.Connection) (string, error) { return "", err }
+	}
+	for name, cfg := range map[string]Config{
+		"the backoff gave up": {Declare: declare(errors.New("down")), Backoff: func() backoff.BackOff { return &backoff.StopBackOff{} }},
+		"a permanent error":   {Declare: declare(&FieldError{Field: "Queues[0].Name"})},
+	} {
+		var sub *SubscribeError
+		if err := newConsumer(t, conn, cfg).Run(t.Context()); !errors.As(err, &sub) {
+			t.Errorf("%s: Run = %v, want a *SubscribeError", name, err)
+		}
+	}
+	c, err := New(conn, Config{Declare: declare(nil), Logger: slog.New(slog.DiscardHandler)}, nop)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var f *FieldError
+	if err := c.Run(t.Context()); !errors.As(err, &f) || f.Field != "Declare" {
+		t.Errorf("Run without any queue name = %v, want a *FieldError for Declare", err)
+	}
+}
+
+func TestFailuresToSubscribeBackOff(t *testing.T) {
+	// Each try fails at once, so that only the delays keep them apart.
+	synctest.Test(t, func(t *testing.T) {
+		var tries atomic.Int64
+		c := newConsumer(t, connFunc(func(context.Context) (*amqp.Connection, error) { return nil, nil }), Config{
+			Declare: func(context.Context, *amqp.Connection) (string, error) { tries.Add(1); return "", errors.New("down") },
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := c.Run(ctx); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+		if n := tries.Load(); n < 10 || n > 60 {
+			t.Errorf("%d tries within 10 s, want about 25", n)
+		}
+	})
+}
+
+func TestAfterCallsOnceItsTimeHasComeUnlessCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, end := context.WithCancel(t.Context())
+		called := 0
+		defer after(ctx, time.Second, func() { called++ })()
+		cancel := after(ctx, time.Second, func() { t.Error("called although cancelled") })
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if called != 0 {
+			t.Error("called before ctx ended")
+		}
+		end()
+		synctest.Wait()
+		cancel()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if called != 1 {
+			t.Errorf("called %d times, want once", called)
+		}
+	})
+}
+
+func TestWorkerSurvivesGoexitInAHandler(t *testing.T) {
+	c := newConsumer(t, noConnection{}, Config{})
+	c.handler = func(context.Context, *Delivery) error { runtime.Goexit(); return nil }
+	r := &run{Consumer: c, handlers: t.Context(), jobs: make(chan job), exited: make(chan struct{}, 1)}
+	s := &session{run: r, results: make(chan result), gone: make(chan struct{})}
+	go r.work()
+	for range 2 {
+		r.jobs <- job{s, &Delivery{}}
+		if res := <-s.results; !errors.Is(res.err, errGoexit) {
+			t.Errorf("result %v, want errGoexit", res.err)
+		}
+	}
+	close(r.jobs)
+	<-r.exited
+}

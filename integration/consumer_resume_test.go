@@ -1,0 +1,162 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/consumer"
+)
+
+func TestPromise14ConsumingResumesWithinASecondOfTheQueueBeingThereAgain(t *testing.T) {
+	b := newConsumerBench(t)
+	for _, kind := range []string{"quorum", "classic"} {
+		queue := b.name()
+		b.declare(queue, kind, nil)
+		got := make(chan string, 10)
+		failed := make(chan struct{}, 100)
+		r := b.start(consumer.Config{Queue: queue, Declare: func(context.Context, *amqp.Connection) (string, error) {
+			failed <- struct{}{}
+			return "", nil
+		}}, func(_ context.Context, d *consumer.Delivery) error { got <- string(d.Body); return nil })
+		receive(t, failed, "first subscribe")
+		if _, err := b.plain.QueueDelete(queue, false, false, false); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 { // the third attempt shows that the second has failed
+			receive(t, failed, "attempt to subscribe")
+		}
+		var sub *consumer.SubscribeError
+		var refused *amqp.Error
+		if err := r.Err(); !errors.As(err, &sub) || !errors.As(err, &refused) || refused.Code != 404 || sub.Queue != queue {
+			t.Errorf("%s: Err = %v, want a *SubscribeError with 404", kind, err)
+		}
+		b.declare(queue, kind, nil)
+		possible := time.Now()
+		b.publish(queue, "m")
+		if m := receive(t, got, "message"); m != "m" {
+			t.Errorf("%s: got %s", kind, m)
+		}
+		if took := time.Since(possible); took > time.Second+500*time.Millisecond { // half a second for the machine
+			t.Errorf("%s: consuming resumed after %v, want 1 s", kind, took)
+		}
+		if err := r.Err(); err != nil {
+			t.Errorf("%s: Err = %v while consuming", kind, err)
+		}
+		r.stopClean()
+	}
+}
+
+func TestPromise14AMissingQueueIsReportedAndRetried(t *testing.T) {
+	b := newConsumerBench(t)
+	queue := b.name()
+	var log logbook
+	failing := make(chan struct{}, 100)
+	got := make(chan struct{}, 1)
+	r := b.begin(consumer.Config{Queue: queue, Logger: log.logger(), Declare: func(context.Context, *amqp.Connection) (string, error) {
+		failing <- struct{}{}
+		return "", nil
+	}}, func(context.Context, *consumer.Delivery) error { got <- struct{}{}; return nil })
+	for range 4 {
+		receive(t, failing, "attempt to subscribe")
+	}
+	if n := log.count("cannot subscribe"); n != 1 || log.count("declare the queue") != 1 {
+		t.Errorf("warned %d times, want once and with what to do", n)
+	}
+	b.declare(queue, "quorum", nil)
+	b.publish(queue, "m")
+	if err := r.Ready(b.ctx()); err != nil {
+		t.Error(err)
+	}
+	receive(t, got, "message")
+	r.stopClean()
+	if b.dialled() != 1 {
+		t.Errorf("%d links dialled: a failing consumer cost its neighbours their connection", b.dialled())
+	}
+}
+
+func TestPromise14AServerNamedQueueIsDeclaredAgainAfterAConnectionLoss(t *testing.T) {
+	b := newConsumerBench(t)
+	names := make(chan string, 10)
+	got := make(chan *consumer.Delivery, 10)
+	r := b.start(consumer.Config{Declare: func(ctx context.Context, ac *amqp.Connection) (string, error) {
+		ch, err := ac.Channel()
+		if err != nil {
+			return "", err
+		}
+		defer ch.Close()
+		q, err := ch.QueueDeclare("", false, true, true, false, nil)
+		if err == nil {
+			names <- q.Name
+		}
+		return q.Name, err
+	}}, func(_ context.Context, d *consumer.Delivery) error { got <- d; return nil })
+
+	first := receive(t, names, "queue name")
+	b.publish(first, "1")
+	if d := receive(t, got, "message"); d.Queue != first {
+		t.Errorf("Delivery.Queue = %s, want %s", d.Queue, first)
+	}
+	b.cut()
+	second := receive(t, names, "queue name")
+	b.publish(second, "2")
+	if d := receive(t, got, "message"); d.Queue != second || second == first {
+		t.Errorf("consumed from %s, want %s and not %s", d.Queue, second, first)
+	}
+	r.stopClean()
+}
+
+func TestPromise14AForcedReconnectLosesNothing(t *testing.T) {
+	needsControl(t)
+	b := newConsumerBench(t)
+	queue := b.queue(amqp.Table{"x-delivery-limit": -1})
+	seen := make(chan string, 10_000)
+	r := b.start(consumer.Config{Queue: queue, Workers: 4}, func(_ context.Context, d *consumer.Delivery) error {
+		seen <- string(d.Body)
+		return nil
+	})
+	const rounds, each = 10, 20
+	missing := map[string]bool{}
+	for _, n := range numbers(rounds * each) {
+		missing[n] = true
+	}
+	for i := range rounds {
+		b.publish(queue, numbers(rounds * each)[i*each:(i+1)*each]...)
+		delete(missing, receive(t, seen, "message"))
+		b.cut() // in the midst of the deliveries
+	}
+	for len(missing) > 0 {
+		delete(missing, receive(t, seen, "message"))
+	}
+	r.stopClean()
+	b.expectLeft(queue, 0)
+}
+
+func TestPromise14AConnectionThatEndedForGoodEndsRun(t *testing.T) {
+	b := newConsumerBench(t)
+	queue := b.queue(nil)
+	finished := make(chan struct{}, 1)
+	begun := make(chan struct{}, 1)
+	release := make(chan struct{})
+	b.publish(queue, "m")
+	r := b.start(consumer.Config{Queue: queue}, func(context.Context, *consumer.Delivery) error {
+		begun <- struct{}{}
+		<-release
+		finished <- struct{}{}
+		return nil
+	})
+	receive(t, begun, "delivery")
+	if err := b.conn.Close(b.ctx()); err != nil {
+		t.Errorf("Conn.Close = %v", err)
+	}
+	close(release)
+	if err := receive(t, r.done, "Run's return"); err == nil {
+		t.Error("Run = nil, want the connection's error")
+	}
+	if len(finished) != 1 {
+		t.Error("Run returned before its handler")
+	}
+}
