@@ -1,0 +1,47 @@
+# The two commands are `make demo` and `make test`. Both install what they need where they can (as root on
+# Debian) and otherwise print the line that does. Docker serves if it is there, else a private node of
+# rabbitmq-server; AMQP_URL=... takes your own broker.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# A clone without its history, or one of another user, builds all the same.
+export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
+
+ensure := sh integration/rabbit/debian/ensure.sh
+tool   := go tool -modfile=tools/go.mod
+
+.PHONY: help demo demo-stop test unit integration lint fmt image
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## send and receive "Hello World!" through a RabbitMQ, which is left running
+	@go run ./integration/cmd/demo
+
+demo-stop: ## end the RabbitMQ that the demo left running
+	@go run ./integration/cmd/demo -stop
+
+test: lint unit integration ## lint, unit tests and integration tests, with the race detector, on a real RabbitMQ
+	@echo "make test: all passed"
+
+unit: ## unit tests
+	@$(ensure) gcc gcc libc6-dev
+	go test -race $$(go list ./... | grep -v /integration)
+
+# Not from the cache: what is found depends on the broker. From inside the folder, because go test then shows
+# everything as it comes: the broker being started, and in the end what was not covered.
+integration: ## integration tests on a real RabbitMQ
+	@$(ensure) gcc gcc libc6-dev
+	go test -race ./integration/rabbit/... ./integration/cmd/...
+	cd integration && go test -race -count=1 -timeout=30m
+
+lint: ## golangci-lint, with the import rules of ARCHITECTURE.md; its first run builds it
+	@echo "lint (the first run builds the linter, about two minutes) ..."
+	@$(tool) golangci-lint run ./...
+
+fmt: ## gofumpt
+	@$(tool) gofumpt -w .
+
+image: ## build the Docker image of RabbitMQ that is used where no registry answers; prints its name
+	@sh integration/rabbit/debian/image.sh

@@ -1,0 +1,221 @@
+package rabbit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// DemoName is the name of the container that Options.Keep starts, and reuses.
+const DemoName = "amqpkit-demo"
+
+// ErrNotOwned reports that the broker came from AMQP_URL, so that it is not ours to stop or inspect.
+var ErrNotOwned = errors.New("rabbit: the broker from AMQP_URL is not ours to control")
+
+const (
+	startTimeout = 2 * time.Minute  // from the start of a node until it answers
+	stopTimeout  = 30 * time.Second // for an orderly end, before it is killed
+)
+
+// Options say what kind of broker Start is to get.
+type Options struct {
+	// Progress is told, line by line, what takes long. Nil means standard error.
+	Progress io.Writer
+
+	// Keep asks for a broker that outlives this process: it is named amqpkit-demo, listens on port 5672 of
+	// 127.0.0.1 if that is free, and is reused if it is there. Close leaves it running; StopKept ends it.
+	Keep bool
+}
+
+// Broker is a running RabbitMQ. Stop, StartAgain, Restart and Close are for one goroutine at a time; the other
+// methods may be called by any, also meanwhile.
+type Broker struct {
+	url     string
+	version string
+	keep    bool
+	node    node // nil for the broker from AMQP_URL
+}
+
+// A node is a RabbitMQ that this package started: a container, or a group of processes.
+type node interface {
+	// start starts it, the first time or again, always on the same port. It need not wait until it is ready.
+	start(ctx context.Context) error
+	// stop ends it in an orderly way and returns when it has ended. Its data stays.
+	stop(ctx context.Context) error
+	// remove ends it at once, its data with it.
+	remove(ctx context.Context) error
+	// run runs a command where the node runs and returns what that prints, standard error included.
+	run(ctx context.Context, command ...string) (string, error)
+	// running returns an error if it has ended: waiting for it is pointless.
+	running(ctx context.Context) error
+	// log returns the last lines of its log.
+	log(ctx context.Context) string
+	// url is where it listens, once started.
+	url() string
+	// describe completes "RabbitMQ 4.3.6 ".
+	describe() string
+}
+
+// Start gets a broker and returns when it answers. Its error says what to install, if nothing that could
+// run one is there.
+func Start(ctx context.Context, o Options) (*Broker, error) {
+	if o.Progress == nil {
+		o.Progress = os.Stderr
+	}
+	host := &machine{progress: o.Progress}
+	c, err := choose(ctx, os.Getenv, host)
+	if err != nil {
+		return nil, err
+	}
+	b := &Broker{url: c.url, keep: o.Keep}
+	switch {
+	case c.url != "":
+		if b.version, err = handshake(ctx, c.url); err != nil {
+			return nil, fmt.Errorf("rabbit: the broker from AMQP_URL does not answer: %w", err)
+		}
+		return b, nil
+	case c.image != "":
+		b.node, err = newContainer(ctx, c.image, o)
+	default:
+		b.node, err = newProcess(ctx, c.server, o)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := b.StartAgain(ctx); err != nil {
+		return nil, errors.Join(err, b.discard())
+	}
+	return b, nil
+}
+
+// discard removes what was started for nothing, whether or not the caller's context has ended.
+func (b *Broker) discard() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	return b.node.remove(ctx)
+}
+
+// URL is the broker's address, for the user guest: amqp://guest:guest@127.0.0.1:PORT/, or AMQP_URL. It does
+// not change while the broker lives.
+func (b *Broker) URL() string { return b.url }
+
+// Version is what the broker says it is, such as "4.3.6".
+func (b *Broker) Version() string { return b.version }
+
+// Owned reports whether the broker was started here, so that it may be stopped and inspected.
+func (b *Broker) Owned() bool { return b.node != nil }
+
+// AtLeast reports whether the broker's version is major.minor or newer.
+func (b *Broker) AtLeast(major, minor int) bool { return atLeast(b.version, major, minor) }
+
+func atLeast(version string, major, minor int) bool {
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) < 2 {
+		return false
+	}
+	x, err1 := strconv.Atoi(parts[0])
+	y, err2 := strconv.Atoi(parts[1])
+	return err1 == nil && err2 == nil && (x > major || x == major && y >= minor)
+}
+
+// String tells which broker this is and how it runs: "RabbitMQ 4.3.6 in container amqpkit-test-1d3f".
+func (b *Broker) String() string {
+	how := "from AMQP_URL"
+	if b.node != nil {
+		how = b.node.describe()
+	}
+	return "RabbitMQ " + b.version + " " + how
+}
+
+// Restart stops the broker and starts it again: same port, same data. It returns when the broker answers.
+// It returns ErrNotOwned for the broker from AMQP_URL.
+func (b *Broker) Restart(ctx context.Context) error {
+	if err := b.Stop(ctx); err != nil {
+		return err
+	}
+	return b.StartAgain(ctx)
+}
+
+// Stop ends the broker in an orderly way, as an upgrade would: clients are told, and durable data is kept for
+// StartAgain. It returns ErrNotOwned for the broker from AMQP_URL.
+func (b *Broker) Stop(ctx context.Context) error {
+	if b.node == nil {
+		return ErrNotOwned
+	}
+	if err := b.node.stop(ctx); err != nil {
+		return fmt.Errorf("rabbit: stop %s: %w", b, err)
+	}
+	return nil
+}
+
+// StartAgain starts a stopped broker and returns when it answers. It returns ErrNotOwned for the broker
+// from AMQP_URL.
+func (b *Broker) StartAgain(ctx context.Context) error {
+	if b.node == nil {
+		return ErrNotOwned
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	version := ""
+	err := b.node.start(ctx)
+	if err == nil {
+		version, err = awaitReady(ctx, b.node)
+	}
+	if err != nil {
+		return fmt.Errorf("rabbit: start RabbitMQ %s: %w%s", b.node.describe(), err, b.lastWords())
+	}
+	if b.version == "" { // the first time: others may read these while the broker is restarted
+		b.url, b.version = b.node.url(), version
+	}
+	return nil
+}
+
+// lastWords quotes the end of the node's log, also when the caller's context has ended.
+func (b *Broker) lastWords() string {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	log := b.node.log(ctx)
+	if log == "" {
+		return ""
+	}
+	return "\nits log ends with:\n" + log
+}
+
+// Close ends the broker and removes its data. It leaves alone what it did not start, and what Options.Keep asked
+// for.
+func (b *Broker) Close(ctx context.Context) error {
+	if b.node == nil || b.keep {
+		return nil
+	}
+	if err := b.node.remove(ctx); err != nil {
+		return fmt.Errorf("rabbit: remove %s: %w", b, err)
+	}
+	return nil
+}
+
+// StopKept ends the broker that Options.Keep left running and removes its data. It returns what it ended, or ""
+// if there was none.
+func StopKept(ctx context.Context) (string, error) {
+	if name, err := removeKeptContainer(ctx); name != "" || err != nil {
+		return name, err
+	}
+	return removeKeptProcess(ctx)
+}
+
+// Ctl runs rabbitmqctl with the arguments and returns what it prints. It takes about a second. It returns
+// ErrNotOwned for the broker from AMQP_URL.
+func (b *Broker) Ctl(ctx context.Context, args ...string) (string, error) {
+	if b.node == nil {
+		return "", ErrNotOwned
+	}
+	out, err := b.node.run(ctx, append([]string{"rabbitmqctl", "--quiet"}, args...)...)
+	if err != nil {
+		return out, fmt.Errorf("rabbit: rabbitmqctl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(out))
+	}
+	return out, nil
+}

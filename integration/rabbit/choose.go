@@ -1,0 +1,112 @@
+package rabbit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// OfficialImage is the image that is used where a registry answers and $RABBITMQ_IMAGE names no other.
+const OfficialImage = "rabbitmq:4.3-management"
+
+const (
+	pullTimeout      = time.Minute      // for the official image: longer takes an image built here
+	namedPullTimeout = 10 * time.Minute // for $RABBITMQ_IMAGE: there is nothing else to try
+)
+
+// A choice has one field set: the way to get a broker.
+type choice struct {
+	url    string // of a broker that runs
+	image  string // to start a container of
+	server string // path of rabbitmq-server
+}
+
+// A host is what the choice asks of the machine.
+type host interface {
+	docker(ctx context.Context) error // nil if an engine answers
+	hasImage(ctx context.Context, image string) bool
+	pull(ctx context.Context, image string) error
+	builtName(ctx context.Context) (image string, err error) // what build would return
+	build(ctx context.Context) (image string, err error)
+	server(ctx context.Context) (path string, err error)
+}
+
+// choose decides how to get a broker. What the user named (AMQP_URL, RABBITMQ_IMAGE) is taken or is an
+// error: a test that silently ran on another broker would prove something else.
+func choose(ctx context.Context, env func(string) string, h host) (choice, error) {
+	if url := env("AMQP_URL"); url != "" {
+		return choice{url: url}, nil
+	}
+	named := env("RABBITMQ_IMAGE")
+	image, dockerErr := chooseImage(ctx, env("AMQPKIT_DOCKER"), named, h)
+	if dockerErr == nil {
+		return choice{image: image}, nil
+	}
+	if named != "" {
+		return choice{}, fmt.Errorf("rabbit: RABBITMQ_IMAGE=%s: %w", named, dockerErr)
+	}
+	server, serverErr := h.server(ctx)
+	if serverErr == nil {
+		return choice{server: server}, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return choice{}, fmt.Errorf("rabbit: no broker yet: %w", err)
+	}
+	return choice{}, &UnavailableError{Docker: dockerErr, Server: serverErr}
+}
+
+func chooseImage(ctx context.Context, docker, named string, h host) (string, error) {
+	if docker == "off" {
+		return "", errors.New("switched off by AMQPKIT_DOCKER=off")
+	}
+	if err := h.docker(ctx); err != nil {
+		return "", err
+	}
+	image, limit := OfficialImage, pullTimeout
+	if named != "" {
+		image, limit = named, namedPullTimeout
+	}
+	if h.hasImage(ctx, image) {
+		return image, nil
+	}
+	if named == "" {
+		// Built by an earlier run, since no registry answered. Asking again could take a minute each time.
+		if built, err := h.builtName(ctx); err == nil && h.hasImage(ctx, built) {
+			return built, nil
+		}
+	}
+	pulling, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := h.pull(pulling, image)
+	if err == nil {
+		return image, nil
+	}
+	if named != "" {
+		return "", fmt.Errorf("pull: %w", err)
+	}
+	return h.build(ctx)
+}
+
+// UnavailableError reports that there is no way to run a RabbitMQ on this machine. Its text is for people:
+// it says what to install.
+type UnavailableError struct {
+	Docker error // why no container could be started
+	Server error // why no private node could be started
+}
+
+// Error says what would make a broker available, and what was tried.
+func (e *UnavailableError) Error() string {
+	return fmt.Sprintf(`no RabbitMQ to run against. Do one of these:
+  start Docker               on Debian: sudo apt-get install docker.io mmdebstrap
+  install RabbitMQ           on Debian: sudo apt-get install rabbitmq-server
+  name a broker of yours     AMQP_URL=amqp://user:password@host:5672/
+tried Docker: %s
+tried rabbitmq-server: %s`, oneLine(e.Docker), oneLine(e.Server))
+}
+
+// Unwrap returns both causes.
+func (e *UnavailableError) Unwrap() []error { return []error{e.Docker, e.Server} }
+
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -1,0 +1,178 @@
+package rabbit
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/moby/client"
+	"github.com/testcontainers/testcontainers-go"
+	tclog "github.com/testcontainers/testcontainers-go/log"
+)
+
+//go:embed debian/*.sh
+var scripts embed.FS
+
+// machine is the host that the process runs on.
+type machine struct {
+	progress io.Writer
+}
+
+func (m *machine) docker(ctx context.Context) error {
+	cli, err := dockerClient(ctx)
+	if err != nil {
+		return err
+	}
+	return cli.Close()
+}
+
+func (m *machine) hasImage(ctx context.Context, image string) bool {
+	cli, err := dockerClient(ctx)
+	if err != nil {
+		return false
+	}
+	defer cli.Close()
+	_, err = cli.ImageInspect(ctx, image)
+	return err == nil
+}
+
+func (m *machine) pull(ctx context.Context, image string) (err error) {
+	fmt.Fprintf(m.progress, "pulling %s ...\n", image)
+	defer func() {
+		if err != nil {
+			fmt.Fprintf(m.progress, "%s cannot be pulled: %s\n", image, oneLine(err))
+		}
+	}()
+	cli, err := dockerClient(ctx)
+	if err != nil {
+		return err
+	}
+	defer cli.Close()
+	pull, err := cli.ImagePull(ctx, image, client.ImagePullOptions{})
+	if err != nil {
+		return err
+	}
+	done := map[string]int64{}
+	told := time.Now()
+	for msg, err := range pull.JSONMessages(ctx) {
+		if err != nil {
+			return err
+		}
+		if msg.Error != nil {
+			return msg.Error
+		}
+		if msg.Progress != nil && msg.Status == "Downloading" {
+			done[msg.ID] = msg.Progress.Current
+		}
+		if time.Since(told) > 2*time.Second {
+			told = time.Now()
+			sum := int64(0)
+			for _, n := range done {
+				sum += n
+			}
+			fmt.Fprintf(m.progress, "pulling %s: %d MB\n", image, sum/1e6)
+		}
+	}
+	return nil
+}
+
+func (m *machine) builtName(ctx context.Context) (string, error) {
+	out, err := m.script(ctx, "image.sh", "tag")
+	return strings.TrimSpace(out), err
+}
+
+func (m *machine) build(ctx context.Context) (string, error) {
+	out, err := m.script(ctx, "image.sh")
+	if err != nil {
+		return "", fmt.Errorf("build an image: %w", err)
+	}
+	return strings.TrimSpace(out), nil
+}
+
+// serverPaths are tried after $PATH: the package's own script, since the wrapper in $PATH insists on
+// the user rabbitmq and on the package's directories.
+var serverPaths = []string{"/usr/lib/rabbitmq/bin/rabbitmq-server"}
+
+func (m *machine) server(ctx context.Context) (string, error) {
+	if path := findServer(); path != "" {
+		return path, nil
+	}
+	if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
+		return "", errors.New("it is not installed, and only root on Debian can have it installed from here")
+	}
+	if _, err := m.script(ctx, "ensure.sh", "rabbitmq-server", "rabbitmq-server"); err != nil {
+		return "", err
+	}
+	if path := findServer(); path != "" {
+		return path, nil
+	}
+	return "", errors.New("rabbitmq-server is not where it was installed")
+}
+
+func findServer() string {
+	for _, path := range serverPaths {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	path, err := exec.LookPath("rabbitmq-server")
+	if err != nil {
+		return ""
+	}
+	return path
+}
+
+// script runs one of the embedded scripts and returns its standard output. Its standard error is the user's
+// progress, and the reason if it fails.
+func (m *machine) script(ctx context.Context, name string, args ...string) (string, error) {
+	dir, err := os.MkdirTemp("", "amqpkit-scripts-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.CopyFS(dir, scripts); err != nil {
+		return "", err
+	}
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, "sh", append([]string{filepath.Join(dir, "debian", name)}, args...)...)
+	cmd.Stdout = &stdout
+	cmd.Stderr = io.MultiWriter(m.progress, &stderr)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, lastLines(stderr.String(), 5))
+	}
+	return stdout.String(), nil
+}
+
+// lastLines returns the last n lines of text.
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// dockerClient connects to the engine that testcontainers finds. Whoever calls it closes the client.
+func dockerClient(ctx context.Context) (*testcontainers.DockerClient, error) {
+	quiet()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return testcontainers.NewDockerClientWithOpts(ctx)
+}
+
+// quiet sets testcontainers up for the engines we meet: its reaper's image cannot be pulled everywhere (Start
+// removes what was left behind instead), and our ports are published on 127.0.0.1, wherever it thinks
+// that the engine is. Its log is dropped: errors tell what went wrong.
+var quiet = sync.OnceFunc(func() {
+	_ = os.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true")
+	_ = os.Setenv("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1")
+	tclog.SetDefault(tclog.NewNoopLogger())
+})

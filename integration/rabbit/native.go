@@ -1,0 +1,279 @@
+package rabbit
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// native is a node of an installed rabbitmq-server that shares nothing with the service that the package
+// may run: its own name, ports, port mapper (epmd), cookie, configuration and data, in a directory of its own. Its
+// fields are kept in that directory, so that another process can end it.
+type native struct {
+	Dir      string
+	Server   string  // path of rabbitmq-server
+	Port     int     // AMQP, on 127.0.0.1
+	DistPort int     // between Erlang nodes
+	EpmdPort int     // Erlang's port mapper
+	Owner    process // who removes it; none if it is to be kept
+	Node     process // leads a process group of its own
+	Epmd     process // as well
+}
+
+const (
+	stateFile   = "node.json"
+	nativeStale = "amqpkit-node-*"
+)
+
+func newProcess(_ context.Context, server string, o Options) (*native, error) {
+	if o.Keep {
+		dir, err := keptDir()
+		if err != nil {
+			return nil, err
+		}
+		if n, err := loadNative(dir); err == nil {
+			return n, nil
+		}
+		return createNative(dir, server, 5672, process{})
+	}
+	removeStaleNodes()
+	dir, err := os.MkdirTemp("", nativeStale)
+	if err != nil {
+		return nil, err
+	}
+	return createNative(dir, server, 0, processOf(os.Getpid()))
+}
+
+// keptDir is where the node of Options.Keep lives.
+func keptDir() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(cache, "amqpkit", "demo"), nil
+}
+
+func createNative(dir, server string, preferred int, owner process) (*native, error) {
+	n := &native{Dir: dir, Server: server, Owner: owner}
+	var errs [4]error
+	n.Port, errs[0] = freePort(preferred)
+	n.DistPort, errs[1] = freePort(0)
+	n.EpmdPort, errs[2] = freePort(0)
+	errs[3] = os.MkdirAll(filepath.Join(dir, "log"), 0o700)
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	for name, text := range map[string]string{
+		"env.conf":        "",
+		"rabbitmq.conf":   "log.console = true\nlog.file = false\n",
+		"enabled_plugins": "[].\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return n, n.save()
+}
+
+func loadNative(dir string) (*native, error) {
+	text, err := os.ReadFile(filepath.Join(dir, stateFile))
+	if err != nil {
+		return nil, err
+	}
+	n := new(native)
+	return n, json.Unmarshal(text, n)
+}
+
+func (n *native) save() error {
+	text, err := json.MarshalIndent(n, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(n.Dir, stateFile), text, 0o600)
+}
+
+func (n *native) start(ctx context.Context) error {
+	if n.Node.PID != 0 && !n.Node.gone() {
+		return nil // kept running by an earlier process
+	}
+	var err error
+	if n.Epmd.PID == 0 || n.Epmd.gone() {
+		// Started here and not by Erlang, which would leave it behind as a daemon.
+		if n.Epmd, err = n.spawn("epmd", "-address", "127.0.0.1", "-port", strconv.Itoa(n.EpmdPort)); err != nil {
+			return err
+		}
+	}
+	if n.Node, err = n.spawn(n.Server); err != nil {
+		return err
+	}
+	return n.save()
+}
+
+// spawn starts a command that outlives this process, as the leader of a process group, with its output in the log.
+func (n *native) spawn(name string, args ...string) (process, error) {
+	log, err := os.OpenFile(n.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return process{}, err
+	}
+	defer log.Close()
+	cmd := exec.Command(name, args...) //nolint:noctx // It is to live on when the context ends.
+	cmd.Dir = n.Dir
+	cmd.Env = n.env()
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return process{}, err
+	}
+	p := processOf(cmd.Process.Pid)
+	go cmd.Wait() //nolint:errcheck // So that it does not stay as a zombie. gone tells when it has ended.
+	return p, nil
+}
+
+// env is the environment without what would point the node at another's files.
+func (n *native) env() []string {
+	env := []string{}
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "RABBITMQ_") && !strings.HasPrefix(v, "ERL_") {
+			env = append(env, v)
+		}
+	}
+	in := func(name string) string { return filepath.Join(n.Dir, name) }
+	return append(env,
+		"PATH="+filepath.Dir(n.Server)+":"+os.Getenv("PATH"),
+		"HOME="+n.Dir, // the cookie
+		"ERL_EPMD_PORT="+strconv.Itoa(n.EpmdPort),
+		"RABBITMQ_NODENAME="+n.name(),
+		"RABBITMQ_NODE_IP_ADDRESS=127.0.0.1",
+		"RABBITMQ_NODE_PORT="+strconv.Itoa(n.Port),
+		"RABBITMQ_DIST_PORT="+strconv.Itoa(n.DistPort),
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}",
+		"RABBITMQ_MNESIA_BASE="+in("data"),
+		"RABBITMQ_LOG_BASE="+in("log"),
+		"RABBITMQ_LOGS=-",
+		"RABBITMQ_PID_FILE="+in("node.pid"),
+		"RABBITMQ_CONF_ENV_FILE="+in("env.conf"),
+		"RABBITMQ_CONFIG_FILE="+in("rabbitmq.conf"),
+		"RABBITMQ_ADVANCED_CONFIG_FILE="+in("advanced.config"),
+		"RABBITMQ_CONFIG_FILES="+in("conf.d"),
+		"RABBITMQ_GENERATED_CONFIG_DIR="+in("generated"),
+		"RABBITMQ_ENABLED_PLUGINS_FILE="+in("enabled_plugins"),
+	)
+}
+
+// name is the node's: on localhost, the one host name that always resolves.
+func (n *native) name() string { return fmt.Sprintf("amqpkit-%d@localhost", n.Port) }
+
+func (n *native) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	if n.Node.gone() {
+		return nil
+	}
+	if err := syscall.Kill(n.Node.PID, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	for !n.Node.gone() {
+		if err := pause(ctx); err != nil {
+			return errors.Join(err, killGroup(ctx, n.Node))
+		}
+	}
+	return nil
+}
+
+func (n *native) remove(ctx context.Context) error {
+	return errors.Join(killGroup(ctx, n.Node), killGroup(ctx, n.Epmd), os.RemoveAll(n.Dir))
+}
+
+// killGroup ends a process and those that it started, and waits for its end.
+func killGroup(ctx context.Context, p process) error {
+	if p.PID <= 0 || p.gone() {
+		return nil
+	}
+	if err := syscall.Kill(-p.PID, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	for !p.gone() {
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *native) run(ctx context.Context, command ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, n.lookPath(command[0]), command[1:]...)
+	cmd.Dir = n.Dir
+	cmd.Env = n.env()
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// lookPath prefers the commands beside the server: those in $PATH may insist on another user.
+func (n *native) lookPath(command string) string {
+	if beside := filepath.Join(filepath.Dir(n.Server), command); fileExists(beside) {
+		return beside
+	}
+	return command
+}
+
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func (n *native) running(context.Context) error {
+	if n.Node.gone() {
+		return errors.New("the node's process ended")
+	}
+	return nil
+}
+
+func (n *native) logFile() string { return filepath.Join(n.Dir, "log", "node.log") }
+
+func (n *native) log(context.Context) string {
+	text, err := os.ReadFile(n.logFile())
+	if err != nil {
+		return ""
+	}
+	return lastLines(string(bytes.TrimSpace(text)), 25)
+}
+
+func (n *native) url() string { return localURL(n.Port) }
+
+func (n *native) describe() string { return "as a private node of " + n.Server }
+
+// removeStaleNodes ends the nodes of processes that ended without doing so.
+func removeStaleNodes() {
+	states, _ := filepath.Glob(filepath.Join(os.TempDir(), nativeStale, stateFile))
+	for _, state := range states {
+		n, err := loadNative(filepath.Dir(state))
+		if err == nil && n.Owner.gone() {
+			ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+			_ = n.remove(ctx)
+			cancel()
+		}
+	}
+}
+
+func removeKeptProcess(ctx context.Context) (name string, err error) {
+	dir, err := keptDir()
+	if err != nil {
+		return "", err
+	}
+	n, err := loadNative(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return "node " + n.name(), n.remove(ctx)
+}

@@ -1,0 +1,440 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/topology"
+)
+
+// dialRaw returns a connection that the toolkit knows nothing about.
+func dialRaw(t *testing.T) *amqp.Connection {
+	t.Helper()
+	ac, err := amqp.Dial(broker(t).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ac.Close() })
+	return ac
+}
+
+// declared declares topo, and deletes it when the test ends.
+func declared(t *testing.T, ac *amqp.Connection, topo topology.Topology) {
+	t.Helper()
+	deleteAfter(t, topo)
+	if err := topo.Declare(t.Context(), ac); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func deleteAfter(t *testing.T, topo topology.Topology) {
+	t.Helper()
+	t.Cleanup(func() {
+		ch := rawChannel(t)
+		for _, q := range topo.Queues {
+			if q.Exclusive {
+				continue // goes with its connection
+			}
+			if _, err := ch.QueueDelete(q.Name, false, false, false); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+		for _, x := range topo.Exchanges {
+			if err := ch.ExchangeDelete(x.Name, false, false); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+}
+
+// prefixed returns a function that makes names which no other test uses.
+func prefixed(t *testing.T) func(string) string {
+	t.Helper()
+	prefix := unique("topology") + "-"
+	return func(name string) string { return prefix + name }
+}
+
+// sixty returns a topology of sixty objects.
+func sixty(name func(string) string) topology.Topology {
+	var topo topology.Topology
+	for _, x := range []topology.ExchangeType{topology.Direct, topology.Fanout, topology.Topic, topology.Headers} {
+		topo.Exchanges = append(topo.Exchanges, topology.Exchange{Name: name(string(x)), Type: x})
+	}
+	types := []topology.QueueType{topology.Quorum, topology.Classic, topology.Classic, topology.Stream}
+	for i := range 28 {
+		q := topology.Queue{Name: name(fmt.Sprint("queue-", i)), Type: types[i%len(types)]}
+		topo.Queues = append(topo.Queues, q)
+		topo.Bindings = append(topo.Bindings, topology.Binding{Source: topo.Exchanges[i%4].Name, Queue: q.Name, Key: "k"})
+	}
+	return topo
+}
+
+func TestDeclareAgainChangesNothing(t *testing.T) {
+	ac, name := dialRaw(t), prefixed(t)
+	topo := sixty(name)
+	topo.Exchanges = append(topo.Exchanges,
+		topology.Exchange{Name: name("all"), Type: topology.Topic, Transient: true, AutoDelete: true, Internal: true, AlternateExchange: name("fanout")})
+	topo.Queues = append(topo.Queues, everyArgument(name)...)
+	topo.Queues = append(topo.Queues, topology.Queue{Name: name("transient"), Type: topology.Classic, Transient: true, Exclusive: true})
+	topo.Bindings = append(topo.Bindings, topology.Binding{Source: name("topic"), Exchange: name("all"), Key: "#"})
+	declared(t, ac, topo)
+	for range 3 {
+		if err := topo.Declare(t.Context(), ac); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := topo.Verify(t.Context(), ac); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTwentyConnectionsDeclareAtOnce(t *testing.T) {
+	topo := sixty(prefixed(t))
+	deleteAfter(t, topo)
+	acs := make([]*amqp.Connection, 20)
+	for i := range acs {
+		acs[i] = dialRaw(t)
+	}
+	var wg sync.WaitGroup
+	for i, ac := range acs {
+		wg.Go(func() {
+			if err := topo.Declare(t.Context(), ac); err != nil {
+				t.Errorf("connection %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := topo.Verify(t.Context(), acs[0]); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestConflictNamesTheAttributeAndTheOthersAreDeclared(t *testing.T) {
+	ac, name := dialRaw(t), prefixed(t)
+	ttl := func(d time.Duration) topology.Queue { return topology.Queue{Name: name("ttl"), MessageTTL: d} }
+	declared(t, ac, topology.Topology{
+		Exchanges: []topology.Exchange{{Name: name("exchange"), Type: topology.Direct}, {Name: name("fleeting"), Type: topology.Direct, Transient: true}},
+		Queues: []topology.Queue{
+			ttl(time.Minute),
+			{Name: name("script"), Type: topology.Classic, Transient: true, Exclusive: true},
+			{Name: name("transient"), Type: topology.Classic, Transient: true},
+			{Name: name("type"), Type: topology.Classic},
+			{Name: name("argument-missing"), MaxLength: 5},
+			{Name: name("argument-extra")},
+		},
+	})
+	other := topology.Topology{
+		Exchanges: []topology.Exchange{
+			{Name: name("exchange"), Type: topology.Topic},
+			{Name: name("fleeting"), Type: topology.Direct},
+			{Name: name("new"), Type: topology.Fanout},
+		},
+		Queues: []topology.Queue{
+			ttl(5 * time.Second),
+			{Name: name("transient")},
+			{Name: name("type")},
+			{Name: name("argument-missing")},
+			{Name: name("argument-extra"), Expires: time.Hour},
+			{Name: name("script"), Type: topology.Classic},
+			{Name: name("new")},
+		},
+		Bindings: []topology.Binding{
+			{Source: name("exchange"), Queue: name("new")}, // not tried: its exchange failed
+			{Source: name("new"), Queue: name("ttl")},      // not tried: its queue failed
+			{Source: name("new"), Queue: name("new")},
+			{Source: name("nowhere"), Queue: name("new")},
+		},
+	}
+	deleteAfter(t, topology.Topology{Exchanges: other.Exchanges[2:], Queues: other.Queues[6:]})
+
+	// From another connection, so that the exclusive queue conflicts too.
+	err := other.Declare(t.Context(), dialRaw(t))
+	want := []string{
+		"exchange exchange: type has direct, want topic",
+		"exchange fleeting: durable has false, want true",
+		"queue ttl: x-message-ttl has 60000, want 5000",
+		"queue transient: durable has false, want true",
+		"queue type: x-queue-type has classic, want quorum",
+		"queue argument-missing: x-max-length has 5, want none",
+		"queue argument-extra: x-expires has none, want 3600000",
+		"queue script: exclusive has true, want false",
+	}
+	var got []string
+	var refused []*topology.DeclareError
+	for _, err := range joined(err) {
+		var conflict *topology.ConflictError
+		var other *topology.DeclareError
+		switch {
+		case errors.As(err, &conflict):
+			object := strings.NewReplacer(`"`, "", name(""), "").Replace(conflict.Object)
+			got = append(got, fmt.Sprintf("%s: %s has %s, want %s", object, conflict.Attribute, conflict.Has, conflict.Want))
+		case errors.As(err, &other):
+			refused = append(refused, other)
+		default:
+			t.Error(err)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("conflicts:\n got %s\nwant %s", strings.Join(got, "\n     "), strings.Join(want, "\n     "))
+	}
+	if len(refused) != 1 || !strings.Contains(refused[0].Object, "nowhere") {
+		t.Errorf("refused = %v, want the binding to an exchange that does not exist, and nothing else", refused)
+	}
+
+	// What was all right is there, and its binding works.
+	if err := rawChannel(t).PublishWithContext(t.Context(), name("new"), "", false, false, amqp.Publishing{}); err != nil {
+		t.Fatal(err)
+	}
+	take(t, name("new"), 1)
+}
+
+// joined returns the errors in err.
+func joined(err error) []error {
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		return many.Unwrap()
+	}
+	return nil
+}
+
+// everyArgument returns queues that together set every typed field.
+func everyArgument(name func(string) string) []topology.Queue {
+	return []topology.Queue{
+		{
+			Name: name("every-quorum"), MessageTTL: time.Minute, Expires: time.Hour,
+			MaxLength: 10, MaxLengthBytes: 1000, Overflow: topology.RejectPublish,
+			DeadLetter:    &topology.DeadLetter{Exchange: "amq.direct", RoutingKey: "dead", Strategy: topology.AtLeastOnce},
+			DeliveryLimit: new(3), SingleActiveConsumer: true, LeaderLocator: topology.ClientLocal,
+		},
+		{
+			Name: name("every-classic"), Type: topology.Classic, MessageTTL: time.Minute, Expires: time.Hour,
+			MaxLength: 10, MaxLengthBytes: 1000, Overflow: topology.RejectPublishDLX,
+			DeadLetter: &topology.DeadLetter{}, SingleActiveConsumer: true, LeaderLocator: topology.Balanced,
+		},
+		{
+			Name: name("every-stream"), Type: topology.Stream, MaxLengthBytes: 1 << 20,
+			MaxAge: time.Hour, MaxSegmentBytes: 1 << 19, LeaderLocator: topology.ClientLocal,
+		},
+	}
+}
+
+func TestEveryTypedArgumentReachesTheBroker(t *testing.T) {
+	ac, name := dialRaw(t), prefixed(t)
+	qs := everyArgument(name)
+	declared(t, ac, topology.Topology{Queues: qs})
+	for _, test := range []struct {
+		queue          int
+		change         func(*topology.Queue)
+		attribute, has string
+	}{
+		{0, func(q *topology.Queue) { q.MessageTTL = 2 * time.Minute }, "x-message-ttl", "60000"},
+		{0, func(q *topology.Queue) { q.Expires = 0 }, "x-expires", "3600000"},
+		{0, func(q *topology.Queue) { q.MaxLength = 11 }, "x-max-length", "10"},
+		{0, func(q *topology.Queue) { q.MaxLengthBytes = 0 }, "x-max-length-bytes", "1000"},
+		{0, func(q *topology.Queue) { q.DeadLetter.Exchange = "" }, "x-dead-letter-exchange", "amq.direct"},
+		{0, func(q *topology.Queue) { q.DeadLetter.RoutingKey = "other" }, "x-dead-letter-routing-key", "dead"},
+		{0, func(q *topology.Queue) { q.DeadLetter.Strategy = topology.AtMostOnce }, "x-dead-letter-strategy", "at-least-once"},
+		{0, func(q *topology.Queue) { q.DeliveryLimit = new(topology.Unlimited) }, "x-delivery-limit", "3"},
+		{0, func(q *topology.Queue) { q.SingleActiveConsumer = false }, "x-single-active-consumer", "true"},
+		{0, func(q *topology.Queue) { q.LeaderLocator = topology.Balanced }, "x-queue-leader-locator", "client-local"},
+		{1, func(q *topology.Queue) { q.Overflow = topology.DropHead }, "x-overflow", "reject-publish-dlx"},
+		{1, func(q *topology.Queue) { q.DeadLetter = nil }, "x-dead-letter-exchange", ""},
+		{1, func(q *topology.Queue) { q.MaxLength = 0 }, "x-max-length", "10"},
+		{1, func(q *topology.Queue) { q.AutoDelete = true }, "auto_delete", "false"},
+		{2, func(q *topology.Queue) { q.MaxLengthBytes = 0 }, "x-max-length-bytes", "1048576"},
+		{2, func(q *topology.Queue) { q.MaxAge = time.Minute }, "x-max-age", "3600000"},
+		{2, func(q *topology.Queue) { q.MaxSegmentBytes = 1 << 18 }, "x-stream-max-segment-size-bytes", "524288"},
+	} {
+		q := qs[test.queue]
+		if q.DeadLetter != nil {
+			dead := *q.DeadLetter
+			q.DeadLetter = &dead
+		}
+		test.change(&q)
+		_, err := q.Declare(t.Context(), ac)
+		var conflict *topology.ConflictError
+		if !errors.As(err, &conflict) || conflict.Attribute != test.attribute || conflict.Has != test.has {
+			t.Errorf("Declare = %v, want a conflict: %s is %q", err, test.attribute, test.has)
+		}
+	}
+}
+
+func TestQueueNamedByTheBroker(t *testing.T) {
+	ac := dialRaw(t)
+	private := topology.Queue{Type: topology.Classic, Exclusive: true, AutoDelete: true}
+	a, err := private.Declare(t.Context(), ac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := private.Declare(t.Context(), ac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a == "" || b == "" || a == b {
+		t.Errorf("names are %q and %q, want two of the broker's", a, b)
+	}
+
+	// It can be bound and used like any other.
+	key := unique("key")
+	topo := topology.Topology{Bindings: []topology.Binding{{Source: "amq.topic", Queue: a, Key: key}}}
+	if err := topo.Declare(t.Context(), ac); err != nil {
+		t.Fatal(err)
+	}
+	ch, err := ac.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ch.PublishWithContext(t.Context(), "amq.topic", key, false, false, amqp.Publishing{}); err != nil {
+		t.Fatal(err)
+	}
+	deliveries, err := ch.Consume(a, "", true, true, false, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-deliveries:
+	case <-within(t, 20*time.Second).Done():
+		t.Error("its message did not arrive")
+	}
+}
+
+func TestExchangeToExchangeBindingRoutes(t *testing.T) {
+	ac, name := dialRaw(t), prefixed(t)
+	declared(t, ac, topology.Topology{
+		Exchanges: []topology.Exchange{{Name: name("in"), Type: topology.Topic}, {Name: name("out"), Type: topology.Headers, Internal: true}},
+		Queues:    []topology.Queue{{Name: name("q")}},
+		Bindings: []topology.Binding{
+			{Source: name("in"), Exchange: name("out"), Key: "order.*"},
+			{Source: name("out"), Queue: name("q"), Arguments: amqp.Table{"x-match": "all", "kind": "paid"}},
+		},
+	})
+	ch := rawChannel(t)
+	for _, kind := range []string{"sent", "paid"} {
+		msg := amqp.Publishing{Headers: amqp.Table{"kind": kind}, Body: []byte(kind)}
+		if err := ch.PublishWithContext(t.Context(), name("in"), "order.1", false, false, msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := string(take(t, name("q"), 1)[0].Body); got != "paid" {
+		t.Errorf("received %q, want the message that both bindings route", got)
+	}
+}
+
+func TestVerifyFindsWhatIsMissing(t *testing.T) {
+	ac, name := dialRaw(t), prefixed(t)
+	topo := topology.Topology{
+		Exchanges: []topology.Exchange{{Name: name("x"), Type: topology.Direct}},
+		Queues:    []topology.Queue{{Name: name("q")}, {Name: name("s"), Type: topology.Stream}},
+	}
+	declared(t, ac, topo)
+	topo.Exchanges = append(topo.Exchanges, topology.Exchange{Name: name("no-x"), Type: topology.Direct})
+	topo.Queues = slices.Insert(topo.Queues, 1, topology.Queue{Name: name("no-q")})
+	for range 2 { // the second shows that the first created nothing
+		var got []string
+		for _, err := range joined(topo.Verify(t.Context(), ac)) {
+			var missing *topology.MissingError
+			if !errors.As(err, &missing) {
+				t.Fatal(err)
+			}
+			got = append(got, missing.Object)
+		}
+		if want := []string{fmt.Sprintf("exchange %q", name("no-x")), fmt.Sprintf("queue %q", name("no-q"))}; !slices.Equal(got, want) {
+			t.Errorf("missing = %v, want %v", got, want)
+		}
+	}
+	if ac.IsClosed() {
+		t.Error("Verify cost its connection")
+	}
+}
+
+func TestQueueWithALongNameStillConflicts(t *testing.T) {
+	ac := dialRaw(t)
+	q := topology.Queue{Name: prefixed(t)(strings.Repeat("long", 40)), MaxLength: 5}
+	declared(t, ac, topology.Topology{Queues: []topology.Queue{q}})
+	q.MaxLength = 6
+	_, err := q.Declare(t.Context(), ac)
+	var conflict *topology.ConflictError
+	if !errors.As(err, &conflict) || conflict.Attribute != "x-max-length" {
+		t.Errorf("Declare = %v, want a conflict of x-max-length", err)
+	}
+}
+
+func TestDeclareReturnsWhenItsContextEnds(t *testing.T) {
+	topo := sixty(prefixed(t))
+	deleteAfter(t, topo)
+	p := newProxy(t, broker(t).URL())
+	ac, err := amqp.Dial(p.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ac.CloseDeadline(time.Now()) })
+	p.hold()
+	why := errors.New("shutting down")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, why)
+	defer cancel()
+	ended := make(chan time.Time, 1)
+	context.AfterFunc(ctx, func() { ended <- time.Now() })
+	err = topo.Declare(ctx, ac)
+	if took := time.Since(<-ended); took > 250*time.Millisecond {
+		t.Errorf("Declare returned %v after its ctx ended, want 250 ms at most", took)
+	}
+	if !errors.Is(err, why) || len(joined(err)) != 1 {
+		t.Errorf("Declare = %v, want the cause of its ctx, once", err)
+	}
+}
+
+// A brittle connection breaks with its last write.
+type brittle struct {
+	net.Conn
+	writes atomic.Int64 // how many are left
+}
+
+func (b *brittle) Write(p []byte) (int, error) {
+	if b.writes.Add(-1) <= 0 {
+		_ = b.Close()
+	}
+	return b.Conn.Write(p)
+}
+
+func TestDeclareReturnsOneErrorWhenItsConnectionIsLost(t *testing.T) {
+	topo := sixty(prefixed(t))
+	deleteAfter(t, topo)
+	ac, err := amqp.DialConfig(broker(t).URL(), amqp.Config{Dial: func(network, addr string) (net.Conn, error) {
+		nc, err := amqp.DefaultDial(5*time.Second)(network, addr)
+		b := &brittle{Conn: nc}
+		b.writes.Store(40)
+		return b, err
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ac.CloseDeadline(time.Now()) })
+	lost := make(chan time.Time, 1)
+	closed := ac.NotifyClose(make(chan *amqp.Error, 1))
+	go func() {
+		if <-closed != nil {
+			lost <- time.Now()
+		}
+	}()
+	err = topo.Declare(t.Context(), ac)
+	if took := time.Since(<-lost); took > 250*time.Millisecond {
+		t.Errorf("Declare returned %v after its connection was lost, want 250 ms at most", took)
+	}
+	if len(joined(err)) != 1 {
+		t.Errorf("Declare = %v, want the cause, once", err)
+	}
+	if n := len(joined(topo.Verify(t.Context(), dialRaw(t)))); n == 0 || n == len(topo.Exchanges)+len(topo.Queues) {
+		t.Errorf("%d objects are missing, want some: the connection was not lost midway", n)
+	}
+}
