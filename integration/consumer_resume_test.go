@@ -73,7 +73,9 @@ func TestPromise14AMissingQueueIsReportedAndRetried(t *testing.T) {
 	}
 	receive(t, got, "message")
 	r.stopClean()
-	if b.dialled() != 1 {
+	// Before 4.0 RabbitMQ itself may close the connection (541) when a queue that is just being
+	// declared is consumed from.
+	if b.broker.AtLeast(4, 0) && b.dialled() != 1 {
 		t.Errorf("%d links dialled: a failing consumer cost its neighbours their connection", b.dialled())
 	}
 }
@@ -112,7 +114,11 @@ func TestPromise14AServerNamedQueueIsDeclaredAgainAfterAConnectionLoss(t *testin
 func TestPromise14AForcedReconnectLosesNothing(t *testing.T) {
 	needsControl(t)
 	b := newConsumerBench(t)
-	queue := b.queue(amqp.Table{"x-delivery-limit": -1})
+	limit := amqp.Table{"x-delivery-limit": -1}
+	if !b.broker.AtLeast(4, 0) {
+		limit = nil // there is none by default, and -1 means none at all
+	}
+	queue := b.queue(limit)
 	seen := make(chan string, 10_000)
 	r := b.start(consumer.Config{Queue: queue, Workers: 4}, func(_ context.Context, d *consumer.Delivery) error {
 		seen <- string(d.Body)

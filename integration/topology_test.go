@@ -86,7 +86,7 @@ func TestDeclareAgainChangesNothing(t *testing.T) {
 	topo := sixty(name)
 	topo.Exchanges = append(topo.Exchanges,
 		topology.Exchange{Name: name("all"), Type: topology.Topic, Transient: true, AutoDelete: true, Internal: true, AlternateExchange: name("fanout")})
-	topo.Queues = append(topo.Queues, everyArgument(name)...)
+	topo.Queues = append(topo.Queues, everyArgument(t, name)...)
 	topo.Queues = append(topo.Queues, topology.Queue{Name: name("transient"), Type: topology.Classic, Transient: true, Exclusive: true})
 	topo.Bindings = append(topo.Bindings, topology.Binding{Source: name("topic"), Exchange: name("all"), Key: "#"})
 	declared(t, ac, topo)
@@ -209,7 +209,12 @@ func joined(err error) []error {
 }
 
 // everyArgument returns queues that together set every typed field.
-func everyArgument(name func(string) string) []topology.Queue {
+func everyArgument(t *testing.T, name func(string) string) []topology.Queue {
+	t.Helper()
+	var onClassic topology.LeaderLocator
+	if broker(t).AtLeast(4, 0) { // refused before
+		onClassic = topology.Balanced
+	}
 	return []topology.Queue{
 		{
 			Name: name("every-quorum"), MessageTTL: time.Minute, Expires: time.Hour,
@@ -220,7 +225,7 @@ func everyArgument(name func(string) string) []topology.Queue {
 		{
 			Name: name("every-classic"), Type: topology.Classic, MessageTTL: time.Minute, Expires: time.Hour,
 			MaxLength: 10, MaxLengthBytes: 1000, Overflow: topology.RejectPublishDLX,
-			DeadLetter: &topology.DeadLetter{}, SingleActiveConsumer: true, LeaderLocator: topology.Balanced,
+			DeadLetter: &topology.DeadLetter{}, SingleActiveConsumer: true, LeaderLocator: onClassic,
 		},
 		{
 			Name: name("every-stream"), Type: topology.Stream, MaxLengthBytes: 1 << 20,
@@ -231,8 +236,12 @@ func everyArgument(name func(string) string) []topology.Queue {
 
 func TestEveryTypedArgumentReachesTheBroker(t *testing.T) {
 	ac, name := dialRaw(t), prefixed(t)
-	qs := everyArgument(name)
+	qs := everyArgument(t, name)
 	declared(t, ac, topology.Topology{Queues: qs})
+	maxAge := "3600s" // as it was declared
+	if broker(t).AtLeast(4, 3) {
+		maxAge = "3600000"
+	}
 	for _, test := range []struct {
 		queue          int
 		change         func(*topology.Queue)
@@ -245,7 +254,7 @@ func TestEveryTypedArgumentReachesTheBroker(t *testing.T) {
 		{0, func(q *topology.Queue) { q.DeadLetter.Exchange = "" }, "x-dead-letter-exchange", "amq.direct"},
 		{0, func(q *topology.Queue) { q.DeadLetter.RoutingKey = "other" }, "x-dead-letter-routing-key", "dead"},
 		{0, func(q *topology.Queue) { q.DeadLetter.Strategy = topology.AtMostOnce }, "x-dead-letter-strategy", "at-least-once"},
-		{0, func(q *topology.Queue) { q.DeliveryLimit = new(topology.Unlimited) }, "x-delivery-limit", "3"},
+		{0, func(q *topology.Queue) { q.DeliveryLimit = new(4) }, "x-delivery-limit", "3"},
 		{0, func(q *topology.Queue) { q.SingleActiveConsumer = false }, "x-single-active-consumer", "true"},
 		{0, func(q *topology.Queue) { q.LeaderLocator = topology.Balanced }, "x-queue-leader-locator", "client-local"},
 		{1, func(q *topology.Queue) { q.Overflow = topology.DropHead }, "x-overflow", "reject-publish-dlx"},
@@ -253,7 +262,7 @@ func TestEveryTypedArgumentReachesTheBroker(t *testing.T) {
 		{1, func(q *topology.Queue) { q.MaxLength = 0 }, "x-max-length", "10"},
 		{1, func(q *topology.Queue) { q.AutoDelete = true }, "auto_delete", "false"},
 		{2, func(q *topology.Queue) { q.MaxLengthBytes = 0 }, "x-max-length-bytes", "1048576"},
-		{2, func(q *topology.Queue) { q.MaxAge = time.Minute }, "x-max-age", "3600000"},
+		{2, func(q *topology.Queue) { q.MaxAge = time.Minute }, "x-max-age", maxAge},
 		{2, func(q *topology.Queue) { q.MaxSegmentBytes = 1 << 18 }, "x-stream-max-segment-size-bytes", "524288"},
 	} {
 		q := qs[test.queue]
@@ -266,6 +275,40 @@ func TestEveryTypedArgumentReachesTheBroker(t *testing.T) {
 		var conflict *topology.ConflictError
 		if !errors.As(err, &conflict) || conflict.Attribute != test.attribute || conflict.Has != test.has {
 			t.Errorf("Declare = %v, want a conflict: %s is %q", err, test.attribute, test.has)
+		}
+	}
+}
+
+func TestUnlimitedDeliveriesAreNotTakenForNone(t *testing.T) {
+	ac, name := dialRaw(t), prefixed(t)("unlimited")
+	topo := topology.Topology{Queues: []topology.Queue{{Name: name, DeliveryLimit: new(topology.Unlimited)}}}
+	if !broker(t).AtLeast(4, 0) {
+		var field *topology.FieldError
+		if err := topo.Declare(t.Context(), ac); !errors.As(err, &field) {
+			t.Errorf("Declare = %v, want a FieldError", err)
+		}
+		if _, err := topo.Queues[0].Declare(t.Context(), ac); !errors.As(err, &field) {
+			t.Errorf("Queue.Declare = %v, want a FieldError", err)
+		}
+		return
+	}
+	declared(t, ac, topo)
+	ch := rawChannel(t)
+	if err := ch.Publish("", name, true, false, amqp.Publishing{}); err != nil {
+		t.Fatal(err)
+	}
+	deliveries, err := ch.Consume(name, "", false, false, false, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 30 { // the default limit is 20
+		select {
+		case d := <-deliveries:
+			if err := d.Reject(true); err != nil {
+				t.Fatal(err)
+			}
+		case <-within(t, 10*time.Second).Done():
+			t.Fatal("the message is gone")
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -26,6 +28,14 @@ func (t Topology) Declare(ctx context.Context, ac *amqp.Connection) error {
 	if err := t.Validate(); err != nil {
 		return err
 	}
+	f := faults{}
+	for i, q := range t.Queues {
+		f.at = fmt.Sprintf("Queues[%d] %s", i, wire.Quote(q.Name))
+		q.checkVersion(&f, ac)
+	}
+	if len(f.errs) > 0 {
+		return errors.Join(f.errs...)
+	}
 	return run(ctx, ac, "declare", t.exchangeSteps(), t.queueSteps(), t.bindingSteps())
 }
 
@@ -34,7 +44,7 @@ func (t Topology) Declare(ctx context.Context, ac *amqp.Connection) error {
 // subscriber's exclusive queue, which lives as long as ac; errors are those of
 // [Topology.Declare].
 func (q Queue) Declare(ctx context.Context, ac *amqp.Connection) (name string, err error) {
-	if err := q.validate(); err != nil {
+	if err := q.validate(ac); err != nil {
 		return "", err
 	}
 	// The call may outlive run by a moment when ctx ends, so that the name is handed over
@@ -47,7 +57,7 @@ func (q Queue) Declare(ctx context.Context, ac *amqp.Connection) (name string, e
 	return <-names, nil
 }
 
-func (q Queue) validate() error {
+func (q Queue) validate(ac *amqp.Connection) error {
 	f := faults{at: "Queue"}
 	if q.Name != "" {
 		f.at += " " + wire.Quote(q.Name)
@@ -56,7 +66,21 @@ func (q Queue) validate() error {
 			"name it, or set Type: topology.Classic and Exclusive: true")
 	}
 	q.check(&f)
+	q.checkVersion(&f, ac)
 	return errors.Join(f.errs...)
+}
+
+// checkVersion finds what the broker at hand would take for something else.
+func (q Queue) checkVersion(f *faults, ac *amqp.Connection) {
+	if q.DeliveryLimit == nil || *q.DeliveryLimit != Unlimited {
+		return
+	}
+	version, _ := ac.Properties["version"].(string)
+	major, _, _ := strings.Cut(version, ".")
+	if n, err := strconv.Atoi(major); err == nil && n < 4 {
+		f.add(".DeliveryLimit", "Unlimited means none at all to RabbitMQ "+version+", which drops each message at its first redelivery",
+			"leave it out: before 4.0 there is no limit by default")
+	}
 }
 
 // run makes the requests of each phase before those of the next.

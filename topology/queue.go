@@ -51,7 +51,9 @@ const (
 	Balanced    LeaderLocator = "balanced"     // a node with few leaders
 )
 
-// Unlimited is a [Queue.DeliveryLimit] without end.
+// Unlimited is a [Queue.DeliveryLimit] without end, for RabbitMQ 4.0 and newer. Before, no
+// limit was the default, and the broker took this for a limit that every redelivery exceeds:
+// declaring it there is refused.
 const Unlimited = -1
 
 // maxDuration is RabbitMQ's limit on its timers, about ten years.
