@@ -33,6 +33,8 @@ unit: ## unit tests
 # everything as it comes: the broker being started, and in the end what was not covered.
 integration: ## integration tests on a real RabbitMQ
 	@$(ensure) gcc gcc libc6-dev
+	@$(ensure) /usr/bin/python3 python3
+	@/usr/bin/python3 -c 'import pika' 2>/dev/null || $(ensure) python3-pika python3-pika
 	go test -race ./integration/rabbit/... ./integration/cmd/...
 	cd integration && go test -race -count=1 -timeout=30m
 

@@ -40,9 +40,8 @@ var advice = map[error]string{
 	ErrLogin:       "check user and password; the user guest may log in only from the broker's own host unless loopback_users is changed",
 	ErrVhost:       "check the path of the URL, create it (rabbitmqctl add_vhost) or grant access (rabbitmqctl set_permissions)",
 	ErrLimit:       "raise the limit or close connections",
-	ErrHandshake:   "check that the port is RabbitMQ's for AMQP 0-9-1 (not 15672 or 61613) and that amqp:// and amqps:// are not mixed up",
+	ErrHandshake:   "the broker may be starting; else check that the port is RabbitMQ's for AMQP 0-9-1 (not 15672 or 61613) and that amqp:// and amqps:// are not mixed up",
 	ErrCredentials: "check Config.Credentials",
-	ErrSetup:       "check Config.Setup",
 }
 
 // A DialError reports why one URL gave no session. Its text holds no secret.
@@ -57,7 +56,10 @@ func (e *DialError) Error() string {
 	if e.Err != nil {
 		s += ": " + e.Err.Error()
 	}
-	return s + " (" + advice[e.Kind] + ")"
+	if a := advice[e.Kind]; a != "" { // what Setup returned gives its own
+		s += " (" + a + ")"
+	}
+	return s
 }
 
 // Unwrap returns the kind and the cause.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -23,7 +24,7 @@ type link struct {
 
 	// Owned by run.
 	order  []int // what is left of a shuffled pass over the targets
-	logged string
+	warned error // the kind of failure that was logged last, while it lasts
 }
 
 // run keeps the link connected until the Conn ends. ac is its first session, or nil.
@@ -47,7 +48,7 @@ func (l *link) run(ac *amqp.Connection) {
 		}
 		var err error
 		if ac, err = c.connect(c.ctx, l.next()); err == nil {
-			l.logged = ""
+			l.warned = nil
 			l.set(ac, nil)
 			c.cfg.Logger.Debug("amqpkit: connected", "connection", c.cfg.Name, "broker", ac.Properties["version"])
 			continue
@@ -56,10 +57,7 @@ func (l *link) run(ac *amqp.Connection) {
 			return
 		}
 		l.set(nil, err)
-		if s := err.Error(); s != l.logged { // once, not with every attempt of a long outage
-			l.logged = s
-			c.cfg.Logger.Warn("amqpkit: cannot connect, trying again", "connection", c.cfg.Name, "error", err)
-		}
+		l.warn(err)
 		if isPermanent(err) {
 			l.end(err)
 			return
@@ -101,6 +99,19 @@ func (l *link) pause(b backoff.BackOff, err error) bool {
 	case <-l.conn.ctx.Done():
 		return false
 	}
+}
+
+// warn logs a failure to connect, at a lower level while the same kind repeats: an outage may
+// be long, and attempts are many.
+func (l *link) warn(err error) {
+	level := slog.LevelDebug
+	if d, ok := errors.AsType[*DialError](err); !ok || d.Kind != l.warned { //nolint:errorlint // one of the package's own
+		level = slog.LevelWarn
+		if ok {
+			l.warned = d.Kind
+		}
+	}
+	l.conn.cfg.Logger.Log(context.Background(), level, "amqpkit: cannot connect, trying again", "connection", l.conn.cfg.Name, "error", err)
 }
 
 func (l *link) next() target {

@@ -3,6 +3,7 @@ package rabbit
 import (
 	"bytes"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,12 @@ const ownerLabel = "amqpkit.owner"
 
 // guestConf lets the user guest in from outside the container, whatever the image says.
 const guestConf = "loopback_users.guest = false\n"
+
+// relaxedConf, which RabbitMQ knows since 4.0, accepts the declaration of a pika script, classic and transient, for
+// a quorum queue that is there already: what people try after the demo works. A test's broker is strict.
+//
+//go:embed debian/relaxed.conf
+var relaxedConf string
 
 var amqpPort = network.MustParsePort("5672/tcp")
 
@@ -69,10 +76,13 @@ func (c *container) start(ctx context.Context) error {
 
 func (c *container) create(ctx context.Context) error {
 	quiet()
-	preferred := 0
+	preferred, conf := 0, guestConf
+	if c.keep && os.Getenv("RABBITMQ_IMAGE") == "" {
+		conf += relaxedConf
+	}
 	options := []testcontainers.ContainerCustomizer{
 		testcontainers.WithFiles(testcontainers.ContainerFile{
-			Reader:            strings.NewReader(guestConf),
+			Reader:            strings.NewReader(conf),
 			ContainerFilePath: "/etc/rabbitmq/conf.d/90-amqpkit.conf",
 			FileMode:          0o644,
 		}),

@@ -118,7 +118,7 @@ func converse(ctx context.Context, out io.Writer, broker *rabbit.Broker) error {
 
 	// The queue may have held messages from before: the receiver gets to the end of it.
 	go func() {
-		for range receiver.lines { //nolint:revive // So that it is never stopped by a full pipe.
+		for range receiver.lines { // so that it is never stopped by a full pipe
 		}
 	}()
 	for n := 1; n > 0; {
