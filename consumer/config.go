@@ -25,6 +25,10 @@ type Config struct {
 	// Prefetch is how many deliveries may wait unacknowledged, those in handlers and those
 	// held after a failure included. Zero means three times Workers, so that no worker
 	// idles for a round trip. At most 65535; quorum queues cap it at 2000.
+	//
+	// Messages that keep failing take its places while they are held: when all are taken,
+	// nothing else is delivered. And RabbitMQ's consumer timeout, 30 minutes by default, runs for
+	// everything delivered, begun or not: Prefetch times a handler's time should stay below it.
 	Prefetch int
 
 	// Tag is what the consumer tag, shown by RabbitMQ's tools, begins with; a random suffix
@@ -40,11 +44,14 @@ type Config struct {
 	// that ending one consumer cuts no call on the connection it shares.
 	Declare func(ctx context.Context, ac *amqp.Connection) (queue string, err error)
 
-	// Arguments are the arguments of basic.consume, such as x-priority or x-stream-offset.
+	// Arguments are the arguments of basic.consume, such as x-priority or x-stream-offset. They
+	// hold for every subscribe: after a lost connection a stream is read again from its
+	// x-stream-offset; from "next", the default, what was published in between is missed.
 	Arguments amqp.Table
 
 	// Exclusive asks to be the queue's only consumer. Quorum queues ignore it: use a single
-	// active consumer there.
+	// active consumer there. When that one ends, the next becomes active at once, before the
+	// last handlers have returned: where order matters, start it after Run has returned.
 	Exclusive bool
 
 	// Drain is how long handlers may go on after Run's ctx ended. Zero means 30 seconds.
@@ -151,8 +158,12 @@ var streamInterval = regexp.MustCompile(`^[0-9]+[YMDhms]$`)
 // checkStreamOffset refuses offsets on which RabbitMQ closes the whole connection.
 func checkStreamOffset(args amqp.Table) *wire.Problem {
 	const key = "x-stream-offset"
-	switch v := args[key].(type) {
-	case nil, int, int8, int16, int32, int64, uint8, uint16, uint32, time.Time:
+	offset, ok := args[key]
+	if !ok {
+		return nil
+	}
+	switch v := offset.(type) {
+	case int, int8, int16, int32, int64, uint8, uint16, uint32, time.Time:
 		return nil
 	case string:
 		if v == "first" || v == "last" || v == "next" || streamInterval.MatchString(v) {

@@ -59,7 +59,9 @@ func New(conn Connection, cfg Config, h Handler) (*Consumer, error) {
 // queue. Then it stops taking deliveries, gives back those whose handler has not begun, lets
 // the running handlers finish within Config.Drain, settles them and returns nil, or a
 // *DrainError if handlers took longer. Deliveries of other consumers on the same connection
-// are not disturbed.
+// are not disturbed, unless the broker does not answer: after five seconds, or Drain if that
+// is longer, the connection is cut. When the connection is lost while Run drains, what is
+// not settled is delivered again, and the result is the same.
 //
 // Any other result means that consuming could not go on: the error of the connection if that
 // ended for good, a *SubscribeError if Config.Backoff gave up or if the cause says of itself

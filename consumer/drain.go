@@ -6,8 +6,12 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// settleTime is how long the broker gets to apply settlements before the channel is closed.
-const settleTime = 100 * time.Millisecond
+// settleTime is how long the broker gets to apply settlements before the channel is closed,
+// with settleEach added for each of them.
+const (
+	settleTime = 100 * time.Millisecond
+	settleEach = 200 * time.Microsecond
+)
 
 // drain ends the session in the order that loses no settlement and counts no failure.
 //
@@ -16,19 +20,20 @@ const settleTime = 100 * time.Millisecond
 // messages return to the queue, counted as failed, although they were acknowledged. Two
 // things are known to prevent it. basic.cancel of a live consumer passes on all settlements
 // and waits for the leader before it is answered: it covers whatever was settled before.
-// After it no call of the protocol does the same, so that settlements sent later are only
-// given time: the broker needs a few milliseconds.
+// After it no call of the protocol does the same. Settlements sent later are made sure to have
+// arrived, by a call that is answered after them, and then given time: the broker needs a few
+// milliseconds.
 func (s *session) drain() {
 	s.draining = true
 	s.finishPending()
-	cancelled := time.Now()
+	before := s.settlements
 	err := wire.Do(s.run.calls, s.ac, func() error { return s.ch.Cancel(s.tag, false) })
 	if err == nil {
 		s.giveBack()
 		err = s.finishRunning()
 	}
-	if err == nil && s.settledAt.After(cancelled) {
-		err = s.letSettle()
+	if n := s.settlements - before; err == nil && n > 0 {
+		err = s.letSettle(n)
 	}
 	if err != nil {
 		s.log.Info("consumer: subscription lost while draining, what is not settled will be delivered again", "err", err)
@@ -51,16 +56,16 @@ func (s *session) finishPending() {
 // is held. The consumer is cancelled, so that nothing of it comes back to this session.
 func (s *session) giveBack() {
 	for _, d := range s.backlog {
-		s.settle(d, postpone)
+		s.settle(d.DeliveryTag, postpone)
 	}
 	s.backlog = nil
 	if s.deliveries != nil {
 		for d := range s.deliveries { // closed by Cancel, or along with the channel
-			s.settle(s.delivery(d), postpone)
+			s.settle(d.DeliveryTag, postpone)
 		}
 	}
 	for _, h := range s.held.all() {
-		s.settle(h.d, h.how)
+		s.settle(h.tag, h.how)
 	}
 }
 
@@ -80,8 +85,14 @@ func (s *session) finishRunning() error {
 	return nil
 }
 
-func (s *session) letSettle() error {
-	t := time.NewTimer(settleTime)
+// letSettle waits until the broker has n settlements, and then as long as it may need for them.
+// Time alone would not do: on a link that stalls they would arrive together with the close.
+func (s *session) letSettle(n int) error {
+	arrived := func() error { return s.ch.Qos(s.run.cfg.Prefetch, 0, false) }
+	if err := wire.Do(s.run.calls, s.ac, arrived); err != nil {
+		return err
+	}
+	t := time.NewTimer(settleTime + time.Duration(n)*settleEach)
 	defer t.Stop()
 	select {
 	case <-t.C:

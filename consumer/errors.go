@@ -71,7 +71,7 @@ type LostError struct {
 
 func (e *LostError) Error() string {
 	if e.Err == nil {
-		return fmt.Sprintf("consumer: RabbitMQ cancelled the consumer of queue %s: the queue was deleted or moved, or a handler exceeded the consumer timeout",
+		return fmt.Sprintf("consumer: RabbitMQ cancelled the consumer of queue %s: the queue was deleted or moved, or a delivery was not settled within the consumer timeout",
 			wire.Quote(e.Queue))
 	}
 	return fmt.Sprintf("consumer: lost the subscription to queue %s: %v", wire.Quote(e.Queue), e.Err)

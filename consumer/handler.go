@@ -38,14 +38,11 @@ func FromContext(ctx context.Context) (*Delivery, bool) {
 }
 
 // chain wraps h into the middleware, the first outermost. A panic becomes an error where it
-// leaves the handler, so that middleware can act on it, and again outside the middleware.
+// leaves the handler, so that middleware can act on it.
 func chain(h Handler, middleware []Middleware) Handler {
 	h = recovered(h)
 	for i := len(middleware) - 1; i >= 0; i-- {
 		h = middleware[i](h)
-	}
-	if len(middleware) > 0 {
-		h = recovered(h)
 	}
 	return h
 }

@@ -28,7 +28,7 @@ func holdFor(failures int) time.Duration {
 // A held delivery waits to be settled. It keeps no worker busy, but one place of the prefetch.
 type held struct {
 	due time.Time
-	d   *Delivery
+	tag uint64
 	how settlement
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 )
 
@@ -56,7 +57,7 @@ func judge(err error) (settlement, time.Duration) {
 	if err == nil {
 		return ack, 0
 	}
-	// Both result types and nothing else: errors.As stops at the outermost of either.
+	// The result types and nothing else: errors.As stops at the outermost of them.
 	var result interface {
 		error
 		settlement() (settlement, time.Duration)
@@ -70,6 +71,29 @@ func judge(err error) (settlement, time.Duration) {
 func (e *RejectError) settlement() (settlement, time.Duration)  { return reject, 0 }
 func (e *RequeueError) settlement() (settlement, time.Duration) { return postpone, e.After }
 
-// interrupted reports whether err tells only of the end of the handler's ctx. At the end of
-// the drain time that is no failure of the message.
-func interrupted(err error) bool { return errors.Is(err, context.Canceled) }
+// A panic is a failure, whatever its value says.
+func (e *PanicError) settlement() (settlement, time.Duration) { return fail, 0 }
+
+// A verdict is what becomes of a delivery.
+type verdict struct {
+	how   settlement
+	after time.Duration // for postpone
+	err   error         // the handler's result
+
+	// interrupted says that err tells only of the end of the handler's ctx. At the end of the
+	// drain time that is no failure of the message.
+	interrupted bool
+}
+
+// handle runs h and judges its result. Judging calls methods of the handler's error, and so
+// it is guarded too.
+func handle(ctx context.Context, h Handler, d *Delivery) (v verdict) {
+	defer func() {
+		if p := recover(); p != nil {
+			v = verdict{how: fail, err: &PanicError{Value: p, Stack: debug.Stack()}}
+		}
+	}()
+	err := h(ctx, d)
+	how, after := judge(err)
+	return verdict{how, after, err, how == fail && errors.Is(err, context.Canceled)}
+}

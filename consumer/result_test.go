@@ -18,18 +18,18 @@ func TestResultSaysHowToSettle(t *testing.T) {
 		how   settlement
 		after time.Duration
 	}{
-		"nil acks":                            {nil, ack, 0},
-		"Reject":                              {Reject(cause), reject, 0},
-		"Reject without a cause":              {Reject(nil), reject, 0},
-		"Reject, wrapped":                     {fmt.Errorf("order 7: %w", Reject(cause)), reject, 0},
-		"Requeue":                             {Requeue(time.Minute), postpone, time.Minute},
-		"Requeue, wrapped":                    {fmt.Errorf("busy: %w", Requeue(time.Second)), postpone, time.Second},
-		"Requeue, joined with a cause":        {errors.Join(cause, Requeue(time.Second)), postpone, time.Second},
-		"the outermost of two: Reject":        {Reject(Requeue(time.Second)), reject, 0},
-		"the first of two: Requeue":           {errors.Join(Requeue(time.Second), Reject(cause)), postpone, time.Second},
-		"any other error":                     {cause, fail, 0},
-		"a panic with any value":              {&PanicError{Value: 7}, fail, 0},
-		"a panic with a Reject keeps its say": {&PanicError{Value: Reject(cause)}, reject, 0},
+		"nil acks":                         {nil, ack, 0},
+		"Reject":                           {Reject(cause), reject, 0},
+		"Reject without a cause":           {Reject(nil), reject, 0},
+		"Reject, wrapped":                  {fmt.Errorf("order 7: %w", Reject(cause)), reject, 0},
+		"Requeue":                          {Requeue(time.Minute), postpone, time.Minute},
+		"Requeue, wrapped":                 {fmt.Errorf("busy: %w", Requeue(time.Second)), postpone, time.Second},
+		"Requeue, joined with a cause":     {errors.Join(cause, Requeue(time.Second)), postpone, time.Second},
+		"the outermost of two: Reject":     {Reject(Requeue(time.Second)), reject, 0},
+		"the first of two: Requeue":        {errors.Join(Requeue(time.Second), Reject(cause)), postpone, time.Second},
+		"any other error":                  {cause, fail, 0},
+		"a panic with any value":           {&PanicError{Value: 7}, fail, 0},
+		"a panic with a Reject is a panic": {&PanicError{Value: Reject(cause)}, fail, 0},
 	} {
 		if how, after := judge(c.err); how != c.how || after != c.after {
 			t.Errorf("%s: judge = %v, %v; want %v, %v", name, how, after, c.how, c.after)
@@ -88,8 +88,31 @@ func TestPanicIsAnErrorAndMiddlewareSeesIt(t *testing.T) {
 	}
 
 	broken := func(Handler) Handler { return func(context.Context, *Delivery) error { panic("in middleware") } }
-	if err := chain(nil, []Middleware{broken})(t.Context(), &Delivery{}); !errors.As(err, &p) {
-		t.Errorf("a panic in middleware = %v, want a PanicError", err)
+	if v := handle(t.Context(), chain(nil, []Middleware{broken}), &Delivery{}); v.how != fail || !errors.As(v.err, &p) {
+		t.Errorf("a panic in middleware = %+v, want a failure by PanicError", v)
+	}
+}
+
+// An error that cannot even be looked at.
+type fragileError struct{ cause error }
+
+func (e *fragileError) Error() string { return "fragile" }
+func (e *fragileError) Unwrap() error { return e.cause }
+
+func TestNoResultOfAHandlerCrashesOrPassesForAnother(t *testing.T) {
+	var fragile *fragileError
+	var requeue *RequeueError
+	for name, h := range map[string]Handler{
+		"typed nil":            func(context.Context, *Delivery) error { return fragile },
+		"nil RequeueError":     func(context.Context, *Delivery) error { return requeue },
+		"panic with a result":  func(context.Context, *Delivery) error { panic(Reject(nil)) },
+		"panic with Requeue":   func(context.Context, *Delivery) error { panic(Requeue(time.Hour)) },
+		"panic in a typed nil": func(context.Context, *Delivery) error { panic(fragile) },
+	} {
+		var p *PanicError
+		if v := handle(t.Context(), chain(h, nil), &Delivery{}); v.how != fail || !errors.As(v.err, &p) || len(p.Stack) == 0 {
+			t.Errorf("%s: %+v, want a failure by PanicError", name, v)
+		}
 	}
 }
 

@@ -41,14 +41,16 @@ type run struct {
 	complained string // the last failure logged as a warning, while it lasts
 }
 
+// A job keeps the delivery tag apart from the delivery, which the handler may change.
 type job struct {
-	s *session
-	d *Delivery
+	s   *session
+	d   *Delivery
+	tag uint64
 }
 
 type result struct {
-	d   *Delivery
-	err error
+	job
+	verdict
 }
 
 func (c *Consumer) run(ctx context.Context) error {
@@ -171,24 +173,23 @@ func (r *run) work() {
 		// runtime.Goexit (t.FailNow in a test's handler) ends this goroutine, not the
 		// worker.
 		go r.work()
-		r.done(now, errGoexit)
+		r.done(now, verdict{how: fail, err: errGoexit})
 	}()
 	for now = range r.jobs {
 		r.busy.Add(1)
-		err := r.handler(r.handlers, now.d)
-		r.done(now, err)
+		r.done(now, handle(r.handlers, r.handler, now.d))
 	}
 	ended = true
 }
 
 // done hands a handler's result to the session its delivery came from.
-func (r *run) done(j job, err error) {
+func (r *run) done(j job, v verdict) {
 	r.busy.Add(-1)
 	select {
-	case j.s.results <- result{j.d, err}:
+	case j.s.results <- result{j, v}:
 	case <-j.s.gone:
 		r.log.Debug("consumer: result not sent, the message will be delivered again",
-			"message_id", j.d.MessageId, "result", err, "err", ErrStaleDelivery)
+			"message_id", j.d.MessageId, "result", v.err, "err", ErrStaleDelivery)
 	}
 }
 

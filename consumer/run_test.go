@@ -164,7 +164,7 @@ func TestWorkerSurvivesGoexitInAHandler(t *testing.T) {
 	s := &session{run: r, results: make(chan result), gone: make(chan struct{})}
 	go r.work()
 	for range 2 {
-		r.jobs <- job{s, &Delivery{}}
+		r.jobs <- job{s, &Delivery{}, 1}
 		if res := <-s.results; !errors.Is(res.err, errGoexit) {
 			t.Errorf("result %v, want errGoexit", res.err)
 		}

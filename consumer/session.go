@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -41,8 +42,9 @@ type session struct {
 	held  waiting
 	timer *time.Timer // fires when the next held delivery is due
 
-	draining  bool
-	settledAt time.Time // when the last settlement was sent
+	draining    bool
+	settledAt   time.Time // when the last settlement was sent
+	settlements int       // how many were
 }
 
 // subscribe makes a session. Its calls are not cut when ctx ends: a healthy broker answers
@@ -50,17 +52,12 @@ type session struct {
 func (r *run) subscribe(ctx context.Context, ac *amqp.Connection) (*session, error) {
 	queue := r.cfg.Queue
 	if r.cfg.Declare != nil {
-		name, err := r.cfg.Declare(r.calls, ac)
+		name, err := r.declare(ac)
 		if err != nil {
 			return nil, &SubscribeError{Queue: queue, Err: err}
 		}
 		if name != "" {
 			queue = name
-		}
-		if queue == "" {
-			return nil, &SubscribeError{Err: &FieldError{
-				Field: "Declare", Problem: "returned no queue name, and Queue is empty", Fix: "return the name the server gave",
-			}}
 		}
 	}
 	if ctx.Err() != nil {
@@ -97,6 +94,31 @@ func (r *run) subscribe(ctx context.Context, ac *amqp.Connection) (*session, err
 	return s, nil
 }
 
+// declare runs Config.Declare and checks the name that it returns: a bad one would cost the
+// connection, and all that use it.
+func (r *run) declare(ac *amqp.Connection) (name string, err error) {
+	// A Declare that calls amqp091-go directly does not see its ctx: its calls end with the link.
+	defer context.AfterFunc(r.calls, func() { wire.Kill(ac) })()
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	if name, err = r.cfg.Declare(r.calls, ac); err != nil {
+		return "", err
+	}
+	wrong := func(problem, fix string) error {
+		return &FieldError{Package: "consumer", Field: "Declare", Problem: problem, Fix: fix}
+	}
+	if name == "" && r.cfg.Queue == "" {
+		return "", wrong("returned no queue name, and Queue is empty", "return the name the server gave")
+	}
+	if p := wire.Name(name); p != nil {
+		return "", wrong("returned a queue name that cannot be: "+p.Problem, p.Fix)
+	}
+	return name, nil
+}
+
 // newTag returns a consumer tag: a readable beginning and a random end.
 func (c Config) newTag(queue string) string {
 	tag := c.Tag
@@ -120,7 +142,7 @@ func (s *session) consume(ctx context.Context) error {
 		var jobs chan<- job
 		var next job
 		if len(s.backlog) > 0 {
-			jobs, next = s.run.jobs, job{s, s.backlog[0]}
+			jobs, next = s.run.jobs, job{s, s.backlog[0], s.backlog[0].DeliveryTag}
 		}
 		select {
 		case d, ok := <-s.deliveries:
@@ -176,40 +198,44 @@ func (s *session) delivery(d amqp.Delivery) *Delivery {
 // finish acts on a handler's result.
 func (s *session) finish(res result) {
 	s.running--
-	d := res.d
-	how, after := judge(res.err)
+	d, how, after := res.d, res.how, res.after
 	switch how {
 	case ack:
 		s.run.failures.settled(d)
 	case reject:
 		s.run.failures.settled(d)
 		s.log.Warn("consumer: message rejected", "message_id", d.MessageId, "err", res.err)
-		s.warnOfLoss()
+		s.warnOfLoss("a rejected message")
 	case fail:
-		if s.run.handlers.Err() != nil && interrupted(res.err) {
+		if s.run.handlers.Err() != nil && res.interrupted {
 			how = postpone // the drain's failure, not the message's
 			break
 		}
+		s.warnOfLoss("a message that failed as often as a quorum queue's delivery limit says, 20 by default,")
 		n := s.run.failures.of(d)
 		s.run.failures.failed(d, n+1)
 		after = s.run.hold(n)
 		s.logFailure(d, n+1, after, res.err)
 	}
 	if after <= 0 || s.draining {
-		s.settle(d, how)
+		s.settle(res.tag, how)
 		return
 	}
-	s.held.add(held{time.Now().Add(after), d, how})
+	s.held.add(held{time.Now().Add(after), res.tag, how})
 	s.arm()
+	if due, _ := s.held.next(); len(s.held.heap) == s.run.cfg.Prefetch {
+		s.log.Warn("consumer: held messages fill Config.Prefetch, nothing else is delivered for now; raise it, or Reject what cannot succeed",
+			"held", len(s.held.heap), "until", due)
+	}
 }
 
-// warnOfLoss says, once a Run, what a rejected message may have met with.
-func (s *session) warnOfLoss() {
+// warnOfLoss says, once a Run, what may become of a message.
+func (s *session) warnOfLoss(what string) {
 	if s.run.cfg.DeadLettered || s.run.warned {
 		return
 	}
 	s.run.warned = true
-	s.log.Warn("consumer: RabbitMQ drops rejected messages if the queue has no dead-letter exchange; " +
+	s.log.Warn("consumer: RabbitMQ drops " + what + " if the queue has no dead-letter exchange; " +
 		"give it one (x-dead-letter-exchange, or a policy) and set Config.DeadLettered")
 }
 
@@ -230,7 +256,7 @@ func (s *session) release(now time.Time) {
 		if !ok {
 			break
 		}
-		s.settle(h.d, h.how)
+		s.settle(h.tag, h.how)
 	}
 	s.arm()
 }
@@ -241,22 +267,23 @@ func (s *session) arm() {
 	}
 }
 
-// settle sends the one settlement of d. An error means that the channel is gone or going,
-// which closed reports.
-func (s *session) settle(d *Delivery, how settlement) {
+// settle sends the one settlement of a delivery. An error means that the channel is gone or
+// going, which closed reports.
+func (s *session) settle(tag uint64, how settlement) {
 	var err error
 	switch how {
 	case ack:
-		err = s.ch.Ack(d.DeliveryTag, false)
+		err = s.ch.Ack(tag, false)
 	case reject:
-		err = s.ch.Reject(d.DeliveryTag, false)
+		err = s.ch.Reject(tag, false)
 	case postpone:
-		err = s.ch.Nack(d.DeliveryTag, false, true)
+		err = s.ch.Nack(tag, false, true)
 	case fail:
-		err = s.ch.Reject(d.DeliveryTag, true)
+		err = s.ch.Reject(tag, true)
 	}
 	s.settledAt = time.Now()
+	s.settlements++
 	if err != nil {
-		s.log.Debug("consumer: delivery not settled", "message_id", d.MessageId, "err", err)
+		s.log.Debug("consumer: delivery not settled", "err", err)
 	}
 }

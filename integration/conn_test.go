@@ -130,7 +130,7 @@ func TestSetupRunsOncePerSessionAloneAndBeforeAnyoneGetsIt(t *testing.T) {
 
 func TestSetupThatCanNeverHealEndsTheConn(t *testing.T) {
 	bad := topology.Topology{Queues: []topology.Queue{{Name: strings.Repeat("q", 256)}}}
-	conn, err := amqpkit.Open(amqpkit.Config{URLs: []string{broker(t).URL()}, Setup: bad.Declare})
+	conn, err := amqpkit.Open(amqpkit.Config{URLs: []string{broker(t).URL()}, Setup: bad.Declare, Logger: logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,13 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/integration/rabbit"
+	"github.com/amqpkit/amqpkit/producer"
 )
 
 // The broker's quorum queues lose acknowledgements that a channel's close overtakes. Each of
@@ -296,5 +301,58 @@ func TestPromise15RunLeavesNoChannelBehind(t *testing.T) {
 	}
 	if b.dialled() != 1 {
 		t.Errorf("%d links dialled, want 1", b.dialled())
+	}
+}
+
+// What handlers settle after the cancel must not reach the broker together with the close.
+func TestPromise15AStalledLinkPutsNoAcknowledgementBack(t *testing.T) {
+	b := needsControl(t)
+	proxy := newProxy(t, b.URL())
+	conn := connect(t, amqpkit.Config{URLs: []string{proxy.url}})
+	p := newProducer(t, connect(t, amqpkit.Config{}), producer.Config{})
+	ctx := within(t, 60*time.Second)
+	const n = 300
+	for _, stall := range []time.Duration{0, 150 * time.Millisecond, 300 * time.Millisecond} {
+		queue := quorumQueue(t, nil)
+		for _, err := range p.PublishAll(ctx, slices.Repeat([]producer.Message{{Key: queue}}, n)) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		begun, finish := make(chan struct{}, n), make(chan struct{})
+		c, err := consumer.New(conn, consumer.Config{Queue: queue, Workers: n, Logger: logger(t)}, func(context.Context, *consumer.Delivery) error {
+			begun <- struct{}{}
+			<-finish
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		running, end := context.WithCancel(ctx)
+		ended := make(chan error, 1)
+		go func() { ended <- c.Run(running) }()
+		for range n {
+			<-begun
+		}
+		end()
+		// One more message stays in the queue: the consumer is cancelled.
+		if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.AwaitQueue(ctx, queue, func(c rabbit.Counts) bool { return c.Ready == 1 }); err != nil {
+			t.Fatal(err)
+		}
+		proxy.hold(requests)
+		time.AfterFunc(stall, proxy.release)
+		close(finish)
+		if err := <-ended; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+		if err := b.AwaitQueue(ctx, queue, func(c rabbit.Counts) bool { return c.Unacked == 0 }); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := b.Queue(ctx, queue); err != nil || c.Ready != 1 {
+			t.Fatalf("after a stall of %v %d of %d messages are back (%v)", stall, c.Ready-1, n, err)
+		}
 	}
 }

@@ -24,6 +24,12 @@ func within(t *testing.T, d time.Duration) context.Context {
 // unique returns a name that no other test uses.
 func unique(prefix string) string { return prefix + "-" + rand.Text()[:8] }
 
+// logger writes into the test's own output, which is shown if it fails.
+func logger(t *testing.T) *slog.Logger {
+	t.Helper()
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
 // connect returns a Conn of the test.
 func connect(t *testing.T, cfg amqpkit.Config) *amqpkit.Conn {
 	t.Helper()
@@ -34,7 +40,7 @@ func connect(t *testing.T, cfg amqpkit.Config) *amqpkit.Conn {
 		cfg.Name = t.Name()
 	}
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+		cfg.Logger = logger(t)
 	}
 	conn, err := amqpkit.DialConfig(within(t, 30*time.Second), cfg)
 	if err != nil {
@@ -85,7 +91,7 @@ func quorumQueue(t *testing.T, args amqp.Table) string {
 func newProducer(t *testing.T, conn producer.Connection, cfg producer.Config) *producer.Producer {
 	t.Helper()
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+		cfg.Logger = logger(t)
 	}
 	p, err := producer.New(conn, cfg)
 	if err != nil {

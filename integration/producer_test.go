@@ -220,7 +220,7 @@ func TestS17StoredButAckLostIsUnconfirmed(t *testing.T) {
 	if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
 		t.Fatal(err)
 	}
-	proxy.hold()
+	proxy.hold(replies)
 	r, err := p.PublishAsync(ctx, "", queue, amqp.Publishing{})
 	if err != nil {
 		t.Fatal(err)
@@ -243,7 +243,7 @@ func TestUnconfirmedMessagesAreSentAgainUnderTheSameIDAfterAConnectionLoss(t *te
 	if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
 		t.Fatal(err)
 	}
-	proxy.hold()
+	proxy.hold(replies)
 	r, err := p.PublishAsync(ctx, "", queue, amqp.Publishing{Body: []byte("again")})
 	if err != nil {
 		t.Fatal(err)
@@ -272,7 +272,7 @@ func TestAfterAnUnknownAttemptEveryFailureIsUnconfirmed(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := ready(t, queue)
-		proxy.hold()
+		proxy.hold(replies)
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		r, err := p.PublishAsync(ctx, "", queue, amqp.Publishing{})
@@ -361,7 +361,7 @@ func TestFullWindowIsBackPressureBoundedByCtx(t *testing.T) {
 			if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
 				t.Fatal(err)
 			}
-			proxy.hold()
+			proxy.hold(replies)
 			body := make([]byte, 100)
 			var receipts []*producer.Receipt
 			for range 3 {
@@ -418,7 +418,7 @@ func TestPublishReturnsAtTheEndOfItsCtx(t *testing.T) {
 		err := p.Publish(ctx, "", queue, amqp.Publishing{})
 		return time.Since(start), err
 	}
-	proxy.hold()
+	proxy.hold(replies)
 	if took, err := publish(t.Context()); !errors.Is(err, producer.ErrUnconfirmed) || !errors.Is(err, context.DeadlineExceeded) || took > 300*time.Millisecond {
 		t.Errorf("awaiting the confirm: %v after %v, want ErrUnconfirmed", err, took)
 	}
@@ -429,7 +429,7 @@ func TestPublishReturnsAtTheEndOfItsCtx(t *testing.T) {
 		t.Errorf("with a ctx that has ended: %v, want ErrNotPublished", err)
 	}
 
-	down, err := amqpkit.Open(amqpkit.Config{URLs: []string{"amqp://127.0.0.1:1"}})
+	down, err := amqpkit.Open(amqpkit.Config{URLs: []string{"amqp://127.0.0.1:1"}, Logger: logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -482,7 +482,7 @@ func TestCloseOfAProducerThatCannotFlushTellsHowManyAreLeft(t *testing.T) {
 	if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
 		t.Fatal(err)
 	}
-	proxy.hold()
+	proxy.hold(replies)
 	var receipts []*producer.Receipt
 	for range 7 {
 		r, err := p.PublishAsync(ctx, "", queue, amqp.Publishing{})

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"io"
 	"net"
 	"net/url"
 	"sync"
@@ -15,9 +14,16 @@ type proxy struct {
 	mu     sync.Mutex
 	target string
 	conns  []net.Conn
-	held   chan struct{} // not nil: replies wait until it is closed
+	held   map[direction]chan struct{} // what goes that way waits until the channel is closed
 	wg     sync.WaitGroup
 }
+
+type direction int
+
+const (
+	requests direction = iota // from the client
+	replies                   // from the broker
+)
 
 func newProxy(t *testing.T, target string) *proxy {
 	t.Helper()
@@ -29,7 +35,7 @@ func newProxy(t *testing.T, target string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{target: u.Host}
+	p := &proxy{target: u.Host, held: map[direction]chan struct{}{}}
 	u.Host = l.Addr().String()
 	p.url = u.String()
 	p.wg.Go(func() {
@@ -43,7 +49,6 @@ func newProxy(t *testing.T, target string) *proxy {
 	})
 	t.Cleanup(func() {
 		_ = l.Close()
-		p.release()
 		p.cut()
 		p.wg.Wait()
 	})
@@ -62,31 +67,30 @@ func (p *proxy) serve(client net.Conn) {
 	p.mu.Lock()
 	p.conns = append(p.conns, client, server)
 	p.mu.Unlock()
-	p.wg.Go(func() {
-		_, _ = io.Copy(server, client)
-		_ = server.Close()
-	})
-	p.wg.Go(func() {
-		defer func() { _ = client.Close() }()
-		buf := make([]byte, 64<<10)
-		for {
-			n, err := server.Read(buf)
-			p.mu.Lock()
-			held := p.held
-			p.mu.Unlock()
-			if held != nil {
-				<-held
-			}
-			if n > 0 {
-				if _, err := client.Write(buf[:n]); err != nil {
-					return
-				}
-			}
-			if err != nil {
+	p.wg.Go(func() { p.pass(requests, server, client) })
+	p.wg.Go(func() { p.pass(replies, client, server) })
+}
+
+func (p *proxy) pass(d direction, to, from net.Conn) {
+	defer func() { _ = to.Close() }()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		p.mu.Lock()
+		held := p.held[d]
+		p.mu.Unlock()
+		if held != nil {
+			<-held
+		}
+		if n > 0 {
+			if _, err := to.Write(buf[:n]); err != nil {
 				return
 			}
 		}
-	})
+		if err != nil {
+			return
+		}
+	}
 }
 
 // redirect sends new connections to another address.
@@ -96,23 +100,20 @@ func (p *proxy) redirect(addr string) {
 	p.target = addr
 }
 
-// hold keeps what the broker says from now on.
-func (p *proxy) hold() {
+// hold keeps what goes one way from now on.
+func (p *proxy) hold(d direction) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.held == nil {
-		p.held = make(chan struct{})
+	if p.held[d] == nil {
+		p.held[d] = make(chan struct{})
 	}
 }
 
-// release lets it go on.
+// release lets everything go on.
 func (p *proxy) release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.held != nil {
-		close(p.held)
-		p.held = nil
-	}
+	p.letGo()
 }
 
 // cut closes every connection, without delivering what is held.
@@ -123,8 +124,13 @@ func (p *proxy) cut() {
 		_ = c.Close()
 	}
 	p.conns = nil
-	if p.held != nil {
-		close(p.held)
-		p.held = nil
+	p.letGo()
+}
+
+// letGo is called with p.mu held.
+func (p *proxy) letGo() {
+	for d, held := range p.held {
+		close(held)
+		delete(p.held, d)
 	}
 }

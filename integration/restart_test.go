@@ -93,7 +93,7 @@ func TestTwentyConsumersAndFiveProducersWorkAgainAfterTwoRestarts(t *testing.T) 
 	t.Cleanup(func() { end(); running.Wait() })
 	var cs []*consumer.Consumer
 	for i := range consumers {
-		c, err := consumer.New(conn, consumer.Config{Queue: queue, Prefetch: 1}, work.handler(i))
+		c, err := consumer.New(conn, consumer.Config{Queue: queue, Prefetch: 1, Logger: logger(t)}, work.handler(i))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,7 +20,7 @@ func TestCallReturnsSoonAfterItsCtxAndKillsTheStuckLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	lost := ac.NotifyClose(make(chan *amqp.Error, 1))
-	proxy.hold()
+	proxy.hold(replies)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	start := time.Now()
@@ -66,7 +66,7 @@ func TestCloseOfAStuckConnectionIsBoundedByItsCtx(t *testing.T) {
 	if _, err := conn.Consuming(within(t, 10*time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	proxy.hold()
+	proxy.hold(replies)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	start := time.Now()
