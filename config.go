@@ -25,7 +25,11 @@ const (
 )
 
 // Config says how to reach RabbitMQ and what to do with every new session. Only URLs is
-// required. Its formatting shows no secret.
+// required. Its formatting shows no secret, unless it is an unexported field of a struct that
+// is printed: there package fmt cannot ask it.
+//
+// Setup, Credentials and Dialer must return when their ctx ends; what waits for them cannot
+// return before.
 type Config struct {
 	// URLs are the brokers, usually the nodes of one cluster: each attempt takes the next one
 	// of a freshly shuffled order. The form is the AMQP URI of RabbitMQ's documentation,
@@ -44,7 +48,8 @@ type Config struct {
 	// *backoff.PermanentError, or an error with a method Permanent() bool that returns true.
 	Setup func(ctx context.Context, ac *amqp.Connection) error
 
-	// SetupTimeout bounds one run of Setup. Zero means one minute.
+	// SetupTimeout bounds one run of Setup, waiting for another one included. Zero means one
+	// minute.
 	SetupTimeout time.Duration
 
 	// Credentials, if set, is asked before every dial; its answer replaces the user and
@@ -77,7 +82,8 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Credentials are a user name and its password or token. Formatting shows only the name.
+// Credentials are a user name and its password or token. Formatting shows only the name, as
+// with Config.
 type Credentials struct {
 	Username string
 	Password string `json:"-"`

@@ -50,14 +50,15 @@ type Conn struct {
 
 	ctx    context.Context // ends when the Conn is to end; its cause wraps ErrClosed
 	cancel context.CancelCauseFunc
+	cutCtx context.Context // ends when the links are to be cut instead of closed
+	cut    context.CancelFunc
 	links  sync.WaitGroup
 	done   chan struct{}
 
-	mu       sync.Mutex
-	spare    *link // the connection that Dial and Open start, until someone needs it
-	roles    [2]*link
-	closeCtx context.Context // given to the first Close
-	changed  chan struct{}   // closed and replaced on every change
+	mu      sync.Mutex
+	spare   *link // the connection that Dial and Open start, until someone needs it
+	roles   [2]*link
+	changed chan struct{} // closed and replaced on every change
 }
 
 type role int
@@ -125,6 +126,7 @@ func newConn(cfg Config) (*Conn, error) {
 		changed:   make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.cutCtx, c.cut = context.WithCancel(context.Background())
 	return c, nil
 }
 
@@ -147,6 +149,7 @@ func (c *Conn) start(ac *amqp.Connection) {
 func (c *Conn) newLink(ac *amqp.Connection) *link {
 	l := &link{conn: c, session: ac}
 	c.links.Go(func() { l.run(ac) })
+	c.notify() // with a connection to come the Conn is not ready
 	return l
 }
 
@@ -255,8 +258,8 @@ func (c *Conn) WaitForStateChange(ctx context.Context, from State) bool {
 	}
 }
 
-// Err returns why the Conn is not ready: the last failure while it is connecting, or why it
-// ended (which wraps ErrClosed). It is nil while the Conn is ready.
+// Err returns why the Conn is not ready: the last failure while it is connecting, if an attempt
+// has failed yet, or why it ended (which wraps ErrClosed). It is nil while the Conn is ready.
 func (c *Conn) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -270,21 +273,22 @@ func (c *Conn) Err() error {
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
 // Close closes both connections and ends the Conn. End consumers and producers first: what
-// they have in flight is then settled and confirmed. Close returns once everything is
-// released, or 250 ms after ctx ended, when the sockets are cut; without a deadline in ctx it
-// gives the broker 5 s to answer. Closing again waits for the same end.
+// they have in flight is then settled and confirmed. Otherwise nothing is lost either, but
+// what was in flight ends as ErrUnconfirmed, and messages come back that were just handled.
+//
+// Close returns once everything is released, or 250 ms after ctx ended, when the sockets are
+// cut; it gives the broker 5 s at most. An error means that something is still held, by a
+// Setup, Dialer or Credentials that ignores its ctx. Closing again waits for the same end.
 func (c *Conn) Close(ctx context.Context) error {
-	c.mu.Lock()
-	if c.closeCtx == nil {
-		c.closeCtx = ctx
-	}
-	c.mu.Unlock()
 	c.cancel(ErrClosed)
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
 	select {
 	case <-c.done:
 		return nil
 	case <-ctx.Done():
 	}
+	c.cut()
 	cut := time.NewTimer(wire.Grace + wire.Grace/8) // the links are killed after Grace
 	defer cut.Stop()
 	select {

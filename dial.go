@@ -43,6 +43,12 @@ func (c *Conn) connect(ctx context.Context, t target) (*amqp.Connection, error) 
 		return refused(ErrUnreachable, orCause(dialCtx, err))
 	}
 	link := wire.NewLink(nc)
+	up := false
+	defer func() {
+		if !up { // amqp091-go leaves the socket open when the handshake fails
+			link.Kill()
+		}
+	}()
 	// amqp091-go's handshake knows no ctx: closing the socket under it ends it.
 	disarm := context.AfterFunc(dialCtx, link.Kill)
 	defer disarm()
@@ -56,7 +62,6 @@ func (c *Conn) connect(ctx context.Context, t target) (*amqp.Connection, error) 
 			transport = tc
 		}
 		if err != nil {
-			link.Kill()
 			return refused(ErrTLS, orCause(dialCtx, err))
 		}
 	}
@@ -74,7 +79,6 @@ func (c *Conn) connect(ctx context.Context, t target) (*amqp.Connection, error) 
 		},
 	})
 	if err != nil {
-		link.Kill() // amqp091-go leaves the socket open when the handshake fails
 		if dialCtx.Err() != nil {
 			return refused(ErrUnreachable, context.Cause(dialCtx))
 		}
@@ -88,9 +92,12 @@ func (c *Conn) connect(ctx context.Context, t target) (*amqp.Connection, error) 
 	_ = link.SetReadDeadline(time.Now().Add(ac.Config.Heartbeat * 3 / 2))
 
 	if err := c.setup(ctx, ac); err != nil {
-		link.Kill()
 		return refused(ErrSetup, err)
 	}
+	if ac.IsClosed() {
+		return refused(ErrSetup, errors.New("the connection was lost meanwhile"))
+	}
+	up = true
 	return ac, nil
 }
 
@@ -99,14 +106,14 @@ func (c *Conn) setup(ctx context.Context, ac *amqp.Connection) error {
 	if c.cfg.Setup == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.SetupTimeout, fmt.Errorf("not done within %v", c.cfg.SetupTimeout))
+	defer cancel()
 	select {
 	case c.settingUp <- struct{}{}:
 		defer func() { <-c.settingUp }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.SetupTimeout, fmt.Errorf("not done within %v", c.cfg.SetupTimeout))
-	defer cancel()
 	// A Setup that calls amqp091-go directly does not see ctx: its calls end with the link.
 	defer context.AfterFunc(ctx, func() { wire.Kill(ac) })()
 	err := c.cfg.Setup(ctx, ac)

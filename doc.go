@@ -18,5 +18,5 @@
 // The packages producer and consumer do the publishing and consuming, topology declares what
 // they use. Each asks a Conn for its session through an interface of one method, so each works
 // with any other source of sessions too. Passwords and tokens never appear in errors, logs
-// or any formatting of this package's types.
+// or the formatting of this package's types.
 package amqpkit

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -12,6 +13,15 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+// steady is how long a session must have lived for the next outage to start with a new
+// backoff. One that died sooner continues the old one, or a session that something kills as
+// soon as it is up would come and go as fast as the handshake allows; but its pause is at
+// most flapPause, since the broker is there.
+const (
+	steady    = 20 * time.Millisecond
+	flapPause = 100 * time.Millisecond
 )
 
 // A link is one of a Conn's connections, through all its sessions. run is its only goroutine.
@@ -33,6 +43,7 @@ func (l *link) run(ac *amqp.Connection) {
 	var b backoff.BackOff // of the current outage
 	for {
 		if ac != nil {
+			up := time.Now()
 			err := l.serve(ac)
 			if c.ctx.Err() != nil {
 				l.close(ac)
@@ -41,8 +52,11 @@ func (l *link) run(ac *amqp.Connection) {
 			wire.Kill(ac)
 			l.set(nil, err)
 			c.cfg.Logger.Warn("amqpkit: connection lost", "connection", c.cfg.Name, "error", err)
-			b = c.cfg.Backoff()
-			if !l.pause(b, err) {
+			most := flapPause
+			if b == nil || time.Since(up) >= steady {
+				b, most = c.cfg.Backoff(), time.Duration(math.MaxInt64)
+			}
+			if !l.pause(b, most, err) {
 				return
 			}
 		}
@@ -65,7 +79,7 @@ func (l *link) run(ac *amqp.Connection) {
 		if b == nil {
 			b = c.cfg.Backoff()
 		}
-		if !l.pause(b, err) {
+		if !l.pause(b, math.MaxInt64, err) {
 			return
 		}
 	}
@@ -84,12 +98,16 @@ func (l *link) serve(ac *amqp.Connection) error {
 	}
 }
 
-// pause waits as b says. It returns false when the Conn ends, also because b gives up.
-func (l *link) pause(b backoff.BackOff, err error) bool {
+// pause waits as b says, at most that long. It returns false when the Conn ends, also because
+// b gives up.
+func (l *link) pause(b backoff.BackOff, most time.Duration, err error) bool {
 	d := b.NextBackOff()
 	if d == backoff.Stop {
 		l.end(err)
 		return false
+	}
+	if d > most {
+		d = rand.N(most)
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -136,13 +154,7 @@ func (l *link) end(err error) {
 }
 
 func (l *link) close(ac *amqp.Connection) {
-	l.conn.mu.Lock()
-	ctx := l.conn.closeCtx
-	l.conn.mu.Unlock()
-	if ctx == nil { // the Conn ended by itself
-		ctx = context.Background()
-	}
-	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+	ctx, cancel := context.WithTimeout(l.conn.cutCtx, closeTimeout)
 	defer cancel()
 	if err := wire.Close(ctx, ac); err != nil {
 		l.conn.cfg.Logger.Debug("amqpkit: connection cut instead of closed", "connection", l.conn.cfg.Name, "error", err)

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
 const urlForm = "write amqp://user:password@host:5672/vhost, or amqps:// for TLS, with reserved characters " +
@@ -51,7 +54,11 @@ func parseURL(field, raw string, cfg Config) (target, error) {
 	if strings.ContainsAny(rest, "@#") || strings.Contains(u.RawQuery, "@") || u.Fragment != "" {
 		return target{}, fault(field, "has an @ or # behind the host", urlForm)
 	}
-	for name := range u.Query() {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil || strings.Contains(u.Hostname(), ":") && !strings.HasPrefix(u.Host, "[") {
+		return target{}, fault(field, "is not an AMQP URI", urlForm)
+	}
+	for name := range query {
 		if !queryParameters[name] {
 			return target{}, fault(field, "has an unknown query parameter",
 				"known are heartbeat, connection_timeout, channel_max, cacertfile, certfile, keyfile, server_name_indication")
@@ -81,15 +88,18 @@ func parseURL(field, raw string, cfg Config) (target, error) {
 	shown := url.URL{Scheme: uri.Scheme, User: url.User(uri.Username), Host: t.addr, Path: "/" + uri.Vhost, RawPath: "/" + url.PathEscape(uri.Vhost)}
 	t.display = shown.String()
 
-	if u.Query().Has("heartbeat") {
-		seconds, _ := strconv.Atoi(u.Query().Get("heartbeat"))
+	if query.Has("heartbeat") {
+		seconds, _ := strconv.Atoi(query.Get("heartbeat"))
 		t.heartbeat = time.Duration(seconds) * time.Second
 		if err := checkHeartbeat(field+" heartbeat", t.heartbeat); err != nil {
 			return target{}, err
 		}
 	}
-	if uri.ConnectionTimeout < 0 {
-		return target{}, fault(field, "has a negative connection_timeout", "give it in milliseconds, or leave it out for 10 s")
+	if uri.ConnectionTimeout < 0 || uri.ConnectionTimeout > math.MaxInt32 {
+		return target{}, fault(field, "has a connection_timeout out of range", "give it in milliseconds, or leave it out for 10 s")
+	}
+	if wire.Short(uri.Vhost) != nil {
+		return target{}, fault(field, "has a virtual host longer than 255 bytes", "shorten it")
 	}
 	if uri.ConnectionTimeout > 0 {
 		t.timeout = time.Duration(uri.ConnectionTimeout) * time.Millisecond

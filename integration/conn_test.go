@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"runtime"
 	"slices"
@@ -35,6 +36,7 @@ func TestTwoConnectionsAreOpenedWhenFirstNeeded(t *testing.T) {
 	name := unique("two")
 	conn := connect(t, amqpkit.Config{Name: name})
 	ctx := within(t, 20*time.Second)
+	waitFor(t, func() bool { return named(t, name) > 0 }) // the broker lists it a moment later
 	if n := named(t, name); n != 1 {
 		t.Errorf("after Dial the broker has %d connections, want 1", n)
 	}
@@ -49,6 +51,7 @@ func TestTwoConnectionsAreOpenedWhenFirstNeeded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	waitFor(t, func() bool { return named(t, name) > 1 })
 	if n := named(t, name); n != 2 || pub == con {
 		t.Errorf("with both the broker has %d connections, want 2 different ones", n)
 	}
@@ -60,9 +63,7 @@ func TestTwoConnectionsAreOpenedWhenFirstNeeded(t *testing.T) {
 		t.Error(err)
 	}
 	<-conn.Done()
-	if n := named(t, name); n != 0 {
-		t.Errorf("after Close the broker has %d connections", n)
-	}
+	waitFor(t, func() bool { return named(t, name) == 0 })
 }
 
 func TestSetupRunsOncePerSessionAloneAndBeforeAnyoneGetsIt(t *testing.T) {
@@ -326,4 +327,57 @@ func TestThousandForcedReconnectsLeaveNothingBehind(t *testing.T) {
 	waitFor(t, func() bool { return named(t, name) == 0 })
 	proxy.cut()
 	waitFor(t, func() bool { return runtime.NumGoroutine() <= beforeGoroutines && open() <= beforeFiles })
+}
+
+func TestSessionsThatDieAtOnceDoNotMakeAHotLoop(t *testing.T) {
+	var sessions atomic.Int32
+	conn := connect(t, amqpkit.Config{Setup: func(_ context.Context, ac *amqp.Connection) error {
+		if sessions.Add(1) > 1 {
+			time.AfterFunc(time.Millisecond, func() { _ = ac.Close() }) // just after it is up
+		}
+		return nil
+	}})
+	first, err := conn.Consuming(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-within(t, 2*time.Second).Done()
+	if n := sessions.Load(); n < 5 || n > 80 {
+		t.Errorf("%d sessions in 2 s: want it to go on, at some 20 a second", n)
+	}
+}
+
+func TestTheSecondConnectionIsSeenInTheState(t *testing.T) {
+	var dials atomic.Int32
+	hang := make(chan struct{})
+	conn := connect(t, amqpkit.Config{Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if dials.Add(1) == 2 {
+			<-hang
+		}
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}})
+	ctx := within(t, 20*time.Second)
+	if _, err := conn.Publishing(ctx); err != nil {
+		t.Fatal(err)
+	}
+	changed := make(chan bool, 1)
+	go func() { changed <- conn.WaitForStateChange(ctx, amqpkit.Ready) }()
+	asked := make(chan error, 1)
+	go func() {
+		_, err := conn.Consuming(ctx)
+		asked <- err
+	}()
+	if !<-changed || conn.State() != amqpkit.Connecting {
+		t.Errorf("state %v while the second connection is dialled", conn.State())
+	}
+	close(hang)
+	if err := <-asked; err != nil {
+		t.Error(err)
+	}
+	if err := conn.Ready(ctx); err != nil {
+		t.Error(err)
+	}
 }

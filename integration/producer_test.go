@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -103,6 +104,57 @@ func TestReturnsOfMessagesWithTheSameIDAreTold(t *testing.T) {
 	}
 }
 
+// RabbitMQ takes BCC away before it returns a message: it comes back other than it was sent.
+func TestReturnOfAMessageThatTheBrokerChangedIsTold(t *testing.T) {
+	queue := quorumQueue(t, nil)
+	p := newProducer(t, connect(t, amqpkit.Config{}), producer.Config{})
+	ctx := within(t, 10*time.Second)
+	hidden := func(headers amqp.Table) amqp.Publishing {
+		return amqp.Publishing{MessageId: "mine", Headers: headers}
+	}
+	var returned *producer.ReturnedError
+	if err := p.Publish(ctx, "", "nobody", hidden(amqp.Table{"BCC": []any{"nobody either"}})); !errors.As(err, &returned) {
+		t.Errorf("Publish = %v, want *ReturnedError", err)
+	}
+	if err := p.Publish(ctx, "", queue, hidden(amqp.Table{"BCC": []any{"nobody either"}})); err != nil {
+		t.Errorf("Publish to a queue = %v", err)
+	}
+}
+
+func TestExchangeWithoutPermissionFailsOnlyItsOwnMessages(t *testing.T) {
+	b := needsControl(t)
+	ctx := within(t, 60*time.Second)
+	queue := quorumQueue(t, nil)
+	exchange := unique(strings.Repeat("x", 230)) // too long for RabbitMQ to name it in full
+	ch := rawChannel(t)
+	if err := ch.ExchangeDeclare(exchange, "fanout", true, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = rawChannel(t).ExchangeDelete(exchange, false, false) })
+	user := unique("writer")
+	for _, args := range [][]string{{"add_user", user, "secret"}, {"set_permissions", user, "^$", "^amq.default$", "^$"}} {
+		if out, err := b.Ctl(ctx, args...); err != nil {
+			t.Fatal(err, out)
+		}
+	}
+	t.Cleanup(func() { _, _ = b.Ctl(context.Background(), "delete_user", user) })
+	conn := connect(t, amqpkit.Config{URLs: []string{strings.Replace(b.URL(), "guest:guest", user+":secret", 1)}})
+	p := newProducer(t, conn, producer.Config{})
+	var msgs []producer.Message
+	for i := range 20 {
+		m := producer.Message{Key: queue}
+		if i == 10 {
+			m = producer.Message{Exchange: exchange}
+		}
+		msgs = append(msgs, m)
+	}
+	for i, err := range p.PublishAll(ctx, msgs) {
+		if i == 10 && !errors.Is(err, producer.ErrUnconfirmed) || i != 10 && err != nil {
+			t.Errorf("message %d: %v", i, err)
+		}
+	}
+}
+
 func TestRefusedMessageIsErrNacked(t *testing.T) {
 	queue := quorumQueue(t, amqp.Table{"x-max-length": 1, "x-overflow": "reject-publish"})
 	p := newProducer(t, connect(t, amqpkit.Config{}), producer.Config{})
@@ -142,6 +194,9 @@ func TestBadMessageFailsAloneBeforeTheWire(t *testing.T) {
 		"Body":            {Key: queue, Publishing: amqp.Publishing{Body: make([]byte, 1001)}},
 		"Expiration":      {Key: queue, Publishing: amqp.Publishing{Expiration: "-1"}},
 		"DeliveryMode":    {Key: queue, Publishing: amqp.Publishing{DeliveryMode: 3}},
+		`Headers["nan"]`:  {Key: queue, Publishing: amqp.Publishing{Headers: amqp.Table{"nan": math.NaN()}}},
+		`Headers["CC"]`:   {Key: queue, Publishing: amqp.Publishing{Headers: amqp.Table{"CC": "x"}}},
+		"ReplyTo":         {Key: queue, Publishing: amqp.Publishing{ReplyTo: "amq.rabbitmq.reply-to"}},
 		`Headers["n"]`:    {Key: queue, Publishing: amqp.Publishing{Headers: amqp.Table{"n": uint64(1)}}},
 		`Headers["self"]`: {Key: queue, Publishing: amqp.Publishing{Headers: cyclic}},
 		`Headers["`:       {Key: queue, Publishing: amqp.Publishing{Headers: amqp.Table{long: 1}}},

@@ -19,7 +19,7 @@ type Message struct {
 	Publishing amqp.Publishing
 }
 
-// prepare refuses what would make the broker, or amqp091-go, close the channel or the
+// prepare refuses what is known to make the broker, or amqp091-go, close the channel or the
 // connection over this message, and fills in the defaults.
 func (p *Producer) prepare(r *Receipt) error {
 	m := &r.msg
@@ -45,7 +45,6 @@ func check(m *Message, maxSize int) error {
 		{"ContentType", pub.ContentType},
 		{"ContentEncoding", pub.ContentEncoding},
 		{"CorrelationId", pub.CorrelationId},
-		{"ReplyTo", pub.ReplyTo},
 		{"MessageId", pub.MessageId},
 		{"Type", pub.Type},
 		{"UserId", pub.UserId},
@@ -55,8 +54,17 @@ func check(m *Message, maxSize int) error {
 			return fault(f.name, p.Problem, p.Fix)
 		}
 	}
+	if p := wire.Name(pub.ReplyTo); p != nil {
+		return fault("ReplyTo", p.Problem, p.Fix)
+	}
+	if pub.ReplyTo == "amq.rabbitmq.reply-to" {
+		return fault("ReplyTo", "direct reply-to works only on a channel that consumes the replies", "use a raw channel, or a queue for the replies")
+	}
 	if p := wire.Table(pub.Headers); p != nil {
 		return fault("Headers"+p.Field, p.Problem, p.Fix)
+	}
+	if err := checkKnownHeaders(pub.Headers); err != nil {
+		return err
 	}
 	if err := pub.Headers.Validate(); err != nil { // amqp091-go's own opinion, last: it recurses without bound
 		return fault("Headers", err.Error(), "use the types of AMQP 0-9-1")
@@ -70,6 +78,30 @@ func check(m *Message, maxSize int) error {
 	if len(pub.Body) > maxSize {
 		return fault("Body", fmt.Sprintf("%d bytes are more than MaxMessageSize, %d", len(pub.Body), maxSize),
 			"store it elsewhere and send a reference, or raise MaxMessageSize together with RabbitMQ's max_message_size")
+	}
+	return nil
+}
+
+// checkKnownHeaders checks the headers that RabbitMQ itself reads.
+func checkKnownHeaders(headers amqp.Table) error {
+	for _, name := range [...]string{"CC", "BCC"} {
+		v, ok := headers[name]
+		if !ok {
+			continue
+		}
+		keys, ok := v.([]any)
+		for _, key := range keys {
+			_, isString := key.(string)
+			ok = ok && isString
+		}
+		if !ok {
+			return fault("Headers["+wire.Quote(name)+"]", "is no list of routing keys", "use []any of strings")
+		}
+	}
+	if v, ok := headers["x-stream-filter-value"]; ok {
+		if s, ok := v.(string); !ok || wire.Name(s) != nil {
+			return fault(`Headers["x-stream-filter-value"]`, "is no UTF-8 string of up to 255 bytes", "use one")
+		}
 	}
 	return nil
 }

@@ -73,8 +73,13 @@ func TestReturnIsMatchedByAllThatTheBrokerSendsBack(t *testing.T) {
 
 	ret := returnOf(r)
 	ret.Headers = amqp.Table{"n": int32(7), "at": at.Truncate(time.Second).UTC(), "l": []any{int32(1), at.Truncate(time.Second), amqp.Table{"x": []byte("b")}}}
-	if !isReturnOf(ret, r) {
+	if !mayBeReturnOf(ret, r) || !isReturnOf(ret, r) {
 		t.Error("the same message, as it comes over the wire, is not recognised")
+	}
+	ret.Headers["x-routing-node"] = "rabbit@a"   // RabbitMQ can be configured to add headers
+	r.msg.Publishing.Headers["BCC"] = []any{"q"} // and takes this one away
+	if !isReturnOf(ret, r) {
+		t.Error("what the broker changes is taken for a difference")
 	}
 	for name, change := range map[string]func(*amqp.Return){
 		"id":      func(r *amqp.Return) { r.MessageId = "other" },
@@ -85,12 +90,8 @@ func TestReturnIsMatchedByAllThatTheBrokerSendsBack(t *testing.T) {
 	} {
 		other := returnOf(r)
 		change(other)
-		if isReturnOf(other, r) {
+		if mayBeReturnOf(other, r) && isReturnOf(other, r) {
 			t.Errorf("another message's return is taken for it: %s", name)
 		}
-	}
-	r.own = true
-	if ret := (&amqp.Return{MessageId: "same"}); !isReturnOf(ret, r) {
-		t.Error("an id made by the producer settles it")
 	}
 }

@@ -32,6 +32,8 @@ type Receipt struct {
 	// Owned by the session that the message was sent on.
 	confirm *amqp.DeferredConfirmation // nil when sending failed, with sendErr
 	sendErr error
+	settled bool // the session has done with it
+	strikes int  // sessions that ended badly while it was in flight
 }
 
 // Done is closed when the outcome is known.

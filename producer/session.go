@@ -3,6 +3,7 @@ package producer
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -22,14 +23,16 @@ type session struct {
 	ac *amqp.Connection
 	ch *amqp.Channel
 
-	closed   chan *amqp.Error // the reason, when the channel has closed
-	returns  chan amqp.Return // as large as the window: amqp091-go drops what does not fit
-	sent     chan *Receipt    // from the sender to the resolver, as large as the window
-	resolved chan struct{}    // closed when the resolver has returned
-	known    map[string]bool  // exchanges that exist, or may not be asked for
-	unsent   *Receipt         // claimed by the sender, but the channel was closed already
-	lost     []*Receipt       // of unknown outcome, in order; the resolver's until resolved
-	returned []amqp.Return    // not matched yet; the resolver's
+	closed    chan *amqp.Error // the reason, when the channel has closed
+	returns   chan amqp.Return // as large as the window: amqp091-go drops what does not fit
+	sent      chan *Receipt    // from the sender to the resolver, as large as the window
+	resolved  chan struct{}    // closed when the resolver has returned
+	known     map[string]bool  // exchanges that exist, or may not be asked for
+	unsent    *Receipt         // claimed by the sender, but the channel was closed already
+	lost      []*Receipt       // of unknown outcome, in order; the resolver's until resolved
+	returned  []amqp.Return    // not matched yet; the resolver's
+	announced chan *Receipt    // messages with a caller's own id, before they are handed over
+	ambiguous []*Receipt       // those taken from it; the resolver's
 }
 
 // serve opens a channel on ac and sends until the channel, the connection or the Producer
@@ -41,11 +44,12 @@ func (p *Producer) serve(ac *amqp.Connection) error {
 	}
 	s := &session{
 		p: p, ac: ac, ch: ch,
-		closed:   ch.NotifyClose(make(chan *amqp.Error, 1)),
-		returns:  ch.NotifyReturn(make(chan amqp.Return, p.cfg.MaxInFlight)),
-		sent:     make(chan *Receipt, p.cfg.MaxInFlight),
-		resolved: make(chan struct{}),
-		known:    map[string]bool{"": true},
+		closed:    ch.NotifyClose(make(chan *amqp.Error, 1)),
+		returns:   ch.NotifyReturn(make(chan amqp.Return, p.cfg.MaxInFlight)),
+		sent:      make(chan *Receipt, p.cfg.MaxInFlight),
+		announced: make(chan *Receipt, p.cfg.MaxInFlight),
+		resolved:  make(chan struct{}),
+		known:     map[string]bool{"": true},
 	}
 	over := make(chan struct{})
 	defer close(over)
@@ -110,10 +114,20 @@ func (s *session) send() *amqp.Error {
 			continue
 		}
 		m := &r.msg
+		r.settled = false
+		if !r.own {
+			s.announced <- r
+		}
 		confirm, err := s.ch.PublishWithDeferredConfirm(m.Exchange, m.Key, !s.p.cfg.AllowUnroutable, false, m.Publishing)
 		if wire.IsClosed(err) { // no whole message was written
 			s.unsent = r
 			break
+		}
+		if err != nil {
+			if invalid := m.Publishing.Headers.Validate(); invalid != nil { // changed since they were checked
+				w.finish(r, r.failure(ErrNotPublished, fault("Headers", invalid.Error(), "do not change them until the outcome is known")))
+				continue
+			}
 		}
 		r.confirm, r.sendErr = confirm, err
 		s.sent <- r
@@ -125,10 +139,21 @@ func (s *session) send() *amqp.Error {
 	return nil
 }
 
+// propertiesSize is what the other properties take of a frame at most.
+const propertiesSize = 4096
+
 // check makes sure that r's exchange exists, since publishing to a missing one costs the
 // channel and with it the outcome of everything in flight. It gives r its outcome if not.
 // ok is false when the connection is gone.
+//
+// It also refuses headers that are too large for this connection's frames.
 func (s *session) check(r *Receipt) (exists, ok bool) {
+	if size := s.ac.Config.FrameSize; size > 0 && size < wire.MaxHeaders+propertiesSize {
+		if p := wire.TableWithin(r.msg.Publishing.Headers, size-propertiesSize); p != nil {
+			s.p.window.finish(r, r.failure(ErrNotPublished, fault("Headers"+p.Field, p.Problem, "raise RabbitMQ's frame_max, or "+p.Fix)))
+			return false, true
+		}
+	}
 	name := r.msg.Exchange
 	if s.known[name] {
 		return true, true
@@ -179,20 +204,21 @@ func (s *session) resolve() {
 				continue
 			}
 			flight = append(flight, r)
+		case r := <-s.announced:
+			s.hear(r)
 		case <-oldest:
 			s.settle(flight[0])
 			flight[0] = nil
 			flight = flight[1:]
 		case <-tick:
-			flight = slices.DeleteFunc(flight, func(r *Receipt) bool {
+			for _, r := range flight {
 				select {
 				case <-r.confirmed():
 					s.settle(r)
-					return true
 				default:
-					return false
 				}
-			})
+			}
+			flight = slices.DeleteFunc(flight, func(r *Receipt) bool { return r.settled })
 		}
 	}
 }
@@ -223,10 +249,13 @@ func (r *Receipt) confirmed() <-chan struct{} {
 // is missing, since the broker had decided.
 func (s *session) settle(r *Receipt) {
 	w := s.p.window
-	ret := s.returnOf(r)
+	r.settled = true
+	ret, doubt := s.returnOf(r)
 	switch {
 	case ret != nil:
 		w.finish(r, r.failure(ret, nil))
+	case doubt:
+		w.finish(r, r.failure(ErrUnconfirmed, errors.New("of several messages with this id, exchange and key one was returned")))
 	case r.confirm == nil:
 		s.lost = append(s.lost, r)
 	case r.confirm.Acked():
@@ -238,8 +267,9 @@ func (s *session) settle(r *Receipt) {
 	}
 }
 
-// returnOf finds the basic.return of r, or nil.
-func (s *session) returnOf(r *Receipt) *ReturnedError {
+// returnOf finds the basic.return of r, or nil. There is doubt if one came back that may be
+// r's or that of another message in flight, and agrees with neither.
+func (s *session) returnOf(r *Receipt) (returned *ReturnedError, doubt bool) {
 	for {
 		select {
 		case ret, ok := <-s.returns:
@@ -251,13 +281,44 @@ func (s *session) returnOf(r *Receipt) *ReturnedError {
 		}
 		break
 	}
-	i := slices.IndexFunc(s.returned, func(ret amqp.Return) bool { return isReturnOf(&ret, r) })
-	if i < 0 {
-		return nil
+	if n := len(s.returned) - cap(s.returns); n > 0 {
+		s.returned = s.returned[n:] // older than anything in flight
 	}
-	ret := s.returned[i]
-	s.returned = slices.Delete(s.returned, i, i+1)
-	return &ReturnedError{Code: int(ret.ReplyCode), Text: ret.ReplyText, Exchange: ret.Exchange, Key: ret.RoutingKey}
+	for i, ret := range s.returned {
+		if !mayBeReturnOf(&ret, r) {
+			continue
+		}
+		if !r.own && !isReturnOf(&ret, r) {
+			others := s.others(&ret)
+			if slices.ContainsFunc(others, func(o *Receipt) bool { return isReturnOf(&ret, o) }) {
+				continue // that one's
+			}
+			if len(others) > 0 {
+				doubt = true
+				continue
+			}
+		}
+		s.returned = slices.Delete(s.returned, i, i+1)
+		return &ReturnedError{Code: int(ret.ReplyCode), Text: ret.ReplyText, Exchange: ret.Exchange, Key: ret.RoutingKey}, false
+	}
+	return nil, doubt
+}
+
+// others returns the unsettled messages that ret may be of, when r is settled already. A
+// message is announced before it is handed over, and its return comes after: it is among them.
+func (s *session) others(ret *amqp.Return) []*Receipt {
+	for len(s.announced) > 0 {
+		s.hear(<-s.announced)
+	}
+	return slices.DeleteFunc(slices.Clone(s.ambiguous), func(o *Receipt) bool { return o.settled || !mayBeReturnOf(ret, o) })
+}
+
+// hear takes in what was announced, and forgets now and then what is settled.
+func (s *session) hear(r *Receipt) {
+	if len(s.ambiguous) > 2*cap(s.announced) {
+		s.ambiguous = slices.DeleteFunc(s.ambiguous, func(r *Receipt) bool { return r.settled })
+	}
+	s.ambiguous = append(s.ambiguous, r)
 }
 
 // dispose decides about what the closed channel left without an outcome.
@@ -269,21 +330,22 @@ func (s *session) dispose(reason *amqp.Error) {
 	}
 	// amqp091-go fails what is outstanding in no order, and a sweep may have seen half of it.
 	slices.SortFunc(s.lost, func(a, b *Receipt) int { return cmp.Compare(a.tag(), b.tag()) })
+	blamed := blame(reason, s.lost)
 	var again []*Receipt
 	for _, r := range s.lost {
 		why := cause
 		if r.sendErr != nil {
 			why = r.sendErr
 		}
-		w.mark(r, why)
-		if s.p.ctx.Err() == nil && (s.p.cfg.Resend == Never || s.blames(reason, r)) {
+		if s.p.ctx.Err() == nil && (s.p.cfg.Resend == Never || blamed(r)) {
 			w.finish(r, r.failure(ErrUnconfirmed, why))
 			continue
 		}
+		w.mark(r, why)
 		again = append(again, r)
 	}
 	if n := len(again); n > 0 && s.p.ctx.Err() == nil {
-		s.p.cfg.Logger.Warn("producer: channel closed, sending unconfirmed messages again", "messages", n, "error", cause)
+		s.p.cfg.Logger.Warn("producer: channel closed, unconfirmed messages are to be sent again", "messages", n, "error", cause)
 	}
 	if s.unsent != nil {
 		again = append(again, s.unsent)
@@ -291,19 +353,36 @@ func (s *session) dispose(reason *amqp.Error) {
 	w.requeue(again)
 }
 
-// blames reports whether the broker closed the channel or connection over something that was
-// sent on it, and r may be it: sent again, it would do the same again. RabbitMQ names the
-// exchange where one is missing or may not be written to; else it names nothing.
-func (s *session) blames(reason *amqp.Error, r *Receipt) bool {
+// maxStrikes is how often RabbitMQ may break down (541) over a message in flight: it does so
+// over some that it cannot handle, and sending those again would never end.
+const maxStrikes = 3
+
+// blame returns which of the lost messages the broker may have closed the channel or the
+// connection for: sent again, they would do the same again. Where an exchange is missing or
+// may not be written to, RabbitMQ names it, in a text that is cut off at 255 bytes. Else it
+// names nothing.
+func blame(reason *amqp.Error, lost []*Receipt) func(*Receipt) bool {
+	all := func(*Receipt) bool { return true }
+	none := func(*Receipt) bool { return false }
 	if reason == nil || !reason.Server {
-		return false
+		return none
 	}
 	switch reason.Code {
 	case amqp.NotFound, amqp.AccessRefused:
-		_, named, found := strings.Cut(reason.Reason, "exchange '")
-		return !found || strings.HasPrefix(named, r.msg.Exchange+"'")
-	case amqp.ConnectionForced, amqp.InternalError, amqp.ResourceError:
-		return false
+		_, rest, found := strings.Cut(reason.Reason, "exchange '")
+		named := func(r *Receipt) bool { return strings.HasPrefix(rest, r.msg.Exchange+"'") }
+		if found && !strings.Contains(rest, "'") {
+			start := strings.TrimSuffix(rest, "...")
+			named = func(r *Receipt) bool { return strings.HasPrefix(r.msg.Exchange, start) }
+		}
+		if found && slices.ContainsFunc(lost, named) {
+			return named
+		}
+		return all
+	case amqp.InternalError:
+		return func(r *Receipt) bool { r.strikes++; return r.strikes >= maxStrikes }
+	case amqp.ConnectionForced, amqp.ResourceError:
+		return none
 	}
-	return true
+	return all
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -43,17 +44,23 @@ func Name(s string) *Problem {
 	if !utf8.ValidString(s) {
 		return &Problem{Problem: Quote(s) + " is not valid UTF-8", Fix: "encode it as UTF-8"}
 	}
+	if strings.ContainsAny(s, "\r\n") {
+		return &Problem{Problem: Quote(s) + " contains a line break, which RabbitMQ drops from names", Fix: "leave it out"}
+	}
 	return nil
 }
 
 // Table checks a table of headers or arguments: types that AMQP 0-9-1 can carry, names,
 // depth, number of entries and encoded size.
-func Table(t amqp.Table) *Problem {
-	w := walk{entries: MaxEntries, bytes: MaxHeaders}
+func Table(t amqp.Table) *Problem { return TableWithin(t, MaxHeaders) }
+
+// TableWithin is Table with another limit on the encoded size.
+func TableWithin(t amqp.Table, bytes int) *Problem {
+	w := walk{entries: MaxEntries, bytes: bytes, limit: bytes}
 	return w.table("", t, 1)
 }
 
-type walk struct{ entries, bytes int }
+type walk struct{ entries, bytes, limit int }
 
 func (w *walk) table(at string, t amqp.Table, depth int) *Problem {
 	for k, v := range t {
@@ -78,7 +85,13 @@ func (w *walk) value(at string, v any, depth int) *Problem {
 	}
 	w.bytes -= 9
 	switch v := v.(type) {
-	case nil, bool, int8, uint8, int16, uint16, int32, uint32, int64, float32, float64, amqp.Decimal:
+	case nil, bool, int8, uint8, int16, uint16, int32, uint32, int64, amqp.Decimal:
+	case float32:
+		return w.value(at, float64(v), depth)
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) { // RabbitMQ cannot decode it, and closes the connection (541)
+			return &Problem{at, fmt.Sprintf("%v is no number", v), "leave it out, or send it as a string"}
+		}
 	case int:
 		_ = v // amqp091-go sends it as 32 or 64 bits, as it fits
 	case time.Time:
@@ -100,7 +113,7 @@ func (w *walk) value(at string, v any, depth int) *Problem {
 		return &Problem{at, fmt.Sprintf("AMQP 0-9-1 cannot carry a %T", v), typeFix(v)}
 	}
 	if w.bytes < 0 {
-		return &Problem{at, fmt.Sprintf("the table is larger than %d bytes", MaxHeaders), "put the data into the body"}
+		return &Problem{at, fmt.Sprintf("the table is larger than %d bytes", w.limit), "put the data into the body"}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,8 @@ func TestTableNamesTheFieldAndTheFix(t *testing.T) {
 		"too large":    {amqp.Table{"x": strings.Repeat("x", MaxHeaders)}, `["x"]`, "larger than"},
 		"long key":     {amqp.Table{strings.Repeat("k", 256): 1}, `["kkk`, "longer than 255"},
 		"key no UTF-8": {amqp.Table{"\xff": 1}, `["\xff"]`, "UTF-8"},
+		"NaN":          {amqp.Table{"n": []any{math.NaN()}}, `["n"][0]`, "no number"},
+		"Inf":          {amqp.Table{"n": float32(math.Inf(1))}, `["n"]`, "no number"},
 		"uint64":       {amqp.Table{"n": uint64(1)}, `["n"]`, "int64"},
 		"[]string":     {amqp.Table{"n": []string{"a"}}, `["n"]`, "[]any"},
 		"map":          {amqp.Table{"n": map[string]any{}}, `["n"]`, "amqp.Table"},
@@ -88,7 +91,7 @@ func TestExpirationIsWholeMilliseconds(t *testing.T) {
 }
 
 func TestNamesAreShortUTF8(t *testing.T) {
-	for s, ok := range map[string]bool{"": true, "orders": true, strings.Repeat("é", 127): true, strings.Repeat("é", 128): false, strings.Repeat("x", 255): true, strings.Repeat("x", 256): false, "a\xffb": false} {
+	for s, ok := range map[string]bool{"": true, "orders": true, strings.Repeat("é", 127): true, strings.Repeat("é", 128): false, strings.Repeat("x", 255): true, strings.Repeat("x", 256): false, "a\xffb": false, "a\nb": false, "a\r": false} {
 		if p := Name(s); (p == nil) != ok {
 			t.Errorf("Name(%q) = %+v", s, p)
 		}
