@@ -20,7 +20,7 @@ import (
 // soon as it is up would come and go as fast as the handshake allows; but its pause is at
 // most flapPause, since the broker is there.
 const (
-	steady    = 20 * time.Millisecond
+	steady    = 5 * time.Millisecond
 	flapPause = 100 * time.Millisecond
 )
 
