@@ -27,7 +27,7 @@ test: lint unit integration ## lint, unit tests and integration tests, with the 
 
 unit: ## unit tests
 	@$(ensure) gcc gcc libc6-dev
-	go test -race $$(go list ./... | grep -v /integration)
+	go test -race $$(go list ./... | grep -v -e /integration -e /examples)
 
 # Not from the cache: what is found depends on the broker. From inside the folder, because go test then shows
 # everything as it comes: the broker being started, and in the end what was not covered.

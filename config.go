@@ -78,7 +78,8 @@ type Config struct {
 	// ever, each pause uniform between nothing and a bound that doubles from 20 ms to 800 ms.
 	Backoff func() backoff.BackOff
 
-	// Logger gets connects (debug), losses and failed attempts (warn). Nil means slog.Default.
+	// Logger gets losses and failed attempts (warn, the same kind of failure once an outage), the
+	// end of an outage (info) and that of the Conn by a failure (error). Nil means slog.Default.
 	Logger *slog.Logger
 }
 

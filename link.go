@@ -41,6 +41,7 @@ type link struct {
 func (l *link) run(ac *amqp.Connection) {
 	c := l.conn
 	var b backoff.BackOff // of the current outage
+	lost := false         // there is one, and it was logged
 	for {
 		if ac != nil {
 			up := time.Now()
@@ -51,6 +52,7 @@ func (l *link) run(ac *amqp.Connection) {
 			}
 			wire.Kill(ac)
 			l.set(nil, err)
+			lost = true
 			c.cfg.Logger.Warn("amqpkit: connection lost", "connection", c.cfg.Name, "error", err)
 			most := flapPause
 			if b == nil || time.Since(up) >= steady {
@@ -64,18 +66,24 @@ func (l *link) run(ac *amqp.Connection) {
 		if ac, err = c.connect(c.ctx, l.next()); err == nil {
 			l.warned = nil
 			l.set(ac, nil)
-			c.cfg.Logger.Debug("amqpkit: connected", "connection", c.cfg.Name, "broker", ac.Properties["version"])
+			level := slog.LevelDebug
+			if lost {
+				level = slog.LevelInfo
+			}
+			c.cfg.Logger.Log(context.Background(), level, "amqpkit: connected", "connection", c.cfg.Name, "broker", ac.Properties["version"])
+			lost = false
 			continue
 		}
 		if c.ctx.Err() != nil {
 			return
 		}
 		l.set(nil, err)
-		l.warn(err)
+		lost = true
 		if isPermanent(err) {
 			l.end(err)
 			return
 		}
+		l.warn(err)
 		if b == nil {
 			b = c.cfg.Backoff()
 		}
@@ -150,6 +158,7 @@ func (l *link) set(ac *amqp.Connection, err error) {
 
 // end ends the whole Conn: err cannot heal.
 func (l *link) end(err error) {
+	l.conn.cfg.Logger.Error("amqpkit: cannot connect, giving up", "connection", l.conn.cfg.Name, "error", err)
 	l.conn.cancel(fmt.Errorf("%w: %w", ErrClosed, err))
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"runtime"
 	"slices"
@@ -34,7 +35,11 @@ func named(t *testing.T, name string) int {
 func TestTwoConnectionsAreOpenedWhenFirstNeeded(t *testing.T) {
 	needsControl(t)
 	name := unique("two")
-	conn := connect(t, amqpkit.Config{Name: name})
+	var dials atomic.Int32
+	conn := connect(t, amqpkit.Config{Name: name, Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dials.Add(1)
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}})
 	ctx := within(t, 20*time.Second)
 	waitFor(t, func() bool { return named(t, name) > 0 }) // the broker lists it a moment later
 	if n := named(t, name); n != 1 {
@@ -44,8 +49,8 @@ func TestTwoConnectionsAreOpenedWhenFirstNeeded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := named(t, name); n != 1 {
-		t.Errorf("with a publisher only the broker has %d connections, want 1", n)
+	if n := dials.Load(); n != 1 {
+		t.Errorf("with a publisher only %d connections were dialled, want 1", n)
 	}
 	con, err := conn.Consuming(ctx)
 	if err != nil {
@@ -160,7 +165,16 @@ func TestSetupThatHangsIsBounded(t *testing.T) {
 
 func TestEachMistakeGivesOneTypedActionableErrorWithoutTheSecret(t *testing.T) {
 	good := broker(t).URL()
-	with := func(old, replacement string) string { return strings.Replace(good, old, replacement, 1) }
+	with := func(change func(*url.URL)) string {
+		u, err := url.Parse(good)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(u)
+		return u.String()
+	}
+	wrong := with(func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "s3cret") })
+	missing := with(func(u *url.URL) { u.Path = "/no-such" })
 	queue := quorumQueue(t, nil)
 	conflict := topology.Topology{Queues: []topology.Queue{{Name: queue, Type: topology.Classic}}}
 	for name, c := range map[string]struct {
@@ -168,8 +182,8 @@ func TestEachMistakeGivesOneTypedActionableErrorWithoutTheSecret(t *testing.T) {
 		is     error
 		advice string
 	}{
-		"wrong password":    {amqpkit.Config{URLs: []string{with("guest:guest@", "guest:s3cret@")}}, amqpkit.ErrLogin, "check user and password"},
-		"missing vhost":     {amqpkit.Config{URLs: []string{strings.TrimRight(with("guest:guest@", "guest:guest@"), "/") + "/no-such"}}, amqpkit.ErrVhost, "rabbitmqctl add_vhost"},
+		"wrong password":    {amqpkit.Config{URLs: []string{wrong}}, amqpkit.ErrLogin, "check user and password"},
+		"missing vhost":     {amqpkit.Config{URLs: []string{missing}}, amqpkit.ErrVhost, "rabbitmqctl add_vhost"},
 		"refused port":      {amqpkit.Config{URLs: []string{"amqp://guest:s3cret@127.0.0.1:1"}}, amqpkit.ErrUnreachable, "check that RabbitMQ runs there"},
 		"conflicting queue": {amqpkit.Config{URLs: []string{good}, Setup: conflict.Declare}, amqpkit.ErrSetup, "x-queue-type is quorum on the broker and classic in the declaration"},
 	} {
@@ -197,11 +211,18 @@ func TestEachMistakeGivesOneTypedActionableErrorWithoutTheSecret(t *testing.T) {
 func TestCredentialsAreAskedOnEveryDial(t *testing.T) {
 	var asked atomic.Int32
 	proxy := newProxy(t, broker(t).URL())
+	u, err := url.Parse(proxy.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, _ := u.User.Password()
+	login := amqpkit.Credentials{Username: u.User.Username(), Password: password}
+	u.User = url.UserPassword("nobody", "wrong")
 	conn := connect(t, amqpkit.Config{
-		URLs: []string{strings.Replace(proxy.url, "guest:guest@", "nobody:wrong@", 1)},
+		URLs: []string{u.String()},
 		Credentials: func(context.Context) (amqpkit.Credentials, error) {
 			asked.Add(1)
-			return amqpkit.Credentials{Username: "guest", Password: "guest"}, nil
+			return login, nil
 		},
 	})
 	ctx := within(t, 20*time.Second)

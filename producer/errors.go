@@ -40,9 +40,10 @@ func (e *ReturnedError) Error() string {
 		e.Code, e.Text, exchangeName(e.Exchange), wire.Quote(e.Key))
 }
 
-// MaybeDelivered reports whether a message with this outcome may have reached a queue: true
+// MaybeDelivered reports whether a message with this outcome may have reached its queue: true
 // for nil and for ErrUnconfirmed, false for a message that was never sent, returned, or
-// refused (but see ErrNacked for several queues). It is true for errors of other packages.
+// refused. Of a refused one a queue may hold a copy nevertheless if it is bound beside the
+// queue that refused. It is true for errors of other packages.
 func MaybeDelivered(err error) bool {
 	if errors.Is(err, ErrUnconfirmed) {
 		return true

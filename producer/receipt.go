@@ -76,8 +76,13 @@ func (r *Receipt) failure(kind, cause error) error {
 }
 
 func (r *Receipt) describe(kind, cause error) error {
-	if cause == nil {
-		return fmt.Errorf("%w: message %s to %s, key %s", kind, wire.Quote(r.MessageID()), exchangeName(r.msg.Exchange), wire.Quote(r.msg.Key))
+	message := "message"
+	if id := r.MessageID(); id != "" {
+		message += " " + wire.Quote(id)
 	}
-	return fmt.Errorf("%w: message %s to %s, key %s: %w", kind, wire.Quote(r.MessageID()), exchangeName(r.msg.Exchange), wire.Quote(r.msg.Key), cause)
+	message += " to " + exchangeName(r.msg.Exchange) + ", key " + wire.Quote(r.msg.Key)
+	if cause == nil {
+		return fmt.Errorf("%w: %s", kind, message)
+	}
+	return fmt.Errorf("%w: %s: %w", kind, message, cause)
 }

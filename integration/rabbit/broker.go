@@ -59,6 +59,8 @@ type node interface {
 	url() string
 	// describe completes "RabbitMQ 4.3.6 ".
 	describe() string
+	// found reports whether an earlier process made it: whatever goes wrong, it is not ours to remove.
+	found() bool
 }
 
 // Start gets a broker and returns when it answers. Its error says what to install, if nothing that could
@@ -66,6 +68,13 @@ type node interface {
 func Start(ctx context.Context, o Options) (*Broker, error) {
 	if o.Progress == nil {
 		o.Progress = os.Stderr
+	}
+	if o.Keep { // one at a time: a second one finds what the first has started
+		unlock, err := lockKept(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer unlock()
 	}
 	host := &machine{progress: o.Progress}
 	c, err := choose(ctx, os.Getenv, host)
@@ -88,6 +97,9 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 		return nil, err
 	}
 	if err := b.StartAgain(ctx); err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("rabbit: interrupted while the broker was starting: %w", context.Cause(ctx))
+		}
 		return nil, errors.Join(err, b.discard())
 	}
 	return b, nil
@@ -95,6 +107,9 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 
 // discard removes what was started for nothing, whether or not the caller's context has ended.
 func (b *Broker) discard() error {
+	if b.node.found() {
+		return errors.New("it was left running by an earlier demo; if it cannot be started any more, end it with make demo-stop")
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	return b.node.remove(ctx)

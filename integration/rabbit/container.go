@@ -38,22 +38,45 @@ var amqpPort = network.MustParsePort("5672/tcp")
 
 // container is a node in a Docker container.
 type container struct {
-	image string
-	name  string
-	keep  bool
-	port  int
-	ctr   *testcontainers.DockerContainer // nil until it was started once
+	image  string
+	name   string
+	keep   bool
+	reused bool
+	port   int
+	ctr    *testcontainers.DockerContainer // nil until it was started once
 }
 
 func newContainer(ctx context.Context, image string, o Options) (*container, error) {
 	c := &container{image: image, keep: o.Keep}
 	if o.Keep {
 		c.name = DemoName
-		return c, nil
+		return c, c.findKept(ctx)
 	}
 	owner := processOf(os.Getpid())
 	c.name = fmt.Sprintf("amqpkit-test-%d-%s", owner.PID, strconv.FormatInt(time.Now().UnixNano()%1e9, 36))
 	return c, removeStaleContainers(ctx)
+}
+
+// findKept looks for the container that an earlier process left running.
+func (c *container) findKept(ctx context.Context) error {
+	cli, err := dockerClient(ctx)
+	if err != nil {
+		return err
+	}
+	defer cli.Close()
+	found, err := cli.ContainerInspect(ctx, c.name, client.ContainerInspectOptions{})
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	runs := found.Container.Config.Image
+	if os.Getenv("RABBITMQ_IMAGE") != "" && runs != c.image {
+		return fmt.Errorf("rabbit: container %s runs image %s, not %s: end it first with make demo-stop", c.name, runs, c.image)
+	}
+	c.image, c.reused = runs, true
+	return nil
 }
 
 func (c *container) start(ctx context.Context) error {
@@ -63,7 +86,7 @@ func (c *container) start(ctx context.Context) error {
 	// Between choosing a free port and binding it, another process may have been faster.
 	for attempt := 1; ; attempt++ {
 		err := c.create(ctx)
-		if err == nil || attempt == 5 || !strings.Contains(err.Error(), "port is already allocated") &&
+		if err == nil || c.reused || attempt == 5 || !strings.Contains(err.Error(), "port is already allocated") &&
 			!strings.Contains(err.Error(), "address already in use") {
 			return err
 		}
@@ -182,6 +205,8 @@ func (c *container) log(ctx context.Context) string {
 }
 
 func (c *container) url() string { return localURL(c.port) }
+
+func (c *container) found() bool { return c.reused }
 
 func (c *container) describe() string {
 	return fmt.Sprintf("in container %s of image %s", c.name, c.image)

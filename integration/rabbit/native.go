@@ -24,8 +24,10 @@ type native struct {
 	DistPort int     // between Erlang nodes
 	EpmdPort int     // Erlang's port mapper
 	Owner    process // who removes it; none if it is to be kept
-	Node     process // leads a process group of its own
-	Epmd     process // as well
+
+	reused bool
+	Node   process // leads a process group of its own
+	Epmd   process // as well
 }
 
 const (
@@ -40,6 +42,7 @@ func newProcess(_ context.Context, server string, o Options) (*native, error) {
 			return nil, err
 		}
 		if n, err := loadNative(dir); err == nil {
+			n.reused = true
 			return n, nil
 		}
 		return createNative(dir, server, 5672, process{})
@@ -82,6 +85,8 @@ func createNative(dir, server string, preferred int, owner process) (*native, er
 	}
 	return n, n.save()
 }
+
+func (n *native) found() bool { return n.reused }
 
 func loadNative(dir string) (*native, error) {
 	text, err := os.ReadFile(filepath.Join(dir, stateFile))

@@ -35,6 +35,9 @@ func awaitReady(ctx context.Context, n node) (version string, err error) {
 func handshake(ctx context.Context, url string) (version string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
+	if _, err := amqp.ParseURI(url); err != nil { // whose text may hold the password
+		return "", errors.New("it is not an AMQP URI; write amqp://user:password@host:5672/vhost, with reserved characters percent-encoded")
+	}
 	conn, err := amqp.DialConfig(url, amqp.Config{
 		Heartbeat: 10 * time.Second,
 		Dial: func(network, addr string) (net.Conn, error) {

@@ -47,7 +47,9 @@ func main() {
 func send(body string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second) // a script should not hang
+	// A script should not hang. While the broker is away, Dial fails at once and this program with it: run it
+	// again. A connection that is lost later is replaced, until ctx ends.
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 
 	conn, err := amqpkit.DialConfig(ctx, amqpkit.Config{

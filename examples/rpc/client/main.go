@@ -18,6 +18,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -31,6 +32,9 @@ const timeout = 30 * time.Second
 func main() {
 	if len(os.Args) != 2 {
 		log.Fatal("usage: client NUMBER")
+	}
+	if _, err := strconv.Atoi(os.Args[1]); err != nil {
+		log.Fatal("usage: client NUMBER: ", err)
 	}
 	if err := run(os.Args[1]); err != nil {
 		log.Fatal(err)

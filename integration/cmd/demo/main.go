@@ -70,7 +70,11 @@ func demo(ctx context.Context, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, runTimeout)
 	defer cancel()
 	if err := converse(ctx, out, broker); err != nil {
-		return fmt.Errorf("demo on %s: %w", broker, err)
+		err = fmt.Errorf("demo on %s: %w", broker, err)
+		if broker.Owned() {
+			err = fmt.Errorf("%w\nthe broker is left running; stop it with make demo-stop", err)
+		}
+		return err
 	}
 	if broker.Owned() {
 		fmt.Fprintf(out, "\nBroker left running: %s\n", broker)

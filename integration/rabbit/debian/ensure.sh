@@ -20,20 +20,21 @@ if ! command -v apt-get >/dev/null 2>&1 || [ "$(id -u)" -ne 0 ]; then
 fi
 
 echo "installing $* (apt-get) ..." >&2
+ours=
+log=$(mktemp)
+trap 'rm -f "$log" $ours' EXIT
+trap 'exit 130' INT TERM
 if [ ! -e "$policy" ]; then
+	ours=$policy
 	printf '#!/bin/sh\nexit 101\n' >"$policy"
 	chmod 755 "$policy"
-	trap 'rm -f "$policy"' EXIT
 fi
 export DEBIAN_FRONTEND=noninteractive
-log=$(mktemp)
 if ! { apt-get -q update &&
 	apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@"; } >"$log" 2>&1 </dev/null; then
 	cat "$log" >&2
-	rm -f "$log"
 	exit 1
 fi
-rm -f "$log"
 if [ "$command" = rabbitmq-server ] && command -v systemctl >/dev/null 2>&1; then
 	systemctl --quiet disable rabbitmq-server >/dev/null 2>&1 || true
 fi
