@@ -28,7 +28,8 @@ type Options struct {
 	Progress io.Writer
 
 	// Keep asks for a broker that outlives this process: it is named amqpkit-demo, listens on port 5672 of
-	// 127.0.0.1 if that is free, and is reused if it is there. Close leaves it running; StopKept ends it.
+	// 127.0.0.1 if that is free, and is reused if it is there, by one process at a time. Close leaves it running;
+	// StopKept ends it.
 	Keep bool
 }
 
@@ -38,6 +39,7 @@ type Broker struct {
 	url     string
 	version string
 	keep    bool
+	unlock  func()
 	node    node // nil for the broker from AMQP_URL
 }
 
@@ -69,40 +71,48 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	if o.Progress == nil {
 		o.Progress = os.Stderr
 	}
-	if o.Keep { // one at a time: a second one finds what the first has started
-		unlock, err := lockKept(ctx)
-		if err != nil {
+	b := &Broker{keep: o.Keep, unlock: func() {}}
+	if o.Keep {
+		var err error
+		if b.unlock, err = lockKept(ctx); err != nil {
 			return nil, err
 		}
-		defer unlock()
 	}
+	if err := b.begin(ctx, o); err != nil {
+		b.unlock()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *Broker) begin(ctx context.Context, o Options) error {
 	host := &machine{progress: o.Progress}
 	c, err := choose(ctx, os.Getenv, host)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	b := &Broker{url: c.url, keep: o.Keep}
 	switch {
 	case c.url != "":
+		b.url = c.url
 		if b.version, err = handshake(ctx, c.url); err != nil {
-			return nil, fmt.Errorf("rabbit: the broker from AMQP_URL does not answer: %w", err)
+			return fmt.Errorf("rabbit: the broker from AMQP_URL does not answer: %w", err)
 		}
-		return b, nil
+		return nil
 	case c.image != "":
 		b.node, err = newContainer(ctx, c.image, o)
 	default:
 		b.node, err = newProcess(ctx, c.server, o)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := b.StartAgain(ctx); err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("rabbit: interrupted while the broker was starting: %w", context.Cause(ctx))
 		}
-		return nil, errors.Join(err, b.discard())
+		return errors.Join(err, b.discard())
 	}
-	return b, nil
+	return nil
 }
 
 // discard removes what was started for nothing, whether or not the caller's context has ended.
@@ -202,8 +212,9 @@ func (b *Broker) lastWords() string {
 }
 
 // Close ends the broker and removes its data. It leaves alone what it did not start, and what Options.Keep asked
-// for.
+// for, which another process may use from then on.
 func (b *Broker) Close(ctx context.Context) error {
+	b.unlock()
 	if b.node == nil || b.keep {
 		return nil
 	}

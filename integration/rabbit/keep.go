@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// lockKept waits for its turn among the processes that start, or look for, the broker of Options.Keep.
+// lockKept waits for its turn among the processes that want the broker of Options.Keep.
 func lockKept(ctx context.Context) (unlock func(), err error) {
 	dir, err := keptDir()
 	if err != nil {
@@ -24,7 +24,7 @@ func lockKept(ctx context.Context) (unlock func(), err error) {
 	for syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
 		if err := pause(ctx); err != nil {
 			_ = f.Close()
-			return nil, fmt.Errorf("rabbit: another process is starting the broker: %w", err)
+			return nil, fmt.Errorf("rabbit: another process uses the demo's broker: %w", err)
 		}
 	}
 	return func() { _ = f.Close() }, nil

@@ -67,6 +67,7 @@ func demo(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	defer broker.Close(ctx)
 	ctx, cancel := context.WithTimeout(ctx, runTimeout)
 	defer cancel()
 	if err := converse(ctx, out, broker); err != nil {
