@@ -253,3 +253,30 @@ func TestStateIsObservable(t *testing.T) {
 		t.Errorf("Close was not seen as a change to %v", Closed)
 	}
 }
+
+func TestOpeningTheSecondConnectionIsAChangeOfState(t *testing.T) {
+	conn, err := Open(Config{
+		URLs: []string{"amqp://h"},
+		Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, _ = conn.Publishing(ended) // takes the connection that Open has started
+	conn.mu.Lock()
+	changed := conn.changed
+	conn.mu.Unlock()
+	_, _ = conn.Consuming(ended) // starts its own
+	select {
+	case <-changed:
+	default:
+		t.Error("who waits for a change is not told")
+	}
+}

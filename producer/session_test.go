@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -55,5 +56,34 @@ func TestBreakdownsOfTheBrokerOverOneMessageEnd(t *testing.T) {
 		if blamed := blame(&amqp.Error{Code: 541, Server: true}, []*Receipt{r})(r); blamed != (i == maxStrikes) {
 			t.Errorf("after %d breakdowns blamed: %v", i, blamed)
 		}
+	}
+}
+
+// amqp091-go fails what is outstanding in no order.
+func TestLostMessagesAreSentAgainInTheirOrder(t *testing.T) {
+	cfg := Config{MaxInFlight: 10, MaxInFlightBytes: 100, Logger: slog.New(slog.DiscardHandler)}
+	s := &session{p: &Producer{cfg: cfg, ctx: t.Context(), window: newWindow(cfg)}}
+	var all []*Receipt
+	for i := range 6 {
+		r := newReceipt(t.Context(), 1)
+		s.p.window.submit(r, false)
+		all = append(all, r)
+		if i < 5 && !s.p.window.claim(r) {
+			t.Fatal("a queued message cannot be claimed")
+		}
+	}
+	for i, r := range all[:3] {
+		r.confirm = &amqp.DeferredConfirmation{DeliveryTag: uint64(i + 1)}
+	}
+	s.lost = []*Receipt{all[3], all[2], all[0], all[1]} // the fourth failed in sending
+	s.unsent = all[4]
+	s.dispose(&amqp.Error{Code: 501, Reason: "EOF"})
+	for i, r := range s.p.window.queue.all() {
+		if r != all[i] {
+			t.Fatalf("place %d in the queue is another message's", i)
+		}
+	}
+	if all[4].unknown != nil || all[3].unknown == nil {
+		t.Error("unknown is the outcome of what was handed over, and of nothing else")
 	}
 }
