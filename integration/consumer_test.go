@@ -207,3 +207,26 @@ func TestPromise13ASlowHandlerOfALostSessionCountsAsAWorker(t *testing.T) {
 		t.Errorf("%d handlers ran at once, want 1", n)
 	}
 }
+
+// A changed delivery tag would settle another message: the first would come back, and 406 end the channel.
+func TestPromise13AHandlerCannotChangeWhatIsSettled(t *testing.T) {
+	b := newConsumerBench(t)
+	queue := b.queue(nil)
+	b.publish(queue, "1", "2", "3")
+	handled := make(chan string, 100)
+	r := b.start(consumer.Config{Queue: queue, Prefetch: 3}, func(_ context.Context, d *consumer.Delivery) error {
+		handled <- string(d.Body)
+		d.DeliveryTag++
+		return nil
+	})
+	for _, want := range []string{"1", "2", "3"} {
+		if got := receive(t, handled, "message"); got != want {
+			t.Errorf("handled %s, want %s", got, want)
+		}
+	}
+	r.stopClean()
+	b.expectLeft(queue, 0)
+	if n := len(handled); n > 0 {
+		t.Errorf("%d messages were handled again", n)
+	}
+}
