@@ -73,9 +73,10 @@ type Config struct {
 	// Dialer opens the TCP connection (or a tunnel, or a test's pipe). Nil means net.Dialer.
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	// Backoff makes the pauses between attempts, a new one for every outage. The first pause
-	// comes before the first attempt to reconnect; backoff.Stop ends the Conn. Nil means for
-	// ever, each pause uniform between nothing and a bound that doubles from 20 ms to 800 ms.
+	// Backoff makes the pauses between attempts, a new one for every outage; an outage goes on
+	// if the session between lived less than 5 ms. The first pause comes before the first
+	// attempt to reconnect; backoff.Stop ends the Conn. Nil means for ever, each pause uniform
+	// between nothing and a bound that doubles from 20 ms to 800 ms.
 	Backoff func() backoff.BackOff
 
 	// Logger gets losses and failed attempts (warn, the same kind of failure once an outage), the

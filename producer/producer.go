@@ -144,7 +144,7 @@ func (p *Producer) await(r *Receipt) error {
 // Close takes no more messages, waits until everything in flight has its outcome or ctx ends,
 // and ends the Producer. Messages that are then left end with ErrUnconfirmed or
 // ErrNotPublished, and Close returns an error that counts them. It returns at the latest
-// 250 ms after ctx ended.
+// 250 ms after ctx ended; without an end of ctx it waits for a broker that is away.
 func (p *Producer) Close(ctx context.Context) error {
 	p.window.close(ErrClosed)
 	select {
