@@ -24,6 +24,12 @@ const (
 	defaultSetupTimeout = time.Minute
 )
 
+// The SASL mechanisms that [Config.Mechanism] takes.
+const (
+	Plain    = "PLAIN"    // user and password
+	External = "EXTERNAL" // the client's TLS certificate tells who it is
+)
+
 // Config says how to reach RabbitMQ and what to do with every new session. Only URLs is
 // required. Its formatting shows no secret, unless it is an unexported field of a struct that
 // is printed: there package fmt cannot ask it.
@@ -35,7 +41,8 @@ type Config struct {
 	// of a freshly shuffled order. The form is the AMQP URI of RabbitMQ's documentation,
 	// amqp:// or amqps://user:password@host:port/vhost, with reserved characters
 	// percent-encoded. Known query parameters: heartbeat (seconds), connection_timeout
-	// (milliseconds), channel_max, cacertfile, certfile, keyfile, server_name_indication.
+	// (milliseconds), channel_max, cacertfile, certfile, keyfile, server_name_indication,
+	// auth_mechanism (plain or external).
 	URLs []string
 
 	// Name is the connection name that RabbitMQ's management page and logs show.
@@ -53,8 +60,16 @@ type Config struct {
 	SetupTimeout time.Duration
 
 	// Credentials, if set, is asked before every dial; its answer replaces the user and
-	// password of the URL. An error fails the attempt as one of Setup does.
+	// password of the URL. An error fails the attempt as one of Setup does. When the answer
+	// expires, it is asked again in time, and the broker is told of the new password on the
+	// living connection (connection.update-secret); an error is then tried again until the
+	// expiry.
 	Credentials func(ctx context.Context) (Credentials, error)
+
+	// Mechanism is how to log in: Plain, or External, with a client certificate in TLS or the
+	// URL's certfile, and RabbitMQ's plugin rabbitmq_auth_mechanism_ssl. Empty means Plain. A
+	// URL's own auth_mechanism wins.
+	Mechanism string
 
 	// TLS is the base of the configuration for amqps:// URLs, for instance with client
 	// certificates. Nil means the system's roots and TLS 1.2 or newer. An empty ServerName
@@ -84,21 +99,6 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Credentials are a user name and its password or token. Formatting shows only the name, as
-// with Config.
-type Credentials struct {
-	Username string
-	Password string `json:"-"`
-}
-
-// Format writes the user name, whatever the verb.
-func (c Credentials) Format(s fmt.State, _ rune) {
-	_, _ = fmt.Fprintf(s, "amqpkit.Credentials{Username: %q, Password: xxxxx}", c.Username)
-}
-
-// LogValue gives slog the user name.
-func (c Credentials) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
-
 // Format writes the URLs without their passwords, and the name, whatever the verb.
 func (c Config) Format(s fmt.State, _ rune) {
 	urls := make([]string, len(c.URLs))
@@ -122,6 +122,9 @@ func fault(field, problem, fix string) error {
 func (c Config) withDefaults() Config {
 	if c.Name == "" {
 		c.Name = filepath.Base(os.Args[0])
+	}
+	if c.Mechanism == "" {
+		c.Mechanism = Plain
 	}
 	if c.SetupTimeout == 0 {
 		c.SetupTimeout = defaultSetupTimeout
@@ -164,6 +167,9 @@ func (c Config) validate() ([]target, error) {
 	if err := checkHeartbeat("Heartbeat", c.Heartbeat); err != nil {
 		faults = append(faults, err)
 	}
+	if err := checkMechanism("Mechanism", c.Mechanism); err != nil {
+		faults = append(faults, err)
+	}
 	if c.DialTimeout < 0 {
 		faults = append(faults, fault("DialTimeout", "is negative", "leave it zero for 10 s"))
 	}
@@ -179,6 +185,13 @@ func checkHeartbeat(field string, d time.Duration) error {
 	if d < time.Second || d > 65535*time.Second || d%time.Second != 0 {
 		return fault(field, d.String()+" is not a whole number of seconds from 1 to 65535",
 			"leave it out for 10 s; heartbeats cannot be switched off")
+	}
+	return nil
+}
+
+func checkMechanism(field, name string) error {
+	if name != Plain && name != External {
+		return fault(field, "is neither PLAIN nor EXTERNAL", "leave it out for PLAIN")
 	}
 	return nil
 }

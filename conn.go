@@ -85,9 +85,9 @@ func DialConfig(ctx context.Context, cfg Config) (*Conn, error) {
 	}
 	var first error
 	for _, i := range rand.Perm(len(c.targets)) {
-		ac, err := c.connect(ctx, c.targets[i])
+		s, err := c.connect(ctx, c.targets[i])
 		if err == nil {
-			c.start(ac)
+			c.start(s)
 			return c, nil
 		}
 		if first == nil || errors.Is(first, ErrUnreachable) && !errors.Is(err, ErrUnreachable) {
@@ -130,10 +130,10 @@ func newConn(cfg Config) (*Conn, error) {
 	return c, nil
 }
 
-// start begins the Conn's life with its first connection, which ac is if it is not nil.
-func (c *Conn) start(ac *amqp.Connection) {
+// start begins the Conn's life with its first connection, whose session s is if it is not nil.
+func (c *Conn) start(s *session) {
 	c.mu.Lock()
-	c.spare = c.newLink(ac)
+	c.spare = c.newLink(s)
 	c.mu.Unlock()
 	go func() {
 		<-c.ctx.Done()
@@ -146,9 +146,12 @@ func (c *Conn) start(ac *amqp.Connection) {
 }
 
 // newLink starts a connection. c.mu is held.
-func (c *Conn) newLink(ac *amqp.Connection) *link {
-	l := &link{conn: c, session: ac}
-	c.links.Go(func() { l.run(ac) })
+func (c *Conn) newLink(s *session) *link {
+	l := &link{conn: c}
+	if s != nil {
+		l.session = s.Connection
+	}
+	c.links.Go(func() { l.run(s) })
 	c.notify() // with a connection to come the Conn is not ready
 	return l
 }
@@ -267,6 +270,20 @@ func (c *Conn) Err() error {
 		return context.Cause(c.ctx)
 	}
 	return c.failure()
+}
+
+// Blocked returns nil, or an error that wraps [ErrBlocked] and tells the broker's reason, such
+// as "low on memory", while it takes no messages. Publishers wait meanwhile; consumers are not
+// concerned. RabbitMQ tells a connection only when it tries to publish.
+func (c *Conn) Blocked() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range c.opened() {
+		if l.blocked != nil {
+			return l.blocked
+		}
+	}
+	return nil
 }
 
 // Done is closed when the Conn has ended and released everything.

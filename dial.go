@@ -5,10 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"strings"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -23,9 +21,17 @@ const (
 	locale    = "en_US"
 )
 
+// A session is one connection to the broker, from its handshake to its loss.
+type session struct {
+	*amqp.Connection
+	gate    *wire.Gate
+	blocked <-chan amqp.Blocking // closed with the connection
+	login   Credentials
+}
+
 // connect makes one attempt: TCP, TLS, AMQP handshake and Setup. Every error is a *DialError.
-func (c *Conn) connect(ctx context.Context, t target) (*amqp.Connection, error) {
-	refused := func(kind, err error) (*amqp.Connection, error) {
+func (c *Conn) connect(ctx context.Context, t target) (*session, error) {
+	refused := func(kind, err error) (*session, error) {
 		return nil, &DialError{URL: t.display, Kind: kind, Err: err}
 	}
 	dialCtx, cancel := context.WithTimeoutCause(ctx, t.timeout, fmt.Errorf("no answer within %v", t.timeout))
@@ -53,20 +59,20 @@ func (c *Conn) connect(ctx context.Context, t target) (*amqp.Connection, error) 
 	disarm := context.AfterFunc(dialCtx, link.Kill)
 	defer disarm()
 
-	var transport io.ReadWriteCloser = link
+	transport := wire.NewTransport(link)
 	if t.secure {
 		tlsConfig, err := t.tlsConfig(c.cfg.TLS)
 		if err == nil {
 			tc := tls.Client(link, tlsConfig)
 			err = tc.HandshakeContext(dialCtx)
-			transport = tc
+			transport = wire.NewTransport(tc)
 		}
 		if err != nil {
 			return refused(ErrTLS, orCause(dialCtx, err))
 		}
 	}
 	ac, err := amqp.Open(transport, amqp.Config{
-		SASL:       []amqp.Authentication{&amqp.PlainAuth{Username: login.Username, Password: login.Password}},
+		SASL:       []amqp.Authentication{t.sasl(login)},
 		Vhost:      t.vhost,
 		ChannelMax: t.channelMax,
 		FrameSize:  frameSize,
@@ -87,10 +93,15 @@ func (c *Conn) connect(ctx context.Context, t target) (*amqp.Connection, error) 
 	if !disarm() { // too late: the socket is being closed
 		return refused(ErrUnreachable, context.Cause(dialCtx))
 	}
-	// amqp091-go clears the read deadline when the handshake ends and sets one again only
-	// after a frame has come in: a link that dies in between would never be noticed.
-	_ = link.SetReadDeadline(time.Now().Add(ac.Config.Heartbeat * 3 / 2))
-
+	link.Bound(ac.Config.Heartbeat * 3 / 2)
+	s := &session{
+		Connection: ac,
+		gate:       &link.Gate,
+		// Registered before anyone can publish; buffered, because amqp091-go's reader waits for a
+		// listener that takes nothing.
+		blocked: ac.NotifyBlocked(make(chan amqp.Blocking, 16)),
+		login:   login,
+	}
 	if err := c.setup(ctx, ac); err != nil {
 		return refused(ErrSetup, err)
 	}
@@ -98,7 +109,14 @@ func (c *Conn) connect(ctx context.Context, t target) (*amqp.Connection, error) 
 		return refused(ErrSetup, errors.New("the connection was lost meanwhile"))
 	}
 	up = true
-	return ac, nil
+	return s, nil
+}
+
+func (t target) sasl(login Credentials) amqp.Authentication {
+	if t.mechanism == External {
+		return &amqp.ExternalAuth{}
+	}
+	return &amqp.PlainAuth{Username: login.Username, Password: login.Password}
 }
 
 // setup runs Config.Setup, one session at a time.

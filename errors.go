@@ -1,10 +1,18 @@
 package amqpkit
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
 
 // ErrClosed reports that the Conn was closed, or ended by a failure that cannot heal, which
 // is then wrapped beside it.
 var ErrClosed = errors.New("amqpkit: connection closed")
+
+// ErrBlocked reports that the broker takes no messages for now, because an alarm of memory or
+// disk space is raised there. See [Conn.Blocked].
+var ErrBlocked = wire.ErrBlocked
 
 // The kinds of a [DialError], for errors.Is.
 var (
@@ -40,7 +48,7 @@ var advice = map[error]string{
 	ErrLogin:       "check user and password; the user guest may log in only from the broker's own host unless loopback_users is changed",
 	ErrVhost:       "check the path of the URL, create it (rabbitmqctl add_vhost) or grant access (rabbitmqctl set_permissions)",
 	ErrLimit:       "raise the limit or close connections",
-	ErrHandshake:   "the broker may be starting; else check that the port is RabbitMQ's for AMQP 0-9-1 (not 15672 or 61613) and that amqp:// and amqps:// are not mixed up",
+	ErrHandshake:   "the broker may be starting; else check that the port is RabbitMQ's for AMQP 0-9-1 (not 15672 or 61613) and that amqp:// and amqps:// are not mixed up; EXTERNAL needs the plugin rabbitmq_auth_mechanism_ssl",
 	ErrCredentials: "check Config.Credentials",
 }
 

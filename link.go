@@ -31,26 +31,27 @@ type link struct {
 	// Guarded by conn.mu.
 	session *amqp.Connection // nil while there is none
 	err     error            // why not
+	blocked error            // wraps ErrBlocked while the broker blocks publishing on it
 
 	// Owned by run.
 	order  []int // what is left of a shuffled pass over the targets
 	warned error // the kind of failure that was logged last, while it lasts
 }
 
-// run keeps the link connected until the Conn ends. ac is its first session, or nil.
-func (l *link) run(ac *amqp.Connection) {
+// run keeps the link connected until the Conn ends. s is its first session, or nil.
+func (l *link) run(s *session) {
 	c := l.conn
 	var b backoff.BackOff // of the current outage
 	lost := false         // there is one, and it was logged
 	for {
-		if ac != nil {
+		if s != nil {
 			up := time.Now()
-			err := l.serve(ac)
+			err := l.serve(s)
 			if c.ctx.Err() != nil {
-				l.close(ac)
+				l.close(s.Connection)
 				return
 			}
-			wire.Kill(ac)
+			wire.Kill(s.Connection)
 			l.set(nil, err)
 			lost = true
 			c.cfg.Logger.Warn("amqpkit: connection lost", "connection", c.cfg.Name, "error", err)
@@ -63,14 +64,14 @@ func (l *link) run(ac *amqp.Connection) {
 			}
 		}
 		var err error
-		if ac, err = c.connect(c.ctx, l.next()); err == nil {
+		if s, err = c.connect(c.ctx, l.next()); err == nil {
 			l.warned = nil
-			l.set(ac, nil)
+			l.set(s.Connection, nil)
 			level := slog.LevelDebug
 			if lost {
 				level = slog.LevelInfo
 			}
-			c.cfg.Logger.Log(context.Background(), level, "amqpkit: connected", "connection", c.cfg.Name, "broker", ac.Properties["version"])
+			c.cfg.Logger.Log(context.Background(), level, "amqpkit: connected", "connection", c.cfg.Name, "broker", s.Properties["version"])
 			lost = false
 			continue
 		}
@@ -93,16 +94,56 @@ func (l *link) run(ac *amqp.Connection) {
 	}
 }
 
-// serve waits for the end of a session and returns its reason.
-func (l *link) serve(ac *amqp.Connection) error {
-	select {
-	case err, ok := <-ac.NotifyClose(make(chan *amqp.Error, 1)):
-		if !ok {
-			return amqp.ErrClosed // lost before we could listen, or closed by its user
+// serve looks after a session until it ends, and returns the reason.
+func (l *link) serve(s *session) error {
+	c := l.conn
+	ctx, cancel := context.WithCancel(c.ctx)
+	defer cancel()
+	closed, blocked := s.NotifyClose(make(chan *amqp.Error, 1)), s.blocked
+	renew := time.NewTimer(s.login.renewIn(time.Now()))
+	defer renew.Stop()
+	var renewed <-chan error
+	for {
+		select {
+		case err, ok := <-closed:
+			if !ok {
+				return amqp.ErrClosed // lost before we could listen, or closed by its user
+			}
+			return err
+		case b, ok := <-blocked:
+			if !ok {
+				blocked = nil // closed along with the connection
+				continue
+			}
+			l.block(s, b)
+		case <-renew.C:
+			renewed = l.renew(ctx, s)
+		case err := <-renewed:
+			renewed = nil
+			if errors.Is(err, errOtherUser) {
+				return err
+			}
+			if err != nil {
+				c.cfg.Logger.Warn("amqpkit: cannot renew the credentials, trying again", "connection", c.cfg.Name, "expires", s.login.Expires, "error", err)
+			}
+			renew.Reset(s.login.renewIn(time.Now()))
+		case <-c.ctx.Done():
+			return context.Cause(c.ctx)
 		}
-		return err
-	case <-l.conn.ctx.Done():
-		return context.Cause(l.conn.ctx)
+	}
+}
+
+// block notes that the broker blocks publishing, or does not any more.
+func (l *link) block(s *session, b amqp.Blocking) {
+	s.gate.Set(b)
+	c := l.conn
+	c.mu.Lock()
+	l.blocked = s.gate.Err()
+	c.mu.Unlock()
+	if b.Active {
+		c.cfg.Logger.Warn("amqpkit: the broker blocks publishing", "connection", c.cfg.Name, "reason", b.Reason)
+	} else {
+		c.cfg.Logger.Info("amqpkit: the broker takes messages again", "connection", c.cfg.Name)
 	}
 }
 
@@ -152,7 +193,7 @@ func (l *link) next() target {
 func (l *link) set(ac *amqp.Connection, err error) {
 	l.conn.mu.Lock()
 	defer l.conn.mu.Unlock()
-	l.session, l.err = ac, err
+	l.session, l.err, l.blocked = ac, err, nil
 	l.conn.notify()
 }
 

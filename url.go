@@ -32,6 +32,7 @@ type target struct {
 	heartbeat  time.Duration
 	timeout    time.Duration
 	channelMax uint16
+	mechanism  string
 
 	caFile, certFile, keyFile, serverName string
 }
@@ -39,6 +40,7 @@ type target struct {
 var queryParameters = map[string]bool{
 	"heartbeat": true, "connection_timeout": true, "channel_max": true,
 	"cacertfile": true, "certfile": true, "keyfile": true, "server_name_indication": true,
+	"auth_mechanism": true,
 }
 
 // parseURL never puts a part of the URL into its error: in a malformed one, any part may be
@@ -61,7 +63,7 @@ func parseURL(field, raw string, cfg Config) (target, error) {
 	for name := range query {
 		if !queryParameters[name] {
 			return target{}, fault(field, "has an unknown query parameter",
-				"known are heartbeat, connection_timeout, channel_max, cacertfile, certfile, keyfile, server_name_indication")
+				"known are heartbeat, connection_timeout, channel_max, cacertfile, certfile, keyfile, server_name_indication, auth_mechanism")
 		}
 	}
 	uri, err := amqp.ParseURI(raw)
@@ -75,17 +77,30 @@ func parseURL(field, raw string, cfg Config) (target, error) {
 		addr:       net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port)),
 		host:       uri.Host,
 		secure:     uri.Scheme == "amqps",
-		login:      Credentials{uri.Username, uri.Password},
+		login:      Credentials{Username: uri.Username, Password: uri.Password},
 		vhost:      uri.Vhost,
 		heartbeat:  cfg.Heartbeat,
 		timeout:    cfg.DialTimeout,
 		channelMax: uri.ChannelMax,
+		mechanism:  cfg.Mechanism,
 		caFile:     uri.CACertFile,
 		certFile:   uri.CertFile,
 		keyFile:    uri.KeyFile,
 		serverName: uri.ServerName,
 	}
+	if query.Has("auth_mechanism") {
+		t.mechanism = strings.ToUpper(query.Get("auth_mechanism"))
+		if err := checkMechanism(field+" auth_mechanism", t.mechanism); err != nil {
+			return target{}, err
+		}
+	}
 	shown := url.URL{Scheme: uri.Scheme, User: url.User(uri.Username), Host: t.addr, Path: "/" + uri.Vhost, RawPath: "/" + url.PathEscape(uri.Vhost)}
+	if t.mechanism == External {
+		shown.User = nil // the certificate tells the name
+		if !t.secure {
+			return target{}, fault(field, "has the scheme amqp, but SASL EXTERNAL takes the user from a TLS certificate", "write amqps://")
+		}
+	}
 	t.display = shown.String()
 
 	if query.Has("heartbeat") {

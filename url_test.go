@@ -18,16 +18,16 @@ import (
 func TestURLIsReadAsRabbitMQDocumentsIt(t *testing.T) {
 	cfg := Config{Heartbeat: 10 * time.Second, DialTimeout: time.Second}
 	for raw, want := range map[string]target{
-		"amqp://":                {addr: "localhost:5672", vhost: "/", login: Credentials{"guest", "guest"}},
-		"amqp://u:p@h:1234/v":    {addr: "h:1234", vhost: "v", login: Credentials{"u", "p"}},
-		"amqp://u:p@h/":          {addr: "h:5672", vhost: "/", login: Credentials{"u", "p"}},
-		"amqp://u:p@h/%2F":       {addr: "h:5672", vhost: "/", login: Credentials{"u", "p"}},
-		"amqp://u:p@h/a%2Fb":     {addr: "h:5672", vhost: "a/b", login: Credentials{"u", "p"}},
-		"amqp://u%40x:p%2F%3A@h": {addr: "h:5672", vhost: "/", login: Credentials{"u@x", "p/:"}},
-		"amqps://u:p@h":          {addr: "h:5671", vhost: "/", secure: true, login: Credentials{"u", "p"}},
-		"amqp://u:p@[::1]:5/v":   {addr: "[::1]:5", vhost: "v", login: Credentials{"u", "p"}},
+		"amqp://":                {addr: "localhost:5672", vhost: "/", login: Credentials{Username: "guest", Password: "guest"}},
+		"amqp://u:p@h:1234/v":    {addr: "h:1234", vhost: "v", login: Credentials{Username: "u", Password: "p"}},
+		"amqp://u:p@h/":          {addr: "h:5672", vhost: "/", login: Credentials{Username: "u", Password: "p"}},
+		"amqp://u:p@h/%2F":       {addr: "h:5672", vhost: "/", login: Credentials{Username: "u", Password: "p"}},
+		"amqp://u:p@h/a%2Fb":     {addr: "h:5672", vhost: "a/b", login: Credentials{Username: "u", Password: "p"}},
+		"amqp://u%40x:p%2F%3A@h": {addr: "h:5672", vhost: "/", login: Credentials{Username: "u@x", Password: "p/:"}},
+		"amqps://u:p@h":          {addr: "h:5671", vhost: "/", secure: true, login: Credentials{Username: "u", Password: "p"}},
+		"amqp://u:p@[::1]:5/v":   {addr: "[::1]:5", vhost: "v", login: Credentials{Username: "u", Password: "p"}},
 		"amqp://h?heartbeat=30&connection_timeout=1500&channel_max=7": {
-			addr: "h:5672", vhost: "/", login: Credentials{"guest", "guest"},
+			addr: "h:5672", vhost: "/", login: Credentials{Username: "guest", Password: "guest"},
 			heartbeat: 30 * time.Second, timeout: 1500 * time.Millisecond, channelMax: 7,
 		},
 	} {
@@ -103,7 +103,7 @@ func checkSecret(t *testing.T, secret, escaped string) {
 	cfg := Config{URLs: []string{raw}, Dialer: func(context.Context, string, string) (net.Conn, error) {
 		return nil, errors.New("no network")
 	}, Logger: slog.New(slog.DiscardHandler)}
-	outputs := []any{cfg, &cfg, Credentials{"bob", secret}, struct{ C *Credentials }{&Credentials{"bob", secret}}}
+	outputs := []any{cfg, &cfg, Credentials{Username: "bob", Password: secret}, struct{ C *Credentials }{&Credentials{Username: "bob", Password: secret}}}
 	conn, err := Open(cfg)
 	if err != nil {
 		outputs = append(outputs, err)

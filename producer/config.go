@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
@@ -42,6 +43,13 @@ type Config struct {
 	// RabbitMQ would close the channel. Zero means 16 MiB, RabbitMQ's default max_message_size.
 	MaxMessageSize int
 
+	// ConfirmTimeout is how long the broker may leave the oldest message in flight unconfirmed on
+	// a living connection, as it does when a quorum queue has lost its majority. Then the
+	// messages that have waited as long end as ErrUnconfirmed, and the others go on over a new
+	// channel. While the broker blocks publishing, the time does not run. Zero means 30 s; a
+	// single message must not take longer to send.
+	ConfirmTimeout time.Duration
+
 	// Logger gets a warning when messages are sent again. Nil means slog.Default.
 	Logger *slog.Logger
 }
@@ -64,6 +72,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxMessageSize == 0 {
 		c.MaxMessageSize = wire.MaxBody
 	}
+	if c.ConfirmTimeout == 0 {
+		c.ConfirmTimeout = 30 * time.Second
+	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -83,6 +94,9 @@ func (c Config) validate() error {
 	}
 	if c.MaxMessageSize < 1 {
 		faults = append(faults, fault("MaxMessageSize", "is negative", "leave it zero for 16 MiB"))
+	}
+	if c.ConfirmTimeout < 0 {
+		faults = append(faults, fault("ConfirmTimeout", "is negative", "leave it zero for 30 s"))
 	}
 	return errors.Join(faults...)
 }

@@ -11,6 +11,14 @@ var (
 	// ErrClosed is the cause where the Producer was closed, or its connection for good.
 	ErrClosed = errors.New("producer: closed")
 
+	// ErrBlocked is the cause where ctx ended while the broker took no messages, because of an
+	// alarm of memory or disk space. Its reason follows in the text.
+	ErrBlocked = wire.ErrBlocked
+
+	// ErrConfirmTimeout is the cause where the broker left a message unconfirmed for
+	// Config.ConfirmTimeout.
+	ErrConfirmTimeout = errors.New("producer: no confirm within the timeout")
+
 	// ErrNotPublished reports that the message was never handed over: it is invalid, its
 	// exchange is missing, the Producer is closed, or ctx ended while it waited. Publishing it
 	// again cannot duplicate it.

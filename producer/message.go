@@ -23,7 +23,7 @@ type Message struct {
 // connection over this message, and fills in the defaults.
 func (p *Producer) prepare(r *Receipt) error {
 	m := &r.msg
-	if err := check(m, p.cfg.MaxMessageSize); err != nil {
+	if err := check(m, int(p.maxSize.Load())); err != nil {
 		return err
 	}
 	if m.Publishing.MessageId == "" {
@@ -76,8 +76,8 @@ func check(m *Message, maxSize int) error {
 		return fault("DeliveryMode", fmt.Sprintf("%d is unknown", pub.DeliveryMode), "leave it zero for amqp.Persistent, or use amqp.Transient")
 	}
 	if len(pub.Body) > maxSize {
-		return fault("Body", fmt.Sprintf("%d bytes are more than MaxMessageSize, %d", len(pub.Body), maxSize),
-			"store it elsewhere and send a reference, or raise MaxMessageSize together with RabbitMQ's max_message_size")
+		return fault("Body", fmt.Sprintf("%d bytes are more than the largest message, %d", len(pub.Body), maxSize),
+			"store it elsewhere and send a reference, or raise Config.MaxMessageSize together with RabbitMQ's max_message_size")
 	}
 	return nil
 }

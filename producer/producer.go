@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -11,6 +12,7 @@ import (
 
 const (
 	closeTimeout = 5 * time.Second        // for the broker to close the channel
+	callTimeout  = 10 * time.Second       // for any other answer of it
 	openPause    = 100 * time.Millisecond // between failures to open one on a living connection
 )
 
@@ -33,6 +35,8 @@ type Producer struct {
 	ids    *ids
 	window *window
 
+	maxSize atomic.Int64 // bytes of a body; less than Config.MaxMessageSize once the broker said so
+
 	ctx    context.Context // ends when run is to stop, whatever is in flight
 	stop   context.CancelFunc
 	cutCtx context.Context // ends when the link is to be killed if run has not stopped
@@ -52,6 +56,7 @@ func New(conn Connection, cfg Config) (*Producer, error) {
 		return nil, err
 	}
 	p := &Producer{conn: conn, cfg: cfg, ids: newIDs(), window: newWindow(cfg), ended: make(chan struct{})}
+	p.maxSize.Store(int64(cfg.MaxMessageSize))
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.cutCtx, p.cut = context.WithCancel(context.Background())
 	go p.run()
@@ -192,7 +197,9 @@ func (p *Producer) sessions() (cause error) {
 				return ErrClosed
 			}
 		}
+		p.window.stall(errNoSession)
 		ac, err := p.conn.Publishing(p.ctx)
+		p.window.stall(nil)
 		switch {
 		case p.ctx.Err() != nil:
 			return ErrClosed

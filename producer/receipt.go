@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -32,6 +33,7 @@ type Receipt struct {
 	// Owned by the session that the message was sent on.
 	confirm *amqp.DeferredConfirmation // nil when sending failed, with sendErr
 	sendErr error
+	sentAt  time.Time
 	settled bool // the session has done with it
 	strikes int  // sessions that ended badly while it was in flight
 }

@@ -2,6 +2,8 @@ package producer
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 )
 
@@ -28,6 +30,7 @@ type window struct {
 	waiting  list
 	queue    list
 	closed   error         // not nil: nothing more is accepted
+	stalled  error         // why nothing is being sent, if something is in the way
 	wake     chan struct{} // holds a token when the queue may have become non-empty
 	idle     chan struct{} // closed when closed and empty
 }
@@ -77,18 +80,42 @@ func (w *window) leave(r *Receipt) {
 	switch r.state {
 	case waiting:
 		w.waiting.remove(r)
-		w.resolve(r, r.failure(ErrNotPublished, cause))
+		w.resolve(r, r.failure(ErrNotPublished, w.because(errNoRoom, cause)))
 		w.admit() // a smaller message behind it may have room
 		w.rest()
 	case queued:
 		w.queue.remove(r)
-		w.resolve(r, r.failure(ErrNotPublished, cause))
+		w.resolve(r, r.failure(ErrNotPublished, w.because(nil, cause)))
 		w.release(r)
 	case sent: // keeps its room until the session knows its outcome, or ends
 		w.resolve(r, r.failure(ErrUnconfirmed, cause))
 		r.state = left
 	case left, done:
 	}
+}
+
+var (
+	errNoRoom    = errors.New("too many messages are in flight")
+	errNoSession = errors.New("there is no connection")
+)
+
+// stall tells those whose ctx ends from now on what was in the way; nil: nothing.
+func (w *window) stall(why error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stalled = why
+}
+
+// because completes cause, the end of a ctx, with what the message was waiting for. w.mu is held.
+func (w *window) because(otherwise, cause error) error {
+	why := otherwise
+	if w.stalled != nil {
+		why = w.stalled
+	}
+	if why == nil {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", why, cause)
 }
 
 // head returns the first message to send, or nil.
@@ -250,41 +277,4 @@ func (w *window) rest() {
 	default:
 		close(w.idle)
 	}
-}
-
-// A list links receipts in order.
-type list struct{ first, last *Receipt }
-
-func (l *list) pushBack(r *Receipt) {
-	r.prev, r.next = l.last, nil
-	if l.last == nil {
-		l.first = r
-	} else {
-		l.last.next = r
-	}
-	l.last = r
-}
-
-func (l *list) pushFront(r *Receipt) {
-	r.prev, r.next = nil, l.first
-	if l.first == nil {
-		l.last = r
-	} else {
-		l.first.prev = r
-	}
-	l.first = r
-}
-
-func (l *list) remove(r *Receipt) {
-	if r.prev == nil {
-		l.first = r.next
-	} else {
-		r.prev.next = r.next
-	}
-	if r.next == nil {
-		l.last = r.prev
-	} else {
-		r.next.prev = r.prev
-	}
-	r.prev, r.next = nil, nil
 }

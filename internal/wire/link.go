@@ -1,23 +1,93 @@
 package wire
 
 import (
+	"errors"
+	"fmt"
 	"net"
+	"os"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// Link is the socket under one AMQP connection, kept within reach: amqp091-go closes a
-// socket only after locks that a stuck writer may hold, and offers no way to it.
+// Link is the socket under one AMQP connection: bounded in both directions, and kept within
+// reach.
+//
+// amqp091-go writes without a bound, and waits for a stuck writer's locks before it closes the
+// socket; it clears the read deadline after the handshake, and then sets one only when a frame
+// comes in. So the deadlines are the Link's own, and whichever side fails first closes the socket
+// at once, which frees the other.
 //
 // The way back from an *amqp.Connection to its Link is LocalAddr, which amqp091-go and
 // crypto/tls both pass through to the socket.
 type Link struct {
 	net.Conn
+	Gate Gate // whether the broker blocks publishing
+
+	silence        atomic.Int64 // how long the peer may be silent, or take nothing; 0: for ever
+	heard, written time.Time    // when the deadlines were set last; the reader's, and the writer's
 }
 
-// NewLink wraps a freshly dialled socket.
-func NewLink(nc net.Conn) *Link { return &Link{nc} }
+// NewLink wraps a freshly dialled socket, without bounds yet: whoever makes the handshake has
+// to bound it.
+func NewLink(nc net.Conn) *Link { return &Link{Conn: nc} }
+
+// Bound ends the link from now on when the peer says nothing for d, or takes nothing of what
+// there is to write for d. A write may take longer than d as long as it goes on; and while the
+// broker blocks publishing it may take any time, because the broker says so by not reading.
+func (l *Link) Bound(d time.Duration) {
+	l.silence.Store(int64(d))
+	_ = l.SetReadDeadline(time.Now().Add(d))
+}
+
+// extend moves a deadline when a good part of it has passed: setting it each time would cost
+// as much as a small read.
+func (l *Link) extend(last *time.Time, set func(time.Time) error) {
+	d := time.Duration(l.silence.Load())
+	if d == 0 {
+		return
+	}
+	if now := time.Now(); now.Sub(*last) > d/16 {
+		*last = now
+		_ = set(now.Add(d))
+	}
+}
+
+func (l *Link) Read(b []byte) (int, error) {
+	n, err := l.Conn.Read(b)
+	if err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = fmt.Errorf("nothing was heard from the broker for %v: %w", time.Duration(l.silence.Load()), err)
+		}
+		l.Kill()
+		return n, err
+	}
+	l.extend(&l.heard, l.SetReadDeadline)
+	return n, nil
+}
+
+func (l *Link) Write(b []byte) (n int, err error) {
+	for n < len(b) {
+		l.extend(&l.written, l.SetWriteDeadline)
+		var m int
+		m, err = l.Conn.Write(b[n:])
+		n += m
+		if err == nil {
+			continue
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if m > 0 || l.Gate.Err() != nil {
+				l.written = time.Time{}
+				continue
+			}
+			err = fmt.Errorf("the broker took nothing for %v: %w", time.Duration(l.silence.Load()), err)
+		}
+		l.Kill()
+		return n, err
+	}
+	return n, nil
+}
 
 // LocalAddr returns the socket's address. It carries the Link, for Kill.
 func (l *Link) LocalAddr() net.Addr { return linkAddr{l.Conn.LocalAddr(), l} }
@@ -30,12 +100,19 @@ type linkAddr struct {
 	link *Link
 }
 
+func linkOf(ac *amqp.Connection) *Link {
+	if a, ok := ac.LocalAddr().(linkAddr); ok {
+		return a.link
+	}
+	return nil // amqpkit did not dial it
+}
+
 // Kill closes the socket under ac at once, without a word to the broker. It does not block.
 func Kill(ac *amqp.Connection) {
-	if a, ok := ac.LocalAddr().(linkAddr); ok {
-		a.link.Kill()
+	if l := linkOf(ac); l != nil {
+		l.Kill()
 		return
 	}
-	// A connection that amqpkit did not dial: the deadline fails its reads and writes.
+	// The deadline fails its reads and writes.
 	go func() { _ = ac.CloseDeadline(time.Now()) }()
 }

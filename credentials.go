@@ -1,0 +1,71 @@
+package amqpkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+// Credentials are a user name and its password or token. Formatting shows only the name, as
+// with Config.
+type Credentials struct {
+	Username string
+	Password string `json:"-"`
+
+	// Expires is when the broker stops accepting them, as with the token of an OAuth 2
+	// provider. Zero means never. New ones are asked for when 20 % of their time is left, so that a
+	// short failure of their source does no harm.
+	Expires time.Time
+}
+
+// Format writes the user name, whatever the verb.
+func (c Credentials) Format(s fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(s, "amqpkit.Credentials{Username: %q, Password: xxxxx}", c.Username)
+}
+
+// LogValue gives slog the user name.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
+
+// The timing of renewals: at least renewFloor apart, each bounded by renewTimeout.
+const (
+	renewFloor   = time.Second
+	renewTimeout = 10 * time.Second
+	never        = 1<<63 - 1
+)
+
+var errOtherUser = errors.New("the new credentials are of another user, which takes a new connection")
+
+// renewIn tells after how long to ask for new credentials.
+func (c Credentials) renewIn(now time.Time) time.Duration {
+	if c.Expires.IsZero() {
+		return never
+	}
+	return max(c.Expires.Sub(now)*8/10, renewFloor)
+}
+
+// renew asks for new credentials and tells the broker. The link's goroutine goes on meanwhile;
+// the result comes on the channel, unless ctx, which ends with the session, has ended.
+func (l *link) renew(ctx context.Context, s *session) <-chan error {
+	result := make(chan error, 1)
+	l.conn.links.Go(func() {
+		ctx, cancel := context.WithTimeoutCause(ctx, renewTimeout, fmt.Errorf("not done within %v", renewTimeout))
+		defer cancel()
+		fresh, err := l.conn.cfg.Credentials(ctx)
+		switch {
+		case err != nil:
+		case fresh.Username != s.login.Username:
+			err = errOtherUser
+		default:
+			err = wire.Do(ctx, s.Connection, func() error { return s.UpdateSecret(fresh.Password, "about to expire") })
+		}
+		if err == nil {
+			s.login = fresh
+		}
+		result <- err
+	})
+	return result
+}

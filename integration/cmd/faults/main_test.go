@@ -1,0 +1,35 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+func TestEveryWayToFailIsCountedOnceAndShown(t *testing.T) {
+	var out bytes.Buffer
+	r := report{out: &out, output: map[string][]string{}, seen: map[int]bool{}, bad: map[string]bool{}}
+	r.read(strings.NewReader(`
+{"Action":"pass","Package":"p","Test":"TestS01Good/sub","Elapsed":1}
+{"Action":"pass","Package":"p","Test":"TestS01Good","Elapsed":1.5}
+{"Action":"output","Package":"p","Test":"TestS02Bad","Output":"why\n"}
+{"Action":"fail","Package":"p","Test":"TestS02Bad","Elapsed":1}
+{"Action":"fail","Package":"p"}
+{"Action":"skip","Package":"q","Test":"TestS09Skipped"}
+{"Action":"output","Package":"q","Output":"leaked\n"}
+{"Action":"fail","Package":"q"}
+{"Action":"pass","Package":"r","Test":"TestOther"}
+{"Action":"pass","Package":"r"}
+`))
+	if r.passed != 1 || r.failed != 3 {
+		t.Errorf("%d passed, %d failed, want 1 and 3", r.passed, r.failed)
+	}
+	for _, want := range []string{"ok       TestS01Good (1.5s)\n", "FAILED   p TestS02Bad (1s)\n         why\n", "SKIPPED  q TestS09Skipped", "FAILED   q (0s)\n         leaked\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report lacks %q:\n%s", want, &out)
+		}
+	}
+	if !r.seen[1] || !r.seen[2] || !r.seen[9] || r.seen[3] {
+		t.Errorf("seen: %v", r.seen)
+	}
+}

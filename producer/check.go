@@ -1,0 +1,93 @@
+package producer
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+// propertiesSize is what the other properties take of a frame at most.
+const propertiesSize = 4096
+
+// check makes sure that r's exchange exists, since publishing to a missing one costs the
+// channel and with it the outcome of everything in flight. It gives r its outcome if not.
+// ok is false when the connection is gone.
+//
+// It also refuses headers that are too large for this connection's frames, and a user id that
+// is not this login's.
+func (s *session) check(r *Receipt) (exists, ok bool) {
+	if size := s.ac.Config.FrameSize; size > 0 && size < wire.MaxHeaders+propertiesSize {
+		if p := wire.TableWithin(r.msg.Publishing.Headers, size-propertiesSize); p != nil {
+			s.p.window.finish(r, r.failure(ErrNotPublished, fault("Headers"+p.Field, p.Problem, "raise RabbitMQ's frame_max, or "+p.Fix)))
+			return false, true
+		}
+	}
+	name, user := r.msg.Exchange, r.msg.Publishing.UserId
+	if !s.known[name] {
+		// Of a passive declare RabbitMQ looks only at the name.
+		err := s.ask(func(ch *amqp.Channel) error {
+			return ch.ExchangeDeclarePassive(name, amqp.ExchangeDirect, true, false, false, false, nil)
+		})
+		switch {
+		case wire.Code(err) == amqp.NotFound:
+			s.p.window.finish(r, r.failure(ErrNotPublished, err))
+			return false, true
+		case s.ac.IsClosed() || s.p.ctx.Err() != nil:
+			return false, false
+		}
+		s.known[name] = true // also where this user may not ask (403): publishing may be allowed
+	}
+	if !s.users[user] {
+		err := s.ask(func(ch *amqp.Channel) error { return tryUser(ch, user) })
+		switch {
+		case wire.Code(err) == amqp.PreconditionFailed:
+			s.p.window.finish(r, r.failure(ErrNotPublished, errors.Join(
+				fault("UserId", wire.Quote(user)+" is not the user that is logged in", "leave it empty, or give the user the tag impersonator"), err)))
+			return false, true
+		case s.ac.IsClosed() || s.p.ctx.Err() != nil:
+			return false, false
+		}
+		s.users[user] = true
+	}
+	return true, true
+}
+
+// ask runs f on a channel of its own, which f may cost.
+func (s *session) ask(f func(*amqp.Channel) error) error {
+	ctx, cancel := context.WithTimeout(s.p.ctx, callTimeout)
+	defer cancel()
+	return wire.Do(ctx, s.ac, func() error {
+		ch, err := s.ac.Channel()
+		if err == nil {
+			err = f(ch)
+		}
+		if err == nil {
+			err = ch.Close()
+		}
+		return err
+	})
+}
+
+// tryUser makes RabbitMQ check a user id, which depends on the user's tags, by a message that
+// no queue gets. The qos is answered after it.
+func tryUser(ch *amqp.Channel, user string) error {
+	err := ch.PublishWithContext(context.Background(), "", "amqpkit."+rand.Text(), false, false, amqp.Publishing{UserId: user})
+	if err != nil {
+		return err
+	}
+	return ch.Qos(1, 0, false)
+}
+
+// login returns the user name of ac, or "" where a certificate tells it.
+func login(ac *amqp.Connection) string {
+	for _, auth := range ac.Config.SASL {
+		if plain, ok := auth.(*amqp.PlainAuth); ok {
+			return plain.Username
+		}
+	}
+	return ""
+}

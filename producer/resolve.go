@@ -1,0 +1,164 @@
+package producer
+
+import (
+	"errors"
+	"math"
+	"slices"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// sweepEvery bounds how long a confirm may go unnoticed behind an older message that is still
+// unconfirmed: the resolver waits for the oldest, and looks at all this often.
+const sweepEvery = 5 * time.Millisecond
+
+// resolve gives every sent message its outcome, and ends when the sender has ended and every
+// confirmation is in. amqp091-go fails the missing ones when the channel closes.
+func (s *session) resolve() {
+	defer close(s.resolved)
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
+	sent := s.sent
+	var flight []*Receipt // in the order of sending
+	var head *Receipt     // the oldest, waiting
+	var since time.Time   // from this time
+	for sent != nil || len(flight) > 0 {
+		var oldest <-chan struct{}
+		var tick <-chan time.Time
+		if len(flight) > 0 {
+			oldest, tick = flight[0].confirmed(), sweep.C
+		}
+		select {
+		case r, ok := <-sent:
+			if !ok {
+				sent = nil
+				continue
+			}
+			flight = append(flight, r)
+		case r := <-s.announced:
+			s.hear(r)
+		case <-oldest:
+			s.settle(flight[0])
+			flight[0] = nil
+			flight = flight[1:]
+		case <-tick:
+			for _, r := range flight {
+				select {
+				case <-r.confirmed():
+					s.settle(r)
+				default:
+				}
+			}
+			flight = slices.DeleteFunc(flight, func(r *Receipt) bool { return r.settled })
+			// The clock starts anew with each head: what was confirmed before it shows that the
+			// link is only slow. What is confirmed behind it shows that the broker has it.
+			switch now := time.Now(); {
+			case len(flight) == 0:
+			case head != flight[0] || s.gate.Err() != nil:
+				head, since = flight[0], now
+			case now.Sub(since) > s.p.cfg.ConfirmTimeout && s.overdue.IsZero():
+				s.overdue = now
+				close(s.expired)
+			}
+		}
+	}
+}
+
+// tag is the message's place in the session.
+func (r *Receipt) tag() uint64 {
+	if r.confirm == nil { // its sending failed and was the last
+		return math.MaxUint64
+	}
+	return r.confirm.DeliveryTag
+}
+
+var closedChan = func() <-chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// confirmed is closed when the broker has answered, or cannot any more.
+func (r *Receipt) confirmed() <-chan struct{} {
+	if r.confirm == nil {
+		return closedChan
+	}
+	return r.confirm.Done()
+}
+
+// settle gives r, whose confirmation is in, its outcome, or notes it as lost.
+//
+// A false confirmation means a nack only while the channel is open: amqp091-go marks the
+// channel closed before it fails what is outstanding. A return comes before its ack, and
+// was put into s.returns before the confirmation was resolved; it counts also when the ack
+// is missing, since the broker had decided.
+func (s *session) settle(r *Receipt) {
+	w := s.p.window
+	r.settled = true
+	ret, doubt := s.returnOf(r)
+	switch {
+	case ret != nil:
+		w.finish(r, r.failure(ret, nil))
+	case doubt:
+		w.finish(r, r.failure(ErrUnconfirmed, errors.New("of several messages with this id, exchange and key one was returned")))
+	case r.confirm == nil:
+		s.lost = append(s.lost, r)
+	case r.confirm.Acked():
+		w.finish(r, nil)
+	case !s.ch.IsClosed():
+		w.finish(r, r.failure(ErrNacked, nil))
+	default:
+		s.lost = append(s.lost, r)
+	}
+}
+
+// returnOf finds the basic.return of r, or nil. There is doubt if one came back that may be
+// r's or that of another message in flight, and agrees with neither.
+func (s *session) returnOf(r *Receipt) (returned *ReturnedError, doubt bool) {
+	for {
+		select {
+		case ret, ok := <-s.returns:
+			if ok {
+				s.returned = append(s.returned, ret)
+				continue
+			}
+		default:
+		}
+		break
+	}
+	if n := len(s.returned) - cap(s.returns); n > 0 {
+		s.returned = s.returned[n:] // older than anything in flight
+	}
+	for i, ret := range s.returned {
+		if !mayBeReturnOf(&ret, r) {
+			continue
+		}
+		if !r.own && !isReturnOf(&ret, r) {
+			others := s.others(&ret)
+			if slices.ContainsFunc(others, func(o *Receipt) bool { return isReturnOf(&ret, o) }) {
+				continue // that one's
+			}
+			if len(others) > 0 {
+				doubt = true
+				continue
+			}
+		}
+		s.returned = slices.Delete(s.returned, i, i+1)
+		return &ReturnedError{Code: int(ret.ReplyCode), Text: ret.ReplyText, Exchange: ret.Exchange, Key: ret.RoutingKey}, false
+	}
+	return nil, doubt
+}
+
+// others returns the unsettled messages that ret may be of, when r is settled already. A
+// message is announced before it is handed over, and its return comes after: it is among them.
+func (s *session) others(ret *amqp.Return) []*Receipt {
+	for len(s.announced) > 0 {
+		s.hear(<-s.announced)
+	}
+	return slices.DeleteFunc(slices.Clone(s.ambiguous), func(o *Receipt) bool { return o.settled || !mayBeReturnOf(ret, o) })
+}
+
+// hear takes in what was announced, and forgets now and then what is settled.
+func (s *session) hear(r *Receipt) {
+	if len(s.ambiguous) > 2*cap(s.announced) {
+		s.ambiguous = slices.DeleteFunc(s.ambiguous, func(r *Receipt) bool { return r.settled })
+	}
+	s.ambiguous = append(s.ambiguous, r)
+}
