@@ -1,6 +1,6 @@
-# The two commands are `make demo` and `make test`. Both install what they need where they can (as root on
-# Debian) and otherwise print the line that does. Docker serves if it is there, else a private node of
-# rabbitmq-server; AMQP_URL=... takes your own broker.
+# The first commands are `make demo` and `make test`; `make faults` and `make soak` show what happens under faults.
+# They install what they need where they can (as root on Debian) and otherwise print the line that does. Docker serves
+# if it is there, else a private node of rabbitmq-server; AMQP_URL=... takes your own broker.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -11,7 +11,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 ensure := sh integration/rabbit/debian/ensure.sh
 tool   := go tool -modfile=tools/go.mod
 
-.PHONY: help demo demo-stop test unit integration lint fmt image
+.PHONY: help demo demo-stop test unit integration faults soak cost lint fmt image
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +36,21 @@ integration: ## integration tests on a real RabbitMQ
 	@$(ensure) /usr/bin/python3 python3
 	@/usr/bin/python3 -c 'import pika' 2>/dev/null || $(ensure) python3-pika python3-pika
 	go test -race ./integration/rabbit/... ./integration/cmd/...
-	cd integration && go test -race -count=1 -timeout=30m
+	cd integration && go test -race -count=1 -timeout=30m -skip '^TestS[0-9]{2}'
+
+faults: ## one test for every scenario of the fault catalogue, see docs/reliability.md
+	@$(ensure) gcc gcc libc6-dev
+	@go run ./integration/cmd/faults
+
+DURATION ?= 60s
+NODES    ?= 1
+SEED     ?= 0
+
+soak: ## random faults for DURATION=60s on NODES=1 or 3, judged; its last line is the verdict, SEED=n repeats a plan
+	@go run ./integration/cmd/soak -duration $(DURATION) -nodes $(NODES) -seed $(SEED)
+
+cost: ## what the care costs where nothing goes wrong, against amqp091-go alone, in one run
+	@go run ./integration/cmd/cost
 
 lint: ## golangci-lint, with the import rules of ARCHITECTURE.md; its first run builds it
 	@echo "lint (the first run builds the linter, about two minutes) ..."

@@ -306,7 +306,7 @@ func (c *Conn) Close(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	c.cut()
-	cut := time.NewTimer(wire.Grace + wire.Grace/8) // the links are killed after Grace
+	cut := time.NewTimer(wire.Grace + 80*time.Millisecond) // the links are killed after Grace
 	defer cut.Stop()
 	select {
 	case <-c.done:

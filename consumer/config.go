@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"regexp"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -40,14 +39,24 @@ type Config struct {
 	// is gone with its connection. It returns the name of the queue to consume from, for a
 	// queue that the server names, or "" for Queue. An error is tried again, unless it is
 	// permanent: *backoff.PermanentError, or an error with a method Permanent() bool that
-	// returns true. Its ctx ends some time after Run's (Drain, and at least five seconds), so
-	// that ending one consumer cuts no call on the connection it shares.
+	// returns true. Its ctx ends after a minute, and a few seconds after Drain when Run's has
+	// ended: not with it, so that ending one consumer cuts no call on the connection it
+	// shares. With it the connection is cut, because no call in it could be taken back.
 	Declare func(ctx context.Context, ac *amqp.Connection) (queue string, err error)
 
-	// Arguments are the arguments of basic.consume, such as x-priority or x-stream-offset. They
-	// hold for every subscribe: after a lost connection a stream is read again from its
-	// x-stream-offset; from "next", the default, what was published in between is missed.
+	// Arguments are the arguments of basic.consume, such as x-priority or x-stream-offset. The
+	// latter, "next" included, is where a Run begins to read a stream; after a lost subscription
+	// it goes on with the first message that it had not settled. A stream that was declared anew
+	// meanwhile begins at 0 again: then start a new Run. Without the argument a stream is read
+	// from "next" after each loss, and what was published in between is missed.
 	Arguments amqp.Table
+
+	// MaxMessageSize is how many bytes of body a delivery may have. A larger one is rejected
+	// without the handler: it goes to the dead-letter exchange. Zero means no bound but the
+	// broker's own (max_message_size, 16 MiB by default). It bounds what handlers get, not
+	// memory: a delivery is judged when it was read, and Prefetch times the broker's bound
+	// may be in memory.
+	MaxMessageSize int
 
 	// Exclusive asks to be the queue's only consumer. Quorum queues ignore it: use a single
 	// active consumer there. When that one ends, the next becomes active at once, before the
@@ -60,7 +69,8 @@ type Config struct {
 	// Backoff makes the delays before subscribing again, one BackOff for each Run, reset
 	// after a subscription that lasted a second or settled something. Nil means the first try
 	// within 20 ms, then exponential with full jitter, at most 900 ms, for ever. A delay of
-	// backoff.Stop ends Run with the last failure.
+	// backoff.Stop ends Run with the last failure. While a message is suspected of costing the
+	// connection, see PoisonError, the delays are longer.
 	Backoff func() backoff.BackOff
 
 	// DeadLettered says that the queue has a dead-letter exchange, so that Reject loses
@@ -142,6 +152,9 @@ func (c Config) validate() error {
 	}
 	check("Arguments", wire.Table(c.Arguments))
 	check("Arguments", checkStreamOffset(c.Arguments))
+	if c.MaxMessageSize < 0 {
+		wrong("MaxMessageSize", fmt.Sprintf("is %d", c.MaxMessageSize), "use a number of bytes, or zero for no bound")
+	}
 	if c.Drain < 0 {
 		wrong("Drain", fmt.Sprintf("is %v", c.Drain), "use a positive duration, or zero for 30 s")
 	}
@@ -151,26 +164,4 @@ func (c Config) validate() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-var streamInterval = regexp.MustCompile(`^[0-9]+[YMDhms]$`)
-
-// checkStreamOffset refuses offsets on which RabbitMQ closes the whole connection.
-func checkStreamOffset(args amqp.Table) *wire.Problem {
-	const key = "x-stream-offset"
-	offset, ok := args[key]
-	if !ok {
-		return nil
-	}
-	switch v := offset.(type) {
-	case int, int8, int16, int32, int64, uint8, uint16, uint32, time.Time:
-		return nil
-	case string:
-		if v == "first" || v == "last" || v == "next" || streamInterval.MatchString(v) {
-			return nil
-		}
-		return &wire.Problem{Field: "[" + wire.Quote(key) + "]", Problem: wire.Quote(v) + " is no offset", Fix: `use "first", "last", "next", an interval such as "5m", a number or a time`}
-	default:
-		return &wire.Problem{Field: "[" + wire.Quote(key) + "]", Problem: fmt.Sprintf("a %T is no offset", v), Fix: "use a string, an integer or a time"}
-	}
 }

@@ -25,18 +25,21 @@ func nop(context.Context, *Delivery) error { return nil }
 
 func TestNewReportsEveryWrongFieldAtOnce(t *testing.T) {
 	_, err := New(nil, Config{
-		Workers:    -1,
-		Prefetch:   1 << 16,
-		Tag:        strings.Repeat("t", 250),
-		Arguments:  amqp.Table{"x-stream-offset": "firts", "n": uint64(1)},
-		Drain:      -1,
+		Workers:   -1,
+		Prefetch:  1 << 16,
+		Tag:       strings.Repeat("t", 250),
+		Arguments: amqp.Table{"x-stream-offset": "firts", "n": uint64(1)},
+		Drain:     -1,
+
+		MaxMessageSize: -1,
+
 		Middleware: []Middleware{nil},
 	}, nil)
 	if err == nil {
 		t.Fatal("New accepted it")
 	}
 	for _, field := range []string{
-		"Queue", "Workers", "Prefetch", "Tag", `Arguments["x-stream-offset"]`, `Arguments["n"]`, "Drain", "Middleware[0]", "conn", "handler",
+		"Queue", "Workers", "Prefetch", "Tag", `Arguments["x-stream-offset"]`, `Arguments["n"]`, "Drain", "MaxMessageSize", "Middleware[0]", "conn", "handler",
 	} {
 		if !strings.Contains(err.Error(), "consumer: "+field+": ") {
 			t.Errorf("New does not report %s:\n%v", field, err)

@@ -57,11 +57,14 @@ func New(conn Connection, cfg Config, h Handler) (*Consumer, error) {
 
 // Run consumes until ctx ends, through every loss of the connection, the channel or the
 // queue. Then it stops taking deliveries, gives back those whose handler has not begun, lets
-// the running handlers finish within Config.Drain, settles them and returns nil, or a
-// *DrainError if handlers took longer. Deliveries of other consumers on the same connection
-// are not disturbed, unless the broker does not answer: after five seconds, or Drain if that
-// is longer, the connection is cut. When the connection is lost while Run drains, what is
-// not settled is delivered again, and the result is the same.
+// the running handlers finish within Config.Drain, settles them and returns. What that came
+// to is logged in one line. Deliveries of other consumers on the same connection are not
+// disturbed, unless the broker does not answer: after five seconds, or two more than Drain if
+// that is longer, the connection is cut.
+//
+// The result is nil if all that the last subscription's handlers finished was settled and the
+// broker took it: none of it comes again. It is a *DrainError if handlers took longer than
+// Drain, or if the subscription was lost and settlements may have been lost with it.
 //
 // Any other result means that consuming could not go on: the error of the connection if that
 // ended for good, a *SubscribeError if Config.Backoff gave up or if the cause says of itself
@@ -84,6 +87,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 // ended.
 func (c *Consumer) Ready(ctx context.Context) error { return c.status.ready(ctx) }
 
-// Err returns why Run is not consuming: the last *SubscribeError or *LostError, or what Run
-// returned. It is nil while Run consumes and before the first failure.
+// Err returns why Run is not consuming: the last *SubscribeError, *LostError or *PoisonError, or
+// what Run returned. It is nil before the first failure and while Run consumes, save that a
+// *PoisonError stays until the new subscription is clear of it.
 func (c *Consumer) Err() error { return c.status.lastErr() }

@@ -32,4 +32,11 @@
 // died; [Requeue] does not, nor does what Run gives back unhandled when it ends. Before 4.3
 // every return counts. Classic queues count nothing. On a stream settling only moves the
 // window of unsettled deliveries: nothing is put back.
+//
+// # What may come in
+//
+// A publisher can send what no handler should meet. [Config.MaxMessageSize] rejects bodies that
+// are too large, [Decompress] those that would become so or do not decode, and [Timeout] bounds the
+// time that a handler spends on one. Headers that cannot even be read cost the whole connection on
+// each delivery: see [PoisonError].
 package consumer

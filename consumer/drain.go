@@ -13,7 +13,8 @@ const (
 	settleEach = 200 * time.Microsecond
 )
 
-// drain ends the session in the order that loses no settlement and counts no failure.
+// drain ends the session in the order that loses no settlement and counts no failure. Its
+// error is a *LostError.
 //
 // RabbitMQ's channel hands a quorum queue about 32 settlements at a time and keeps the rest
 // until the queue's leader has applied those. Closing the channel throws the rest away: the
@@ -23,21 +24,23 @@ const (
 // After it no call of the protocol does the same. Settlements sent later are made sure to have
 // arrived, by a call that is answered after them, and then given time: the broker needs a few
 // milliseconds.
-func (s *session) drain() {
+func (s *session) drain() error {
 	s.draining = true
 	s.finishPending()
-	before := s.settlements
+	before := s.ledger.settled
 	err := wire.Do(s.run.calls, s.ac, func() error { return s.ch.Cancel(s.tag, false) })
 	if err == nil {
+		s.ledger.taken = before
 		s.giveBack()
 		err = s.finishRunning()
 	}
-	if n := s.settlements - before; err == nil && n > 0 {
+	if n := s.ledger.settled - before; err == nil && n > 0 {
 		err = s.letSettle(n)
 	}
 	if err != nil {
-		s.log.Info("consumer: subscription lost while draining, what is not settled will be delivered again", "err", err)
+		return s.lost(err)
 	}
+	return nil
 }
 
 // finishPending settles what handlers have finished by now, to have it covered by the cancel.
@@ -45,11 +48,16 @@ func (s *session) finishPending() {
 	for {
 		select {
 		case res := <-s.results:
-			s.finish(res)
+			s.finishLast(res)
 		default:
 			return
 		}
 	}
+}
+
+func (s *session) finishLast(res result) {
+	s.finish(res)
+	s.run.settled++
 }
 
 // giveBack returns what no handler has begun, in the queue's order, and settles at once what
@@ -57,11 +65,13 @@ func (s *session) finishPending() {
 func (s *session) giveBack() {
 	for _, d := range s.backlog {
 		s.settle(d.DeliveryTag, postpone)
+		s.run.givenBack++
 	}
 	s.backlog = nil
 	if s.deliveries != nil {
 		for d := range s.deliveries { // closed by Cancel, or along with the channel
 			s.settle(d.DeliveryTag, postpone)
+			s.run.givenBack++
 		}
 	}
 	for _, h := range s.held.all() {
@@ -75,9 +85,9 @@ func (s *session) finishRunning() error {
 	for s.running > 0 {
 		select {
 		case res := <-s.results:
-			s.finish(res)
+			s.finishLast(res)
 		case err := <-s.closed:
-			return s.lost(err)
+			return closeReason(err)
 		case <-s.run.late:
 			return nil
 		}
@@ -98,6 +108,6 @@ func (s *session) letSettle(n int) error {
 	case <-t.C:
 		return nil
 	case err := <-s.closed:
-		return s.lost(err)
+		return closeReason(err)
 	}
 }

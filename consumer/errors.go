@@ -3,6 +3,7 @@ package consumer
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/amqpkit/amqpkit/internal/wire"
@@ -32,7 +33,8 @@ var (
 type FieldError = wire.FieldError
 
 // SubscribeError says why a Consumer is not consuming. It wraps the cause, an *amqp.Error
-// where the broker refused. Run retries and does not return it unless Config.Backoff gave up
+// where the broker refused, context.DeadlineExceeded where it did not answer within ten seconds
+// (a minute for Config.Declare), for which the connection was cut. Run retries and does not return it unless Config.Backoff gave up
 // or the cause can never heal.
 type SubscribeError struct {
 	Queue string
@@ -67,31 +69,64 @@ func (e *SubscribeError) fix() string {
 type LostError struct {
 	Queue string
 	Err   error // nil after a basic.cancel: the broker gives no reason for it
+
+	// Oldest is how long the oldest unsettled delivery had been with this consumer; zero means
+	// that there was none. About as long as the consumer timeout, 30 minutes by default, it
+	// tells why RabbitMQ cancelled.
+	Oldest time.Duration
 }
 
 func (e *LostError) Error() string {
-	if e.Err == nil {
-		return fmt.Sprintf("consumer: RabbitMQ cancelled the consumer of queue %s: the queue was deleted or moved, or a delivery was not settled within the consumer timeout",
-			wire.Quote(e.Queue))
+	if e.Err != nil {
+		return fmt.Sprintf("consumer: lost the subscription to queue %s: %v", wire.Quote(e.Queue), e.Err)
 	}
-	return fmt.Sprintf("consumer: lost the subscription to queue %s: %v", wire.Quote(e.Queue), e.Err)
+	oldest := "no delivery was unsettled"
+	if e.Oldest > 0 {
+		oldest = fmt.Sprintf("the oldest had been unsettled for %v", e.Oldest.Round(time.Millisecond))
+	}
+	return fmt.Sprintf("consumer: RabbitMQ cancelled the consumer of queue %s: the queue was deleted or moved, or a delivery was not settled within the consumer timeout (%s)",
+		wire.Quote(e.Queue), oldest)
 }
 
 func (e *LostError) Unwrap() error { return e.Err }
 
-// DrainError reports handlers that had not returned when the drain time was over. Their ctx
-// was cancelled then. Those that returned within the next half second were settled by their
-// result; the messages of the others return to the queue.
+// DrainError reports what Run could not bring to its end. It wraps the *LostError if the
+// subscription was lost.
 type DrainError struct {
-	Unfinished int           // handlers that had not returned when the drain time was over
-	Running    int           // of these, those that ignored the end of their ctx and still run
-	Drain      time.Duration // the drain time, Config.Drain
+	// Unfinished is how many handlers had not returned when the drain time was over. Their
+	// ctx was cancelled then. Those that returned within the next half second were settled
+	// by their result; the messages of the others return to the queue.
+	Unfinished int
+
+	// Running is how many of these ignored the end of their ctx and still run.
+	Running int
+
+	// Unsettled is how many deliveries come again, or may, although handlers finished them or
+	// Run was to give them back: the subscription was lost in the drain, or before it with no
+	// other to follow, and their settlement did not reach the broker for sure.
+	Unsettled int
+
+	// Drain is the drain time, Config.Drain.
+	Drain time.Duration
+
+	// Err is how the subscription was lost, if Unsettled is not zero.
+	Err error
 }
 
 func (e *DrainError) Error() string {
-	return fmt.Sprintf("consumer: %d handlers had not returned %v after the end of Run's ctx, %d of them still run",
-		e.Unfinished, e.Drain, e.Running)
+	var parts []string
+	if e.Unfinished > 0 {
+		parts = append(parts, fmt.Sprintf("%d handlers had not returned %v after the end of Run's ctx, %d of them still run",
+			e.Unfinished, e.Drain, e.Running))
+	}
+	if e.Unsettled > 0 {
+		parts = append(parts, fmt.Sprintf("the settlement of %d deliveries may not have reached RabbitMQ, which then delivers them again: %s",
+			e.Unsettled, strings.TrimPrefix(e.Err.Error(), "consumer: ")))
+	}
+	return "consumer: " + strings.Join(parts, "; ")
 }
+
+func (e *DrainError) Unwrap() error { return e.Err }
 
 // PanicError is a handler's panic. A middleware sees it as the error of the handler within.
 type PanicError struct {

@@ -71,17 +71,54 @@ func ExampleHandler() {
 }
 
 func ExampleMiddleware() {
-	timed := func(next consumer.Handler) consumer.Handler {
+	counted := 0
+	count := func(next consumer.Handler) consumer.Handler {
 		return func(ctx context.Context, d *consumer.Delivery) error {
-			ctx, cancel := context.WithTimeout(ctx, time.Minute)
-			defer cancel()
-			return next(ctx, d)
+			err := next(ctx, d)
+			if err != nil {
+				counted++
+			}
+			return err
 		}
 	}
-	cfg := consumer.Config{Queue: "orders", Middleware: []consumer.Middleware{timed}}
-	fmt.Println(len(cfg.Middleware))
+	handle := count(consumer.JSON(func(context.Context, int) error { return nil }))
+
+	ctx := context.Background()
+	fmt.Println(handle(ctx, delivery("7")), counted)
+	fmt.Println(handle(ctx, delivery("seven")), counted)
 	// Output:
-	// 1
+	// <nil> 0
+	// rejected: decode the body as JSON into int: invalid character 's' looking for beginning of value 1
+}
+
+// What comes in is bounded: in bytes as delivered and as decoded, and in time.
+func ExampleDecompress() {
+	cfg := consumer.Config{
+		Queue:          "orders",
+		MaxMessageSize: 1 << 20,
+		Middleware: []consumer.Middleware{
+			consumer.Timeout(time.Minute),
+			consumer.Decompress(10 << 20),
+		},
+	}
+	_ = cfg
+
+	unknown := delivery("…")
+	unknown.ContentEncoding = "br"
+	handle := consumer.Decompress(0)(func(context.Context, *consumer.Delivery) error { return nil })
+	fmt.Println(handle(context.Background(), unknown))
+	// Output:
+	// rejected: content-encoding "br" is none that can be decoded
+}
+
+func ExampleTimeout() {
+	handle := consumer.Timeout(time.Millisecond)(func(ctx context.Context, d *consumer.Delivery) error {
+		<-ctx.Done() // as a call does that takes ctx
+		return context.Cause(ctx)
+	})
+	fmt.Println(handle(context.Background(), delivery("7")))
+	// Output:
+	// consumer: the handler took longer than 1ms: context deadline exceeded
 }
 
 // An exclusive queue is gone with its connection: Declare makes a new one before every

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime/debug"
+	"time"
 )
 
 // A Handler processes one delivery. Its result settles it; see the package's table.
@@ -15,6 +16,24 @@ type Handler func(ctx context.Context, d *Delivery) error
 
 // A Middleware wraps a Handler to act before it and on its result.
 type Middleware func(Handler) Handler
+
+// Timeout returns a Middleware that ends the handler's ctx d after it began, with a cause that
+// wraps context.DeadlineExceeded. The handler's result settles the delivery as always, and a
+// handler that does not look at its ctx goes on: Go cannot end it. Keep d below the queue's
+// consumer timeout, 30 minutes by default. A d of zero or less means no timeout.
+func Timeout(d time.Duration) Middleware {
+	cause := fmt.Errorf("consumer: the handler took longer than %v: %w", d, context.DeadlineExceeded)
+	return func(next Handler) Handler {
+		if d <= 0 {
+			return next
+		}
+		return func(ctx context.Context, dl *Delivery) error {
+			ctx, cancel := context.WithTimeoutCause(ctx, d, cause)
+			defer cancel()
+			return next(ctx, dl)
+		}
+	}
+}
 
 // JSON makes a Handler of a function over a value decoded from the body. A body that does
 // not decode is rejected: no further attempt would change it. FromContext gives f the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -114,6 +115,39 @@ func TestNoResultOfAHandlerCrashesOrPassesForAnother(t *testing.T) {
 			t.Errorf("%s: %+v, want a failure by PanicError", name, v)
 		}
 	}
+}
+
+func TestTimeoutEndsTheHandlersCtxWithACause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var cause error
+		slow := func(ctx context.Context, _ *Delivery) error {
+			<-ctx.Done()
+			cause = context.Cause(ctx)
+			return ctx.Err()
+		}
+		v := handle(t.Context(), chain(slow, []Middleware{Timeout(time.Minute)}), &Delivery{})
+		if took := time.Since(began); took != time.Minute {
+			t.Errorf("its ctx ended after %v, want 1m", took)
+		}
+		if !errors.Is(cause, context.DeadlineExceeded) || !strings.Contains(cause.Error(), "1m0s") {
+			t.Errorf("cause %v, want one that tells the time", cause)
+		}
+		if v.how != fail || v.interrupted {
+			t.Errorf("the handler's error became %+v, want a failure of the message", v)
+		}
+		late := func(ctx context.Context, _ *Delivery) error { <-ctx.Done(); return nil }
+		if v := handle(t.Context(), chain(late, []Middleware{Timeout(time.Minute)}), &Delivery{}); v.how != ack {
+			t.Errorf("success after the time became %+v, want an ack", v)
+		}
+		none := func(ctx context.Context, _ *Delivery) error {
+			if _, bounded := ctx.Deadline(); bounded {
+				t.Error("zero means no timeout")
+			}
+			return nil
+		}
+		handle(t.Context(), chain(none, []Middleware{Timeout(0)}), &Delivery{})
+	})
 }
 
 func TestFirstMiddlewareIsOutermost(t *testing.T) {

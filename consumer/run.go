@@ -16,11 +16,19 @@ import (
 // drain time.
 const overtime = 500 * time.Millisecond
 
+// cutAfter is how long after the drain time the broker may take to answer: enough to take what was
+// settled in the overtime.
+const cutAfter = 2 * time.Second
+
 // provenAfter is how long a session must last, if it settles nothing, for the next one to
 // start with a fresh backoff: one that is cancelled as soon as it stands must not loop hot.
 const provenAfter = time.Second
 
-var errGoexit = errors.New("consumer: the handler called runtime.Goexit")
+var (
+	errGoexit = errors.New("consumer: the handler called runtime.Goexit")
+	errLate   = errors.New("consumer: the drain time is over")
+	errNoEnd  = errors.New("RabbitMQ did not answer in time after the end of Run's ctx, the connection was cut")
+)
 
 // A run is one call of Consumer.Run. Its workers live as long as it does, longer than a
 // session: a slow handler of a lost session neither delays the next one nor adds to the
@@ -39,6 +47,13 @@ type run struct {
 
 	warned     bool   // of a Reject without a dead-letter exchange
 	complained string // the last failure logged as a warning, while it lasts
+
+	last     *session // the last subscription, also after its loss
+	poison   suspicion
+	position position // in a stream
+
+	settled   int // what handlers finished in the drain
+	givenBack int // what no handler had begun then
 }
 
 // A job keeps the delivery tag apart from the delivery, which the handler may change.
@@ -58,8 +73,8 @@ func (c *Consumer) run(ctx context.Context) error {
 	defer stop()
 	handlers, interrupt := context.WithCancel(context.WithoutCancel(ctx))
 	defer interrupt()
-	calls, cut := context.WithCancel(context.WithoutCancel(ctx))
-	defer cut()
+	calls, cut := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cut(nil)
 	r := &run{
 		Consumer: c,
 		handlers: handlers,
@@ -73,7 +88,7 @@ func (c *Consumer) run(ctx context.Context) error {
 		interrupt()
 	})()
 	defer after(ctx, c.cfg.Drain+overtime, func() { close(r.late) })()
-	defer after(ctx, max(c.cfg.Drain, callTimeout), cut)()
+	defer after(ctx, max(c.cfg.Drain+cutAfter, callTimeout), func() { cut(errNoEnd) })()
 
 	for range c.cfg.Workers {
 		go r.work()
@@ -104,7 +119,13 @@ func (r *run) serve(ctx context.Context) error {
 		}
 		var failed *SubscribeError
 		var lost *LostError
+		var poison *PoisonError
 		switch {
+		case errors.As(err, &poison):
+			if !r.poison.told {
+				r.poison.told = true
+				r.log.Error("consumer: subscribing again, with growing pauses", "err", err)
+			}
 		case errors.As(err, &lost):
 			r.complain("consumer: subscribing again", err)
 		case errors.As(err, &failed) && !permanent(err):
@@ -116,6 +137,9 @@ func (r *run) serve(ctx context.Context) error {
 		delay := delays.NextBackOff()
 		if delay == backoff.Stop {
 			return err
+		}
+		if poison != nil {
+			delay = max(delay, r.poison.delays.NextBackOff())
 		}
 		sleep(ctx, delay)
 	}
@@ -129,7 +153,7 @@ func permanent(err error) bool {
 }
 
 // once runs one session, from the current connection to its end. The error is a
-// *SubscribeError, a *LostError, or the connection's own if that ended for good.
+// *SubscribeError, a *LostError, a *PoisonError, or the connection's own if that ended for good.
 func (r *run) once(ctx context.Context) (proven bool, err error) {
 	ac, err := r.conn.Consuming(ctx)
 	if err != nil {
@@ -139,16 +163,28 @@ func (r *run) once(ctx context.Context) (proven bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if r.complained == "" {
+	r.last = s
+	switch {
+	case s.suspect:
+		r.status.set(subscribed, r.poison.err)
+		s.log.Debug("consumer: subscribed, one message at a time", "tag", s.tag)
+	case r.complained == "":
+		r.status.set(subscribed, nil)
 		s.log.Debug("consumer: subscribed", "tag", s.tag)
-	} else {
-		s.log.Info("consumer: subscribed again", "tag", s.tag)
-		r.complained = ""
+	default:
+		s.subscribedAgain()
 	}
-	r.status.set(subscribed, nil)
 	began := time.Now()
 	err = s.consume(ctx)
-	return !s.settledAt.IsZero() || time.Since(began) >= provenAfter, err
+	proven = s.progress || time.Since(began) >= provenAfter
+	var lost *LostError
+	if errors.As(err, &lost) {
+		r.poison.lost(lost, proven)
+		if unreadable(err) && r.poison.err != nil {
+			err = r.poison.err
+		}
+	}
+	return proven, err
 }
 
 // complain logs a failure, at a lower level while the same one repeats.
@@ -188,12 +224,18 @@ func (r *run) done(j job, v verdict) {
 	select {
 	case j.s.results <- result{j, v}:
 	case <-j.s.gone:
-		r.log.Debug("consumer: result not sent, the message will be delivered again",
-			"message_id", j.d.MessageId, "result", v.err, "err", ErrStaleDelivery)
+		why := j.s.why
+		if why == nil {
+			why = errLate
+		} else {
+			j.s.stale.Add(1)
+		}
+		r.log.Info("consumer: result not sent, the message will be delivered again",
+			"message_id", j.d.MessageId, "result", v.err, "err", why)
 	}
 }
 
-// wait ends the workers and waits for them until the overtime is over.
+// wait ends the workers and waits for them until the overtime is over. Its error is a *DrainError.
 func (r *run) wait() error {
 	close(r.jobs)
 	late, running := r.late, 0
@@ -205,11 +247,17 @@ func (r *run) wait() error {
 			late, running = nil, int(r.busy.Load())
 		}
 	}
-	unfinished := int(r.unfinished.Load())
-	if unfinished == 0 {
+	e := &DrainError{Unfinished: int(r.unfinished.Load()), Running: running, Drain: r.cfg.Drain}
+	if s := r.last; s != nil {
+		if e.Unsettled = s.left + int(s.stale.Load()); e.Unsettled > 0 {
+			e.Err = s.why
+		}
+	}
+	r.log.Info("consumer: ended", "settled", r.settled, "given_back", r.givenBack, "unsettled", e.Unsettled, "running", running)
+	if e.Unfinished == 0 && e.Unsettled == 0 {
 		return nil
 	}
-	return &DrainError{Unfinished: unfinished, Running: running, Drain: r.cfg.Drain}
+	return e
 }
 
 // after calls f when d has passed since ctx ended, unless the function it returns is called

@@ -2,11 +2,9 @@ package consumer
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"log/slog"
-	"runtime/debug"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -18,6 +16,10 @@ import (
 // and for closing a channel. Beyond it the connection is closed, with all that use it: the
 // only way left to return the deliveries.
 const callTimeout = 5 * time.Second
+
+// overdueAfter is how long a delivery may be unsettled before somebody is told: half of
+// RabbitMQ's default consumer timeout, which classic queues and streams do not even have.
+const overdueAfter = 15 * time.Minute
 
 // A session is one subscription: a channel, its consumer and what it delivered. Run's
 // goroutine owns it and alone touches the channel. No delivery or result of one session
@@ -39,105 +41,43 @@ type session struct {
 	results chan result   // from the workers
 	gone    chan struct{} // closed when results are no longer received
 
-	held  waiting
-	timer *time.Timer // fires when the next held delivery is due
+	held   waiting
+	timer  *time.Timer // fires when the next held delivery is due
+	ledger ledger
 
-	draining    bool
-	settledAt   time.Time // when the last settlement was sent
-	settlements int       // how many were
-}
+	suspect bool // a message that cannot be read may be in the queue, see suspicion
+	narrow  bool // therefore the prefetch is one
 
-// subscribe makes a session. Its calls are not cut when ctx ends: a healthy broker answers
-// soon, and cutting one means to close a connection that others share.
-func (r *run) subscribe(ctx context.Context, ac *amqp.Connection) (*session, error) {
-	queue := r.cfg.Queue
-	if r.cfg.Declare != nil {
-		name, err := r.declare(ac)
-		if err != nil {
-			return nil, &SubscribeError{Queue: queue, Err: err}
-		}
-		if name != "" {
-			queue = name
-		}
-	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	ch, err := wire.Channel(r.calls, ac)
-	if err != nil {
-		return nil, &SubscribeError{Queue: queue, Err: err}
-	}
-	s := &session{
-		run:   r,
-		ac:    ac,
-		ch:    ch,
-		queue: queue,
-		tag:   r.cfg.newTag(queue),
-		log:   r.cfg.Logger.With("queue", queue),
-		// Buffered, because amqp091-go's reader waits up to five seconds for a full listener
-		// and then drops the event.
-		closed:    ch.NotifyClose(make(chan *amqp.Error, 1)),
-		cancelled: ch.NotifyCancel(make(chan string, 1)),
-		results:   make(chan result),
-		gone:      make(chan struct{}),
-	}
-	s.deliveries, err = wire.Call(r.calls, ac, func() (<-chan amqp.Delivery, error) {
-		if err := ch.Qos(r.cfg.Prefetch, 0, false); err != nil {
-			return nil, err
-		}
-		return ch.Consume(queue, s.tag, false, r.cfg.Exclusive, false, false, r.cfg.Arguments)
-	})
-	if err != nil {
-		s.end()
-		return nil, &SubscribeError{Queue: queue, Err: err}
-	}
-	return s, nil
-}
+	draining bool
+	progress bool // something was settled
 
-// declare runs Config.Declare and checks the name that it returns: a bad one would cost the
-// connection, and all that use it.
-func (r *run) declare(ac *amqp.Connection) (name string, err error) {
-	// A Declare that calls amqp091-go directly does not see its ctx: its calls end with the link.
-	defer context.AfterFunc(r.calls, func() { wire.Kill(ac) })()
-	defer func() {
-		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
-		}
-	}()
-	if name, err = r.cfg.Declare(r.calls, ac); err != nil {
-		return "", err
-	}
-	wrong := func(problem, fix string) error {
-		return &FieldError{Package: "consumer", Field: "Declare", Problem: problem, Fix: fix}
-	}
-	if name == "" && r.cfg.Queue == "" {
-		return "", wrong("returned no queue name, and Queue is empty", "return the name the server gave")
-	}
-	if p := wire.Name(name); p != nil {
-		return "", wrong("returned a queue name that cannot be: "+p.Problem, p.Fix)
-	}
-	return name, nil
-}
+	// Set before gone is closed.
+	why  error // how the session was lost; nil if it was not
+	left int   // deliveries to come again although they were finished, or to be given back in the drain
 
-// newTag returns a consumer tag: a readable beginning and a random end.
-func (c Config) newTag(queue string) string {
-	tag := c.Tag
-	if tag == "" {
-		tag = strings.ToValidUTF8(queue[:min(len(queue), maxTag)], "")
-	}
-	return tag + "-" + rand.Text()[:tagSuffix]
+	stale atomic.Int64 // the same, finished by handlers after the loss
 }
 
 // consume runs the session until it is lost or, ctx having ended, drained. Its error is a
 // *LostError, or nil after a drain.
-func (s *session) consume(ctx context.Context) error {
-	defer s.end()
+func (s *session) consume(ctx context.Context) (err error) {
+	defer func() { s.end(err) }()
+	// A settlement is no call that wire could bound, and may be stuck in a socket that nobody reads.
+	defer context.AfterFunc(s.run.calls, func() { wire.Kill(s.ac) })()
 	s.timer = time.NewTimer(0)
 	defer s.timer.Stop()
+	watch := time.NewTimer(overdueAfter)
+	defer watch.Stop()
+	var calm <-chan time.Time
+	if s.suspect {
+		calm = time.After(provenAfter)
+	}
 	for {
 		if ctx.Err() != nil { // before a select that might as well begin another handler
-			s.drain()
-			return nil
+			return s.drain()
+		}
+		if s.suspect && s.ledger.settled >= s.run.cfg.Prefetch { // as many as were in hand with it at most
+			s.trust()
 		}
 		var jobs chan<- job
 		var next job
@@ -150,14 +90,14 @@ func (s *session) consume(ctx context.Context) error {
 				s.deliveries = nil // one of the next two tells why
 				continue
 			}
-			s.backlog = append(s.backlog, s.delivery(d))
+			s.arrive(d)
 		case _, ok := <-s.cancelled:
 			if ok {
-				return &LostError{Queue: s.queue}
+				return s.lost(nil)
 			}
 			s.cancelled = nil // closed along with the channel
 		case err := <-s.closed:
-			return s.lost(err)
+			return s.lost(closeReason(err))
 		case jobs <- next:
 			s.backlog[0] = nil
 			s.backlog = s.backlog[1:]
@@ -166,33 +106,85 @@ func (s *session) consume(ctx context.Context) error {
 			s.finish(res)
 		case now := <-s.timer.C:
 			s.release(now)
+		case now := <-watch.C:
+			if again := s.warnOverdue(now); again > 0 {
+				watch.Reset(again)
+			}
+		case now := <-calm:
+			if s.suspect && s.ledger.idle(now) >= provenAfter {
+				s.trust()
+			}
+			if s.suspect {
+				calm = time.After(provenAfter)
+			}
 		case <-ctx.Done():
 		}
 	}
 }
 
-// lost tells that the channel is gone; err is nil if this side closed the connection.
-func (s *session) lost(err *amqp.Error) error {
-	if err == nil {
-		err = amqp.ErrClosed
+// subscribedAgain says that what Err told is over.
+func (s *session) subscribedAgain() {
+	s.run.complained = ""
+	s.run.status.set(subscribed, nil)
+	s.log.Info("consumer: subscribed again", "tag", s.tag)
+}
+
+// arrive takes in a delivery.
+func (s *session) arrive(d amqp.Delivery) {
+	a := arrival{at: time.Now(), messageID: d.MessageId}
+	if s.run.cfg.streams() {
+		a.offset, _ = d.Headers[streamOffset].(int64)
 	}
-	return &LostError{Queue: s.queue, Err: err}
+	s.ledger.delivered(d.DeliveryTag, a)
+	if most := s.run.cfg.MaxMessageSize; most > 0 && len(d.Body) > most {
+		s.log.Warn("consumer: message rejected, it is larger than Config.MaxMessageSize", "message_id", d.MessageId, "bytes", len(d.Body))
+		s.warnOfLoss("a rejected message")
+		s.settle(d.DeliveryTag, reject)
+		return
+	}
+	s.backlog = append(s.backlog, s.delivery(d))
+}
+
+func (s *session) delivery(d amqp.Delivery) *Delivery {
+	d.Acknowledger = byResult{}
+	return &Delivery{Delivery: d, Queue: s.queue}
+}
+
+// lost says how the session came to its end, nil standing for a basic.cancel.
+func (s *session) lost(err error) error {
+	lost := &LostError{Queue: s.queue, Err: err}
+	if first, ok := s.ledger.oldest(); ok {
+		lost.Oldest = time.Since(first.at)
+	}
+	return lost
+}
+
+// closeReason is why the channel is gone; amqp091-go gives none if this side closed the connection.
+func closeReason(err *amqp.Error) error {
+	if err == nil {
+		return amqp.ErrClosed
+	}
+	return err
 }
 
 // end closes the channel and lets go of the handlers that still run. Their results have
-// nowhere to go: what they did not settle, the broker delivers again.
-func (s *session) end() {
+// nowhere to go: what they did not settle, the broker delivers again. why tells how the session
+// was lost, if it was.
+func (s *session) end(why error) {
+	if why != nil {
+		s.why = why
+		s.left = s.ledger.inDoubt(time.Now(), 3*s.ac.Config.Heartbeat)
+		if s.draining {
+			s.left += len(s.ledger.open) - s.running
+		}
+	}
+	s.remember()
 	close(s.gone)
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	if err := wire.Do(ctx, s.ac, s.ch.Close); err != nil {
 		s.log.Debug("consumer: channel not closed cleanly", "err", err)
 	}
-}
-
-func (s *session) delivery(d amqp.Delivery) *Delivery {
-	d.Acknowledger = byResult{}
-	return &Delivery{Delivery: d, Queue: s.queue}
 }
 
 // finish acts on a handler's result.
@@ -281,9 +273,26 @@ func (s *session) settle(tag uint64, how settlement) {
 	case fail:
 		err = s.ch.Reject(tag, true)
 	}
-	s.settledAt = time.Now()
-	s.settlements++
+	s.ledger.settle(tag, time.Now())
 	if err != nil {
 		s.log.Debug("consumer: delivery not settled", "err", err)
+		return
 	}
+	s.progress = true
+}
+
+// warnOverdue tells, once a session, of a delivery that is unsettled for long, and returns when to
+// look again.
+func (s *session) warnOverdue(now time.Time) time.Duration {
+	first, ok := s.ledger.oldest()
+	if !ok {
+		return overdueAfter
+	}
+	age := now.Sub(first.at)
+	if age < overdueAfter {
+		return overdueAfter - age
+	}
+	s.log.Warn("consumer: a delivery is not settled for long; a quorum queue takes it back after the consumer timeout, 30 minutes by default, along with all others",
+		"message_id", first.messageID, "unsettled", age.Round(time.Second))
+	return 0
 }

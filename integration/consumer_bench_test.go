@@ -35,10 +35,16 @@ type consumerBench struct {
 
 func newConsumerBench(t *testing.T) *consumerBench {
 	t.Helper()
+	return newConsumerBenchThrough(t, broker(t).URL())
+}
+
+// newConsumerBenchThrough connects the Conn, and it alone, through a proxy.
+func newConsumerBenchThrough(t *testing.T, url string) *consumerBench {
+	t.Helper()
 	b := &consumerBench{t: t, broker: broker(t)}
 	var err error
 	b.conn, err = amqpkit.DialConfig(b.ctx(), amqpkit.Config{
-		URLs: []string{b.broker.URL()},
+		URLs: []string{url},
 		Name: t.Name(),
 		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			nc, err := new(net.Dialer).DialContext(ctx, network, addr)
@@ -275,6 +281,12 @@ func (l *logbook) Write(p []byte) (int, error) {
 }
 
 func (l *logbook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+func (l *logbook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
 
 func (l *logbook) count(text string) int {
 	l.mu.Lock()

@@ -14,6 +14,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/integration/rabbit"
 	"github.com/amqpkit/amqpkit/producer"
@@ -307,8 +308,8 @@ func TestPromise15RunLeavesNoChannelBehind(t *testing.T) {
 // What handlers settle after the cancel must not reach the broker together with the close.
 func TestPromise15AStalledLinkPutsNoAcknowledgementBack(t *testing.T) {
 	b := needsControl(t)
-	proxy := newProxy(t, b.URL())
-	conn := connect(t, amqpkit.Config{URLs: []string{proxy.url}})
+	proxy := amqptest.StartProxy(t, b.URL())
+	conn := connect(t, amqpkit.Config{URLs: []string{proxy.URL()}})
 	p := newProducer(t, connect(t, amqpkit.Config{}), producer.Config{})
 	ctx := within(t, 60*time.Second)
 	const n = 300
@@ -342,8 +343,8 @@ func TestPromise15AStalledLinkPutsNoAcknowledgementBack(t *testing.T) {
 		if err := b.AwaitQueue(ctx, queue, func(c rabbit.Counts) bool { return c.Ready == 1 }); err != nil {
 			t.Fatal(err)
 		}
-		proxy.hold(requests)
-		time.AfterFunc(stall, proxy.release)
+		proxy.Hold(amqptest.FromClient)
+		time.AfterFunc(stall, proxy.Resume)
 		close(finish)
 		if err := <-ended; err != nil {
 			t.Errorf("Run = %v", err)

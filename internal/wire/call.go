@@ -10,7 +10,7 @@ import (
 // Grace is how long a call may outlast its ctx before its link is killed. A healthy broker
 // answers within it, so that ending one caller's ctx does not cost its neighbours their
 // connection.
-const Grace = 200 * time.Millisecond
+const Grace = 150 * time.Millisecond
 
 // Call runs f, a synchronous protocol call on connection ac, and returns its result.
 //

@@ -93,7 +93,9 @@ func (w *walk) value(at string, v any, depth int) *Problem {
 			return &Problem{at, fmt.Sprintf("%v is no number", v), "leave it out, or send it as a string"}
 		}
 	case int:
-		_ = v // amqp091-go sends it as 32 or 64 bits, as it fits
+		if v < math.MinInt32 || v > math.MaxInt32 { // amqp091-go would send the low 32 bits
+			return &Problem{at, fmt.Sprintf("%d does not fit the 32 bits that an int is sent as", v), "convert it to int64"}
+		}
 	case time.Time:
 	case string:
 		w.bytes -= len(v)

@@ -65,6 +65,7 @@ func TestTableNamesTheFieldAndTheFix(t *testing.T) {
 		"NaN":          {amqp.Table{"n": []any{math.NaN()}}, `["n"][0]`, "no number"},
 		"Inf":          {amqp.Table{"n": float32(math.Inf(1))}, `["n"]`, "no number"},
 		"uint64":       {amqp.Table{"n": uint64(1)}, `["n"]`, "int64"},
+		"large int":    {amqp.Table{"n": 1 << 31}, `["n"]`, "int64"},
 		"[]string":     {amqp.Table{"n": []string{"a"}}, `["n"]`, "[]any"},
 		"map":          {amqp.Table{"n": map[string]any{}}, `["n"]`, "amqp.Table"},
 		"Duration":     {amqp.Table{"n": time.Second}, `["n"]`, "milliseconds"},

@@ -27,11 +27,17 @@ type Link struct {
 
 	silence        atomic.Int64 // how long the peer may be silent, or take nothing; 0: for ever
 	heard, written time.Time    // when the deadlines were set last; the reader's, and the writer's
+	watchdog       *time.Timer  // for a reader that has stopped reading
 }
 
 // NewLink wraps a freshly dialled socket, without bounds yet: whoever makes the handshake has
 // to bound it.
-func NewLink(nc net.Conn) *Link { return &Link{Conn: nc} }
+func NewLink(nc net.Conn) *Link {
+	l := &Link{Conn: nc}
+	l.watchdog = time.AfterFunc(time.Hour, l.Kill)
+	l.watchdog.Stop()
+	return l
+}
 
 // Bound ends the link from now on when the peer says nothing for d, or takes nothing of what
 // there is to write for d. A write may take longer than d as long as it goes on; and while the
@@ -39,6 +45,13 @@ func NewLink(nc net.Conn) *Link { return &Link{Conn: nc} }
 func (l *Link) Bound(d time.Duration) {
 	l.silence.Store(int64(d))
 	_ = l.SetReadDeadline(time.Now().Add(d))
+}
+
+// listen sets the deadline of the next read, and a later one for a reader that never comes to it:
+// amqp091-go's waits for ever to hand on an answer that nobody asked for.
+func (l *Link) listen(until time.Time) error {
+	l.watchdog.Reset(time.Until(until) * 5 / 4)
+	return l.SetReadDeadline(until)
 }
 
 // extend moves a deadline when a good part of it has passed: setting it each time would cost
@@ -63,7 +76,7 @@ func (l *Link) Read(b []byte) (int, error) {
 		l.Kill()
 		return n, err
 	}
-	l.extend(&l.heard, l.SetReadDeadline)
+	l.extend(&l.heard, l.listen)
 	return n, nil
 }
 
@@ -93,7 +106,13 @@ func (l *Link) Write(b []byte) (n int, err error) {
 func (l *Link) LocalAddr() net.Addr { return linkAddr{l.Conn.LocalAddr(), l} }
 
 // Kill closes the socket at once. Every call waiting on it fails.
-func (l *Link) Kill() { _ = l.Conn.Close() }
+func (l *Link) Kill() { _ = l.Close() }
+
+// Close closes the socket.
+func (l *Link) Close() error {
+	l.watchdog.Stop()
+	return l.Conn.Close()
+}
 
 type linkAddr struct {
 	net.Addr

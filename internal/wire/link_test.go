@@ -57,6 +57,22 @@ func TestLinkLivesAsLongAsThePeerSaysSomething(t *testing.T) {
 	})
 }
 
+// S62: amqp091-go's reader waits for ever to hand on an answer that nobody asked for.
+func TestLinkEndsWhenItsReaderStopsReading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, far := linked(t)
+		go func() { _, _ = far.Write([]byte("ab")) }()
+		if _, err := l.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		l.Gate.Set(amqp.Blocking{Active: true}) // so that the write alone would never end
+		began := time.Now()
+		if _, err := l.Write([]byte("x")); err == nil || time.Since(began) != bound*5/4 {
+			t.Errorf("Write = %v after %v, want the end after %v", err, time.Since(began), bound*5/4)
+		}
+	})
+}
+
 func TestLinkEndsWhenThePeerTakesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, _ := linked(t)

@@ -15,6 +15,7 @@ type Transport struct {
 	conn    net.Conn
 	written atomic.Uint64
 	frames  frames
+	end     atomic.Pointer[error] // of reading
 }
 
 // NewTransport makes the Transport of a link, or of a TLS connection over it.
@@ -23,6 +24,7 @@ func NewTransport(conn net.Conn) *Transport { return &Transport{conn: conn} }
 func (t *Transport) Read(b []byte) (int, error) {
 	n, err := t.conn.Read(b)
 	if err != nil {
+		t.end.CompareAndSwap(nil, &err)
 		return n, err
 	}
 	if tag := t.frames.scan(b[:n]); tag > t.written.Load()/smallestPublish {
@@ -35,6 +37,15 @@ func (t *Transport) Read(b []byte) (int, error) {
 func (t *Transport) Write(b []byte) (int, error) {
 	t.written.Add(uint64(len(b)))
 	return t.conn.Write(b)
+}
+
+// Err returns why reading ended, or nil. amqp091-go passes on no more than the text of it, and not
+// that to a call which comes later.
+func (t *Transport) Err() error {
+	if err := t.end.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // Close closes the socket.

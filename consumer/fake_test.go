@@ -1,0 +1,242 @@
+package consumer
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+// A method is the class and method of an AMQP frame.
+type method [2]uint16
+
+var (
+	openChannel  = method{20, 10}
+	declareQueue = method{50, 10}
+	qos          = method{60, 10}
+	consume      = method{60, 20}
+	cancel       = method{60, 30}
+	ackMethod    = method{60, 80}
+)
+
+// A fakeBroker speaks as much AMQP as a Consumer needs, over pipes, so that time can be the
+// test's. What it says is said with its mutex held.
+type fakeBroker struct {
+	mute method              // is not answered
+	on   func(method, *link) // is called after each request, answered or not
+
+	mu       sync.Mutex
+	links    []*link
+	requests []request
+}
+
+// A request is what a client asked for.
+type request struct {
+	method
+	args []byte
+}
+
+// A link is one connection to a fakeBroker.
+type link struct {
+	ac   *amqp.Connection
+	pipe net.Conn
+	ch   uint16   // the channel opened last
+	tags []string // of the consumers
+	sent uint64   // deliveries
+
+	prefetch uint16 // as said last
+}
+
+// Consuming makes a new connection when the last one is closed.
+func (b *fakeBroker) Consuming(context.Context) (*amqp.Connection, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n := len(b.links); n > 0 && !b.links[n-1].ac.IsClosed() {
+		return b.links[n-1].ac, nil
+	}
+	client, server := net.Pipe()
+	l := &link{pipe: server}
+	go b.serve(l)
+	ac, err := amqp.Open(wire.NewLink(client), amqp.Config{SASL: []amqp.Authentication{&amqp.PlainAuth{}}})
+	if err != nil {
+		return nil, err
+	}
+	l.ac = ac
+	b.links = append(b.links, l)
+	return ac, nil
+}
+
+// close ends all connections.
+func (b *fakeBroker) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, l := range b.links {
+		_ = l.ac.Close()
+		_ = l.pipe.Close()
+	}
+}
+
+// count returns how often a method was called.
+func (b *fakeBroker) count(m method) int { return len(b.calls(m)) }
+
+// calls returns the arguments of each call of a method.
+func (b *fakeBroker) calls(m method) (args [][]byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, r := range b.requests {
+		if r.method == m {
+			args = append(args, r.args)
+		}
+	}
+	return args
+}
+
+func (b *fakeBroker) serve(l *link) {
+	defer l.pipe.Close()
+	if _, err := io.ReadFull(l.pipe, make([]byte, 8)); err != nil { // the protocol header
+		return
+	}
+	l.say(0, method{10, 10}, []byte{0, 9}, long(nil), long([]byte("PLAIN")), long([]byte("en_US")))
+	for {
+		head := make([]byte, 7)
+		if _, err := io.ReadFull(l.pipe, head); err != nil {
+			return
+		}
+		body := make([]byte, binary.BigEndian.Uint32(head[3:])+1)
+		if _, err := io.ReadFull(l.pipe, body); err != nil {
+			return
+		}
+		if head[0] != 1 {
+			continue
+		}
+		m := method{binary.BigEndian.Uint16(body), binary.BigEndian.Uint16(body[2:])}
+		b.answer(l, binary.BigEndian.Uint16(head[1:]), m, body[4:len(body)-1])
+	}
+}
+
+func (b *fakeBroker) answer(l *link, ch uint16, asked method, args []byte) {
+	m := asked
+	if m[0] != 10 {
+		b.mu.Lock()
+		b.requests = append(b.requests, request{m, args})
+		if b.mute == m {
+			m = method{}
+		}
+		b.mu.Unlock()
+	}
+	switch m {
+	case method{10, 11}: // start-ok: tune
+		l.say(0, method{10, 30}, []byte{0, 10, 0, 2, 0, 0, 0, 0})
+	case method{10, 40}: // open
+		l.say(0, method{10, 41}, short(""))
+	case method{10, 50}: // close
+		l.say(0, method{10, 51})
+	case openChannel:
+		l.ch = ch
+		l.say(ch, method{20, 11}, long(nil))
+	case method{20, 40}: // channel.close
+		l.say(ch, method{20, 41})
+	case qos:
+		l.prefetch = binary.BigEndian.Uint16(args[4:])
+		l.say(ch, method{60, 11})
+	case consume:
+		queue := 2 + 1 + int(args[2])
+		tag := string(args[queue+1 : queue+1+int(args[queue])])
+		l.tags = append(l.tags, tag)
+		l.say(ch, method{60, 21}, short(tag))
+	case cancel:
+		l.say(ch, method{60, 31}, args[:1+int(args[0])])
+	}
+	if b.on != nil {
+		b.on(asked, l)
+	}
+}
+
+// deliver sends the newest consumer a message with the headers of an encoded table.
+func (l *link) deliver(headers []byte) { l.deliverTo(l.tags[len(l.tags)-1], headers) }
+
+func (l *link) deliverTo(consumer string, headers []byte) {
+	l.sent++
+	tag := binary.BigEndian.AppendUint64(nil, l.sent)
+	l.say(l.ch, method{60, 60}, short(consumer), tag, []byte{0}, short(""), short("orders"))
+	content := binary.BigEndian.AppendUint64([]byte{0, 60, 0, 0}, 1) // class, weight, body size
+	l.frame(2, l.ch, slices.Concat(content, []byte{1 << 5, 0}, long(headers)))
+	l.frame(3, l.ch, []byte("m"))
+}
+
+func (l *link) say(ch uint16, m method, args ...[]byte) {
+	head := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, m[0]), m[1])
+	l.frame(1, ch, append(head, slices.Concat(args...)...))
+}
+
+func (l *link) frame(kind byte, ch uint16, payload []byte) {
+	f := binary.BigEndian.AppendUint16([]byte{kind}, ch)
+	f = binary.BigEndian.AppendUint32(f, uint32(len(payload)))
+	_, _ = l.pipe.Write(append(append(f, payload...), 0xCE)) // fails when the client is gone
+}
+
+func short(s string) []byte { return append([]byte{byte(len(s))}, s...) }
+
+func long(b []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...)
+}
+
+// poison is a header table nested so deep that amqp091-go does not read it.
+func poison() []byte {
+	var t []byte
+	for range 40 {
+		t = slices.Concat(short("t"), []byte("F"), long(t))
+	}
+	return t
+}
+
+// runOn starts a Run on b and returns its end.
+func runOn(t *testing.T, b *fakeBroker, cfg Config, h Handler) (c *Consumer, end func() error) {
+	t.Helper()
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	cfg.Queue = "orders"
+	c, err := New(b, cfg, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	return c, func() error {
+		cancel()
+		err := <-done
+		b.close()
+		return err
+	}
+}
+
+// A logbook is a slog destination to look at.
+type logbook struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logbook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logbook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+func (l *logbook) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Count(l.buf.Bytes(), []byte(text))
+}

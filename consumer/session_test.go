@@ -1,0 +1,85 @@
+package consumer
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+func TestADeliveryThatIsNotSettledForLongIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logbook
+		b := &fakeBroker{on: func(m method, l *link) {
+			if m == consume {
+				time.AfterFunc(5*time.Minute, func() { l.deliver(nil) })
+			}
+		}}
+		release := make(chan struct{})
+		_, end := runOn(t, b, Config{Logger: log.logger()}, func(context.Context, *Delivery) error { <-release; return nil })
+		time.Sleep(5*time.Minute + overdueAfter - time.Second)
+		synctest.Wait()
+		if n := log.count("not settled for long"); n != 0 {
+			t.Error("warned after 14:59 min")
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := log.count("not settled for long"); n != 1 {
+			t.Errorf("warned %d times, want once", n)
+		}
+		close(release)
+		if err := end(); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+}
+
+func TestLateResultIsDroppedWithTheReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logbook
+		release := make(chan struct{})
+		var first atomic.Bool
+		first.Store(true)
+		b := &fakeBroker{on: func(m method, l *link) {
+			if m == consume && first.Swap(false) {
+				l.deliver(nil)
+				time.AfterFunc(time.Minute, func() { l.say(l.ch, method{60, 30}, short(l.tags[0]), []byte{1}) }) // basic.cancel
+			}
+		}}
+		c, end := runOn(t, b, Config{Logger: log.logger()}, func(context.Context, *Delivery) error { <-release; return nil })
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if err := c.Err(); err != nil || b.count(consume) != 2 {
+			t.Errorf("Err = %v after %d subscribes, want nil after 2", err, b.count(consume))
+		}
+		close(release)
+		synctest.Wait()
+		if n := log.count("result not sent"); n != 1 || log.count("had been unsettled for 1m0s") != 2 { // the loss, and the result
+			t.Errorf("%d results told as not sent, want 1 with the cancel and the time as its reason", n)
+		}
+		if n := b.count(ackMethod); n != 0 {
+			t.Errorf("%d acknowledgements sent, want none", n)
+		}
+		if err := end(); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+}
+
+func TestLostErrorTellsWhichOfTheCausesOfACancelItWas(t *testing.T) {
+	for want, err := range map[string]*LostError{
+		"the oldest had been unsettled for 30m0s": {Queue: "q", Oldest: 30 * time.Minute},
+		"no delivery was unsettled":               {Queue: "q"},
+	} {
+		if got := err.Error(); !strings.Contains(got, want) || !strings.Contains(got, "cancelled") {
+			t.Errorf("%q, want it to tell that %s", got, want)
+		}
+	}
+	if got := (&LostError{Queue: "q", Err: amqp.ErrClosed, Oldest: time.Hour}).Error(); strings.Contains(got, "unsettled") {
+		t.Errorf("%q, but the broker cancelled nothing", got)
+	}
+}

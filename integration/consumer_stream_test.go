@@ -1,0 +1,63 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/consumer"
+)
+
+func TestAStreamIsReadOnWhereTheLossLeftIt(t *testing.T) {
+	for _, offset := range []any{"first", "next", int64(2)} {
+		t.Run(fmt.Sprint(offset), func(t *testing.T) {
+			b := newConsumerBench(t)
+			queue := b.name()
+			b.declare(queue, "stream", nil)
+			if offset != "next" {
+				b.publish(queue, numbers(10)...)
+			}
+			subscribe := make(chan struct{})
+			got := make(chan string, 100)
+			release := make(chan struct{})
+			r := b.begin(consumer.Config{
+				Queue: queue, Prefetch: 5, Arguments: amqp.Table{"x-stream-offset": offset},
+				Declare: func(context.Context, *amqp.Connection) (string, error) { <-subscribe; return "", nil },
+			}, func(_ context.Context, d *consumer.Delivery) error {
+				got <- string(d.Body)
+				if string(d.Body) == "7" {
+					<-release
+				}
+				return nil
+			})
+			subscribe <- struct{}{}
+			if err := r.Ready(b.ctx()); err != nil {
+				t.Fatal(err)
+			}
+			first := 0
+			switch offset {
+			case "next":
+				b.publish(queue, numbers(10)...)
+			case int64(2):
+				first = 2
+			}
+			for i := first; i <= 7; i++ {
+				if m := receive(t, got, "message"); m != fmt.Sprint(i) {
+					t.Fatalf("got %s, want %d", m, i)
+				}
+			}
+			b.cut()                // with 7 in its handler, and what is behind it delivered or not
+			b.publish(queue, "10") // while nobody consumes
+			subscribe <- struct{}{}
+			close(release) // too late: 7 comes again, and 6 does not, which one worker settled before
+			for i := 7; i <= 10; i++ {
+				if m := receive(t, got, "message"); m != fmt.Sprint(i) {
+					t.Fatalf("got %s after the loss, want %d", m, i)
+				}
+			}
+			r.stopClean()
+		})
+	}
+}
