@@ -42,7 +42,7 @@ type Config struct {
 	// amqp:// or amqps://user:password@host:port/vhost, with reserved characters
 	// percent-encoded. Known query parameters: heartbeat (seconds), connection_timeout
 	// (milliseconds), channel_max, cacertfile, certfile, keyfile, server_name_indication,
-	// auth_mechanism (plain or external).
+	// auth_mechanism (plain or external). The files are read anew for every dial.
 	URLs []string
 
 	// Name is the connection name that RabbitMQ's management page and logs show.
@@ -60,20 +60,27 @@ type Config struct {
 	SetupTimeout time.Duration
 
 	// Credentials, if set, is asked before every dial; its answer replaces the user and
-	// password of the URL. An error fails the attempt as one of Setup does. When the answer
-	// expires, it is asked again in time, and the broker is told of the new password on the
-	// living connection (connection.update-secret); an error is then tried again until the
-	// expiry.
+	// password of the URL. An error fails the attempt as one of Setup does. Both connections ask
+	// for themselves, maybe at once.
+	//
+	// An answer that expires is renewed in time: Credentials is asked again, with 10 s to answer,
+	// and the broker is told of the new password on the living connection
+	// (connection.update-secret). An error is tried again until the expiry, at which RabbitMQ
+	// closes the connection; then, and when the answer is of another user or the broker refuses
+	// it, a new session logs in with the newest. RabbitMQ looks at a new password only where
+	// passwords expire, as with OAuth 2: its internal users keep what they logged in with.
 	Credentials func(ctx context.Context) (Credentials, error)
 
-	// Mechanism is how to log in: Plain, or External, with a client certificate in TLS or the
-	// URL's certfile, and RabbitMQ's plugin rabbitmq_auth_mechanism_ssl. Empty means Plain. A
-	// URL's own auth_mechanism wins.
+	// Mechanism is how to log in: Plain, or External, where the client certificate in TLS or the
+	// URL's certfile tells the user, over amqps:// and with RabbitMQ's plugin
+	// rabbitmq_auth_mechanism_ssl. External takes no Credentials. Empty means Plain. A URL's own
+	// auth_mechanism wins.
 	Mechanism string
 
 	// TLS is the base of the configuration for amqps:// URLs, for instance with client
-	// certificates. Nil means the system's roots and TLS 1.2 or newer. An empty ServerName
-	// becomes the host of the URL. It is cloned for every dial.
+	// certificates (GetClientCertificate for those that are renewed). Nil means the system's roots
+	// and TLS 1.2 or newer. An empty ServerName becomes the host of the URL. It is cloned for
+	// every dial.
 	TLS *tls.Config
 
 	// Heartbeat is the interval proposed to the broker, a whole number of seconds of at least
@@ -94,8 +101,9 @@ type Config struct {
 	// between nothing and a bound that doubles from 20 ms to 800 ms.
 	Backoff func() backoff.BackOff
 
-	// Logger gets losses and failed attempts (warn, the same kind of failure once an outage), the
-	// end of an outage (info) and that of the Conn by a failure (error). Nil means slog.Default.
+	// Logger gets losses and failed attempts (warn, the same kind of failure once an outage),
+	// failed renewals of credentials (warn), the end of an outage (info) and that of the Conn by
+	// a failure (error). Nil means slog.Default.
 	Logger *slog.Logger
 }
 
@@ -103,7 +111,7 @@ type Config struct {
 func (c Config) Format(s fmt.State, _ rune) {
 	urls := make([]string, len(c.URLs))
 	for i, u := range c.URLs {
-		urls[i] = redact(u)
+		urls[i] = redact(u, c.Mechanism)
 	}
 	_, _ = fmt.Fprintf(s, "amqpkit.Config{URLs: [%s], Name: %q}", strings.Join(urls, " "), c.Name)
 }
@@ -155,7 +163,11 @@ func (c Config) validate() ([]target, error) {
 	}
 	targets := make([]target, len(c.URLs))
 	for i, u := range c.URLs {
-		t, err := parseURL(fmt.Sprintf("URLs[%d]", i), u, c)
+		field := fmt.Sprintf("URLs[%d]", i)
+		t, err := parseURL(field, u, c)
+		if err == nil {
+			err = t.checkExternal(field, c)
+		}
 		if err != nil {
 			faults = append(faults, err)
 		}

@@ -17,7 +17,9 @@ type Credentials struct {
 	Password string `json:"-"`
 
 	// Expires is when the broker stops accepting them, as with the token of an OAuth 2
-	// provider. Zero means never. New ones are asked for when 20 % of their time is left, so that a
+	// provider. RabbitMQ then refuses publishing (403), and closes the connection within a
+	// second. Zero means never. New ones are asked for when 20 % of the time is left that they
+	// had when they came, and after a failure whenever half of the rest has passed, so that a
 	// short failure of their source does no harm.
 	Expires time.Time
 }
@@ -30,8 +32,11 @@ func (c Credentials) Format(s fmt.State, _ rune) {
 // LogValue gives slog the user name.
 func (c Credentials) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
 
-// The timing of renewals: at least renewFloor apart, each bounded by renewTimeout.
+// The timing of renewals: how many percent of the time left pass before the next one and before
+// it is tried again, the least time between two, and what bounds the question for new ones.
 const (
+	renewAt      = 80
+	retryAt      = 50
 	renewFloor   = time.Second
 	renewTimeout = 10 * time.Second
 	never        = 1<<63 - 1
@@ -39,22 +44,26 @@ const (
 
 var errOtherUser = errors.New("the new credentials are of another user, which takes a new connection")
 
-// renewIn tells after how long to ask for new credentials.
-func (c Credentials) renewIn(now time.Time) time.Duration {
+// renewIn tells after how long to ask for new credentials: when so many percent of the time
+// that is left have passed.
+func (c Credentials) renewIn(now time.Time, percent int) time.Duration {
 	if c.Expires.IsZero() {
 		return never
 	}
-	return max(c.Expires.Sub(now)*8/10, renewFloor)
+	return max(c.Expires.Sub(now)/100*time.Duration(percent), renewFloor)
 }
 
 // renew asks for new credentials and tells the broker. The link's goroutine goes on meanwhile;
 // the result comes on the channel, unless ctx, which ends with the session, has ended.
+//
+// Only the session's end bounds the broker's answer: while it blocks publishing it does not read,
+// and a session that is given up for that would lose what waits for a confirm.
 func (l *link) renew(ctx context.Context, s *session) <-chan error {
 	result := make(chan error, 1)
 	l.conn.links.Go(func() {
-		ctx, cancel := context.WithTimeoutCause(ctx, renewTimeout, fmt.Errorf("not done within %v", renewTimeout))
+		asking, cancel := context.WithTimeoutCause(ctx, renewTimeout, fmt.Errorf("not done within %v", renewTimeout))
 		defer cancel()
-		fresh, err := l.conn.cfg.Credentials(ctx)
+		fresh, err := l.conn.cfg.Credentials(asking)
 		switch {
 		case err != nil:
 		case fresh.Username != s.login.Username:

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"runtime"
 	"strings"
 
@@ -88,6 +89,13 @@ func (c *Conn) connect(ctx context.Context, t target) (*session, error) {
 		if dialCtx.Err() != nil {
 			return refused(ErrUnreachable, context.Cause(dialCtx))
 		}
+		cause := transport.Err()
+		if isAlert(cause) {
+			return refused(ErrTLS, cause)
+		}
+		if wire.IsClosed(err) && cause != nil {
+			err = cause
+		}
 		return refused(handshakeKind(err), err)
 	}
 	if !disarm() { // too late: the socket is being closed
@@ -147,6 +155,13 @@ func orCause(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	}
 	return err
+}
+
+// isAlert reports whether err is the other side's refusal of the TLS handshake. In TLS 1.3 the
+// client is done before the server has looked at its certificate.
+func isAlert(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error"
 }
 
 // handshakeKind sorts amqp091-go's handshake errors. Only an error with Server set is the

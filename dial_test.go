@@ -2,16 +2,20 @@ package amqpkit
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 	amqp "github.com/rabbitmq/amqp091-go"
+	"go.uber.org/goleak"
 )
 
 // listen serves every connection with serve, which owns it, and returns the URL.
@@ -60,23 +64,40 @@ func TestDialTellsWhyWithATypedActionableError(t *testing.T) {
 }
 
 func TestS01SilentPeerDuringHandshakeIsBoundedByCtxAndDialTimeout(t *testing.T) {
-	silent := func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
-	for _, scheme := range []string{"amqp:", "amqps:"} {
-		url := strings.Replace(listen(t, silent), "amqp:", scheme, 1)
-
+	hungUp := make(chan struct{}, 1)
+	silent := func(c net.Conn) { _, _ = io.Copy(io.Discard, c); hungUp <- struct{}{} }
+	plain := listen(t, silent)
+	web := httptest.NewTLSServer(nil) // for its certificate
+	web.Close()
+	secure := listen(t, func(c net.Conn) { silent(tls.Server(c, web.TLS)) })
+	roots := x509.NewCertPool()
+	roots.AddCert(web.Certificate())
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	for name, c := range map[string]struct {
+		url  string
+		kind error
+	}{
+		"in the AMQP handshake": {plain, ErrUnreachable},
+		"in the TLS handshake":  {strings.Replace(plain, "amqp:", "amqps:", 1), ErrTLS},
+		"after it":              {strings.Replace(secure, "amqp:", "amqps:", 1), ErrUnreachable},
+	} {
+		cfg := Config{URLs: []string{c.url}, TLS: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}}
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		start := time.Now()
-		_, err := Dial(ctx, url)
-		if took := time.Since(start); took > 300*time.Millisecond || !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%s Dial with a ctx of 50 ms = %v after %v", scheme, err, took)
+		_, err := DialConfig(ctx, cfg)
+		if took := time.Since(start); took > 300*time.Millisecond || !errors.Is(err, c.kind) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: Dial with a ctx of 50 ms = %v after %v", name, err, took)
 		}
 		cancel()
+		<-hungUp
 
+		cfg.DialTimeout = 50 * time.Millisecond
 		start = time.Now()
-		_, err = DialConfig(t.Context(), Config{URLs: []string{url}, DialTimeout: 50 * time.Millisecond})
-		if took := time.Since(start); took > 300*time.Millisecond || !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrTLS) || !strings.Contains(err.Error(), "no answer within 50ms") {
-			t.Errorf("%s Dial with a DialTimeout of 50 ms = %v after %v", scheme, err, took)
+		_, err = DialConfig(t.Context(), cfg)
+		if took := time.Since(start); took > 300*time.Millisecond || !errors.Is(err, c.kind) || !strings.Contains(err.Error(), "no answer within 50ms") {
+			t.Errorf("%s: Dial with a DialTimeout of 50 ms = %v after %v", name, err, took)
 		}
+		<-hungUp
 	}
 }
 
@@ -90,6 +111,7 @@ func TestS04NoSharedSASLMechanismLeavesNoSocketBehind(t *testing.T) {
 		_, _ = io.Copy(io.Discard, c)
 		close(hungUp)
 	})
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	_, err := Dial(t.Context(), url)
 	if !errors.Is(err, ErrHandshake) || !errors.Is(err, amqp.ErrSASL) {
 		t.Fatalf("Dial = %v, want ErrHandshake wrapping amqp.ErrSASL", err)
@@ -178,7 +200,7 @@ func TestWhatCanNeverHealEndsTheConn(t *testing.T) {
 	}
 }
 
-func TestCloseInterruptsBackoffDialAndHandshake(t *testing.T) {
+func TestS15CloseInterruptsBackoffDialAndHandshake(t *testing.T) {
 	reached := make(chan struct{}, 1)
 	silent := listen(t, func(c net.Conn) { reached <- struct{}{}; _, _ = io.Copy(io.Discard, c) })
 	for name, cfg := range map[string]Config{
@@ -205,32 +227,6 @@ func TestCloseInterruptsBackoffDialAndHandshake(t *testing.T) {
 				t.Errorf("Close = %v after %v", err, time.Since(start))
 			}
 		})
-	}
-}
-
-func TestDefaultBackoffSpreadsTheFirstAttemptsOverTwentyMilliseconds(t *testing.T) {
-	const clients, buckets = 20_000, 20
-	var counts [buckets]int
-	for range clients {
-		d := defaultBackoff().NextBackOff()
-		if d < 0 || d > 20*time.Millisecond {
-			t.Fatalf("first pause %v", d)
-		}
-		counts[min(int(d/time.Millisecond), buckets-1)]++
-	}
-	chi := 0.0
-	for _, n := range counts {
-		d := float64(n) - clients/buckets
-		chi += d * d / (clients / buckets)
-	}
-	if chi > 60 { // 19 degrees of freedom: exceeded by chance once in 250,000 runs
-		t.Errorf("first pauses are not uniform: chi-square %.1f, counts %v", chi, counts)
-	}
-	b := defaultBackoff()
-	for range 10_000 {
-		if d := b.NextBackOff(); d < 0 || d > 800*time.Millisecond {
-			t.Fatalf("pause %v, want none over 800 ms and no end", d)
-		}
 	}
 }
 

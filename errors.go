@@ -45,7 +45,7 @@ var (
 var advice = map[error]string{
 	ErrUnreachable: "check that RabbitMQ runs there and that host and port are right (5672, or 5671 for amqps)",
 	ErrTLS:         "check the certificates, the server name and that the port serves TLS",
-	ErrLogin:       "check user and password; the user guest may log in only from the broker's own host unless loopback_users is changed",
+	ErrLogin:       "check user and password, or with EXTERNAL that the name in the certificate is a user; the user guest may log in only from the broker's own host unless loopback_users is changed",
 	ErrVhost:       "check the path of the URL, create it (rabbitmqctl add_vhost) or grant access (rabbitmqctl set_permissions)",
 	ErrLimit:       "raise the limit or close connections",
 	ErrHandshake:   "the broker may be starting; else check that the port is RabbitMQ's for AMQP 0-9-1 (not 15672 or 61613) and that amqp:// and amqps:// are not mixed up; EXTERNAL needs the plugin rabbitmq_auth_mechanism_ssl",

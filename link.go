@@ -100,7 +100,7 @@ func (l *link) serve(s *session) error {
 	ctx, cancel := context.WithCancel(c.ctx)
 	defer cancel()
 	closed, blocked := s.NotifyClose(make(chan *amqp.Error, 1)), s.blocked
-	renew := time.NewTimer(s.login.renewIn(time.Now()))
+	renew := time.NewTimer(s.login.renewIn(time.Now(), renewAt))
 	defer renew.Stop()
 	var renewed <-chan error
 	for {
@@ -120,13 +120,15 @@ func (l *link) serve(s *session) error {
 			renewed = l.renew(ctx, s)
 		case err := <-renewed:
 			renewed = nil
-			if errors.Is(err, errOtherUser) {
+			switch {
+			case errors.Is(err, errOtherUser):
 				return err
-			}
-			if err != nil {
+			case err != nil:
 				c.cfg.Logger.Warn("amqpkit: cannot renew the credentials, trying again", "connection", c.cfg.Name, "expires", s.login.Expires, "error", err)
+				renew.Reset(s.login.renewIn(time.Now(), retryAt))
+			default:
+				renew.Reset(s.login.renewIn(time.Now(), renewAt))
 			}
-			renew.Reset(s.login.renewIn(time.Now()))
 		case <-c.ctx.Done():
 			return context.Cause(c.ctx)
 		}

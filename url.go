@@ -97,9 +97,6 @@ func parseURL(field, raw string, cfg Config) (target, error) {
 	shown := url.URL{Scheme: uri.Scheme, User: url.User(uri.Username), Host: t.addr, Path: "/" + uri.Vhost, RawPath: "/" + url.PathEscape(uri.Vhost)}
 	if t.mechanism == External {
 		shown.User = nil // the certificate tells the name
-		if !t.secure {
-			return target{}, fault(field, "has the scheme amqp, but SASL EXTERNAL takes the user from a TLS certificate", "write amqps://")
-		}
 	}
 	t.display = shown.String()
 
@@ -133,9 +130,25 @@ func parseURL(field, raw string, cfg Config) (target, error) {
 	return t, nil
 }
 
+// checkExternal refuses SASL EXTERNAL where no certificate can tell who the client is, or
+// somebody else does.
+func (t target) checkExternal(field string, cfg Config) error {
+	switch {
+	case t.mechanism != External:
+		return nil
+	case !t.secure:
+		return fault(field, "has the scheme amqp, but SASL EXTERNAL takes the user from a TLS certificate", "write amqps://")
+	case t.certFile == "" && (cfg.TLS == nil || len(cfg.TLS.Certificates) == 0 && cfg.TLS.GetClientCertificate == nil):
+		return fault(field, "has no client certificate, from which SASL EXTERNAL takes the user", "give certfile and keyfile, or set Config.TLS")
+	case cfg.Credentials != nil:
+		return fault(field, "takes the user from a certificate (SASL EXTERNAL), and Config.Credentials is set too", "keep one of them")
+	}
+	return nil
+}
+
 // redact shows a URL without its password, or nothing of one that cannot be parsed.
-func redact(raw string) string {
-	t, err := parseURL("", raw, Config{Heartbeat: defaultHeartbeat})
+func redact(raw, mechanism string) string {
+	t, err := parseURL("", raw, Config{Mechanism: mechanism})
 	if err != nil {
 		return "(malformed)"
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"strings"
@@ -46,7 +47,7 @@ func TestURLIsReadAsRabbitMQDocumentsIt(t *testing.T) {
 	}
 }
 
-func TestMalformedURLIsOneTypedErrorWithoutThePassword(t *testing.T) {
+func TestS06MalformedURLIsOneTypedErrorWithoutThePassword(t *testing.T) {
 	for _, raw := range []string{
 		"", "localhost:5672", "http://u:s3cret@h/", "amqp://u:s3cr%zzet@h/", "amqp://u:s3cret@h:bad/", "amqp://u:s3cret@h:99999/",
 		"amqp://u:s3cret@h:0/", "amqp://u:12/s3cret@h/", "amqp://u:12#s3cret@h/", "amqp://u:12?s3cret@h/", "amqp://u:1/2@s3cret/", "amqp://u:s3cret@h/v#x",
@@ -78,6 +79,56 @@ func TestConfigReportsEveryWrongFieldAtOnce(t *testing.T) {
 	}
 	if _, err := Open(Config{}); err == nil || !strings.Contains(err.Error(), "URLs: no URL") {
 		t.Errorf("Open of the zero Config = %v", err)
+	}
+}
+
+func TestMechanismIsThatOfTheURLThenOfTheConfigThenPlain(t *testing.T) {
+	withCert := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: make([]tls.Certificate, 1)}
+	const files = "certfile=/c.pem&keyfile=/k.pem"
+	for _, c := range []struct {
+		cfg   Config
+		want  string
+		shown string
+	}{
+		{Config{URLs: []string{"amqp://u:p@h"}}, Plain, "amqp://u@h:5672/%2F"},
+		{Config{URLs: []string{"amqps://u:p@h?auth_mechanism=external&" + files}}, External, "amqps://h:5671/%2F"},
+		{Config{URLs: []string{"amqps://h?" + files}, Mechanism: External}, External, "amqps://h:5671/%2F"},
+		{Config{URLs: []string{"amqps://h"}, Mechanism: External, TLS: withCert}, External, "amqps://h:5671/%2F"},
+		{Config{URLs: []string{"amqps://h"}, Mechanism: External, TLS: &tls.Config{
+			MinVersion:           tls.VersionTLS12,
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return nil, errors.New("none") },
+		}}, External, "amqps://h:5671/%2F"},
+		{Config{URLs: []string{"amqp://u:p@h?auth_mechanism=Plain"}, Mechanism: External}, Plain, "amqp://u@h:5672/%2F"},
+	} {
+		targets, err := c.cfg.withDefaults().validate()
+		if err != nil {
+			t.Errorf("%v: %v", c.cfg, err)
+			continue
+		}
+		if got := targets[0]; got.mechanism != c.want || got.display != c.shown || !strings.Contains(fmt.Sprint(c.cfg), c.shown) {
+			t.Errorf("%s, mechanism %q: logs in with %s and is shown as %s and %v, want %s and %s", c.cfg.URLs[0], c.cfg.Mechanism, got.mechanism, got.display, c.cfg, c.want, c.shown)
+		}
+	}
+}
+
+func TestMechanismThatCannotWorkIsRefusedBeforeTheDial(t *testing.T) {
+	noCert := &tls.Config{MinVersion: tls.VersionTLS12}
+	const files = "certfile=/c.pem&keyfile=/k.pem"
+	credentials := func(context.Context) (Credentials, error) { return Credentials{}, nil }
+	for want, cfg := range map[string]Config{
+		"Mechanism: is neither PLAIN nor EXTERNAL":              {URLs: []string{"amqp://h"}, Mechanism: "AMQPLAIN"},
+		"URLs[0] auth_mechanism: is neither PLAIN nor EXTERNAL": {URLs: []string{"amqp://h?auth_mechanism=amqplain"}},
+		"URLs[0]: has the scheme amqp":                          {URLs: []string{"amqp://h?auth_mechanism=external"}},
+		"URLs[1]: has the scheme amqp":                          {URLs: []string{"amqps://h?" + files, "amqp://h"}, Mechanism: External},
+		"URLs[0]: has no client certificate":                    {URLs: []string{"amqps://h?auth_mechanism=external&cacertfile=/ca.pem"}},
+		"URLs[1]: has no client certificate":                    {URLs: []string{"amqps://h?auth_mechanism=plain", "amqps://h"}, Mechanism: External, TLS: noCert},
+		"URLs[0]: takes the user from a certificate":            {URLs: []string{"amqps://h?" + files}, Mechanism: External, Credentials: credentials},
+	} {
+		_, err := Open(cfg)
+		var field *FieldError
+		if !errors.As(err, &field) || field.Fix == "" || !strings.HasPrefix(err.Error(), "amqpkit: "+want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("Open = %v, want a FieldError with a fix that begins with %q", err, want)
+		}
 	}
 }
 
@@ -128,9 +179,23 @@ func FuzzSecretNeverShows(f *testing.F) {
 	for _, s := range []string{"s3cr%zzet", "s3cr:et", "s3cr@et", "s3cr#et", "s3cr?et", "s3cr/et", "s3cr et", "1234/567", "s3cr\x00et", "[s3cret]"} {
 		f.Add(s)
 	}
-	f.Fuzz(func(t *testing.T, secret string) {
-		secret = "Zq9" + secret + "Zq8" // long enough not to be part of any message by chance
-		checkSecret(t, secret, secret)
-		checkSecret(t, secret, url.PathEscape(secret))
-	})
+	f.Fuzz(checkSecretBothWays)
+}
+
+func TestS06RandomSecretNeverShows(t *testing.T) {
+	for range 300 {
+		secret := make([]byte, 1+rand.N(20))
+		for i := range secret {
+			secret[i] = byte(' ' + rand.N(95))
+		}
+		checkSecretBothWays(t, string(secret))
+	}
+}
+
+// checkSecretBothWays has a URL hold the secret as it is, which may make it malformed, and percent-encoded.
+func checkSecretBothWays(t *testing.T, secret string) {
+	t.Helper()
+	secret = "Zq9" + secret + "Zq8" // long enough not to be part of any message by chance
+	checkSecret(t, secret, secret)
+	checkSecret(t, secret, url.PathEscape(secret))
 }

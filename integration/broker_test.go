@@ -114,7 +114,7 @@ func TestBrokerAwaitsCounts(t *testing.T) {
 	if err := b.AwaitQueue(t.Context(), name, func(c rabbit.Counts) bool { return c.Ready == 1 }); err != nil {
 		t.Error(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	err := b.AwaitQueue(ctx, name, func(c rabbit.Counts) bool { return c.Ready == 2 })
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "Ready:1") {

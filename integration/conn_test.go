@@ -18,6 +18,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/topology"
 )
@@ -75,8 +76,8 @@ func TestSetupRunsOncePerSessionAloneAndBeforeAnyoneGetsIt(t *testing.T) {
 	var running, overlaps, runs atomic.Int32
 	var mu sync.Mutex
 	done := map[*amqp.Connection]int{}
-	proxy := newProxy(t, broker(t).URL())
-	conn := connect(t, amqpkit.Config{URLs: []string{proxy.url}, Setup: func(_ context.Context, ac *amqp.Connection) error {
+	proxy := amqptest.StartProxy(t, broker(t).URL())
+	conn := connect(t, amqpkit.Config{URLs: []string{proxy.URL()}, Setup: func(_ context.Context, ac *amqp.Connection) error {
 		if running.Add(1) > 1 {
 			overlaps.Add(1)
 		}
@@ -121,7 +122,7 @@ func TestSetupRunsOncePerSessionAloneAndBeforeAnyoneGetsIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		lost := pub.NotifyClose(make(chan *amqp.Error, 1))
-		proxy.cut()
+		proxy.Cut()
 		if reason := <-lost; reason == nil {
 			t.Fatal("the connection was closed in good order")
 		}
@@ -163,7 +164,7 @@ func TestSetupThatHangsIsBounded(t *testing.T) {
 	}
 }
 
-func TestEachMistakeGivesOneTypedActionableErrorWithoutTheSecret(t *testing.T) {
+func TestS03EachMistakeGivesOneTypedActionableErrorWithoutTheSecret(t *testing.T) {
 	good := broker(t).URL()
 	with := func(change func(*url.URL)) string {
 		u, err := url.Parse(good)
@@ -210,8 +211,8 @@ func TestEachMistakeGivesOneTypedActionableErrorWithoutTheSecret(t *testing.T) {
 
 func TestCredentialsAreAskedOnEveryDial(t *testing.T) {
 	var asked atomic.Int32
-	proxy := newProxy(t, broker(t).URL())
-	u, err := url.Parse(proxy.url)
+	proxy := amqptest.StartProxy(t, broker(t).URL())
+	u, err := url.Parse(proxy.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +234,7 @@ func TestCredentialsAreAskedOnEveryDial(t *testing.T) {
 		if n := int(asked.Load()); n != i+1 {
 			t.Fatalf("asked %d times in %d sessions", n, i+1)
 		}
-		proxy.cut()
+		proxy.Cut()
 		waitFor(t, func() bool { return int(asked.Load()) == i+2 })
 	}
 }
@@ -305,11 +306,11 @@ func TestRawChannelIsOnTheConsumingConnection(t *testing.T) {
 	}
 }
 
-func TestThousandForcedReconnectsLeaveNothingBehind(t *testing.T) {
+func TestS51ThousandForcedReconnectsLeaveNothingBehind(t *testing.T) {
 	needsControl(t)
 	queue := quorumQueue(t, nil)
 	name := unique("thousand")
-	proxy := newProxy(t, broker(t).URL())
+	proxy := amqptest.StartProxy(t, broker(t).URL())
 	ctx := within(t, 4*time.Minute)
 	open := func() int {
 		fds, err := os.ReadDir("/proc/self/fd")
@@ -319,13 +320,16 @@ func TestThousandForcedReconnectsLeaveNothingBehind(t *testing.T) {
 		return len(fds)
 	}
 	beforeGoroutines, beforeFiles := runtime.NumGoroutine(), open()
-	conn := connect(t, amqpkit.Config{URLs: []string{proxy.url}, Name: name})
+	conn := connect(t, amqpkit.Config{URLs: []string{proxy.URL()}, Name: name})
 	p := newProducer(t, conn, producer.Config{})
 	var upGoroutines, upFiles int
 	for i := range 1000 {
-		if _, err := conn.Consuming(ctx); err != nil {
+		ac, err := conn.Consuming(ctx)
+		if err != nil {
 			t.Fatal(err)
 		}
+		ac.NotifyClose(make(chan *amqp.Error)) // which nobody reads
+		ac.NotifyBlocked(make(chan amqp.Blocking))
 		if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
 			t.Fatalf("after %d reconnects: %v", i, err)
 		}
@@ -337,7 +341,7 @@ func TestThousandForcedReconnectsLeaveNothingBehind(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		proxy.cut()
+		proxy.Cut()
 	}
 	if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
 		t.Fatal(err)
@@ -354,7 +358,7 @@ func TestThousandForcedReconnectsLeaveNothingBehind(t *testing.T) {
 		t.Error(err)
 	}
 	waitFor(t, func() bool { return named(t, name) == 0 })
-	proxy.cut()
+	proxy.Cut()
 	waitFor(t, func() bool { return runtime.NumGoroutine() <= beforeGoroutines && open() <= beforeFiles })
 }
 

@@ -10,6 +10,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/producer"
 )
 
@@ -20,13 +21,13 @@ func TestFullWindowIsBackPressureBoundedByCtx(t *testing.T) {
 		"bytes":    {MaxInFlightBytes: 300},
 	} {
 		t.Run(name, func(t *testing.T) {
-			proxy := newProxy(t, broker(t).URL())
-			p := newProducer(t, connect(t, amqpkit.Config{URLs: []string{proxy.url}}), cfg)
+			proxy, conn := through(t, amqpkit.Config{})
+			p := newProducer(t, conn, cfg)
 			ctx := within(t, 10*time.Second)
 			if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
 				t.Fatal(err)
 			}
-			proxy.hold(replies)
+			proxy.Hold(amqptest.FromBroker)
 			body := make([]byte, 100)
 			var receipts []*producer.Receipt
 			for range 3 {
@@ -56,7 +57,7 @@ func TestFullWindowIsBackPressureBoundedByCtx(t *testing.T) {
 			}
 			waits := make(chan error)
 			go func() { waits <- p.Publish(ctx, "", queue, amqp.Publishing{Body: body}) }()
-			proxy.release()
+			proxy.Resume()
 			for _, r := range receipts {
 				if err := r.Wait(ctx); err != nil {
 					t.Error(err)
@@ -66,42 +67,6 @@ func TestFullWindowIsBackPressureBoundedByCtx(t *testing.T) {
 				t.Errorf("the one that waited: %v", err)
 			}
 		})
-	}
-}
-
-func TestPublishReturnsAtTheEndOfItsCtx(t *testing.T) {
-	queue := quorumQueue(t, nil)
-	proxy := newProxy(t, broker(t).URL())
-	p := newProducer(t, connect(t, amqpkit.Config{URLs: []string{proxy.url}}), producer.Config{})
-	if err := p.Publish(within(t, 10*time.Second), "", queue, amqp.Publishing{}); err != nil {
-		t.Fatal(err)
-	}
-	publish := func(ctx context.Context) (time.Duration, error) {
-		ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
-		defer cancel()
-		start := time.Now()
-		err := p.Publish(ctx, "", queue, amqp.Publishing{})
-		return time.Since(start), err
-	}
-	proxy.hold(replies)
-	if took, err := publish(t.Context()); !errors.Is(err, producer.ErrUnconfirmed) || !errors.Is(err, context.DeadlineExceeded) || took > 300*time.Millisecond {
-		t.Errorf("awaiting the confirm: %v after %v, want ErrUnconfirmed", err, took)
-	}
-	proxy.release()
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := publish(ended); !errors.Is(err, producer.ErrNotPublished) || !errors.Is(err, context.Canceled) {
-		t.Errorf("with a ctx that has ended: %v, want ErrNotPublished", err)
-	}
-
-	down, err := amqpkit.Open(amqpkit.Config{URLs: []string{"amqp://127.0.0.1:1"}, Logger: logger(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = down.Close(t.Context()) }()
-	p = newProducer(t, down, producer.Config{})
-	if took, err := publish(t.Context()); !errors.Is(err, producer.ErrNotPublished) || !errors.Is(err, context.DeadlineExceeded) || took > 300*time.Millisecond {
-		t.Errorf("without a broker: %v after %v, want ErrNotPublished", err, took)
 	}
 }
 
@@ -141,13 +106,13 @@ func TestCloseOfAProducerFlushesAndThenRefuses(t *testing.T) {
 
 func TestCloseOfAProducerThatCannotFlushTellsHowManyAreLeft(t *testing.T) {
 	queue := quorumQueue(t, nil)
-	proxy := newProxy(t, broker(t).URL())
-	p := newProducer(t, connect(t, amqpkit.Config{URLs: []string{proxy.url}}), producer.Config{})
+	proxy, conn := through(t, amqpkit.Config{})
+	p := newProducer(t, conn, producer.Config{})
 	ctx := within(t, 20*time.Second)
 	if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
 		t.Fatal(err)
 	}
-	proxy.hold(replies)
+	proxy.Hold(amqptest.FromBroker)
 	var receipts []*producer.Receipt
 	for range 7 {
 		r, err := p.PublishAsync(ctx, "", queue, amqp.Publishing{})

@@ -14,6 +14,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/topology"
 )
 
@@ -119,85 +120,6 @@ func TestTwentyConnectionsDeclareAtOnce(t *testing.T) {
 	if err := topo.Verify(t.Context(), acs[0]); err != nil {
 		t.Error(err)
 	}
-}
-
-func TestConflictNamesTheAttributeAndTheOthersAreDeclared(t *testing.T) {
-	ac, name := dialRaw(t), prefixed(t)
-	ttl := func(d time.Duration) topology.Queue { return topology.Queue{Name: name("ttl"), MessageTTL: d} }
-	declared(t, ac, topology.Topology{
-		Exchanges: []topology.Exchange{{Name: name("exchange"), Type: topology.Direct}, {Name: name("fleeting"), Type: topology.Direct, Transient: true}},
-		Queues: []topology.Queue{
-			ttl(time.Minute),
-			{Name: name("script"), Type: topology.Classic, Transient: true, Exclusive: true},
-			{Name: name("transient"), Type: topology.Classic, Transient: true},
-			{Name: name("type"), Type: topology.Classic},
-			{Name: name("argument-missing"), MaxLength: 5},
-			{Name: name("argument-extra")},
-		},
-	})
-	other := topology.Topology{
-		Exchanges: []topology.Exchange{
-			{Name: name("exchange"), Type: topology.Topic},
-			{Name: name("fleeting"), Type: topology.Direct},
-			{Name: name("new"), Type: topology.Fanout},
-		},
-		Queues: []topology.Queue{
-			ttl(5 * time.Second),
-			{Name: name("transient")},
-			{Name: name("type")},
-			{Name: name("argument-missing")},
-			{Name: name("argument-extra"), Expires: time.Hour},
-			{Name: name("script"), Type: topology.Classic},
-			{Name: name("new")},
-		},
-		Bindings: []topology.Binding{
-			{Source: name("exchange"), Queue: name("new")}, // not tried: its exchange failed
-			{Source: name("new"), Queue: name("ttl")},      // not tried: its queue failed
-			{Source: name("new"), Queue: name("new")},
-			{Source: name("nowhere"), Queue: name("new")},
-		},
-	}
-	deleteAfter(t, topology.Topology{Exchanges: other.Exchanges[2:], Queues: other.Queues[6:]})
-
-	// From another connection, so that the exclusive queue conflicts too.
-	err := other.Declare(t.Context(), dialRaw(t))
-	want := []string{
-		"exchange exchange: type has direct, want topic",
-		"exchange fleeting: durable has false, want true",
-		"queue ttl: x-message-ttl has 60000, want 5000",
-		"queue transient: durable has false, want true",
-		"queue type: x-queue-type has classic, want quorum",
-		"queue argument-missing: x-max-length has 5, want none",
-		"queue argument-extra: x-expires has none, want 3600000",
-		"queue script: exclusive has true, want false",
-	}
-	var got []string
-	var refused []*topology.DeclareError
-	for _, err := range joined(err) {
-		var conflict *topology.ConflictError
-		var other *topology.DeclareError
-		switch {
-		case errors.As(err, &conflict):
-			object := strings.NewReplacer(`"`, "", name(""), "").Replace(conflict.Object)
-			got = append(got, fmt.Sprintf("%s: %s has %s, want %s", object, conflict.Attribute, conflict.Has, conflict.Want))
-		case errors.As(err, &other):
-			refused = append(refused, other)
-		default:
-			t.Error(err)
-		}
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("conflicts:\n got %s\nwant %s", strings.Join(got, "\n     "), strings.Join(want, "\n     "))
-	}
-	if len(refused) != 1 || !strings.Contains(refused[0].Object, "nowhere") {
-		t.Errorf("refused = %v, want the binding to an exchange that does not exist, and nothing else", refused)
-	}
-
-	// What was all right is there, and its binding works.
-	if err := rawChannel(t).PublishWithContext(t.Context(), name("new"), "", false, false, amqp.Publishing{}); err != nil {
-		t.Fatal(err)
-	}
-	take(t, name("new"), 1)
 }
 
 // joined returns the errors in err.
@@ -416,13 +338,13 @@ func TestQueueWithALongNameStillConflicts(t *testing.T) {
 func TestDeclareReturnsWhenItsContextEnds(t *testing.T) {
 	topo := sixty(prefixed(t))
 	deleteAfter(t, topo)
-	p := newProxy(t, broker(t).URL())
-	ac, err := amqp.Dial(p.url)
+	p := amqptest.StartProxy(t, broker(t).URL())
+	ac, err := amqp.Dial(p.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = ac.CloseDeadline(time.Now()) })
-	p.hold(replies)
+	p.Hold(amqptest.FromBroker)
 	why := errors.New("shutting down")
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, why)
 	defer cancel()

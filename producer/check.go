@@ -58,7 +58,7 @@ func (s *session) check(r *Receipt) (exists, ok bool) {
 
 // ask runs f on a channel of its own, which f may cost.
 func (s *session) ask(f func(*amqp.Channel) error) error {
-	ctx, cancel := context.WithTimeout(s.p.ctx, callTimeout)
+	ctx, cancel := s.p.patience(s.ac, callTimeout)
 	defer cancel()
 	return wire.Do(ctx, s.ac, func() error {
 		ch, err := s.ac.Channel()
@@ -72,22 +72,18 @@ func (s *session) ask(f func(*amqp.Channel) error) error {
 	})
 }
 
-// tryUser makes RabbitMQ check a user id, which depends on the user's tags, by a message that
-// no queue gets. The qos is answered after it.
+// tryUser makes RabbitMQ check a user id by a message that no queue gets: only the broker knows the name, which may
+// come from a token or a certificate, and the user's tags. The qos is answered after it.
 func tryUser(ch *amqp.Channel, user string) error {
+	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
 	err := ch.PublishWithContext(context.Background(), "", "amqpkit."+rand.Text(), false, false, amqp.Publishing{UserId: user})
-	if err != nil {
-		return err
+	if err == nil {
+		err = ch.Qos(1, 0, false)
 	}
-	return ch.Qos(1, 0, false)
-}
-
-// login returns the user name of ac, or "" where a certificate tells it.
-func login(ac *amqp.Connection) string {
-	for _, auth := range ac.Config.SASL {
-		if plain, ok := auth.(*amqp.PlainAuth); ok {
-			return plain.Username
+	if wire.IsClosed(err) { // the broker refused the message before the qos was sent
+		if reason := <-closed; reason != nil {
+			return reason
 		}
 	}
-	return ""
+	return err
 }

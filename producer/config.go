@@ -45,9 +45,10 @@ type Config struct {
 
 	// ConfirmTimeout is how long the broker may leave the oldest message in flight unconfirmed on
 	// a living connection, as it does when a quorum queue has lost its majority. Then the
-	// messages that have waited as long end as ErrUnconfirmed, and the others go on over a new
-	// channel. While the broker blocks publishing, the time does not run. Zero means 30 s; a
-	// single message must not take longer to send.
+	// messages that have waited for half of it or more end as ErrUnconfirmed, and the others go
+	// on over a new channel, which makes one and a half times as long for them at most. While
+	// the broker blocks publishing, the time does not run. Zero means 30 s; a single message
+	// must not take longer to send.
 	ConfirmTimeout time.Duration
 
 	// Logger gets a warning when messages are sent again. Nil means slog.Default.

@@ -33,8 +33,7 @@ func (s *session) dispose(reason *amqp.Error) {
 		if r.sendErr != nil {
 			why = r.sendErr
 		}
-		late := !s.overdue.IsZero() && s.overdue.Sub(r.sentAt) >= s.p.cfg.ConfirmTimeout
-		if s.p.ctx.Err() == nil && (s.p.cfg.Resend == Never || late || blamed(r)) {
+		if s.p.ctx.Err() == nil && (s.p.cfg.Resend == Never || s.isLate(r) || blamed(r)) {
 			w.finish(r, r.failure(ErrUnconfirmed, why))
 			continue
 		}
@@ -48,6 +47,12 @@ func (s *session) dispose(reason *amqp.Error) {
 		again = append(again, s.unsent)
 	}
 	w.requeue(again)
+}
+
+// isLate reports whether r is given up because the oldest message was overdue. What was sent
+// within the same burst is, too: sent again, it would wait as long, and be there twice.
+func (s *session) isLate(r *Receipt) bool {
+	return !s.overdue.IsZero() && s.overdue.Sub(r.sentAt) >= s.p.cfg.ConfirmTimeout/2
 }
 
 // maxStrikes is how often RabbitMQ may break down (541) over a message in flight: it does so

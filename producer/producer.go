@@ -197,7 +197,7 @@ func (p *Producer) sessions() (cause error) {
 				return ErrClosed
 			}
 		}
-		p.window.stall(errNoSession)
+		p.window.stall(func() error { return errNoSession })
 		ac, err := p.conn.Publishing(p.ctx)
 		p.window.stall(nil)
 		switch {

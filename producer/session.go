@@ -37,12 +37,18 @@ type session struct {
 // serve opens a channel on ac and sends until the channel, the connection or the Producer
 // ends. The error is of opening the channel.
 func (p *Producer) serve(ac *amqp.Connection) error {
+	gate := wire.GateOf(ac)
+	p.window.stall(gate.Err)
+	defer p.window.stall(nil)
+	if !p.unblocked(ac, gate) {
+		return nil
+	}
 	ch, err := p.open(ac)
 	if err != nil {
 		return err
 	}
 	s := &session{
-		p: p, ac: ac, ch: ch, gate: wire.GateOf(ac),
+		p: p, ac: ac, ch: ch, gate: gate,
 		closed:    ch.NotifyClose(make(chan *amqp.Error, 1)),
 		returns:   ch.NotifyReturn(make(chan amqp.Return, p.cfg.MaxInFlight)),
 		sent:      make(chan *Receipt, p.cfg.MaxInFlight),
@@ -50,7 +56,7 @@ func (p *Producer) serve(ac *amqp.Connection) error {
 		resolved:  make(chan struct{}),
 		expired:   make(chan struct{}),
 		known:     map[string]bool{"": true},
-		users:     map[string]bool{"": true, login(ac): true},
+		users:     map[string]bool{"": true},
 	}
 	over := make(chan struct{})
 	defer close(over)
@@ -75,7 +81,7 @@ func (s *session) close() {
 	case s.p.ctx.Err() != nil:
 		_ = s.ch.Close() // Producer.Close bounds it
 	case s.hasExpired():
-		ctx, cancel := context.WithTimeout(s.p.ctx, closeTimeout)
+		ctx, cancel := s.p.patience(s.ac, closeTimeout)
 		defer cancel()
 		_ = wire.Do(ctx, s.ac, s.ch.Close)
 	}
@@ -102,7 +108,7 @@ func killUnless(over <-chan struct{}, ac *amqp.Connection) {
 }
 
 func (p *Producer) open(ac *amqp.Connection) (*amqp.Channel, error) {
-	ctx, cancel := context.WithTimeout(p.ctx, callTimeout)
+	ctx, cancel := p.patience(ac, callTimeout)
 	defer cancel()
 	return wire.Call(ctx, ac, func() (*amqp.Channel, error) {
 		ch, err := ac.Channel()
@@ -117,14 +123,8 @@ func (p *Producer) open(ac *amqp.Connection) (*amqp.Channel, error) {
 // close, else nil.
 func (s *session) send() *amqp.Error {
 	w := s.p.window
-	defer w.stall(nil)
-	var told error
 	for s.p.ctx.Err() == nil && !s.hasExpired() {
 		changed, blocked := s.gate.Watch()
-		if blocked != told {
-			w.stall(blocked)
-			told = blocked
-		}
 		r := w.head()
 		if r == nil || blocked != nil {
 			wake := w.wake

@@ -1,11 +1,18 @@
 package producer
 
 import (
+	"context"
+	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
 func TestBlameFallsOnWhatTheBrokerNames(t *testing.T) {
@@ -16,6 +23,7 @@ func TestBlameFallsOnWhatTheBrokerNames(t *testing.T) {
 		return r
 	}
 	lost := []*Receipt{to("orders"), to("orders.eu"), to(""), to(long)}
+	lost[3].msg.Publishing.Body = make([]byte, 7)
 	server := func(code int, reason string) *amqp.Error {
 		return &amqp.Error{Code: code, Reason: reason, Server: true}
 	}
@@ -34,6 +42,8 @@ func TestBlameFallsOnWhatTheBrokerNames(t *testing.T) {
 		"somebody else's name": {server(404, "NOT_FOUND - no exchange 'other' in vhost '/'"), "XXXX"},
 		"names nothing":        {server(406, "PRECONDITION_FAILED - invalid expiration"), "XXXX"},
 		"bad frame":            {server(501, "FRAME_ERROR"), "XXXX"},
+		"the largest":          {server(406, "PRECONDITION_FAILED - message size 7 is larger than configured max size 5"), "---X"},
+		"a size as in 3.x":     {server(406, "PRECONDITION_FAILED - message size 7 is larger than max size 5"), "---X"},
 	} {
 		blamed := blame(c.reason, lost)
 		got := ""
@@ -50,6 +60,22 @@ func TestBlameFallsOnWhatTheBrokerNames(t *testing.T) {
 	}
 }
 
+func TestMaxMessageSizeOfTheBrokerIsLearnt(t *testing.T) {
+	s := newSession(t.Context())
+	s.p.maxSize.Store(100)
+	s.dispose(&amqp.Error{Code: 406, Server: true, Reason: "PRECONDITION_FAILED - message size 7 is larger than configured max size 5"})
+	r := &Receipt{msg: Message{Publishing: amqp.Publishing{Body: make([]byte, 6)}}}
+	var field *FieldError
+	if err := s.p.prepare(r); !errors.As(err, &field) || field.Field != "Body" {
+		t.Errorf("a message of 6 bytes: %v, want a FieldError", err)
+	}
+	for _, reason := range []*amqp.Error{nil, {Code: 406, Reason: "PRECONDITION_FAILED - invalid expiration"}, {Code: 404, Reason: "message size 7 is larger than max size 3"}} {
+		if size, limit, ok := tooLarge(reason); ok {
+			t.Errorf("%v is taken for a size of %d over %d", reason, size, limit)
+		}
+	}
+}
+
 func TestBreakdownsOfTheBrokerOverOneMessageEnd(t *testing.T) {
 	r := newReceipt(t.Context(), 0)
 	for i := 1; i <= maxStrikes; i++ {
@@ -59,10 +85,30 @@ func TestBreakdownsOfTheBrokerOverOneMessageEnd(t *testing.T) {
 	}
 }
 
+func newSession(ctx context.Context) *session {
+	cfg := Config{MaxInFlight: 10, MaxInFlightBytes: 100, ConfirmTimeout: time.Second, Logger: slog.New(slog.DiscardHandler)}
+	return &session{
+		p:    &Producer{cfg: cfg, ctx: ctx, window: newWindow(cfg)},
+		ch:   new(amqp.Channel),
+		gate: new(wire.Gate), sent: make(chan *Receipt, 10), resolved: make(chan struct{}), expired: make(chan struct{}),
+	}
+}
+
+// submit puts n messages into the session's window, handed over at a time and never confirmed.
+func (s *session) submit(ctx context.Context, n int, at time.Time) (rs []*Receipt) {
+	for range n {
+		r := newReceipt(ctx, 1)
+		s.p.window.submit(r, false)
+		s.p.window.claim(r)
+		r.confirm, r.sentAt = new(amqp.DeferredConfirmation), at
+		rs = append(rs, r)
+	}
+	return rs
+}
+
 // amqp091-go fails what is outstanding in no order.
 func TestLostMessagesAreSentAgainInTheirOrder(t *testing.T) {
-	cfg := Config{MaxInFlight: 10, MaxInFlightBytes: 100, Logger: slog.New(slog.DiscardHandler)}
-	s := &session{p: &Producer{cfg: cfg, ctx: t.Context(), window: newWindow(cfg)}}
+	s := newSession(t.Context())
 	var all []*Receipt
 	for i := range 6 {
 		r := newReceipt(t.Context(), 1)
@@ -86,4 +132,71 @@ func TestLostMessagesAreSentAgainInTheirOrder(t *testing.T) {
 	if all[4].unknown != nil || all[3].unknown == nil {
 		t.Error("unknown is the outcome of what was handed over, and of nothing else")
 	}
+}
+
+// What was sent with the oldest would wait as long again; what is younger goes on over the next channel.
+func TestWhatWaitedHalfOfTheConfirmTimeoutIsGivenUpWithTheOldest(t *testing.T) {
+	s := newSession(t.Context())
+	now := time.Now()
+	half := s.p.cfg.ConfirmTimeout / 2
+	old := slices.Concat(s.submit(t.Context(), 1, now.Add(-2*half)), s.submit(t.Context(), 1, now.Add(-half)))
+	young := s.submit(t.Context(), 2, now.Add(-half+1))
+	s.lost, s.overdue = slices.Concat(young, old), now
+	close(s.expired)
+	s.dispose(nil)
+	for _, r := range old {
+		if <-r.done; !errors.Is(r.err, ErrUnconfirmed) || !errors.Is(r.err, ErrConfirmTimeout) || !strings.Contains(r.err.Error(), "1s") {
+			t.Errorf("overdue: %v, want ErrUnconfirmed, ErrConfirmTimeout and how long it was", r.err)
+		}
+	}
+	if again := s.p.window.queue.all(); len(again) != 2 || again[0].unknown == nil {
+		t.Errorf("%d messages are to be sent again, want the 2 younger ones, of unknown outcome", len(again))
+	}
+}
+
+func TestConfirmIsOverdueAfterItsTimeButNotWhileTheBrokerBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSession(t.Context())
+		timeout := s.p.cfg.ConfirmTimeout
+		r := s.submit(t.Context(), 1, time.Now())[0]
+		s.sent <- r
+		s.gate.Set(amqp.Blocking{Active: true})
+		go s.resolve()
+		time.Sleep(10 * timeout)
+		if s.hasExpired() {
+			t.Fatal("it is overdue although the broker blocks")
+		}
+		s.gate.Set(amqp.Blocking{})
+		began := time.Now()
+		<-s.expired
+		if took := time.Since(began); took < timeout || took > timeout+3*sweepEvery {
+			t.Errorf("overdue after %v, want %v", took, timeout)
+		}
+		time.Sleep(10 * timeout) // which is told once, and not again until the channel is closed
+		synctest.Wait()
+		r.confirm = nil // as if it had failed
+		close(s.sent)
+		if <-s.resolved; len(s.lost) != 1 {
+			t.Errorf("%d messages are left without an outcome, want 1", len(s.lost))
+		}
+	})
+}
+
+func TestNoAnswerIsALateOneWhileTheBrokerBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var gate wire.Gate
+		ctx, cancel := context.WithCancelCause(t.Context())
+		gate.Set(amqp.Blocking{Active: true})
+		go endAfter(ctx, cancel, &gate, callTimeout)
+		time.Sleep(10 * callTimeout)
+		if ctx.Err() != nil {
+			t.Fatal("the request was given up although the broker reads nothing")
+		}
+		gate.Set(amqp.Blocking{})
+		began := time.Now()
+		<-ctx.Done()
+		if took := time.Since(began); took != callTimeout || context.Cause(ctx) != context.DeadlineExceeded {
+			t.Errorf("given up after %v with %v, want %v", took, context.Cause(ctx), callTimeout)
+		}
+	})
 }

@@ -30,7 +30,7 @@ type window struct {
 	waiting  list
 	queue    list
 	closed   error         // not nil: nothing more is accepted
-	stalled  error         // why nothing is being sent, if something is in the way
+	stalled  func() error  // tells why nothing is being sent, if something is in the way; nil: nothing
 	wake     chan struct{} // holds a token when the queue may have become non-empty
 	idle     chan struct{} // closed when closed and empty
 }
@@ -88,7 +88,7 @@ func (w *window) leave(r *Receipt) {
 		w.resolve(r, r.failure(ErrNotPublished, w.because(nil, cause)))
 		w.release(r)
 	case sent: // keeps its room until the session knows its outcome, or ends
-		w.resolve(r, r.failure(ErrUnconfirmed, cause))
+		w.resolve(r, r.failure(ErrUnconfirmed, w.because(nil, cause)))
 		r.state = left
 	case left, done:
 	}
@@ -99,8 +99,8 @@ var (
 	errNoSession = errors.New("there is no connection")
 )
 
-// stall tells those whose ctx ends from now on what was in the way; nil: nothing.
-func (w *window) stall(why error) {
+// stall has those whose ctx ends from now on ask why what was in the way.
+func (w *window) stall(why func() error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.stalled = why
@@ -110,7 +110,9 @@ func (w *window) stall(why error) {
 func (w *window) because(otherwise, cause error) error {
 	why := otherwise
 	if w.stalled != nil {
-		why = w.stalled
+		if stalled := w.stalled(); stalled != nil {
+			why = stalled
+		}
 	}
 	if why == nil {
 		return cause

@@ -3,6 +3,7 @@ package producer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -125,6 +126,10 @@ func TestOutcomeOfALeavingMessageDependsOnHowFarItGot(t *testing.T) {
 	}{
 		"queued": {func(*window, *Receipt) {}, ErrNotPublished},
 		"sent":   {func(w *window, r *Receipt) { w.claim(r) }, ErrUnconfirmed},
+		"sent, then blocked": {func(w *window, r *Receipt) {
+			w.claim(r)
+			w.stall(func() error { return ErrBlocked })
+		}, ErrUnconfirmed},
 		"queued again": {func(w *window, r *Receipt) {
 			w.claim(r)
 			w.mark(r, amqp.ErrClosed)
@@ -147,6 +152,36 @@ func TestOutcomeOfALeavingMessageDependsOnHowFarItGot(t *testing.T) {
 		}
 		if MaybeDelivered(r.err) != (c.want == ErrUnconfirmed) {
 			t.Errorf("%s: MaybeDelivered = %v", name, MaybeDelivered(r.err))
+		}
+	}
+}
+
+func TestOutcomeTellsWhatWasInTheWay(t *testing.T) {
+	blocked := fmt.Errorf("%w: low on memory", ErrBlocked)
+	for name, c := range map[string]struct {
+		stalled func() error
+		room    bool
+		want    error
+	}{
+		"blocked":            {func() error { return blocked }, true, ErrBlocked},
+		"blocked, no room":   {func() error { return blocked }, false, ErrBlocked},
+		"no session":         {func() error { return errNoSession }, true, errNoSession},
+		"no room":            {func() error { return nil }, false, errNoRoom},
+		"nothing in the way": {func() error { return nil }, true, context.Canceled},
+		"no session was":     {nil, true, context.Canceled},
+	} {
+		w := newWindow(Config{MaxInFlight: 1, MaxInFlightBytes: 100})
+		w.stall(c.stalled)
+		ctx, cancel := context.WithCancel(t.Context())
+		if !c.room {
+			w.submit(newReceipt(t.Context(), 1), false)
+		}
+		r := newReceipt(ctx, 1)
+		w.submit(r, false)
+		cancel()
+		w.leave(r)
+		if <-r.done; !errors.Is(r.err, ErrNotPublished) || !errors.Is(r.err, c.want) || !errors.Is(r.err, context.Canceled) {
+			t.Errorf("%s: %v, want ErrNotPublished, %v and the end of ctx", name, r.err, c.want)
 		}
 	}
 }

@@ -26,6 +26,7 @@ func (o object) String() string { return o.kind + " " + wire.Quote(o.name) }
 
 // A step is one request about one object.
 type step struct {
+	at      int      // its place among all, for the order of errors
 	makes   object   // zero for a binding
 	needs   []object // what must not have failed before
 	call    func(*amqp.Channel) error

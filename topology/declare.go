@@ -13,9 +13,10 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// Declare validates t and declares it on ac: exchanges, then queues, then bindings, over at
-// most eight channels, which it closes. Nothing that exists is changed, so that it may run
-// as often as one likes and from many programs at once.
+// Declare validates t and declares it on ac, over at most eight channels, which it closes:
+// exchanges, then queues, then bindings; of the queues those with a DeadLetter last, after the
+// bindings of the others. Nothing that exists is changed, so that it may run as often as one
+// likes and from many programs at once.
 //
 // One failure does not stop the others, except for the bindings of what failed. All failures
 // are returned joined, in the order of t: a [*ConflictError] for what exists with other
@@ -36,7 +37,7 @@ func (t Topology) Declare(ctx context.Context, ac *amqp.Connection) error {
 	if len(f.errs) > 0 {
 		return errors.Join(f.errs...)
 	}
-	return run(ctx, ac, "declare", t.exchangeSteps(), t.queueSteps(), t.bindingSteps())
+	return run(ctx, ac, "declare", t.phases()...)
 }
 
 // Declare validates q, declares it on ac, and returns its name: the one that the broker
@@ -83,11 +84,16 @@ func (q Queue) checkVersion(f *faults, ac *amqp.Connection) {
 	}
 }
 
-// run makes the requests of each phase before those of the next.
+// run makes the requests of each phase before those of the next, and returns the refusals in the
+// order of the topology.
 func run(ctx context.Context, ac *amqp.Connection, what string, phases ...[]step) error {
 	chs := channels{ac: ac}
 	defer chs.close(ctx)
-	var errs []error
+	total := 0
+	for _, steps := range phases {
+		total += len(steps)
+	}
+	errs := make([]error, total, total+1)
 	failed := map[object]bool{}
 	for _, steps := range phases {
 		var able []step
@@ -99,7 +105,7 @@ func run(ctx context.Context, ac *amqp.Connection, what string, phases ...[]step
 		refused, lost := chs.run(ctx, able)
 		for i, err := range refused {
 			if err != nil {
-				errs = append(errs, able[i].refusal(err))
+				errs[able[i].at] = able[i].refusal(err)
 				failed[able[i].makes] = true
 			}
 		}
@@ -111,27 +117,48 @@ func run(ctx context.Context, ac *amqp.Connection, what string, phases ...[]step
 	return errors.Join(errs...)
 }
 
-func (t Topology) exchangeSteps() []step {
-	steps := make([]step, len(t.Exchanges))
-	for i, x := range t.Exchanges {
-		r, o := x.request(), object{"exchange", x.Name}
-		steps[i] = step{
-			makes: o,
-			call: func(ch *amqp.Channel) error {
-				return ch.ExchangeDeclare(r.name, r.kind, r.durable, r.autoDelete, r.internal, false, r.args)
-			},
-			refusal: func(err *amqp.Error) error { return refusal(o, false, err) },
+// phases returns the requests, those of each phase to be made before those of the next. Queues
+// whose messages may become dead letters, and what leads to them, come last: where the letters
+// go is there by then, so that none is lost meanwhile.
+func (t Topology) phases() [][]step {
+	phases := make([][]step, 5)
+	at := 0
+	add := func(phase int, s step) {
+		s.at = at
+		at++
+		phases[phase] = append(phases[phase], s)
+	}
+	for _, x := range t.Exchanges {
+		add(0, x.step())
+	}
+	last := map[string]bool{}
+	for _, q := range t.Queues {
+		if _, ok := q.request().args["x-dead-letter-exchange"]; ok {
+			last[q.Name] = true
+			add(3, q.step(func(string) {}))
+		} else {
+			add(1, q.step(func(string) {}))
 		}
 	}
-	return steps
+	for _, b := range t.Bindings {
+		if last[b.Queue] {
+			add(4, b.step())
+		} else {
+			add(2, b.step())
+		}
+	}
+	return phases
 }
 
-func (t Topology) queueSteps() []step {
-	steps := make([]step, len(t.Queues))
-	for i, q := range t.Queues {
-		steps[i] = q.step(func(string) {})
+func (x Exchange) step() step {
+	r, o := x.request(), object{"exchange", x.Name}
+	return step{
+		makes: o,
+		call: func(ch *amqp.Channel) error {
+			return ch.ExchangeDeclare(r.name, r.kind, r.durable, r.autoDelete, r.internal, false, r.args)
+		},
+		refusal: func(err *amqp.Error) error { return refusal(o, false, err) },
 	}
-	return steps
 }
 
 func (q Queue) step(declared func(name string)) step {
@@ -149,19 +176,15 @@ func (q Queue) step(declared func(name string)) step {
 	}
 }
 
-func (t Topology) bindingSteps() []step {
-	steps := make([]step, len(t.Bindings))
-	for i, b := range t.Bindings {
-		steps[i] = step{
-			needs: []object{{"exchange", b.Source}, {"queue", b.Queue}, {"exchange", b.Exchange}},
-			call: func(ch *amqp.Channel) error {
-				if b.Exchange != "" {
-					return ch.ExchangeBind(b.Exchange, b.Key, b.Source, false, b.Arguments)
-				}
-				return ch.QueueBind(b.Queue, b.Key, b.Source, false, b.Arguments)
-			},
-			refusal: func(err *amqp.Error) error { return &DeclareError{b.label(), err} },
-		}
+func (b Binding) step() step {
+	return step{
+		needs: []object{{"exchange", b.Source}, {"queue", b.Queue}, {"exchange", b.Exchange}},
+		call: func(ch *amqp.Channel) error {
+			if b.Exchange != "" {
+				return ch.ExchangeBind(b.Exchange, b.Key, b.Source, false, b.Arguments)
+			}
+			return ch.QueueBind(b.Queue, b.Key, b.Source, false, b.Arguments)
+		},
+		refusal: func(err *amqp.Error) error { return &DeclareError{b.label(), err} },
 	}
-	return steps
 }

@@ -3,6 +3,7 @@ package topology
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -150,6 +151,30 @@ func TestNothingInvalidReachesTheBroker(t *testing.T) {
 		if _, err := q.Declare(t.Context(), nil); !errors.As(err, &field) {
 			t.Errorf("Declare of %+v = %v, want a FieldError", q, err)
 		}
+	}
+}
+
+// S44: what dead letters go through is there before the queues that may have some.
+func TestDeadLettersHaveSomewhereToGoBeforeThereAreAny(t *testing.T) {
+	phases := Topology{
+		Exchanges: []Exchange{{Name: "in", Type: Direct}, {Name: "dlx", Type: Direct}},
+		Queues:    []Queue{{Name: "work", DeadLetter: &DeadLetter{Exchange: "dlx"}}, {Name: "dead"}, {Name: "raw", Arguments: args("x-dead-letter-exchange", "dlx")}},
+		Bindings:  []Binding{{Source: "in", Queue: "work"}, {Source: "dlx", Queue: "dead"}, {Source: "in", Queue: "raw"}, {Source: "in", Exchange: "dlx"}},
+	}.phases()
+	var got []string
+	for _, steps := range phases {
+		names := []string{}
+		for _, s := range steps {
+			if s.makes.name == "" {
+				names = append(names, fmt.Sprint(s.at, " to ", s.needs[1].name+s.needs[2].name))
+			} else {
+				names = append(names, fmt.Sprint(s.at, " ", s.makes.name))
+			}
+		}
+		got = append(got, strings.Join(names, ", "))
+	}
+	if want := []string{"0 in, 1 dlx", "3 dead", "6 to dead, 8 to dlx", "2 work, 4 raw", "5 to work, 7 to raw"}; !slices.Equal(got, want) {
+		t.Errorf("phases:\n got %q\nwant %q", got, want)
 	}
 }
 

@@ -30,6 +30,9 @@ func (t Topology) Verify(ctx context.Context, ac *amqp.Connection) error {
 			return err
 		}))
 	}
+	for i := range steps {
+		steps[i].at = i
+	}
 	return run(ctx, ac, "verify", steps)
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -14,27 +13,13 @@ import (
 // DemoName is the name of the container that Options.Keep starts, and reuses.
 const DemoName = "amqpkit-demo"
 
-// ErrNotOwned reports that the broker came from AMQP_URL, so that it is not ours to stop or inspect.
-var ErrNotOwned = errors.New("rabbit: the broker from AMQP_URL is not ours to control")
-
 const (
 	startTimeout = 2 * time.Minute  // from the start of a node until it answers
 	stopTimeout  = 30 * time.Second // for an orderly end, before it is killed
 )
 
-// Options say what kind of broker Start is to get.
-type Options struct {
-	// Progress is told, line by line, what takes long. Nil means standard error.
-	Progress io.Writer
-
-	// Keep asks for a broker that outlives this process: it is named amqpkit-demo, listens on port 5672 of
-	// 127.0.0.1 if that is free, and is reused if it is there, by one process at a time. Close leaves it running;
-	// StopKept ends it.
-	Keep bool
-}
-
-// Broker is a running RabbitMQ. Stop, StartAgain, Restart and Close are for one goroutine at a time; the other
-// methods may be called by any, also meanwhile.
+// Broker is a running RabbitMQ: the only node, or one of a Cluster. Stop, StartAgain, Restart, Kill, Pause, Unpause and
+// Close are for one goroutine at a time; the other methods may be called by any, also meanwhile.
 type Broker struct {
 	url     string
 	version string
@@ -49,6 +34,11 @@ type node interface {
 	start(ctx context.Context) error
 	// stop ends it in an orderly way and returns when it has ended. Its data stays.
 	stop(ctx context.Context) error
+	// kill ends it at once and returns when it has ended, paused or not. Its data stays.
+	kill(ctx context.Context) error
+	// freeze stops its processes where they are, and thaw lets them go on.
+	freeze(ctx context.Context) error
+	thaw(ctx context.Context) error
 	// remove ends it at once, its data with it.
 	remove(ctx context.Context) error
 	// run runs a command where the node runs and returns what that prints, standard error included.
@@ -59,6 +49,10 @@ type node interface {
 	log(ctx context.Context) string
 	// url is where it listens, once started.
 	url() string
+	// nodeName is what Erlang calls it: rabbit@host.
+	nodeName() string
+	// hostPort is the port of 127.0.0.1 that a port of the node is reached on, or 0.
+	hostPort(port int) int
 	// describe completes "RabbitMQ 4.3.6 ".
 	describe() string
 	// found reports whether an earlier process made it: whatever goes wrong, it is not ours to remove.
@@ -68,8 +62,9 @@ type node interface {
 // Start gets a broker and returns when it answers. Its error says what to install, if nothing that could
 // run one is there.
 func Start(ctx context.Context, o Options) (*Broker, error) {
-	if o.Progress == nil {
-		o.Progress = os.Stderr
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
 	}
 	b := &Broker{keep: o.Keep, unlock: func() {}}
 	if o.Keep {
@@ -86,13 +81,22 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 }
 
 func (b *Broker) begin(ctx context.Context, o Options) error {
+	var c choice
+	var err error
 	host := &machine{progress: o.Progress}
-	c, err := choose(ctx, os.Getenv, host)
+	if o.containerOnly() {
+		c.image, err = chooseContainer(ctx, os.Getenv, host, "a RabbitMQ with Files or Ports of its own")
+	} else {
+		c, err = choose(ctx, os.Getenv, host)
+	}
 	if err != nil {
 		return err
 	}
 	switch {
 	case c.url != "":
+		if o.shaped() {
+			return fmt.Errorf("%w, and a RabbitMQ with Conf or Plugins of its own would be: unset AMQP_URL", ErrNotOwned)
+		}
 		b.url = c.url
 		if b.version, err = handshake(ctx, c.url); err != nil {
 			return fmt.Errorf("rabbit: the broker from AMQP_URL does not answer: %w", err)
@@ -128,6 +132,26 @@ func (b *Broker) discard() error {
 // URL is the broker's address, for the user guest: amqp://guest:guest@127.0.0.1:PORT/, or AMQP_URL. It does
 // not change while the broker lives.
 func (b *Broker) URL() string { return b.url }
+
+// HostPort is the port of 127.0.0.1 on which a port of the container is reached: 5672, or one of Options.Ports. Like the
+// URL it stays the same.
+func (b *Broker) HostPort(port int) (int, error) {
+	if b.node == nil {
+		return 0, ErrNotOwned
+	}
+	if host := b.node.hostPort(port); host != 0 {
+		return host, nil
+	}
+	return 0, fmt.Errorf("rabbit: port %d is not published: name it in Options.Ports", port)
+}
+
+// Node is what Erlang calls the broker, such as "rabbit@node1", or "" for the broker from AMQP_URL.
+func (b *Broker) Node() string {
+	if b.node == nil {
+		return ""
+	}
+	return b.node.nodeName()
+}
 
 // Version is what the broker says it is, such as "4.3.6".
 func (b *Broker) Version() string { return b.version }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -57,6 +56,22 @@ func choose(ctx context.Context, env func(string) string, h host) (choice, error
 	return choice{}, &UnavailableError{Docker: dockerErr, Server: serverErr}
 }
 
+// chooseContainer is the choice for what takes containers, and so neither the broker from AMQP_URL nor a private node.
+func chooseContainer(ctx context.Context, env func(string) string, h host, what string) (image string, err error) {
+	if env("AMQP_URL") != "" {
+		return "", fmt.Errorf("%w, and %s would be: unset AMQP_URL", ErrNotOwned, what)
+	}
+	image, err = chooseImage(ctx, env("AMQPKIT_DOCKER"), env("RABBITMQ_IMAGE"), h)
+	switch {
+	case err == nil:
+		return image, nil
+	case ctx.Err() != nil:
+		return "", fmt.Errorf("rabbit: no broker yet: %w", ctx.Err())
+	default:
+		return "", &DockerRequiredError{What: what, Docker: err}
+	}
+}
+
 func chooseImage(ctx context.Context, docker, named string, h host) (string, error) {
 	if docker == "off" {
 		return "", errors.New("switched off by AMQPKIT_DOCKER=off")
@@ -88,25 +103,3 @@ func chooseImage(ctx context.Context, docker, named string, h host) (string, err
 	}
 	return h.build(ctx)
 }
-
-// UnavailableError reports that there is no way to run a RabbitMQ on this machine. Its text is for people:
-// it says what to install.
-type UnavailableError struct {
-	Docker error // why no container could be started
-	Server error // why no private node could be started
-}
-
-// Error says what would make a broker available, and what was tried.
-func (e *UnavailableError) Error() string {
-	return fmt.Sprintf(`no RabbitMQ to run against. Do one of these:
-  start Docker               on Debian: sudo apt-get install docker.io mmdebstrap
-  install RabbitMQ           on Debian: sudo apt-get install rabbitmq-server
-  name a broker of yours     AMQP_URL=amqp://user:password@host:5672/
-tried Docker: %s
-tried rabbitmq-server: %s`, oneLine(e.Docker), oneLine(e.Server))
-}
-
-// Unwrap returns both causes.
-func (e *UnavailableError) Unwrap() []error { return []error{e.Docker, e.Server} }
-
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

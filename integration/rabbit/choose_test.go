@@ -162,7 +162,10 @@ func TestChooseEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := choose(ctx, func(string) string { return "" }, new(fakeHost))
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("choose = %v, want the context's error, not advice on what to install", err)
+	_, containerErr := chooseContainer(ctx, func(string) string { return "" }, new(fakeHost), "a cluster")
+	for _, err := range []error{err, containerErr} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("error = %v, want the context's, not advice on what to install", err)
+		}
 	}
 }

@@ -4,14 +4,13 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/pkg/stdcopy"
@@ -20,10 +19,8 @@ import (
 	"github.com/moby/moby/client"
 	"github.com/testcontainers/testcontainers-go"
 	tcexec "github.com/testcontainers/testcontainers-go/exec"
+	tcnetwork "github.com/testcontainers/testcontainers-go/network"
 )
-
-// ownerLabel names the process that a container belongs to.
-const ownerLabel = "amqpkit.owner"
 
 // guestConf lets the user guest in from outside the container, whatever the image says.
 const guestConf = "loopback_users.guest = false\n"
@@ -34,27 +31,33 @@ const guestConf = "loopback_users.guest = false\n"
 //go:embed debian/relaxed.conf
 var relaxedConf string
 
-var amqpPort = network.MustParsePort("5672/tcp")
+const amqpPort = 5672
+
+var loopback = netip.MustParseAddr("127.0.0.1")
+
+func tcp(port int) network.Port { return network.MustParsePort(strconv.Itoa(port) + "/tcp") }
 
 // container is a node in a Docker container.
 type container struct {
-	image  string
-	name   string
-	keep   bool
-	reused bool
-	port   int
-	ctr    *testcontainers.DockerContainer // nil until it was started once
+	image    string
+	name     string
+	options  Options
+	hostname string // part of the node's name, and so of where its data is
+	network  string // of its cluster, or "" for Docker's own
+	cookie   string // of its cluster
+	reused   bool
+	ports    map[int]int                     // of the container to those of 127.0.0.1; for good once it was created
+	ctr      *testcontainers.DockerContainer // nil until it was started once
 }
 
 func newContainer(ctx context.Context, image string, o Options) (*container, error) {
-	c := &container{image: image, keep: o.Keep}
+	c := &container{image: image, options: o, hostname: "amqpkit"}
 	if o.Keep {
 		c.name = DemoName
 		return c, c.findKept(ctx)
 	}
-	owner := processOf(os.Getpid())
-	c.name = fmt.Sprintf("amqpkit-test-%d-%s", owner.PID, strconv.FormatInt(time.Now().UnixNano()%1e9, 36))
-	return c, removeStaleContainers(ctx)
+	c.name = uniqueName()
+	return c, removeStale(ctx)
 }
 
 // findKept looks for the container that an earlier process left running.
@@ -99,57 +102,132 @@ func (c *container) start(ctx context.Context) error {
 
 func (c *container) create(ctx context.Context) error {
 	quiet()
-	preferred, conf := 0, guestConf
-	if c.keep && os.Getenv("RABBITMQ_IMAGE") == "" {
-		conf += relaxedConf
-	}
-	options := []testcontainers.ContainerCustomizer{
-		testcontainers.WithFiles(testcontainers.ContainerFile{
-			Reader:            strings.NewReader(conf),
-			ContainerFilePath: "/etc/rabbitmq/conf.d/90-amqpkit.conf",
-			FileMode:          0o644,
-		}),
-		testcontainers.WithName(c.name),
-		testcontainers.WithExposedPorts(amqpPort.String()), // or all that the image exposes is published, on all interfaces
-	}
-	if c.keep {
-		preferred = 5672
-		options = append(options, testcontainers.WithReuseByName(c.name))
-	} else {
-		options = append(options, testcontainers.WithLabels(map[string]string{ownerLabel: processOf(os.Getpid()).String()}))
-	}
-	port, err := freePort(preferred)
-	if err != nil {
+	if err := c.choosePorts(); err != nil {
 		return err
 	}
-	options = append(options,
-		testcontainers.WithConfigModifier(func(cfg *dockercontainer.Config) {
-			cfg.Hostname = "amqpkit" // part of the node's name, and so of where its data is
-		}),
+	var exposed []string
+	bindings := network.PortMap{}
+	for port, host := range c.ports {
+		exposed = append(exposed, tcp(port).String())
+		bindings[tcp(port)] = []network.PortBinding{{HostIP: loopback, HostPort: strconv.Itoa(host)}}
+	}
+	options := []testcontainers.ContainerCustomizer{
+		testcontainers.WithFiles(c.files()...),
+		testcontainers.WithName(c.name),
+		testcontainers.WithExposedPorts(exposed...), // or all that the image exposes is published, on all interfaces
+		testcontainers.WithConfigModifier(func(cfg *dockercontainer.Config) { cfg.Hostname = c.hostname }),
 		testcontainers.WithHostConfigModifier(func(cfg *dockercontainer.HostConfig) {
-			cfg.PortBindings = network.PortMap{amqpPort: {{
-				HostIP: netip.MustParseAddr("127.0.0.1"), HostPort: strconv.Itoa(port),
-			}}}
-		}))
+			cfg.PortBindings = bindings
+			if c.network != "" {
+				cfg.NetworkMode = dockercontainer.NetworkMode(c.network)
+				// While it is cut off the network it finds itself all the same: Docker takes the line with the host name
+				// alone out of /etc/hosts. It would look for the others for 20 s each.
+				cfg.ExtraHosts = []string{c.hostname + " self:" + loopback.String()}
+				cfg.DNSOptions = []string{"timeout:1", "attempts:1"}
+			}
+		}),
+	}
+	if c.options.Keep {
+		options = append(options, testcontainers.WithReuseByName(c.name))
+	} else {
+		options = append(options, testcontainers.WithLabels(ownerLabels()))
+	}
+	if c.network != "" {
+		options = append(options,
+			tcnetwork.WithNetworkName([]string{c.hostname}, c.network),
+			testcontainers.WithEnv(map[string]string{"RABBITMQ_ERLANG_COOKIE": c.cookie}))
+	}
+	var err error
 	if c.ctr, err = testcontainers.Run(ctx, c.image, options...); err != nil {
 		return err
 	}
-	// A reused container has the port that it was given long ago.
+	if !c.reused {
+		return nil
+	}
+	// It has the port that it was given long ago.
 	info, err := c.ctr.Inspect(ctx)
 	if err != nil {
 		return err
 	}
-	bindings := info.HostConfig.PortBindings[amqpPort]
-	if len(bindings) == 0 {
-		return fmt.Errorf("container %s publishes no port 5672: remove it with docker rm -fv %s", c.name, c.name)
+	published := info.HostConfig.PortBindings[tcp(amqpPort)]
+	if len(published) == 0 {
+		return fmt.Errorf("container %s publishes no port %d: remove it with docker rm -fv %s", c.name, amqpPort, c.name)
 	}
-	c.port, err = strconv.Atoi(bindings[0].HostPort)
+	port, err := strconv.Atoi(published[0].HostPort)
+	c.ports = map[int]int{amqpPort: port}
 	return err
+}
+
+// choosePorts finds a free port of 127.0.0.1 for each that is to be published.
+func (c *container) choosePorts() error {
+	c.ports = map[int]int{}
+	for _, port := range append([]int{amqpPort}, c.options.Ports...) {
+		preferred := 0
+		if c.options.Keep {
+			preferred = port
+		}
+		host, err := freePort(preferred)
+		if err != nil {
+			return err
+		}
+		c.ports[port] = host
+	}
+	return nil
+}
+
+// files are what the container has beside what is in its image.
+func (c *container) files() []testcontainers.ContainerFile {
+	conf := guestConf
+	if c.options.Keep && os.Getenv("RABBITMQ_IMAGE") == "" {
+		conf += relaxedConf
+	}
+	content := map[string][]byte{"/etc/rabbitmq/conf.d/90-amqpkit.conf": []byte(conf + c.options.Conf + "\n")}
+	if c.options.Plugins != nil {
+		content["/etc/rabbitmq/enabled_plugins"] = []byte(enabledPlugins(c.options.Plugins))
+	}
+	maps.Copy(content, c.options.Files)
+	var files []testcontainers.ContainerFile
+	for path, text := range content {
+		files = append(files, testcontainers.ContainerFile{
+			Reader: bytes.NewReader(text), ContainerFilePath: path, FileMode: 0o644,
+		})
+	}
+	return files
 }
 
 func (c *container) stop(ctx context.Context) error {
 	timeout := stopTimeout
 	return c.ctr.Stop(ctx, &timeout)
+}
+
+func (c *container) kill(ctx context.Context) error {
+	return withDocker(ctx, func(cli *testcontainers.DockerClient) error {
+		_, err := cli.ContainerKill(ctx, c.ctr.ID, client.ContainerKillOptions{Signal: "KILL"})
+		if err != nil && !errdefs.IsConflict(err) { // as of one that does not run
+			return err
+		}
+		ended := cli.ContainerWait(ctx, c.ctr.ID, client.ContainerWaitOptions{Condition: dockercontainer.WaitConditionNotRunning})
+		select {
+		case <-ended.Result:
+			return nil
+		case err := <-ended.Error:
+			return err
+		}
+	})
+}
+
+func (c *container) freeze(ctx context.Context) error {
+	return withDocker(ctx, func(cli *testcontainers.DockerClient) error {
+		_, err := cli.ContainerPause(ctx, c.ctr.ID, client.ContainerPauseOptions{})
+		return err
+	})
+}
+
+func (c *container) thaw(ctx context.Context) error {
+	return withDocker(ctx, func(cli *testcontainers.DockerClient) error {
+		_, err := cli.ContainerUnpause(ctx, c.ctr.ID, client.ContainerUnpauseOptions{})
+		return err
+	})
 }
 
 func (c *container) remove(ctx context.Context) error {
@@ -204,57 +282,14 @@ func (c *container) log(ctx context.Context) string {
 	return text.String()
 }
 
-func (c *container) url() string { return localURL(c.port) }
+func (c *container) url() string { return localURL(c.ports[amqpPort]) }
+
+func (c *container) hostPort(port int) int { return c.ports[port] }
+
+func (c *container) nodeName() string { return "rabbit@" + c.hostname }
 
 func (c *container) found() bool { return c.reused }
 
 func (c *container) describe() string {
 	return fmt.Sprintf("in container %s of image %s", c.name, c.image)
-}
-
-// removeStaleContainers removes the containers of processes that ended without doing so.
-func removeStaleContainers(ctx context.Context) error {
-	cli, err := dockerClient(ctx)
-	if err != nil {
-		return err
-	}
-	defer cli.Close()
-	list, err := cli.ContainerList(ctx, client.ContainerListOptions{
-		All:     true,
-		Filters: make(client.Filters).Add("label", ownerLabel),
-	})
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, c := range list.Items {
-		if parseProcess(c.Labels[ownerLabel]).gone() {
-			errs = append(errs, forceRemove(ctx, cli, c.ID))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func removeKeptContainer(ctx context.Context) (name string, err error) {
-	if os.Getenv("AMQPKIT_DOCKER") == "off" {
-		return "", nil
-	}
-	cli, err := dockerClient(ctx)
-	if err != nil {
-		return "", nil // no engine, so no container
-	}
-	defer cli.Close()
-	if _, err := cli.ContainerInspect(ctx, DemoName, client.ContainerInspectOptions{}); errdefs.IsNotFound(err) {
-		return "", nil
-	}
-	return "container " + DemoName, forceRemove(ctx, cli, DemoName)
-}
-
-// forceRemove removes a container and its volumes, running or not. Another process may be doing the same.
-func forceRemove(ctx context.Context, cli *testcontainers.DockerClient, id string) error {
-	_, err := cli.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
-	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) {
-		return nil
-	}
-	return err
 }

@@ -20,4 +20,7 @@
 //
 // What Start started keeps its port and its data when it is stopped and started again, and ends at
 // Close. What a killed process left behind is ended by the next Start on the same machine.
+//
+// A broker that was started here can be made to suffer: Kill, Pause, MemoryAlarm, CloseConnection. StartCluster starts
+// several nodes, in containers only, that can also be cut off each other: Disconnect, Partition.
 package rabbit

@@ -11,12 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/moby/moby/client"
-	"github.com/testcontainers/testcontainers-go"
-	tclog "github.com/testcontainers/testcontainers-go/log"
 )
 
 //go:embed debian/*.sh
@@ -159,20 +156,3 @@ func lastLines(text string, n int) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
-
-// dockerClient connects to the engine that testcontainers finds. Whoever calls it closes the client.
-func dockerClient(ctx context.Context) (*testcontainers.DockerClient, error) {
-	quiet()
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	return testcontainers.NewDockerClientWithOpts(ctx)
-}
-
-// quiet sets testcontainers up for the engines we meet: its reaper's image cannot be pulled everywhere (Start
-// removes what was left behind instead), and our ports are published on 127.0.0.1, wherever it thinks
-// that the engine is. Its log is dropped: errors tell what went wrong.
-var quiet = sync.OnceFunc(func() {
-	_ = os.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true")
-	_ = os.Setenv("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1")
-	tclog.SetDefault(tclog.NewNoopLogger())
-})

@@ -45,27 +45,22 @@ func newProcess(_ context.Context, server string, o Options) (*native, error) {
 			n.reused = true
 			return n, nil
 		}
-		return createNative(dir, server, 5672, process{})
+		return createNative(dir, server, o, process{})
 	}
 	removeStaleNodes()
 	dir, err := os.MkdirTemp("", nativeStale)
 	if err != nil {
 		return nil, err
 	}
-	return createNative(dir, server, 0, processOf(os.Getpid()))
+	return createNative(dir, server, o, processOf(os.Getpid()))
 }
 
-// keptDir is where the node of Options.Keep lives.
-func keptDir() (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(cache, "amqpkit", "demo"), nil
-}
-
-func createNative(dir, server string, preferred int, owner process) (*native, error) {
+func createNative(dir, server string, o Options, owner process) (*native, error) {
 	n := &native{Dir: dir, Server: server, Owner: owner}
+	preferred := 0
+	if o.Keep {
+		preferred = amqpPort
+	}
 	var errs [4]error
 	n.Port, errs[0] = freePort(preferred)
 	n.DistPort, errs[1] = freePort(0)
@@ -76,8 +71,8 @@ func createNative(dir, server string, preferred int, owner process) (*native, er
 	}
 	for name, text := range map[string]string{
 		"env.conf":        "",
-		"rabbitmq.conf":   "log.console = true\nlog.file = false\n",
-		"enabled_plugins": "[].\n",
+		"rabbitmq.conf":   "log.console = true\nlog.file = false\n" + o.Conf + "\n",
+		"enabled_plugins": enabledPlugins(o.Plugins),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			return nil, err
@@ -155,7 +150,7 @@ func (n *native) env() []string {
 		"PATH="+filepath.Dir(n.Server)+":"+os.Getenv("PATH"),
 		"HOME="+n.Dir, // the cookie
 		"ERL_EPMD_PORT="+strconv.Itoa(n.EpmdPort),
-		"RABBITMQ_NODENAME="+n.name(),
+		"RABBITMQ_NODENAME="+n.nodeName(),
 		"RABBITMQ_NODE_IP_ADDRESS=127.0.0.1",
 		"RABBITMQ_NODE_PORT="+strconv.Itoa(n.Port),
 		"RABBITMQ_DIST_PORT="+strconv.Itoa(n.DistPort),
@@ -173,8 +168,8 @@ func (n *native) env() []string {
 	)
 }
 
-// name is the node's: on localhost, the one host name that always resolves.
-func (n *native) name() string { return fmt.Sprintf("amqpkit-%d@localhost", n.Port) }
+// nodeName is one on localhost, the one host name that always resolves.
+func (n *native) nodeName() string { return fmt.Sprintf("amqpkit-%d@localhost", n.Port) }
 
 func (n *native) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
@@ -191,6 +186,37 @@ func (n *native) stop(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (n *native) kill(ctx context.Context) error {
+	if err := killGroup(ctx, n.Node); err != nil {
+		return err
+	}
+	// The group's leader is a shell: Erlang, beside it, holds the port to its own end.
+	for !isFree(n.Port) || !isFree(n.DistPort) {
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *native) freeze(ctx context.Context) error { return n.signal(ctx, syscall.SIGSTOP) }
+
+func (n *native) thaw(ctx context.Context) error { return n.signal(ctx, syscall.SIGCONT) }
+
+func (n *native) signal(ctx context.Context, sig syscall.Signal) error {
+	if err := n.running(ctx); err != nil {
+		return err
+	}
+	return syscall.Kill(-n.Node.PID, sig)
+}
+
+func (n *native) hostPort(port int) int {
+	if port == amqpPort {
+		return n.Port
+	}
+	return 0
 }
 
 func (n *native) remove(ctx context.Context) error {
@@ -235,7 +261,7 @@ func fileExists(path string) bool {
 }
 
 func (n *native) running(context.Context) error {
-	if n.Node.gone() {
+	if n.Node.PID == 0 || n.Node.gone() {
 		return errors.New("the node's process ended")
 	}
 	return nil
@@ -266,19 +292,4 @@ func removeStaleNodes() {
 			cancel()
 		}
 	}
-}
-
-func removeKeptProcess(ctx context.Context) (name string, err error) {
-	dir, err := keptDir()
-	if err != nil {
-		return "", err
-	}
-	n, err := loadNative(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	return "node " + n.name(), n.remove(ctx)
 }

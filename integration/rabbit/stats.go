@@ -5,7 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,7 +29,7 @@ type Counts struct {
 // takes some 0.1 s. It returns ErrNoQueue if the queue does not exist and ErrNotOwned for the broker from
 // AMQP_URL.
 func (b *Broker) Queue(ctx context.Context, name string) (Counts, error) {
-	out, err := b.eval(ctx, fmt.Sprintf(`
+	out, err := b.Eval(ctx, fmt.Sprintf(`
 		case rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, %s)) of
 			{error, not_found} -> "missing";
 			{ok, Q} ->
@@ -82,37 +82,88 @@ func (b *Broker) AwaitQueue(ctx context.Context, name string, ok func(Counts) bo
 	}
 }
 
-// Connections returns the names of the broker's AMQP connections: the connection_name that the client
-// gave, or "" if it gave none. It takes some 0.1 s. It returns ErrNotOwned for the broker from AMQP_URL.
-func (b *Broker) Connections(ctx context.Context) ([]string, error) {
-	out, err := b.eval(ctx, `
-		[case lists:keyfind(<<"connection_name">>, 1, proplists:get_value(client_properties, I, [])) of
-			{_, longstr, N} -> [base64:encode(N), "\n"];
-			_ -> "\n"
-		end || I <- rabbit_networking:connection_info_all([client_properties])]`)
-	if err != nil {
-		return nil, fmt.Errorf("rabbit: connections: %w", err)
-	}
-	names := []string{}
-	for line := range strings.Lines(out) {
-		name, err := base64.StdEncoding.DecodeString(strings.TrimSpace(line))
-		if err != nil {
-			return nil, fmt.Errorf("rabbit: connections: %w", err)
-		}
-		names = append(names, string(name))
-	}
-	return names, nil
+// connectionsExpr binds Connections to this node's AMQP connections: process, connection_name (<<>> if the client
+// gave none), number of channels. One that ends meanwhile, or is not logged in yet, is left out.
+const connectionsExpr = `
+	Connections = lists:append([try rabbit_networking:connection_info(P, [client_properties, channels]) of
+		[{_, Properties}, {_, Channels}] when is_list(Properties) ->
+			[{P, case lists:keyfind(<<"connection_name">>, 1, Properties) of {_, longstr, N} -> N; _ -> <<>> end, Channels}];
+		_ -> []
+	catch _:_ -> [] end || P <- rabbit_networking:local_connections()])`
+
+// Client is what a broker has open under one connection_name.
+type Client struct {
+	Connections int
+	Channels    int
 }
 
-// CloseConnections makes the broker close every AMQP connection with 320 CONNECTION_FORCED and the reason. It takes
-// some 0.1 s. It returns ErrNotOwned for the broker from AMQP_URL.
-func (b *Broker) CloseConnections(ctx context.Context, reason string) error {
-	_, err := b.eval(ctx, fmt.Sprintf(`
-		[rabbit_networking:close_connection(P, %s) || P <- rabbit_networking:connections()], ""`, erlangBinary(reason)))
+// Clients returns what AMQP clients have open on the broker, by the connection_name that they gave, or "" for those that
+// gave none; in a cluster, what they have open on this node. It takes some 0.1 s. It returns ErrNotOwned for the broker
+// from AMQP_URL.
+func (b *Broker) Clients(ctx context.Context) (map[string]Client, error) {
+	clients := map[string]Client{}
+	err := b.eachConnection(ctx, func(name string, channels int) {
+		c := clients[name]
+		clients[name] = Client{Connections: c.Connections + 1, Channels: c.Channels + channels}
+	})
+	return clients, err
+}
+
+// Connections returns the names of the broker's AMQP connections, as Clients does, each as often as it is there.
+func (b *Broker) Connections(ctx context.Context) ([]string, error) {
+	names := []string{}
+	err := b.eachConnection(ctx, func(name string, _ int) { names = append(names, name) })
+	return names, err
+}
+
+func (b *Broker) eachConnection(ctx context.Context, do func(name string, channels int)) error {
+	out, err := b.Eval(ctx, connectionsExpr+`,
+		[[integer_to_list(C), " ", base64:encode(N), "\n"] || {_, N, C} <- Connections]`)
 	if err != nil {
-		return fmt.Errorf("rabbit: close connections: %w", err)
+		return fmt.Errorf("rabbit: connections: %w", err)
+	}
+	for line := range strings.Lines(out) {
+		channels, encoded, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		n, err1 := strconv.Atoi(channels)
+		name, err2 := base64.StdEncoding.DecodeString(encoded)
+		if err := errors.Join(err1, err2); err != nil {
+			return fmt.Errorf("rabbit: connections: %w", err)
+		}
+		do(string(name), n)
 	}
 	return nil
+}
+
+// Leader returns the node that leads a quorum queue of the virtual host /, as this node has it, such as
+// "rabbit@node1". It is an error if there is no leader now. It takes some 0.1 s, and a second where members do not
+// answer. It returns ErrNoQueue if the queue does not exist and ErrNotOwned for the broker from AMQP_URL.
+func (b *Broker) Leader(ctx context.Context, queue string) (node string, err error) {
+	out, err := b.Eval(ctx, fmt.Sprintf(`
+		case rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, %s)) of
+			{error, not_found} -> "missing";
+			{ok, Q} -> case amqqueue:get_type(Q) of
+				rabbit_quorum_queue ->
+					{Name, _} = amqqueue:get_pid(Q),
+					[{members, Nodes}] = rabbit_quorum_queue:info(Q, [members]),
+					{Here, There} = lists:partition(fun (N) -> N =:= node() end, Nodes),
+					case ra:members([{Name, N} || N <- Here ++ There], 1000) of
+						{ok, _, {_, Leader}} -> ["led by ", atom_to_list(Leader)];
+						Other -> io_lib:format("it has none now: ~0p", [Other])
+					end;
+				Type -> ["it is a ", atom_to_list(Type)]
+			end
+		end`, erlangBinary(queue)))
+	if err != nil {
+		return "", fmt.Errorf("rabbit: leader of queue %q: %w", queue, err)
+	}
+	if out == "missing" {
+		return "", fmt.Errorf("%w: %q", ErrNoQueue, queue)
+	}
+	node, led := strings.CutPrefix(out, "led by ")
+	if !led {
+		return "", fmt.Errorf("rabbit: leader of queue %q: %s", queue, out)
+	}
+	return node, nil
 }
 
 // DeleteQueue deletes a queue and what is in it, over AMQP, so on any broker. A queue that does not exist is
@@ -133,44 +184,4 @@ func (b *Broker) DeleteQueue(ctx context.Context, name string) error {
 		return fmt.Errorf("rabbit: delete queue %q: %w", name, errors.Join(ctx.Err(), err))
 	}
 	return closeErr
-}
-
-// evalScript evaluates an Erlang expression on the node. erl_call does that in a tenth of the time that
-// rabbitmqctl takes, but not every image has it.
-const evalScript = `
-if command -v erl_call >/dev/null 2>&1; then
-	cookie=$(cat "$HOME/.erlang.cookie" 2>/dev/null || cat /var/lib/rabbitmq/.erlang.cookie) || exit
-	printf '%s.\n' "$1" | erl_call -r -n "${RABBITMQ_NODENAME:-rabbit@$(hostname)}" -c "$cookie" -e
-else
-	rabbitmqctl --quiet eval "$1."
-fi`
-
-// evalResult finds the result in what either of them prints.
-var evalResult = regexp.MustCompile(`"amqpkit:([A-Za-z0-9+/=]*)"`)
-
-// eval returns the value of an Erlang expression that yields iodata.
-func (b *Broker) eval(ctx context.Context, expr string) (string, error) {
-	if b.node == nil {
-		return "", ErrNotOwned
-	}
-	expr = `"amqpkit:" ++ binary_to_list(base64:encode(iolist_to_binary(begin ` + expr + ` end)))`
-	out, err := b.node.run(ctx, "sh", "-c", evalScript, "sh", expr)
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, strings.TrimSpace(out))
-	}
-	match := evalResult.FindStringSubmatch(out)
-	if match == nil {
-		return "", errors.New(strings.TrimSpace(out))
-	}
-	value, err := base64.StdEncoding.DecodeString(match[1])
-	return string(value), err
-}
-
-// erlangBinary writes s as an Erlang binary, byte by byte, so that nothing in it needs quoting.
-func erlangBinary(s string) string {
-	bytes := make([]string, len(s))
-	for i := range len(s) {
-		bytes[i] = fmt.Sprint(s[i])
-	}
-	return "<<" + strings.Join(bytes, ",") + ">>"
 }

@@ -1,0 +1,31 @@
+// Package amqptest shows what a program does when RabbitMQ, or the way to it, fails.
+//
+// A [Proxy] stands between AMQP 0-9-1 clients and a broker. It carries everything on unchanged, until a test asks
+// it to misbehave. It knows frames, so it can lose a confirm and nothing else, cut a connection in the middle of a
+// message, or speak for the broker; and it tells what really went over the wire, whatever the client says of itself.
+//
+//	func TestOrderSurvivesALostConfirm(t *testing.T) {
+//		proxy := amqptest.StartProxy(t, "amqp://guest:guest@localhost:5672/")
+//		service := startService(t, proxy.URL())
+//		proxy.CutAt(amqptest.FromBroker, amqptest.Before, amqptest.IsConfirm) // stored, and nobody knows
+//		service.Order("book")
+//		// … and the order is there, once.
+//	}
+//
+// What to ask, and with which fault:
+//
+//   - The connection breaks: [Faults.Cut]. In the middle of a frame: [Faults.CutAfter]. At the worst moment:
+//     [Faults.CutAt].
+//   - A network drops everything, and nobody says so: [Faults.Discard] of [Both].
+//   - The broker is alive and does not listen, as under a memory alarm: [Faults.Hold] of [FromClient], with
+//     [ConnectionBlocked] injected.
+//   - The broker has the message and its confirm is late or lost: [Faults.HoldConfirms], [Faults.DropConfirms].
+//   - The network is slow: [Faults.Delay], [Faults.Throttle], [Faults.Fragment].
+//   - A queue is deleted, a channel is closed, an operator closes the connection: [Faults.Inject] of [BasicCancel],
+//     [ChannelClose], [ConnectionClose].
+//   - The broker is down, or another node takes over: [Proxy.Refuse], [Proxy.Redirect].
+//   - What did my service settle? [Proxy.Settlements], and [Proxy.Observe] for everything.
+//
+// A fault concerns all links, or with [Faults.Only] those of one client. The proxy needs nothing but the standard
+// library, and works for clients in any language. It cannot look into TLS: the broker's URL has to be of amqp://.
+package amqptest

@@ -1,0 +1,205 @@
+package amqptest_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/amqptest"
+)
+
+// The broker goes silent: it takes what is sent, and nothing ever comes back. A service that waits without a
+// deadline waits until its heartbeats are missed.
+func Example() {
+	broker := startBroker() // or the URL of a RabbitMQ
+	defer broker.Close()
+	proxy, err := amqptest.NewProxy(broker.URL)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer proxy.Close()
+	ch := connect(proxy.URL())
+
+	proxy.Discard(amqptest.FromBroker)
+	confirm, err := ch.PublishWithDeferredConfirm("", "orders", true, false, amqp.Publishing{Body: []byte("order 1")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	_, err = confirm.WaitContext(ctx)
+	fmt.Println("after 100 ms:", err)
+	// Output: after 100 ms: context deadline exceeded
+}
+
+// The broker has stored the message, and the connection is lost just before the confirm arrives. Whoever takes
+// "not confirmed" for "not stored" loses nothing here, but says what is not true.
+func ExampleFaults_CutAt() {
+	broker := startBroker()
+	defer broker.Close()
+	proxy, err := amqptest.NewProxy(broker.URL)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer proxy.Close()
+	ch := connect(proxy.URL())
+
+	proxy.CutAt(amqptest.FromBroker, amqptest.Before, amqptest.IsConfirm)
+	confirm, err := ch.PublishWithDeferredConfirm("", "orders", true, false, amqp.Publishing{Body: []byte("order 1")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("confirmed:", confirm.Wait())
+	fmt.Println("stored:", broker.Stored.Load())
+	// Output:
+	// confirmed: false
+	// stored: 1
+}
+
+// The connection breaks in the middle of a frame: half a message is no message.
+func ExampleFaults_CutAfter() {
+	broker := startBroker()
+	defer broker.Close()
+	proxy, err := amqptest.NewProxy(broker.URL)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer proxy.Close()
+	ch := connect(proxy.URL())
+
+	proxy.CutAfter(amqptest.FromClient, 500)
+	confirm, err := ch.PublishWithDeferredConfirm("", "orders", true, false, amqp.Publishing{Body: make([]byte, 1000)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("confirmed:", confirm.Wait())
+	fmt.Println("stored:", broker.Stored.Load())
+	// Output:
+	// confirmed: false
+	// stored: 0
+}
+
+// Confirms are late, and only they: the connection is healthy.
+func ExampleFaults_HoldConfirms() {
+	broker := startBroker()
+	defer broker.Close()
+	proxy, err := amqptest.NewProxy(broker.URL)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer proxy.Close()
+	ch := connect(proxy.URL())
+
+	proxy.HoldConfirms()
+	stored := proxy.Next(func(e amqptest.Event) bool { return e.Kind == amqptest.Withheld })
+	confirm, err := ch.PublishWithDeferredConfirm("", "orders", true, false, amqp.Publishing{Body: []byte("order 1")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	<-stored // the broker has it, and the client does not know
+	fmt.Println("confirmed:", confirm.Acked())
+	proxy.ReleaseConfirms()
+	fmt.Println("confirmed:", confirm.Wait())
+	// Output:
+	// confirmed: false
+	// confirmed: true
+}
+
+// A memory alarm, as far as a client can tell.
+func ExampleFaults_Inject() {
+	broker := startBroker()
+	defer broker.Close()
+	proxy, err := amqptest.NewProxy(broker.URL)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer proxy.Close()
+	conn, err := amqp.Dial(proxy.URL())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+
+	blocked := conn.NotifyBlocked(make(chan amqp.Blocking, 1))
+	proxy.Inject(amqptest.FromBroker, amqptest.ConnectionBlocked("low on memory"))
+	fmt.Printf("%+v\n", <-blocked)
+	proxy.Inject(amqptest.FromBroker, amqptest.ConnectionUnblocked())
+	fmt.Printf("%+v\n", <-blocked)
+	// Output:
+	// {Active:true Reason:low on memory}
+	// {Active:false Reason:}
+}
+
+// One service of several loses its connection.
+func ExampleFaults_Only() {
+	broker := startBroker()
+	defer broker.Close()
+	proxy, err := amqptest.NewProxy(broker.URL)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer proxy.Close()
+	lost := map[string]chan *amqp.Error{}
+	for _, name := range []string{"billing", "shipping"} {
+		conn, err := amqp.DialConfig(proxy.URL(), amqp.Config{Properties: amqp.Table{"connection_name": name}})
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer conn.Close()
+		lost[name] = conn.NotifyClose(make(chan *amqp.Error, 1))
+	}
+
+	billing := proxy.Only(func(l amqptest.Link) bool { return l.Name == "billing" })
+	fmt.Println("cut:", billing.Cut(), "left:", proxy.Links())
+	fmt.Println("billing was told:", (<-lost["billing"]).Code)
+	// Output:
+	// cut: 1 left: 1
+	// billing was told: 501
+}
+
+// The wire tells what happened, whatever the client says of itself.
+func ExampleProxy_Observe() {
+	broker := startBroker()
+	defer broker.Close()
+	proxy, err := amqptest.NewProxy(broker.URL)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer proxy.Close()
+	ch := connect(proxy.URL())
+
+	proxy.Observe(func(e amqptest.Event) {
+		fmt.Println(e.Kind, e.Tag, e.MessageID)
+	})
+	told := proxy.Next(func(e amqptest.Event) bool { return e.Kind == amqptest.Confirmed })
+	if err := ch.Publish("", "orders", true, false, amqp.Publishing{MessageId: "order 1"}); err != nil {
+		log.Fatal(err)
+	}
+	<-told
+	proxy.Observe(nil)
+	// Unordered output:
+	// Published 1 order 1
+	// Confirmed 1 order 1
+}
+
+// connect returns a channel in confirm mode. The proxy, when it is closed, ends its connection.
+func connect(url string) *amqp.Channel {
+	conn, err := amqp.Dial(url)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ch, err := conn.Channel()
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := ch.Confirm(false); err != nil {
+		log.Fatal(err)
+	}
+	return ch
+}
+
+// startBroker starts a stand-in that stores and confirms, so that the examples run anywhere.
+func startBroker() *amqptest.Fake { return amqptest.NewFake() }

@@ -1,0 +1,135 @@
+package integration
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/producer"
+	"github.com/amqpkit/amqpkit/topology"
+)
+
+// An application publishes and consumes its own messages. Every new session declares ten objects.
+type application struct {
+	conn     *amqpkit.Conn
+	p        *producer.Producer
+	exchange string
+	dials    atomic.Int32
+	expected sync.Map // by message id: chan time.Time
+}
+
+// startApplication connects one under a name by way of url.
+func startApplication(t *testing.T, url, name string) *application {
+	t.Helper()
+	a := &application{exchange: name}
+	var objects topology.Topology
+	for i := range 4 {
+		queue := fmt.Sprint(name, "-", i)
+		objects.Queues = append(objects.Queues, topology.Queue{Name: queue})
+		objects.Bindings = append(objects.Bindings, topology.Binding{Source: name, Queue: queue, Key: fmt.Sprint(i)})
+	}
+	for _, x := range []string{name, name + "-audit"} {
+		objects.Exchanges = append(objects.Exchanges, topology.Exchange{Name: x, Type: topology.Direct})
+	}
+	t.Cleanup(func() {
+		ch := rawChannel(t)
+		for _, q := range objects.Queues {
+			_, _ = ch.QueueDelete(q.Name, false, false, false)
+		}
+		for _, x := range objects.Exchanges {
+			_ = ch.ExchangeDelete(x.Name, false, false)
+		}
+	})
+	a.conn = connect(t, amqpkit.Config{
+		URLs: []string{url}, Name: name, Setup: objects.Declare,
+		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			a.dials.Add(1)
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		},
+	})
+	a.p = newProducer(t, a.conn, producer.Config{})
+	c, err := consumer.New(a.conn, consumer.Config{Queue: objects.Queues[0].Name, Logger: logger(t)}, func(_ context.Context, d *consumer.Delivery) error {
+		if arrived, ok := a.expected.LoadAndDelete(d.MessageId); ok {
+			arrived.(chan time.Time) <- time.Now()
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	running, end := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := c.Run(running); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+	t.Cleanup(func() { end(); wg.Wait() })
+	if err := c.Ready(within(t, 10*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// roundTrip publishes a message and returns when it was confirmed, and when it was delivered.
+func (a *application) roundTrip(ctx context.Context) (confirmed, delivered time.Time, err error) {
+	id, arrived := rand.Text(), make(chan time.Time, 1)
+	a.expected.Store(id, arrived)
+	if err := a.p.Publish(ctx, a.exchange, "0", amqp.Publishing{MessageId: id}); err != nil {
+		return confirmed, delivered, err
+	}
+	confirmed = time.Now()
+	select {
+	case delivered = <-arrived:
+		return confirmed, delivered, nil
+	case <-ctx.Done():
+		return confirmed, delivered, fmt.Errorf("not delivered: %w", ctx.Err())
+	}
+}
+
+// workTime is how long a session lives before a fault meets it. What dies as soon as it is up is another case:
+// TestSessionsThatDieAtOnceDoNotMakeAHotLoop.
+const workTime = 30 * time.Millisecond
+
+// A spread is a number of durations, shortest first.
+type spread []time.Duration
+
+func (s spread) at(percent int) time.Duration { return s[(len(s)-1)*percent/100] }
+
+func (s spread) String() string {
+	r := func(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
+	return fmt.Sprintf("median %v, p99 %v, longest %v (%d samples)", r(s.at(50)), r(s.at(99)), r(s.at(100)), len(s))
+}
+
+// promptly returns an error if work goes on too late: after 50 ms at the median or 250 ms at p99.
+func (s spread) promptly() error {
+	if s.at(50) > 50*time.Millisecond || s.at(99) > 250*time.Millisecond {
+		return fmt.Errorf("%v, want at most 50 ms at the median and 250 ms at p99", s)
+	}
+	return nil
+}
+
+// bestOf measures up to three times, until once all is as it should be: what else runs on the machine can only make
+// it slower.
+func bestOf(t *testing.T, measure func() error) {
+	t.Helper()
+	for try := 1; ; try++ {
+		err := measure()
+		switch {
+		case err == nil:
+			return
+		case try == 3:
+			t.Fatal(err)
+		}
+		t.Logf("once more: %v", err)
+	}
+}

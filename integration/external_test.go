@@ -1,0 +1,105 @@
+package integration
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/producer"
+)
+
+// The users are the names in the certificates.
+func logsInWithACertificate(t *testing.T, b *secured) { //nolint:thelper // a test
+	p, amqps := b.pki, b.amqps()
+	cert := p.client(t, "billing")
+	fromURL := amqpkit.Config{URLs: []string{amqps + p.query() + "&auth_mechanism=external"}}
+	fromConfig := amqpkit.Config{
+		URLs: []string{amqps}, Mechanism: amqpkit.External,
+		TLS: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: p.pool, Certificates: []tls.Certificate{cert}},
+	}
+
+	for name, cfg := range map[string]amqpkit.Config{"from the URL": fromURL, "from the Config": fromConfig} {
+		t.Run("the certificate's name logs in "+name, func(t *testing.T) {
+			checkUser(t, connect(t, cfg), "billing")
+		})
+	}
+
+	t.Run("another user id fails alone", func(t *testing.T) {
+		conn := connect(t, fromURL)
+		ac := session(t, conn)
+		p := newProducer(t, conn, producer.Config{AllowUnroutable: true})
+		ctx := within(t, 20*time.Second)
+		for range 3 {
+			err := p.Publish(ctx, "amq.fanout", "", amqp.Publishing{UserId: "shipping"})
+			var field *producer.FieldError
+			if !errors.Is(err, producer.ErrNotPublished) || !errors.As(err, &field) || field.Field != "UserId" {
+				t.Errorf("with another name than the certificate's: %v, want ErrNotPublished and the field", err)
+			}
+			if err := p.Publish(ctx, "amq.fanout", "", amqp.Publishing{UserId: "billing"}); err != nil {
+				t.Errorf("with the certificate's: %v", err)
+			}
+		}
+		if session(t, conn) != ac {
+			t.Error("the session was replaced")
+		}
+	})
+
+	t.Run("a renewed certificate is used by the next session", func(t *testing.T) {
+		cfg := fromURL
+		cfg.Name = unique("renewed")
+		conn := connect(t, cfg)
+		before := session(t, conn)
+		p.client(t, "shipping")
+		defer p.client(t, "billing")
+		b.forceClose(t, cfg.Name, before)
+		if session(t, conn) == before {
+			t.Error("the lost session was handed out")
+		}
+		checkUser(t, conn, "shipping")
+	})
+
+	t.Run("without a certificate there is no TLS", func(t *testing.T) {
+		none := fromConfig.TLS.Clone()
+		none.Certificates = nil
+		none.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return new(tls.Certificate), nil }
+		for name, cfg := range map[string]amqpkit.Config{
+			"EXTERNAL": {URLs: []string{amqps}, Mechanism: amqpkit.External, TLS: none},
+			"PLAIN":    {URLs: []string{amqps}, TLS: none},
+		} {
+			refused(t, name, cfg, amqpkit.ErrTLS, "check the certificates")
+		}
+	})
+
+	t.Run("a name that is no user is refused", func(t *testing.T) {
+		p.client(t, "nobody")
+		defer p.client(t, "billing")
+		refused(t, "nobody", fromURL, amqpkit.ErrLogin, "certificate")
+	})
+}
+
+// refused fails the test unless dialling ends with an error of that kind and with that advice.
+func refused(t *testing.T, name string, cfg amqpkit.Config, kind error, advice string) {
+	t.Helper()
+	conn, err := amqpkit.DialConfig(within(t, 20*time.Second), cfg)
+	var dial *amqpkit.DialError
+	if conn != nil || !errors.As(err, &dial) || !errors.Is(dial.Kind, kind) || !strings.Contains(err.Error(), advice) {
+		t.Errorf("%s: Dial = %v, want kind %q and the word %q", name, err, kind, advice)
+	}
+	if conn != nil {
+		_ = conn.Close(context.Background())
+	}
+}
+
+func TestExternalWithoutThePluginTellsWhatIsMissing(t *testing.T) {
+	p := newPKI(t)
+	amqps, _ := p.serveTLS(t)
+	p.client(t, "billing")
+	cfg := amqpkit.Config{URLs: []string{amqps + p.query()}, Mechanism: amqpkit.External}
+	refused(t, "EXTERNAL", cfg, amqpkit.ErrHandshake, "rabbitmq_auth_mechanism_ssl")
+}

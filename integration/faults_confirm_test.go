@@ -1,0 +1,147 @@
+package integration
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqptest"
+	"github.com/amqpkit/amqpkit/producer"
+)
+
+func TestS24ConfirmThatStaysAwayIsUnconfirmedAndTheYoungerGoOnOverANewChannel(t *testing.T) {
+	const timeout = time.Second
+	b := needsControl(t)
+	queue := quorumQueue(t, nil)
+	name := unique("recycled")
+	proxy, conn := through(t, amqpkit.Config{Name: name})
+	p := newProducer(t, conn, producer.Config{ConfirmTimeout: timeout})
+	ctx := within(t, 20*time.Second)
+	if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
+		t.Fatal(err)
+	}
+	session, err := conn.Publishing(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy.DropConfirms(true)
+	proxy.Observe(func(e amqptest.Event) {
+		if e.Kind == amqptest.ChannelClosed { // what goes over the next one is confirmed
+			proxy.DropConfirms(false)
+		}
+	})
+	start := time.Now()
+	old := make([]*producer.Receipt, 200) // of which the second half follows somewhat later
+	for i := range old {
+		if i == len(old)/2 {
+			<-time.After(time.Until(start.Add(timeout / 4)))
+		}
+		if old[i], err = p.PublishAsync(ctx, "", queue, amqp.Publishing{MessageId: "old"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-time.After(time.Until(start.Add(timeout * 3 / 4))) // this one has most of its time left when theirs is over
+	young, err := p.PublishAsync(ctx, "", queue, amqp.Publishing{MessageId: "young"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range old {
+		err := r.Wait(ctx)
+		if took := time.Since(start); !errors.Is(err, producer.ErrUnconfirmed) || !errors.Is(err, producer.ErrConfirmTimeout) || !producer.MaybeDelivered(err) || took < timeout || took > timeout+soon {
+			t.Fatalf("message %d: %v after %v, want ErrUnconfirmed and ErrConfirmTimeout after %v", i, err, took, timeout)
+		}
+	}
+	t.Logf("told after %v with a timeout of %v", time.Since(start), timeout)
+	if err := young.Wait(ctx); err != nil {
+		t.Errorf("the younger one: %v", err)
+	}
+	if held := copies(drained(t, rawChannel(t), queue)); held["old"] != len(old) || held["young"] != 2 {
+		t.Errorf("the queue held %v, want each old one once and young twice: only that was sent again", held)
+	}
+	if after, err := conn.Publishing(ctx); after != session || err != nil {
+		t.Errorf("the connection was lost over it (%v)", err)
+	}
+	clients, err := b.Clients(ctx)
+	if c := clients[name]; err != nil || c.Channels != 1 {
+		t.Errorf("the broker has %+v (%v), want one channel", c, err)
+	}
+}
+
+// What is confirmed one after the other shows that the broker is slow, not stuck.
+func TestS24SlowConfirmsAreNoTimeout(t *testing.T) {
+	const timeout = 600 * time.Millisecond
+	queue := quorumQueue(t, nil)
+	proxy, conn := through(t, amqpkit.Config{})
+	p := newProducer(t, conn, producer.Config{ConfirmTimeout: timeout})
+	receipts, last := unanswered(t, proxy, p, queue, 3)
+	ctx := within(t, 10*time.Second)
+	for i, r := range receipts {
+		<-time.After(timeout / 2)
+		proxy.Inject(amqptest.FromBroker, amqptest.BasicAck(last.Channel, last.Tag-2+uint64(i), false))
+		if err := r.Wait(ctx); err != nil {
+			t.Errorf("message %d: %v", i, err)
+		}
+	}
+}
+
+func TestS24QueueWithoutItsMajorityIsTimedOutAndGoesOnWhenItIsBack(t *testing.T) {
+	const timeout = 2 * time.Second
+	needsControl(t)
+	c := startCluster(t)
+	ctx := within(t, 3*time.Minute)
+	here, others := c.Nodes()[0], c.Nodes()[1:]
+	const replicated, single = "replicated", "single"
+	declare(t, here, replicated, "quorum") // its leader is where its client is
+	declare(t, here, single, "classic")
+	conn := connect(t, amqpkit.Config{URLs: []string{here.URL()}})
+	p := newProducer(t, conn, producer.Config{ConfirmTimeout: timeout})
+	publish := func(queue, id string) error {
+		return p.Publish(ctx, "", queue, amqp.Publishing{MessageId: id})
+	}
+	if err := errors.Join(publish(replicated, "before"), publish(single, "before")); err != nil {
+		t.Fatal(err)
+	}
+	session, err := conn.Publishing(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for _, b := range others {
+		wg.Go(func() {
+			if err := b.Kill(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+
+	start := time.Now()
+	err = publish(replicated, "without")
+	if took := time.Since(start); !errors.Is(err, producer.ErrUnconfirmed) || !errors.Is(err, producer.ErrConfirmTimeout) || took > timeout+soon {
+		t.Errorf("Publish = %v after %v, want ErrUnconfirmed and ErrConfirmTimeout after %v", err, took, timeout)
+	} else {
+		t.Logf("told after %v with a timeout of %v", took, timeout)
+	}
+	if err := publish(single, "without"); err != nil {
+		t.Errorf("Publish to a queue on the node alone = %v", err)
+	}
+	if after, err := conn.Publishing(ctx); after != session || err != nil {
+		t.Errorf("the connection was lost over it (%v)", err)
+	}
+
+	if err := c.StartAll(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := publish(replicated, "after"); err != nil {
+		t.Errorf("Publish with the majority back = %v", err)
+	}
+	held := copies(drained(t, channel(t, dial(t, here, "drain")), replicated))
+	t.Logf("the queue held %v", held)
+	if held["before"] != 1 || held["after"] != 1 || held["without"] > 1 {
+		t.Errorf("want what was confirmed once each, and what was not once at most")
+	}
+}

@@ -1,0 +1,196 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqptest"
+)
+
+func TestS12ResetOrEndOfTheStreamMeansANewSessionAtOnce(t *testing.T) {
+	for name, fault := range map[string]func(*amqptest.Proxy) int{
+		"RST": func(p *amqptest.Proxy) int { return p.Cut() },
+		"FIN": func(p *amqptest.Proxy) int { return p.HalfClose(amqptest.FromBroker) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			proxy := amqptest.StartProxy(t, broker(t).URL())
+			conn := connect(t, amqpkit.Config{URLs: []string{proxy.URL()}})
+			ctx := within(t, 20*time.Second)
+			bestOf(t, func() error {
+				var took spread
+				for range 20 {
+					<-time.After(workTime)
+					old, err := conn.Publishing(ctx)
+					if err != nil {
+						t.Fatal(err)
+					}
+					lost := old.NotifyClose(make(chan *amqp.Error, 1))
+					start := time.Now()
+					if n := fault(proxy); n != 1 {
+						t.Fatalf("%d links", n)
+					}
+					if reason := <-lost; reason == nil || reason.Server || reason.Recover {
+						t.Errorf("lost for %#v", reason)
+					}
+					fresh, err := conn.Publishing(ctx)
+					if err != nil || fresh == old {
+						t.Fatalf("no new session: %v", err)
+					}
+					took = append(took, time.Since(start))
+				}
+				slices.Sort(took)
+				t.Logf("from %s to the next session: %v", name, took)
+				return took.promptly()
+			})
+		})
+	}
+}
+
+// By turns an operator closes both connections, and both are reset. The clock starts when the first of them is lost; the
+// message is published when both are.
+func TestS14PublishingAndDeliveringGoOnAfterTwoHundredForcedCloses(t *testing.T) {
+	const closes = 200
+	needsControl(t)
+	ctx := within(t, 5*time.Minute)
+	f := newForce(t)
+	bestOf(t, func() error {
+		confirms, deliveries := f.closes(ctx, t, closes)
+		t.Logf("%d forced closes of both connections, by an operator and by RST in turn; Setup declares 10 objects", closes)
+		t.Logf("to the first confirm:  %v", confirms)
+		t.Logf("to the first delivery: %v", deliveries)
+		return errors.Join(confirms.promptly(), deliveries.promptly())
+	})
+}
+
+// A force closes the connections of an application.
+type force struct {
+	proxy  *amqptest.Proxy
+	app    *application
+	name   string
+	closed chan time.Time // by an operator, as the client is told
+}
+
+func newForce(t *testing.T) *force {
+	t.Helper()
+	f := &force{proxy: amqptest.StartProxy(t, broker(t).URL()), name: unique("forced"), closed: make(chan time.Time, 100)}
+	f.app = startApplication(t, f.proxy.URL(), f.name)
+	f.proxy.Observe(func(e amqptest.Event) {
+		if e.Kind == amqptest.ConnectionClosed && e.From == amqptest.FromBroker && e.Code == amqp.ConnectionForced {
+			f.closed <- e.At
+		}
+	})
+	return f
+}
+
+// closes measures n times how long it takes from the loss to the first confirm and the first delivery.
+func (f *force) closes(ctx context.Context, t *testing.T, n int) (confirms, deliveries spread) {
+	t.Helper()
+	for operator := true; len(confirms) < n; operator = !operator {
+		if err := f.app.conn.Ready(ctx); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(workTime)
+		var lost time.Time
+		var links int
+		if operator {
+			lost, links = f.operator(ctx, t)
+		} else {
+			lost, links = time.Now(), f.proxy.Cut()
+		}
+		confirmed, delivered, err := f.app.roundTrip(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if links == 2 {
+			confirms, deliveries = append(confirms, confirmed.Sub(lost)), append(deliveries, delivered.Sub(lost))
+		}
+	}
+	slices.Sort(confirms)
+	slices.Sort(deliveries)
+	return confirms, deliveries
+}
+
+// operator returns when the first connection was lost, and how many were: the broker may not know one that is a moment
+// old. It does not wait for the command, which ends later than the client is back.
+func (f *force) operator(ctx context.Context, t *testing.T) (first time.Time, links int) {
+	t.Helper()
+	known := make(chan int, 1)
+	go func() {
+		n, err := broker(t).CloseConnection(ctx, f.name, "operator")
+		if err != nil {
+			t.Error(err)
+		}
+		known <- n
+	}()
+	for all := 2; links < all; {
+		select {
+		case at := <-f.closed:
+			if links++; links == 1 {
+				first = at
+			}
+		case all = <-known:
+		}
+	}
+	return first, links
+}
+
+// The operator's close meets all clients of a broker at once.
+func TestS14FleetClosedByTheOperatorComesBackSpread(t *testing.T) {
+	const clients = 50
+	b := needsControl(t)
+	ctx := within(t, 30*time.Second)
+	name := unique("fleet")
+	var mu sync.Mutex
+	var pauses spread
+	var wg sync.WaitGroup
+	for range clients {
+		var lostAt time.Time
+		conn := connect(t, amqpkit.Config{Name: name, Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			mu.Lock()
+			if !lostAt.IsZero() {
+				pauses = append(pauses, time.Since(lostAt))
+			}
+			mu.Unlock()
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		}})
+		old, err := conn.Publishing(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost := old.NotifyClose(make(chan *amqp.Error))
+		wg.Go(func() {
+			reason := <-lost // unbuffered: amqp091-go's shutdown goes on when it was taken
+			mu.Lock()
+			lostAt = time.Now()
+			mu.Unlock()
+			if reason == nil || reason.Code != amqp.ConnectionForced || !reason.Server || reason.Recover {
+				t.Errorf("lost for %#v, want 320 that claims to be fatal", reason)
+			}
+			if fresh, err := conn.Publishing(ctx); err != nil || fresh == old {
+				t.Errorf("no new session: %v", err)
+			}
+		})
+	}
+	waitFor(t, func() bool { return named(t, name) == clients })
+	if n, err := b.CloseConnection(ctx, name, "maintenance"); err != nil || n != clients {
+		t.Fatalf("%d connections closed: %v", n, err)
+	}
+	wg.Wait()
+	slices.Sort(pauses)
+	t.Logf("%d clients closed at once dialled again after %v to %v, half of them between %v and %v",
+		clients, pauses.at(0), pauses.at(100), pauses.at(25), pauses.at(75))
+	if len(pauses) != clients {
+		t.Errorf("%d attempts of %d clients", len(pauses), clients)
+	}
+	if pauses.at(75)-pauses.at(25) < 5*time.Millisecond { // 10 ms, were it not for chance and the machine
+		t.Errorf("half of them came within %v", pauses.at(75)-pauses.at(25))
+	}
+}

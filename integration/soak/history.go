@@ -1,0 +1,130 @@
+package soak
+
+import (
+	"bufio"
+	"cmp"
+	"container/heap"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"sync"
+	"time"
+)
+
+// A History takes down what happens, one JSON object a line, never changed afterwards. Its methods may be called by
+// any goroutine.
+type History struct {
+	began time.Time
+
+	mu  sync.Mutex
+	w   *bufio.Writer
+	enc *json.Encoder
+	err error // of the first write that failed
+}
+
+// NewHistory begins a history now, written to w.
+func NewHistory(w io.Writer) *History {
+	h := &History{began: time.Now(), w: bufio.NewWriterSize(w, 1<<20)}
+	h.enc = json.NewEncoder(h.w)
+	return h
+}
+
+// At is a moment on the history's clock.
+func (h *History) At(t time.Time) int64 { return int64(t.Sub(h.began)) }
+
+// Now is the present on the history's clock.
+func (h *History) Now() int64 { return h.At(time.Now()) }
+
+// Put takes r down as happening now.
+func (h *History) Put(r Record) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r.T = h.Now() // under the lock, so that what led to something is before it in the file
+	h.encode(r)
+}
+
+// PutAt takes r down as having happened at t.
+func (h *History) PutAt(t time.Time, r Record) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r.T = h.At(t)
+	h.encode(r)
+}
+
+func (h *History) encode(r Record) {
+	if err := h.enc.Encode(r); err != nil && h.err == nil {
+		h.err = err
+	}
+}
+
+// Flush writes what is buffered and returns the first error there was.
+func (h *History) Flush() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return errors.Join(h.err, h.w.Flush())
+}
+
+// disorder is by how much a record may stand too late in the file: a proxy tells of a frame once all of it is handed
+// on, which takes as long as a peer that does not read lets it.
+const disorder = 30 * time.Second
+
+// Read returns the records of a history in the order of their time. It ends with the first error, such as a line that
+// was cut off.
+func Read(r io.Reader) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		dec := json.NewDecoder(bufio.NewReaderSize(r, 1<<20))
+		var late waiting
+		released, line := int64(0), 0
+		for {
+			var rec Record
+			err := dec.Decode(&rec)
+			if err != nil && !errors.Is(err, io.EOF) {
+				yield(Record{}, fmt.Errorf("soak: record %d: %w", line+1, err))
+				return
+			}
+			if err == nil {
+				line++
+				if rec.T < released {
+					yield(Record{}, fmt.Errorf("soak: record %d is out of order by more than %v", line, disorder))
+					return
+				}
+				heap.Push(&late, numbered{rec, line})
+			}
+			for len(late) > 0 && (err != nil || late[0].T < rec.T-int64(disorder)) {
+				next := heap.Pop(&late).(numbered)
+				released = next.T
+				if !yield(next.Record, nil) {
+					return
+				}
+			}
+			if err != nil {
+				return
+			}
+		}
+	}
+}
+
+// A numbered record keeps its line: of two at the same time the one that was written first comes first.
+type numbered struct {
+	Record
+	line int
+}
+
+// waiting is a heap of records, the oldest on top.
+type waiting []numbered
+
+func (w waiting) Len() int { return len(w) }
+func (w waiting) Less(i, j int) bool {
+	return cmp.Or(cmp.Compare(w[i].T, w[j].T), cmp.Compare(w[i].line, w[j].line)) < 0
+}
+func (w waiting) Swap(i, j int) { w[i], w[j] = w[j], w[i] }
+func (w *waiting) Push(x any)   { *w = append(*w, x.(numbered)) }
+func (w *waiting) Pop() any {
+	last := len(*w) - 1
+	x := (*w)[last]
+	(*w)[last] = numbered{}
+	*w = (*w)[:last]
+	return x
+}

@@ -1,0 +1,158 @@
+package soak
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/amqpkit/amqpkit/integration/rabbit"
+)
+
+// An edit replaces text in a file of the toolkit, relative to its module's root.
+type edit struct{ file, from, to string }
+
+// mutants are faults planted in the toolkit. The judge has to find each for the right reason.
+var mutants = []struct {
+	name  string
+	edits []edit
+	want  string // what the reason begins with
+	says  string // and what it contains
+}{
+	{"ack before the handler", []edit{
+		{"consumer/session.go", "\t\t\ts.running++\n", "\t\t\ts.running++\n\t\t\ts.settle(next.tag, ack)\n"},
+		{"consumer/session.go", "\td, how, after := res.d, res.how, res.after\n", "\td, how, after := res.d, res.how, res.after\n\tif d != nil {\n\t\treturn\n\t}\n"},
+	}, falseSettled, "whose handler had not returned"},
+
+	{"nack taken for unknown", []edit{
+		{"producer/resolve.go", "r.failure(ErrNacked, nil)", "r.failure(ErrUnconfirmed, nil)"},
+	}, misreported, "reported as unconfirmed"},
+
+	{"return ignored", []edit{
+		{"producer/resolve.go", "\tcase ret != nil:\n", "\tcase ret != nil && doubt:\n"},
+	}, misreported, "which nothing on the wire says"},
+
+	{"stale ack sent", []edit{
+		{"consumer/run.go", "\tcase <-j.s.gone:\n", `	case <-j.s.gone:
+		if s := r.last; s != j.s {
+			select {
+			case s.results <- result{j, v}:
+				return
+			case <-s.gone:
+			}
+		}
+`},
+	}, falseSettled, "of tag"},
+
+	{"confirm dropped", []edit{
+		{"producer/resolve.go", "\tcase r.confirm.Acked():\n", "\tcase r.confirm.Acked() && r.confirm.DeliveryTag%50 == 0:\n\t\ts.lost = append(s.lost, r)\n\tcase r.confirm.Acked():\n"},
+	}, misreported, "answered at"},
+
+	{"resend under a new id", []edit{
+		{"producer/dispose.go", "\t\tw.mark(r, why)\n", "\t\tw.mark(r, why)\n\t\tr.msg.Publishing.MessageId = s.p.ids.next()\n"},
+	}, unexpected, "message id"},
+}
+
+// directed are the arguments of a short run that gives every mutant its occasion. The broker is shared, so that only
+// faults of links can be done.
+var directed = []string{"-duration", "10s", "-seed", "1", "-rate", "800", "-faults", strings.Join([]string{Cut, Unheard, Torn}, ",")}
+
+func TestMutantsOfTheToolkitAreFound(t *testing.T) {
+	broker, err := rabbit.Start(t.Context(), rabbit.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := broker.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("none", func(t *testing.T) {
+		if r := soak(t, broker, nil); r.Verdict == Failed {
+			t.Errorf("without a mutant the run failed: %q", r.Reasons)
+		}
+	})
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) {
+			r := soak(t, broker, m.edits)
+			found := false
+			for _, reason := range r.Reasons {
+				found = found || strings.HasPrefix(reason, m.want+":") && strings.Contains(reason, m.says)
+			}
+			if r.Verdict != Failed || !found {
+				t.Errorf("%s: %q, want failed over %q with %q", r.Verdict, r.Reasons, m.want, m.says)
+			}
+		})
+	}
+}
+
+// soak builds the command with the edits and runs it.
+func soak(t *testing.T, broker *rabbit.Broker, edits []edit) *Result {
+	t.Helper()
+	dir := t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	program := filepath.Join(dir, "soak")
+	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-overlay", overlay(t, dir, edits), "-o", program, "../cmd/soak")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	run := exec.CommandContext(ctx, program, append(directed, "-dir", dir)...)
+	run.Env = append(os.Environ(), "AMQP_URL="+broker.URL())
+	run.Stderr = t.Output()
+	out, err := run.Output()
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	var r Result
+	if jsonErr := json.Unmarshal([]byte(lines[len(lines)-1]), &r); jsonErr != nil {
+		t.Fatalf("the last line is no result: %v (%v)\n%s", jsonErr, err, out)
+	}
+	if (err == nil) != (r.Verdict == Valid) {
+		t.Errorf("the verdict is %s and the program ended with %v", r.Verdict, err)
+	}
+	return &r
+}
+
+// overlay writes the edited files, and the file that has the compiler take them for the real ones.
+func overlay(t *testing.T, dir string, edits []edit) string {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace := map[string]string{}
+	for _, e := range edits {
+		original := filepath.Join(root, e.file)
+		edited := filepath.Join(dir, strings.ReplaceAll(e.file, "/", "-"))
+		from := original
+		if replace[original] != "" {
+			from = edited // edited before
+		}
+		text, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := bytes.Count(text, []byte(e.from)); n != 1 {
+			t.Fatalf("%s holds the text to be replaced %d times, want once: plant the mutant anew\n%s", e.file, n, e.from)
+		}
+		if err := os.WriteFile(edited, bytes.Replace(text, []byte(e.from), []byte(e.to), 1), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		replace[original] = edited
+	}
+	path := filepath.Join(dir, "overlay.json")
+	b, err := json.Marshal(map[string]any{"Replace": replace})
+	if err == nil {
+		err = os.WriteFile(path, b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,86 @@
+package soak
+
+import (
+	"reflect"
+	"testing"
+	"time"
+)
+
+// count counts what a lane has planned.
+func count(l *lane, done map[string]int) {
+	for l.planned() {
+		kind, _ := l.draw()
+		done[kind]++
+	}
+}
+
+// Whatever a run can do, the lanes together have done the minimum of it before any of them draws.
+func TestPlanHoldsItsMinimums(t *testing.T) {
+	for name, c := range map[string]struct {
+		duration time.Duration
+		owned    bool
+		nodes    int
+		want     map[string]int
+	}{
+		"a minute": {time.Minute, true, 1, map[string]int{
+			Close: 5, Cut: 5, Torn: 5, Half: 5, Hole: 5, Hold: 5, Unheard: 5, Blocked: 5, Slow: 5, Delete: 5, Alarm: 5, Pause: 5, Kill: 1, Restart: 1,
+		}},
+		"ten minutes of three nodes": {10 * time.Minute, true, 3, map[string]int{
+			Close: 5, Cut: 5, Torn: 5, Half: 5, Hole: 5, Hold: 5, Unheard: 5, Blocked: 5, Slow: 5, Delete: 5, Alarm: 5, Pause: 5, Kill: 5, Restart: 5, Partition: 5,
+		}},
+		"a few seconds of somebody's broker": {10 * time.Second, false, 1, map[string]int{
+			Cut: 1, Torn: 1, Half: 1, Hole: 1, Hold: 1, Unheard: 1, Blocked: 1, Slow: 1, Delete: 1,
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := newPlan(7, c.duration, nil, c.owned, c.nodes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(p.minimums, c.want) {
+				t.Errorf("minimums %v, want %v", p.minimums, c.want)
+			}
+			done := map[string]int{}
+			for i := range 3 {
+				count(p.lane(clientKinds, i, 3, time.Second), done)
+			}
+			count(p.lane(nodeKinds, 0, 1, time.Second), done)
+			if !reflect.DeepEqual(done, c.want) {
+				t.Errorf("planned are %v, want %v", done, c.want)
+			}
+		})
+	}
+}
+
+func TestPlanIsRepeatedByItsSeed(t *testing.T) {
+	draw := func(seed uint64) (faults []any) {
+		p, err := newPlan(seed, time.Minute, nil, true, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := p.lane(clientKinds, 1, 3, time.Second)
+		for range 100 {
+			kind, rest := l.draw()
+			faults = append(faults, kind, rest)
+		}
+		return faults
+	}
+	if !reflect.DeepEqual(draw(1), draw(1)) {
+		t.Error("the same seed makes another plan")
+	}
+	if reflect.DeepEqual(draw(1), draw(2)) {
+		t.Error("another seed makes the same plan")
+	}
+}
+
+func TestPlanTakesOnlyKindsThatThereAre(t *testing.T) {
+	if p, err := newPlan(1, time.Minute, []string{Cut, Kill}, true, 1); err != nil || len(p.minimums) != 2 {
+		t.Errorf("%v, %v", p.minimums, err)
+	}
+	if _, err := newPlan(1, time.Minute, []string{Cut, "flood"}, true, 1); err == nil {
+		t.Error("an unknown kind is taken")
+	}
+	if kind, _ := (plan{}).lane(nodeKinds, 0, 1, time.Second).draw(); kind != "" {
+		t.Errorf("a lane without kinds draws %s", kind)
+	}
+}

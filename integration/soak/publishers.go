@@ -1,0 +1,289 @@
+package soak
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/producer"
+)
+
+// A publisher is one goroutine that publishes, and the receipts it waits for.
+type publisher struct {
+	w      *workload
+	name   string // what the IDs of its messages begin with
+	client string
+	to     *producer.Producer
+	once   bool // the producer does not send again
+	rng    *rand.Rand
+	n      int
+	open   chan struct{} // holds a token for each receipt; bounds them
+	wait   sync.WaitGroup
+}
+
+// A message ready to be published, with what is to be written down about it.
+type outgoing struct {
+	producer.Message
+	Publish
+}
+
+// tally counts what publishers were told.
+type tally struct{ confirmed, others atomic.Int64 }
+
+func (w *workload) newPublisher(name, client string, to *producer.Producer) *publisher {
+	seed := sha256.Sum256([]byte(fmt.Sprintf("%d %s", w.seed, name)))
+	return &publisher{w: w, name: name, client: client, to: to, rng: rand.New(rand.NewChaCha8(seed)), open: make(chan struct{}, maxInFlight/2)}
+}
+
+// start runs step over and over, at a pace of so many a second, until nothing more is to be published.
+func (p *publisher) start(perSecond float64, step func()) {
+	p.w.publishers.Go(func() {
+		defer p.wait.Wait()
+		pace := time.NewTicker(time.Duration(float64(time.Second) / perSecond))
+		defer pace.Stop()
+		for {
+			select {
+			case <-pace.C:
+				step()
+			case <-p.w.publishing.Done():
+				return
+			}
+		}
+	})
+}
+
+// ctx returns a ctx for one publish: mostly one that outlasts every fault, sometimes one that does not, seldom one
+// that can hardly be kept.
+func (p *publisher) ctx() (ctx context.Context, cancel context.CancelFunc, hasty bool) {
+	limit := p.w.patience
+	switch x := p.rng.IntN(100); {
+	case x < 2:
+		limit, hasty = time.Duration(1+p.rng.IntN(3000))*time.Microsecond, true
+	case x < 10:
+		limit = time.Second
+	case x < 20:
+		limit = 5 * time.Second
+	}
+	ctx, cancel = context.WithTimeout(context.Background(), limit)
+	return ctx, cancel, hasty
+}
+
+// message makes a message for a route. Its body begins with its ID.
+func (p *publisher) message(ctx context.Context, route string) *outgoing {
+	p.n++
+	o := &outgoing{Publish: Publish{ID: fmt.Sprintf("%s-%d", p.name, p.n), Client: p.client, Route: route, Once: p.once}}
+	deadline, _ := ctx.Deadline()
+	o.Deadline = p.w.h.At(deadline)
+	size := 20 + p.rng.IntN(500)
+	if p.rng.IntN(200) == 0 {
+		size = 50_000 // more than one read takes
+	}
+	o.Publishing = amqp.Publishing{MessageId: o.ID, Body: []byte(o.ID + "\n" + strings.Repeat("x", size))}
+	o.Sum = sum(o.Publishing.Body)
+	q := p.w.q
+	o.Exchange, o.Key = q.name("soak"), route
+	switch route {
+	case toWork:
+		o.Key = q.work(p.rng.IntN(workQueues))
+	case toOrder, toFull:
+		o.Exchange, o.Key = "", q.name(route)
+	case toSide:
+		o.Doomed = true
+	case invalid:
+		p.spoil(o)
+	}
+	return o
+}
+
+// spoil makes a message that the broker would close a channel or a connection over.
+func (p *publisher) spoil(o *outgoing) {
+	switch p.rng.IntN(4) {
+	case 0:
+		o.Key = strings.Repeat("k", 256)
+	case 1:
+		o.Publishing.Expiration = "-1"
+	case 2:
+		o.Publishing.Headers = amqp.Table{"n": uint64(1)}
+	case 3:
+		o.Exchange += "-missing"
+	}
+}
+
+func sum(body []byte) string {
+	s := sha256.Sum256(body)
+	return hex.EncodeToString(s[:8])
+}
+
+// blocking publishes and waits for the outcome.
+func (p *publisher) blocking(ctx context.Context, o *outgoing) {
+	p.w.h.Put(Record{Publish: &o.Publish})
+	p.w.tell(o, "", p.to.Publish(ctx, o.Exchange, o.Key, o.Publishing))
+}
+
+// async publishes without waiting, and calls then when the outcome is known. Every second message has an id of the
+// producer's own.
+func (p *publisher) async(ctx context.Context, o *outgoing, then func()) {
+	if p.n%2 == 0 {
+		o.Publishing.MessageId = ""
+	}
+	p.w.h.Put(Record{Publish: &o.Publish})
+	r, err := p.to.PublishAsync(ctx, o.Exchange, o.Key, o.Publishing)
+	if err != nil {
+		p.w.tell(o, "", err)
+		then()
+		return
+	}
+	p.wait.Go(func() {
+		<-r.Done()
+		p.w.tell(o, r.MessageID(), r.Wait(context.Background()))
+		then()
+	})
+}
+
+// all publishes several messages at once.
+func (p *publisher) all(ctx context.Context, os []*outgoing) {
+	msgs := make([]producer.Message, len(os))
+	for i, o := range os {
+		o.Batch = true
+		p.w.h.Put(Record{Publish: &o.Publish})
+		msgs[i] = o.Message
+	}
+	for i, err := range p.to.PublishAll(ctx, msgs) {
+		p.w.tell(os[i], "", err)
+	}
+}
+
+// tell writes down an outcome.
+func (w *workload) tell(o *outgoing, messageID string, err error) {
+	out := &Outcome{ID: o.ID, What: outcomeOf(err)}
+	if messageID != o.ID {
+		out.MessageID = messageID
+	}
+	if err != nil {
+		out.Err = err.Error()
+		out.Blocked = errors.Is(err, producer.ErrBlocked)
+		w.told.others.Add(1)
+	} else {
+		w.told.confirmed.Add(1)
+	}
+	w.h.Put(Record{Outcome: out})
+}
+
+func outcomeOf(err error) string {
+	var returned *producer.ReturnedError
+	switch {
+	case err == nil:
+		return Confirmed
+	case errors.Is(err, producer.ErrUnconfirmed):
+		return Unconfirmed
+	case errors.Is(err, producer.ErrNotPublished):
+		return NotPublished
+	case errors.Is(err, producer.ErrNacked):
+		return Nacked
+	case errors.As(err, &returned):
+		return Returned
+	}
+	return "none of these"
+}
+
+// publish starts all publishers. The shares are of the rate that the workload aims at.
+func (w *workload) publish() error {
+	for _, client := range []string{alice, bob} {
+		to, err := w.newProducer(client, producer.UntilDone)
+		if err != nil {
+			return err
+		}
+		for i := range 6 {
+			p := w.newPublisher(fmt.Sprintf("%sp%d", client, i), client, to)
+			p.start(0.02*float64(w.rate), func() { p.one(toWork) })
+		}
+		p := w.newPublisher(client+"async", client, to)
+		p.start(0.25*float64(w.rate), p.oneAsync)
+		batches := w.newPublisher(client+"batch", client, to)
+		batches.start(0.005*float64(w.rate), batches.batch)
+		if client == alice {
+			o := w.newPublisher("order", client, to)
+			o.start(0.02*float64(w.rate), o.next)
+		}
+	}
+	return w.publishOddly()
+}
+
+// publishOddly starts those whose messages seldom end as confirmed, or whose producer sends once.
+func (w *workload) publishOddly() error {
+	to, err := w.newProducer(carol, producer.UntilDone)
+	if err != nil {
+		return err
+	}
+	for route, perSecond := range map[string]float64{toFull: 40, toSide: 20, toNowhere: 10, invalid: 5} {
+		p := w.newPublisher("c"+route, carol, to)
+		p.start(perSecond, func() { p.one(route) })
+	}
+	once, err := w.newProducer(carol, producer.Never)
+	if err != nil {
+		return err
+	}
+	p := w.newPublisher("once", carol, once)
+	p.once = true
+	p.start(0.06*float64(w.rate), p.oneAsync)
+	v := w.newPublisher("visit", visitor, nil)
+	v.start(2, func() {
+		if err := w.visit(v); err != nil {
+			w.logger.Error("soak: a visitor was not let in", "error", err)
+		}
+	})
+	return nil
+}
+
+func (p *publisher) one(route string) {
+	ctx, cancel, hasty := p.ctx()
+	defer cancel()
+	o := p.message(ctx, route)
+	o.Hasty = hasty
+	p.blocking(ctx, o)
+}
+
+func (p *publisher) oneAsync() {
+	select {
+	case p.open <- struct{}{}:
+	default:
+		return // as many are open as there may be
+	}
+	ctx, cancel, hasty := p.ctx()
+	o := p.message(ctx, toWork)
+	o.Hasty = hasty
+	p.async(ctx, o, func() {
+		cancel()
+		<-p.open
+	})
+}
+
+// batch publishes twenty messages at once.
+func (p *publisher) batch() {
+	ctx, cancel, hasty := p.ctx()
+	defer cancel()
+	os := make([]*outgoing, 20)
+	for i := range os {
+		os[i] = p.message(ctx, toWork)
+		os[i].Hasty = hasty
+	}
+	p.all(ctx, os)
+}
+
+// next publishes the next message of a sequence. One that fails leaves a gap.
+func (p *publisher) next() {
+	ctx, cancel := context.WithTimeout(context.Background(), p.w.patience)
+	defer cancel()
+	o := p.message(ctx, toOrder)
+	o.Order, o.Seq = p.name, p.n
+	p.blocking(ctx, o)
+}

@@ -1,0 +1,209 @@
+package soak
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/amqpkit/amqpkit/amqptest"
+)
+
+// deafFor is how long nothing is to be heard for a client to notice for sure.
+const deafFor = 2*heartbeat + 500*time.Millisecond
+
+// lossTime is how long a fault that ends a connection only in its time is left to do so.
+const lossTime = time.Second
+
+// strikeClient does a fault that concerns one client.
+func (n *nemesis) strikeClient(ctx context.Context, kind, client string, rng *rand.Rand) error {
+	if err := n.whole(ctx); err != nil {
+		return err
+	}
+	if kind == Delete {
+		return n.during(Fault{Kind: kind, Clients: []string{carol}}, n.deleteSide)
+	}
+	links := n.links[client]
+	x := Fault{Kind: kind, Clients: []string{client}, Deaf: kind == Hole}
+	return n.during(x, func() error {
+		defer func() {
+			for _, l := range links {
+				l.all.Resume()
+				l.publishing.Resume()
+			}
+		}()
+		return n.strike(kind, client, links, rng)
+	})
+}
+
+func (n *nemesis) strike(kind, client string, links []sides, rng *rand.Rand) error {
+	all := func(do func(sides)) {
+		for _, l := range links {
+			do(l)
+		}
+	}
+	lasts := func(from, to time.Duration) { time.Sleep(between(rng, from, to)) }
+	way := [...]amqptest.Direction{amqptest.FromClient, amqptest.FromBroker}[rng.IntN(2)]
+	switch kind {
+	case Close:
+		return n.closeByForce(client)
+	case Cut:
+		side := rng.IntN(3)
+		all(func(l sides) { [...]*amqptest.Faults{l.all, l.publishing, l.consuming}[side].Cut() })
+		return nil
+	case Torn:
+		bytes := int64(rng.IntN(5000))
+		all(func(l sides) { l.all.CutAfter(way, bytes) })
+		lasts(lossTime/2, lossTime)
+	case Half:
+		all(func(l sides) { l.all.HalfClose(way) })
+		lasts(lossTime/2, lossTime)
+	case Hole:
+		all(func(l sides) { l.all.Discard(amqptest.Both) })
+		time.Sleep(deafFor)
+		all(func(l sides) { l.all.Cut() }) // with what was thrown away, nothing can go on
+	case Hold:
+		all(func(l sides) { l.all.Hold(amqptest.FromClient) })
+		lasts(300*time.Millisecond, 2*heartbeat)
+	case Unheard:
+		all(func(l sides) { l.all.HoldConfirms() })
+		lasts(200*time.Millisecond, 800*time.Millisecond)
+		all(func(l sides) { l.all.Cut() })
+	case Blocked:
+		all(func(l sides) { l.publishing.Inject(amqptest.FromBroker, amqptest.ConnectionBlocked("soak")) })
+		lasts(500*time.Millisecond, 1500*time.Millisecond)
+		all(func(l sides) { l.publishing.Inject(amqptest.FromBroker, amqptest.ConnectionUnblocked()) })
+	case Slow:
+		how := rng.IntN(3)
+		all(func(l sides) {
+			switch how {
+			case 0:
+				l.all.Delay(way, 200*time.Millisecond)
+			case 1:
+				l.all.Throttle(way, 20_000)
+			case 2:
+				l.all.Fragment(way, 3)
+			}
+		})
+		lasts(500*time.Millisecond, 1500*time.Millisecond)
+	}
+	return nil
+}
+
+// closeByForce closes the connections of a client as an operator does, on the nodes that are there.
+func (n *nemesis) closeByForce(client string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	closed := 0
+	var errs []error
+	for _, b := range n.nodes {
+		k, err := b.CloseConnection(ctx, client, "soak")
+		closed += k
+		errs = append(errs, err)
+	}
+	if closed == 0 {
+		return errors.Join(append(errs, errors.New("there was no connection to close"))...)
+	}
+	return nil
+}
+
+// deleteSide deletes the side queue, which has its consumer declare the next one.
+func (n *nemesis) deleteSide() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	name := n.q.retireSide()
+	var errs []error
+	for _, b := range n.nodes { // one of them is there
+		err := b.DeleteQueue(ctx, name)
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// nodeTime bounds what is done to a node.
+const nodeTime = 3 * time.Minute
+
+// strikeNodes does a fault to the broker.
+func (n *nemesis) strikeNodes(kind string, rng *rand.Rand) error {
+	ctx, cancel := context.WithTimeout(context.Background(), nodeTime)
+	defer cancel()
+	i := rng.IntN(len(n.nodes))
+	b := n.nodes[i]
+	x := Fault{Kind: kind, Clients: clients}
+	lasts := func(from, to time.Duration) { time.Sleep(between(rng, from, to)) }
+	var do func() error
+	switch kind {
+	case Alarm:
+		do = func() error {
+			if err := b.MemoryAlarm(ctx, true); err != nil {
+				return errors.Join(err, b.MemoryAlarm(ctx, false))
+			}
+			lasts(500*time.Millisecond, 1200*time.Millisecond)
+			return n.back(b.MemoryAlarm(ctx, false))
+		}
+	case Pause:
+		from, to := 300*time.Millisecond, 1200*time.Millisecond
+		if n.pauses++; n.pauses%3 == 2 {
+			from, to, x.Deaf = deafFor, deafFor+time.Second, len(n.nodes) == 1
+		}
+		x.Nodes = []int{i}
+		do = func() error {
+			if err := b.Pause(ctx); err != nil { // as when Docker cannot freeze a process that is being started
+				return err
+			}
+			lasts(from, to)
+			return n.back(b.Unpause(ctx))
+		}
+	case Kill:
+		x.Nodes, x.Outage = []int{i}, len(n.nodes) == 1
+		do = func() error {
+			if err := b.Kill(ctx); err != nil {
+				return err
+			}
+			return n.back(b.StartAgain(ctx))
+		}
+	case Restart:
+		x.Outage = len(n.nodes) == 1
+		for i := range n.nodes {
+			x.Nodes = append(x.Nodes, i)
+		}
+		do = func() error { return n.back(n.restart(ctx)) }
+	case Partition:
+		x.Nodes = []int{i}
+		do = func() error {
+			if err := n.cluster.Disconnect(ctx, i); err != nil {
+				return err
+			}
+			lasts(2*time.Second, 15*time.Second)
+			return n.back(n.cluster.Connect(ctx, i))
+		}
+	}
+	if len(x.Nodes) == len(n.nodes) && n.cluster == nil {
+		n.leaves(true)
+		defer n.leaves(false)
+	}
+	err := n.during(x, do)
+	if n.cluster != nil && len(x.Nodes) > 0 {
+		err = errors.Join(err, n.back(n.cluster.Await(ctx))) // for the next one to find it whole
+	}
+	return err
+}
+
+// restart restarts the broker as an upgrade does.
+func (n *nemesis) restart(ctx context.Context) error {
+	if n.cluster != nil {
+		return n.cluster.RollingRestart(ctx)
+	}
+	return n.nodes[0].Restart(ctx)
+}
+
+// back notes if a node did not come back: then the run cannot go on.
+func (n *nemesis) back(err error) error {
+	if err != nil {
+		n.breaks(err)
+	}
+	return err
+}

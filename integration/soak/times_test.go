@@ -1,0 +1,73 @@
+package soak
+
+import (
+	"testing"
+	"time"
+)
+
+// lose closes the link of a tale by force, as fault n, and has the next traffic come over another one after so long.
+func (t *tale) lose(n, link int, until time.Duration) {
+	t.put(Record{Fault: &Fault{N: n, Kind: Close, Clients: []string{"a"}}})
+	t.wire(link, "Confirmed", Wire{FromBroker: true}) // in the same packet as what follows
+	gone := t.now
+	t.put(Record{T: gone, Wire: &Wire{Link: link, Event: "ConnectionClosed", FromBroker: true, Code: 320}})
+	t.wire(link, "Confirmed", Wire{FromBroker: true})
+	t.wire(link, "Lost", Wire{})
+	t.put(Record{Fault: &Fault{N: n, Kind: Close, Over: true}})
+	t.open(link + 1)
+	t.wire(link+1, "Subscribed", Wire{Consumer: "w-1-X"})
+	id := time.Duration(n).String()
+	t.publish(id)
+	tag := t.sent(link+1, id)
+	t.now = gone + int64(until) - ms
+	t.wire(link+1, "Confirmed", Wire{Tag: tag})
+	t.told(id, Confirmed)
+	delivery := t.delivered(link+1, "w-1-X", id, false)
+	t.handled("w-1-X", id, delivery, OK)
+	t.wire(link+1, "Acked", Wire{Tag: delivery})
+}
+
+func TestRecoveryIsTheTimeFromALossToTheNextTraffic(t *testing.T) {
+	x := newTale()
+	x.wire(1, "Subscribed", Wire{Consumer: "w-1-X"})
+	x.publish("m")
+	x.wire(1, "Confirmed", Wire{Tag: x.sent(1, "m")})
+	x.told("m", Confirmed)
+	x.processed("m")
+	for i, until := range []time.Duration{20 * time.Millisecond, 30 * time.Millisecond, 40 * time.Millisecond} {
+		x.lose(i+1, i+1, until)
+	}
+	r := x.judge(t)
+	if r.ConfirmP50 != 30 || r.ConfirmP99 != 40 || r.DeliveryP50 != 32 || r.Recoveries != 6 {
+		t.Errorf("%d recoveries, of confirms %v ms at the median and %v at p99, of deliveries %v: want 6, 30, 40 and 32",
+			r.Recoveries, r.ConfirmP50, r.ConfirmP99, r.DeliveryP50)
+	}
+}
+
+func TestRecoveryAmidAnotherFaultDoesNotCount(t *testing.T) {
+	x := newTale()
+	x.confirmed("m")
+	x.processed("m")
+	x.put(Record{Fault: &Fault{N: 9, Kind: Alarm, Clients: []string{"a"}}})
+	x.lose(1, 1, 20*time.Millisecond)
+	x.put(Record{Fault: &Fault{N: 9, Kind: Alarm, Over: true}})
+	if r := x.judge(t); r.Recoveries != 0 {
+		t.Errorf("%d recoveries", r.Recoveries)
+	}
+}
+
+func TestOutageEndsWithTheBroker(t *testing.T) {
+	x := newTale()
+	x.put(Record{Fault: &Fault{N: 1, Kind: Kill, Clients: []string{"a"}, Nodes: []int{0}, Outage: true}})
+	x.wire(1, "Lost", Wire{})
+	x.now += 5e9
+	x.put(Record{Fault: &Fault{N: 1, Kind: Kill, Over: true}})
+	x.now += 100 * ms
+	x.open(2)
+	x.confirmed("m")
+	x.processed("m")
+	r := x.judge(t)
+	if r.Outages != 2 || r.OutageMax != 108 || r.Verdict == Failed {
+		t.Errorf("%d outages, %v ms at most, %q; want 2, 108 ms, no reason to fail", r.Outages, r.OutageMax, r.Reasons)
+	}
+}

@@ -1,0 +1,63 @@
+package soak
+
+import (
+	"sync"
+
+	"github.com/amqpkit/amqpkit/amqptest"
+)
+
+// observe returns what writes down everything that the proxy in front of a node hands on.
+func observe(h *History, node int, seen *traffic) func(amqptest.Event) {
+	return func(e amqptest.Event) {
+		switch e.Kind {
+		case amqptest.Confirmed, amqptest.Nacked:
+			seen.note(e.Name, confirms)
+		case amqptest.Delivered:
+			seen.note(e.Name, deliveries)
+		}
+		h.PutAt(e.At, Record{Wire: &Wire{
+			Node: node, Link: e.Link, Addr: e.Addr, Client: e.Name, Event: e.Kind.String(), FromBroker: e.From == amqptest.FromBroker,
+			Channel: e.Channel, Tag: e.Tag, Stray: e.Stray, Requeue: e.Requeue, Redelivered: e.Redelivered,
+			MessageID: e.MessageID, Consumer: e.ConsumerTag, Code: e.Code, Text: e.Text,
+		}})
+	}
+}
+
+// traffic tells when a client publishes or consumes again.
+type traffic struct {
+	mu      sync.Mutex
+	waiting map[flow][]chan struct{}
+}
+
+// A flow is one of the two things that clients live on.
+type flow struct {
+	client string
+	what   sign
+}
+
+type sign int
+
+const (
+	confirms sign = iota
+	deliveries
+)
+
+func newTraffic() *traffic { return &traffic{waiting: map[flow][]chan struct{}{}} }
+
+// next returns a channel that is closed at the next confirm, or delivery, of the client.
+func (t *traffic) next(client string, what sign) <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := make(chan struct{})
+	t.waiting[flow{client, what}] = append(t.waiting[flow{client, what}], c)
+	return c
+}
+
+func (t *traffic) note(client string, what sign) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range t.waiting[flow{client, what}] {
+		close(c)
+	}
+	delete(t.waiting, flow{client, what})
+}

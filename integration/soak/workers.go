@@ -1,0 +1,194 @@
+package soak
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/amqpkit/amqpkit/consumer"
+)
+
+// A worker consumes from a queue: one Run after another, each under a name of its own.
+type worker struct {
+	w      *workload
+	name   string
+	client string
+	cfg    consumer.Config
+	steady bool // its handler always succeeds
+	pace   time.Duration
+
+	mu  sync.Mutex
+	rng *rand.Rand
+
+	stop  context.CancelFunc
+	ended chan struct{}
+}
+
+// runEnds is within what a Run returns after the end of its ctx: it has its drain time, and five seconds for the broker
+// to answer what ends it.
+const runEnds = max(drainTime, 5*time.Second) + 500*time.Millisecond
+
+var errOnPurpose = errors.New("failed on purpose")
+
+// makeWorkers makes the workers, not started.
+func (w *workload) makeWorkers() {
+	for _, client := range []string{alice, bob} {
+		for i := range workQueues {
+			w.newWorker(client, w.q.work(i), consumer.Config{Workers: 4, Prefetch: 24, DeadLettered: true})
+		}
+	}
+	w.newWorker(carol, w.q.name(toOrder), consumer.Config{Prefetch: 1}).steady = true
+	w.newWorker(carol, w.q.name("dead"), consumer.Config{Prefetch: 8}).steady = true
+	full := w.newWorker(carol, w.q.name(toFull), consumer.Config{Prefetch: 1})
+	full.steady, full.pace = true, 50*time.Millisecond // slower than what comes
+	w.newWorker(carol, w.q.name(toSide), consumer.Config{Prefetch: 8, Declare: w.q.declareSide}).steady = true
+}
+
+// consume starts them.
+func (w *workload) consume() {
+	for _, x := range w.work {
+		ctx, stop := context.WithCancel(context.Background())
+		x.stop, x.ended = stop, make(chan struct{})
+		go x.runs(ctx)
+	}
+}
+
+func (w *workload) newWorker(client, queue string, cfg consumer.Config) *worker {
+	cfg.Queue, cfg.Drain, cfg.Logger = queue, drainTime, w.logger
+	if cfg.Workers == 0 {
+		cfg.Workers = 1
+	}
+	name := client + "-" + queue
+	seed := sha256.Sum256([]byte(fmt.Sprintf("%d %s", w.seed, name)))
+	x := &worker{w: w, name: name, client: client, cfg: cfg, rng: rand.New(rand.NewChaCha8(seed))}
+	w.work = append(w.work, x)
+	return x
+}
+
+// consumers describes the workers to the judge.
+func (w *workload) consumers() map[string]Consumer {
+	all := map[string]Consumer{}
+	for _, x := range w.work {
+		all[x.name] = Consumer{Queue: x.cfg.Queue, Prefetch: x.cfg.Prefetch, Dead: x.cfg.Queue == w.q.name("dead")}
+	}
+	return all
+}
+
+// end ends the workers and waits for them.
+func (w *workload) end() {
+	for _, x := range w.work {
+		x.stop()
+	}
+	for _, x := range w.work {
+		<-x.ended
+	}
+}
+
+// runs consumes until ctx ends. Now and then a Run ends and another one begins, as when a program is deployed.
+func (x *worker) runs(ctx context.Context) {
+	defer close(x.ended)
+	for n := 1; ctx.Err() == nil; n++ {
+		x.run(ctx, fmt.Sprintf("%s-%d", x.name, n))
+	}
+}
+
+func (x *worker) run(ctx context.Context, name string) {
+	cfg := x.cfg
+	cfg.Tag = name
+	c, err := consumer.New(x.w.conns[x.client], cfg, x.handle)
+	if err != nil {
+		x.w.logger.Error("soak: no consumer", "error", err)
+		<-ctx.Done()
+		return
+	}
+	running, stop := context.WithCancel(context.Background())
+	defer stop()
+	call := &Call{What: ConsumerRun, Who: name}
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		select {
+		case <-time.After(8*time.Second + x.random(12*time.Second)):
+		case <-ctx.Done():
+		case <-running.Done(): // Run has returned by itself
+		}
+		x.w.h.Put(Record{Stop: &Stop{Run: name}}) // first, since what Run does then is excused by it
+		call.Began = x.w.h.Now()
+		call.Deadline = call.Began + int64(runEnds)
+		stop()
+	}()
+	if err := c.Run(running); err != nil {
+		call.Err = err.Error()
+	}
+	stop()
+	<-told
+	x.w.h.Put(Record{Call: call})
+}
+
+func (x *worker) random(below time.Duration) time.Duration {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return time.Duration(x.rng.Int64N(int64(below)))
+}
+
+// handle is the handler: it takes some time, mostly succeeds, and writes down what it returns.
+func (x *worker) handle(ctx context.Context, d *consumer.Delivery) error {
+	h := &Handled{
+		Began: x.w.h.Now(), Consumer: d.ConsumerTag, Tag: d.DeliveryTag, Redelivered: d.Redelivered,
+		MessageID: d.MessageId, Sum: sum(d.Body),
+	}
+	if id, _, ok := bytes.Cut(d.Body, []byte("\n")); ok {
+		h.ID = string(id)
+	}
+	var took time.Duration
+	h.Result, took = x.decide(d)
+	select {
+	case <-time.After(took):
+	case <-ctx.Done(): // the drain time is over
+		h.Result = Fail
+		x.w.h.Put(Record{Handled: h})
+		return ctx.Err()
+	}
+	x.w.h.Put(Record{Handled: h})
+	switch h.Result {
+	case Reject:
+		return consumer.Reject(errOnPurpose)
+	case Requeue:
+		return consumer.Requeue(x.random(100 * time.Millisecond))
+	case Fail:
+		if h.Tag%2 == 0 {
+			panic(errOnPurpose)
+		}
+		return errOnPurpose
+	}
+	return nil
+}
+
+// decide says what a handler is to return and how long it is to take. A message that has failed twice fails no more:
+// it would be held too long for a short run to see its end.
+func (x *worker) decide(d *consumer.Delivery) (result string, took time.Duration) {
+	took = x.pace
+	if x.steady || x.w.calm.Err() != nil {
+		return OK, took
+	}
+	failures, _ := d.Headers["x-delivery-count"].(int64)
+	switch n := x.random(1000); {
+	case n < 5 && failures < 2:
+		result = Fail
+	case n < 15:
+		result = Requeue
+	case n < 20:
+		result = Reject
+	default:
+		result = OK
+	}
+	if x.random(100) < 2 {
+		took += 20*time.Millisecond + x.random(280*time.Millisecond)
+	}
+	return result, took
+}
