@@ -48,7 +48,7 @@ func TestS12ResetOrEndOfTheStreamMeansANewSessionAtOnce(t *testing.T) {
 				}
 				slices.Sort(took)
 				t.Logf("from %s to the next session: %v", name, took)
-				return took.promptly()
+				return took.promptly(nil)
 			})
 		})
 	}
@@ -62,11 +62,12 @@ func TestS14PublishingAndDeliveringGoOnAfterTwoHundredForcedCloses(t *testing.T)
 	ctx := within(t, 5*time.Minute)
 	f := newForce(t)
 	bestOf(t, func() error {
-		confirms, deliveries := f.closes(ctx, t, closes)
+		confirms, deliveries, bare := f.closes(ctx, t, closes)
 		t.Logf("%d forced closes of both connections, by an operator and by RST in turn; Setup declares 10 objects", closes)
 		t.Logf("to the first confirm:  %v", confirms)
 		t.Logf("to the first delivery: %v", deliveries)
-		return errors.Join(confirms.promptly(), deliveries.promptly())
+		t.Logf("a bare client connects, declares and publishes in: %v", bare)
+		return errors.Join(confirms.promptly(bare), deliveries.promptly(bare))
 	})
 }
 
@@ -90,8 +91,9 @@ func newForce(t *testing.T) *force {
 	return f
 }
 
-// closes measures n times how long it takes from the loss to the first confirm and the first delivery.
-func (f *force) closes(ctx context.Context, t *testing.T, n int) (confirms, deliveries spread) {
+// closes measures n times how long it takes from the loss to the first confirm and the first delivery, and in between how
+// fast the machine is.
+func (f *force) closes(ctx context.Context, t *testing.T, n int) (confirms, deliveries, bare spread) {
 	t.Helper()
 	for operator := true; len(confirms) < n; operator = !operator {
 		if err := f.app.conn.Ready(ctx); err != nil {
@@ -112,10 +114,18 @@ func (f *force) closes(ctx context.Context, t *testing.T, n int) (confirms, deli
 		if links == 2 {
 			confirms, deliveries = append(confirms, confirmed.Sub(lost)), append(deliveries, delivered.Sub(lost))
 		}
+		if len(confirms)%5 == 0 {
+			took, err := f.app.bare(broker(t).URL())
+			if err != nil {
+				t.Fatal(err)
+			}
+			bare = append(bare, took)
+		}
 	}
 	slices.Sort(confirms)
 	slices.Sort(deliveries)
-	return confirms, deliveries
+	slices.Sort(bare)
+	return confirms, deliveries, bare
 }
 
 // operator returns when the first connection was lost, and how many were: the broker may not know one that is a moment

@@ -69,7 +69,8 @@ func TestS48CallReturnsSoonAfterItsCtxAndKillsTheStuckLink(t *testing.T) {
 				t.Errorf("%v after %v", err, took)
 			}
 			select {
-			case <-lost: // or a late answer would be taken for that to another call
+			case reason := <-lost: // or a late answer would be taken for that to another call
+				t.Logf("the link was cut: %v", reason)
 			case <-within(t, 5*time.Second).Done():
 				t.Error("the link is alive")
 			}

@@ -54,7 +54,7 @@ func (p *Producer) unblocked(ac *amqp.Connection, gate *wire.Gate) bool {
 	for blocked != nil {
 		select {
 		case <-changed:
-		case <-closed:
+		case <-closed: //nolint:errcheck // the reason is the connection's to tell
 			return false
 		case <-p.ctx.Done():
 			return false

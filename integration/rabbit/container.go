@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/pkg/stdcopy"
@@ -48,6 +49,10 @@ type container struct {
 	reused   bool
 	ports    map[int]int                     // of the container to those of 127.0.0.1; for good once it was created
 	ctr      *testcontainers.DockerContainer // nil until it was started once
+
+	// execs is held by commands, and by freeze alone: one that starts in a container that is just being paused is
+	// frozen half way, with the lock that ContainerUnpause needs, and then for ever.
+	execs sync.RWMutex
 }
 
 func newContainer(ctx context.Context, image string, o Options) (*container, error) {
@@ -217,6 +222,8 @@ func (c *container) kill(ctx context.Context) error {
 }
 
 func (c *container) freeze(ctx context.Context) error {
+	c.execs.Lock()
+	defer c.execs.Unlock()
 	return withDocker(ctx, func(cli *testcontainers.DockerClient) error {
 		_, err := cli.ContainerPause(ctx, c.ctr.ID, client.ContainerPauseOptions{})
 		return err
@@ -238,6 +245,8 @@ func (c *container) remove(ctx context.Context) error {
 }
 
 func (c *container) run(ctx context.Context, command ...string) (string, error) {
+	c.execs.RLock()
+	defer c.execs.RUnlock()
 	code, out, err := c.ctr.Exec(ctx, command, tcexec.Multiplexed())
 	if err != nil {
 		return "", err

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/amqpkit/amqpkit"
@@ -32,7 +33,8 @@ type workload struct {
 	rate     int           // messages a second to aim at, of all publishers together
 	patience time.Duration // of publishers, mostly
 	logger   *slog.Logger
-	told     tally
+
+	confirmed atomic.Int64 // so far
 
 	publishing context.Context // ends when nothing more is to be published
 	calm       context.Context // ends when handlers are to succeed
@@ -111,13 +113,22 @@ func (w *workload) bounded(what, client string, limit time.Duration, call func(c
 	w.call(ctx, what, client, call)
 }
 
+// neverTime is how long after its time a call is waited for.
+const neverTime = 30 * time.Second
+
+// call is bounded, with a ctx that there is.
 func (w *workload) call(ctx context.Context, what, client string, call func(context.Context) error) {
 	deadline, _ := ctx.Deadline()
-	c := &Call{What: what, Who: client, Began: w.h.Now(), Deadline: w.h.At(deadline)}
-	if err := call(ctx); err != nil {
-		c.Err = err.Error()
+	c := Call{What: what, Who: client, Began: w.h.Now(), Deadline: w.h.At(deadline)}
+	result := make(chan error, 1)
+	if within(time.Until(deadline)+neverTime, func() { result <- call(ctx) }) {
+		if err := <-result; err != nil {
+			c.Err = err.Error()
+		}
+	} else {
+		c.Err = "it has not returned"
 	}
-	w.h.Put(Record{Call: c})
+	w.h.Put(Record{Call: &c})
 }
 
 // visit opens a connection, publishes a little, and closes everything by the same time, whatever is in flight and

@@ -13,6 +13,9 @@ func (s *story) judgeFates(f *findings, r *Result) {
 			continue
 		}
 		r.Outcomes[m.outcome.What]++
+		if m.outcome.Blocked {
+			r.Blocked++
+		}
 		s.judgeFate(f, m)
 		if m.is(Unconfirmed) {
 			if !m.Hasty {

@@ -46,6 +46,7 @@ type Result struct {
 	Recovered   int `json:"recovered"`   // of all unconfirmed ones, those that were stored all the same
 	Inversions  int `json:"inversions"`  // first deliveries out of their publisher's order
 	Disordered  int `json:"disordered"`  // of these, without a redelivery or a repeat behind them
+	Blocked     int `json:"blocked"`     // publishers that were told of an alarm
 	Late        int `json:"late"`        // calls that outlived their ctx, and faults after which traffic was slow to resume
 
 	// From the loss of a connection that was closed by force, the broker being up, to the next confirm, or delivery, of
@@ -147,6 +148,9 @@ func (s *story) missing(r *Result) []string {
 			short("no outcome %q", what)
 		}
 	}
+	if s.run.Minimums[Alarm]+s.run.Minimums[Blocked] > 0 && r.Blocked == 0 {
+		short("no publisher was told that the broker blocks")
+	}
 	for _, result := range []string{OK, Fail, Reject, Requeue} {
 		if !slices.ContainsFunc(s.order, func(m *message) bool {
 			return slices.ContainsFunc(m.handled, func(h *handling) bool { return h.Result == result })
@@ -171,6 +175,7 @@ const (
 	tooUnknown   = "too many unknown"
 	unaccounted  = "not accounted for"
 	late         = "late"
+	gaveUp       = "gave up"
 	left         = "left behind"
 )
 

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -35,9 +34,6 @@ type outgoing struct {
 	producer.Message
 	Publish
 }
-
-// tally counts what publishers were told.
-type tally struct{ confirmed, others atomic.Int64 }
 
 func (w *workload) newPublisher(name, client string, to *producer.Producer) *publisher {
 	seed := sha256.Sum256([]byte(fmt.Sprintf("%d %s", w.seed, name)))
@@ -171,9 +167,8 @@ func (w *workload) tell(o *outgoing, messageID string, err error) {
 	if err != nil {
 		out.Err = err.Error()
 		out.Blocked = errors.Is(err, producer.ErrBlocked)
-		w.told.others.Add(1)
 	} else {
-		w.told.confirmed.Add(1)
+		w.confirmed.Add(1)
 	}
 	w.h.Put(Record{Outcome: out})
 }

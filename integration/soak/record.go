@@ -118,6 +118,7 @@ type Call struct {
 	Who      string `json:"who"` // the client, or the name of the Run
 	Began    int64  `json:"began"`
 	Deadline int64  `json:"deadline"`
+	Unasked  bool   `json:"unasked,omitempty"` // it returned by itself, although it was to go on
 	Err      string `json:"err,omitempty"`
 }
 

@@ -18,6 +18,9 @@ func (s *story) judgeTimes(f *findings, r *Result) {
 		if over := c.at - until; over > tolerance+s.stall(until, c.at) {
 			f.add(late, "%s %s, %v after the end of its ctx, at %s", c.v.What, c.v.Who, time.Duration(over), seconds(c.at))
 		}
+		if c.v.Unasked {
+			f.add(gaveUp, "%s %s, at %s: %s", c.v.What, c.v.Who, seconds(c.at), c.v.Err)
+		}
 	}
 	for _, x := range s.faults {
 		if x.Err == "" && x.to != never {
@@ -88,10 +91,14 @@ func after(times []int64, at int64) int64 {
 	return never
 }
 
-// judgeDetection checks that clients gave up every link on which they heard nothing for twice the heartbeat.
+// judgeDetection checks that clients gave up every link on which they heard nothing for twice the heartbeat. In another
+// fault, which may let something through late, they could have.
 func (s *story) judgeDetection(f *findings, x *fault) {
 	bound := x.from + 2*s.run.Heartbeat + tolerance
 	for _, client := range x.Clients {
+		if !s.alone(x, client, bound) {
+			continue
+		}
 		for _, l := range s.byClient[client] {
 			if l.opened < x.from && l.lost > bound+s.stall(x.from, bound) && x.to > bound {
 				f.add(late, "client %s kept link %d/%d until %s, dead since %s (fault %d, %s)", client, l.id.node, l.id.link, seconds(l.lost), seconds(x.from), x.N, x.Kind)

@@ -5,6 +5,49 @@ import (
 	"time"
 )
 
+func TestJudgeFindsWhatTookTooLong(t *testing.T) {
+	for name, c := range map[string]told{
+		"a publisher told late": {func(t *tale) {
+			t.publish("m").Deadline = t.now + ms
+			t.now += 300 * ms
+			t.told("m", NotPublished)
+		}, late},
+		"a publisher told late by a machine that stood still": {func(t *tale) {
+			t.publish("m").Deadline = t.now + ms
+			t.now += 300 * ms
+			t.told("m", NotPublished)
+			t.put(Record{Sample: &Sample{Stall: 100 * ms}})
+		}, ""},
+		"a close that took too long": {func(t *tale) {
+			t.put(Record{Call: &Call{What: "close", Deadline: t.now}})
+			t.records[len(t.records)-1].T += 300 * ms
+		}, late},
+		"a close that began when its time was over": {func(t *tale) {
+			t.now += 1e9
+			t.put(Record{Call: &Call{What: "close", Began: t.now, Deadline: t.now - 1e9}})
+		}, ""},
+		"a consumer that ended by itself": {func(t *tale) {
+			t.put(Record{Call: &Call{What: ConsumerRun, Who: "w-1", Deadline: t.now + 1e9, Unasked: true}})
+		}, gaveUp},
+		"silence after a fault": {func(t *tale) { t.fault(1, Cut); t.now += 5200 * ms }, late},
+		"silence after two faults, the second within the bounds": {func(t *tale) {
+			t.fault(1, Cut)
+			t.now += 4e9
+			t.fault(2, Cut)
+			t.now += 4e9
+		}, ""},
+		"a dead peer that nobody notices": {func(t *tale) {
+			t.put(Record{Fault: &Fault{N: 1, Kind: "hole", Clients: []string{"a"}, Deaf: true}})
+			t.now += 5e9
+			t.wire(1, "Lost", Wire{})
+			t.put(Record{Fault: &Fault{N: 1, Over: true}})
+			t.open(2)
+		}, late},
+	} {
+		t.Run(name, c.test)
+	}
+}
+
 // lose closes the link of a tale by force, as fault n, and has the next traffic come over another one after so long.
 func (t *tale) lose(n, link int, until time.Duration) {
 	t.put(Record{Fault: &Fault{N: n, Kind: Close, Clients: []string{"a"}}})

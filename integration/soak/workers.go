@@ -79,13 +79,20 @@ func (w *workload) consumers() map[string]Consumer {
 	return all
 }
 
-// end ends the workers and waits for them.
+// end ends the workers and waits for them. One that does not end is written down as a Run that has taken too long.
 func (w *workload) end() {
+	began := w.h.Now()
 	for _, x := range w.work {
 		x.stop()
 	}
+	late := time.After(runEnds + neverTime)
 	for _, x := range w.work {
-		<-x.ended
+		select {
+		case <-x.ended:
+		case <-late:
+			w.h.Put(Record{Call: &Call{What: ConsumerRun, Who: x.name, Began: began, Deadline: began + int64(runEnds), Err: "it has not returned"}})
+			return
+		}
 	}
 }
 
@@ -113,7 +120,7 @@ func (x *worker) run(ctx context.Context, name string) {
 	go func() {
 		defer close(told)
 		select {
-		case <-time.After(8*time.Second + x.random(12*time.Second)):
+		case <-time.After(8*time.Second + x.upTo(12*time.Second)):
 		case <-ctx.Done():
 		case <-running.Done(): // Run has returned by itself
 		}
@@ -125,16 +132,20 @@ func (x *worker) run(ctx context.Context, name string) {
 	if err := c.Run(running); err != nil {
 		call.Err = err.Error()
 	}
+	call.Unasked = running.Err() == nil
 	stop()
 	<-told
 	x.w.h.Put(Record{Call: call})
 }
 
-func (x *worker) random(below time.Duration) time.Duration {
+// draw returns a number from 0 to n-1. Handlers run at the same time.
+func (x *worker) draw(n int64) int64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return time.Duration(x.rng.Int64N(int64(below)))
+	return x.rng.Int64N(n)
 }
+
+func (x *worker) upTo(d time.Duration) time.Duration { return time.Duration(x.draw(int64(d))) }
 
 // handle is the handler: it takes some time, mostly succeeds, and writes down what it returns.
 func (x *worker) handle(ctx context.Context, d *consumer.Delivery) error {
@@ -159,7 +170,7 @@ func (x *worker) handle(ctx context.Context, d *consumer.Delivery) error {
 	case Reject:
 		return consumer.Reject(errOnPurpose)
 	case Requeue:
-		return consumer.Requeue(x.random(100 * time.Millisecond))
+		return consumer.Requeue(x.upTo(100 * time.Millisecond))
 	case Fail:
 		if h.Tag%2 == 0 {
 			panic(errOnPurpose)
@@ -177,7 +188,7 @@ func (x *worker) decide(d *consumer.Delivery) (result string, took time.Duration
 		return OK, took
 	}
 	failures, _ := d.Headers["x-delivery-count"].(int64)
-	switch n := x.random(1000); {
+	switch n := x.draw(1000); {
 	case n < 5 && failures < 2:
 		result = Fail
 	case n < 15:
@@ -187,8 +198,8 @@ func (x *worker) decide(d *consumer.Delivery) (result string, took time.Duration
 	default:
 		result = OK
 	}
-	if x.random(100) < 2 {
-		took += 20*time.Millisecond + x.random(280*time.Millisecond)
+	if x.draw(100) < 2 {
+		took += 20*time.Millisecond + x.upTo(280*time.Millisecond)
 	}
 	return result, took
 }

@@ -123,7 +123,7 @@ func (w *walk) value(at string, v any, depth int) *Problem {
 func typeFix(v any) string {
 	switch v.(type) {
 	case uint, uint64:
-		return fmt.Sprintf("convert it to int64 (at most %d) or a string", math.MaxInt64)
+		return fmt.Sprintf("convert it to int64 (at most %d) or a string", int64(math.MaxInt64))
 	case map[string]any:
 		return "use amqp.Table"
 	case []string:

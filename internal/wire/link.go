@@ -25,7 +25,7 @@ type Link struct {
 	net.Conn
 	Gate Gate // whether the broker blocks publishing
 
-	silence        atomic.Int64 // how long the peer may be silent, or take nothing; 0: for ever
+	silence        atomic.Int64 // how long the peer may be silent; 0: for ever
 	heard, written time.Time    // when the deadlines were set last; the reader's, and the writer's
 	watchdog       *time.Timer  // for a reader that has stopped reading
 }
@@ -39,13 +39,19 @@ func NewLink(nc net.Conn) *Link {
 	return l
 }
 
+// slower is how much longer than silent the peer may be without taking anything. Its heartbeats tell
+// that it is there; what it takes is seen late and in large steps, of the size of the buffers on the way.
+const slower = 4
+
 // Bound ends the link from now on when the peer says nothing for d, or takes nothing of what
-// there is to write for d. A write may take longer than d as long as it goes on; and while the
-// broker blocks publishing it may take any time, because the broker says so by not reading.
+// there is to write for four times d. While the broker blocks publishing a write may take any
+// time, because the broker says so by not reading.
 func (l *Link) Bound(d time.Duration) {
 	l.silence.Store(int64(d))
 	_ = l.SetReadDeadline(time.Now().Add(d))
 }
+
+func (l *Link) bound() time.Duration { return time.Duration(l.silence.Load()) }
 
 // listen sets the deadline of the next read, and a later one for a reader that never comes to it:
 // amqp091-go's waits for ever to hand on an answer that nobody asked for.
@@ -54,14 +60,10 @@ func (l *Link) listen(until time.Time) error {
 	return l.SetReadDeadline(until)
 }
 
-// extend moves a deadline when a good part of it has passed: setting it each time would cost
-// as much as a small read.
-func (l *Link) extend(last *time.Time, set func(time.Time) error) {
-	d := time.Duration(l.silence.Load())
-	if d == 0 {
-		return
-	}
-	if now := time.Now(); now.Sub(*last) > d/16 {
+// extend moves a deadline to d from now when a good part of it has passed: setting it each time
+// would cost as much as a small read.
+func extend(last *time.Time, d time.Duration, set func(time.Time) error) {
+	if now := time.Now(); d > 0 && now.Sub(*last) > d/16 {
 		*last = now
 		_ = set(now.Add(d))
 	}
@@ -71,18 +73,18 @@ func (l *Link) Read(b []byte) (int, error) {
 	n, err := l.Conn.Read(b)
 	if err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			err = fmt.Errorf("nothing was heard from the broker for %v: %w", time.Duration(l.silence.Load()), err)
+			err = fmt.Errorf("nothing was heard from the broker for %v: %w", l.bound(), err)
 		}
 		l.Kill()
 		return n, err
 	}
-	l.extend(&l.heard, l.listen)
+	extend(&l.heard, l.bound(), l.listen)
 	return n, nil
 }
 
 func (l *Link) Write(b []byte) (n int, err error) {
 	for n < len(b) {
-		l.extend(&l.written, l.SetWriteDeadline)
+		extend(&l.written, slower*l.bound(), l.SetWriteDeadline)
 		var m int
 		m, err = l.Conn.Write(b[n:])
 		n += m
@@ -94,7 +96,7 @@ func (l *Link) Write(b []byte) (n int, err error) {
 				l.written = time.Time{}
 				continue
 			}
-			err = fmt.Errorf("the broker took nothing for %v: %w", time.Duration(l.silence.Load()), err)
+			err = fmt.Errorf("the broker took nothing for %v: %w", slower*l.bound(), err)
 		}
 		l.Kill()
 		return n, err

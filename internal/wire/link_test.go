@@ -78,8 +78,8 @@ func TestLinkEndsWhenThePeerTakesNothing(t *testing.T) {
 		l, _ := linked(t)
 		began := time.Now()
 		_, err := l.Write([]byte("x"))
-		if took := time.Since(began); took != bound || !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Fatalf("Write = %v after %v, want the end after %v", err, took, bound)
+		if took := time.Since(began); took != slower*bound || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("Write = %v after %v, want the end after %v", err, took, slower*bound)
 		}
 	})
 }
@@ -90,7 +90,7 @@ func TestSlowWriteMayTakeLongerThanTheBound(t *testing.T) {
 		const size = 20
 		go func() {
 			for range size {
-				time.Sleep(bound * 9 / 10)
+				time.Sleep(slower * bound * 9 / 10)
 				_, _ = far.Read(make([]byte, 1))
 			}
 		}()
@@ -113,7 +113,7 @@ func TestWriteMayWaitWhileTheBrokerBlocksPublishing(t *testing.T) {
 		}
 		l.Gate.Set(amqp.Blocking{})
 		began := time.Now()
-		if _, err := l.Write([]byte("x")); err == nil || time.Since(began) > bound {
+		if _, err := l.Write([]byte("x")); err == nil || time.Since(began) > slower*bound {
 			t.Errorf("Write = %v after %v: it is not bounded again", err, time.Since(began))
 		}
 	})

@@ -23,8 +23,9 @@ func main() {
 	size := flag.Int("size", 256, "bytes of a body")
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	if err := run(ctx, os.Stdout, *messages, *rounds, *size); err != nil {
+	err := run(ctx, os.Stdout, *messages, *rounds, *size)
+	cancel()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "cost:", err)
 		os.Exit(1)
 	}

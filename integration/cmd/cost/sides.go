@@ -61,7 +61,7 @@ func transport(url string) (*amqp.Connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	nc, err := net.Dial("tcp", net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port)))
+	nc, err := new(net.Dialer).DialContext(context.Background(), "tcp", net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port)))
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func consumeRaw(d dial) func(context.Context, *env) error {
 		if err != nil {
 			return err
 		}
-		for n := 0; n < e.messages; n++ {
+		for range e.messages {
 			d, ok := <-deliveries
 			if !ok {
 				return errors.New("the deliveries ended")

@@ -7,6 +7,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -58,7 +59,9 @@ func main() {
 
 func faults(run string, out io.Writer) (passed, failed int, err error) {
 	args := append([]string{"test", "-race", "-json", "-count=1", "-p=1", "-timeout=40m", "-run=" + run}, packages...)
-	cmd := exec.Command("go", args...)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Stderr = os.Stderr
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {

@@ -1,0 +1,165 @@
+package soak
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A tale makes up a history. Each line is a millisecond after the one before.
+type tale struct {
+	records []Record
+	now     int64
+	number  uint64 // of the last publish, and of the last delivery
+	link    int    // the newest
+	lasted  int64
+}
+
+const ms = int64(time.Millisecond)
+
+func newTale() *tale {
+	t := &tale{}
+	t.put(Record{Settings: &Settings{
+		Nodes: 1, Duration: 60e9, MaxInFlight: 10, Heartbeat: 2e9, Reconnect: 3e9,
+		Clients:   map[string]Client{"a": {Publishes: true, Consumes: true}},
+		Consumers: map[string]Consumer{"w": {Queue: "work", Prefetch: 5}, "d": {Queue: "dead", Prefetch: 5, Dead: true}},
+	}})
+	t.open(1)
+	return t
+}
+
+func (t *tale) put(r Record) {
+	if r.T == 0 {
+		t.now += ms
+		r.T = t.now
+	}
+	t.records = append(t.records, r)
+}
+
+func (t *tale) wire(link int, event string, w Wire) {
+	w.Link, w.Event = link, event
+	if w.Channel == 0 {
+		w.Channel = 1
+	}
+	t.put(Record{Wire: &w})
+}
+
+func (t *tale) open(link int) {
+	t.link = link
+	t.wire(link, "Opened", Wire{Addr: fmt.Sprint(link)})
+	t.wire(link, "ConnectionOpened", Wire{Client: "a", FromBroker: true})
+	t.wire(link, "ChannelOpened", Wire{})
+}
+
+// publish announces a message, with a minute to live.
+func (t *tale) publish(id string) *Publish {
+	p := &Publish{ID: id, Client: "a", Route: "work", Sum: "s", Deadline: t.now + 60e9}
+	t.put(Record{Publish: p})
+	return p
+}
+
+// sent puts it on the wire and returns its tag.
+func (t *tale) sent(link int, id string) uint64 {
+	t.number++
+	t.wire(link, "Published", Wire{MessageID: id, Tag: t.number})
+	return t.number
+}
+
+func (t *tale) told(id, what string) *Outcome {
+	o := &Outcome{ID: id, What: what}
+	t.put(Record{Outcome: o})
+	return o
+}
+
+// confirmed is a message that was published and confirmed.
+func (t *tale) confirmed(id string) {
+	t.publish(id)
+	t.wire(t.link, "Confirmed", Wire{Tag: t.sent(t.link, id), MessageID: id})
+	t.told(id, Confirmed)
+}
+
+func (t *tale) delivered(link int, consumer, id string, redelivered bool) uint64 {
+	t.number++
+	t.wire(link, "Delivered", Wire{MessageID: id, Tag: t.number, Consumer: consumer, Redelivered: redelivered})
+	return t.number
+}
+
+func (t *tale) handled(consumer, id string, tag uint64, result string) *Handled {
+	h := &Handled{ID: id, MessageID: id, Consumer: consumer, Tag: tag, Sum: "s", Result: result, Began: t.now}
+	t.put(Record{Handled: h})
+	return h
+}
+
+// processed is a message that was delivered, handled and acknowledged.
+func (t *tale) processed(id string) *Handled {
+	tag := t.delivered(t.link, "w-1-X", id, false)
+	h := t.handled("w-1-X", id, tag, OK)
+	t.wire(t.link, "Acked", Wire{Tag: tag, MessageID: id})
+	return h
+}
+
+// again is a message that was delivered, handled and acknowledged once more.
+func (t *tale) again(id string) *Handled {
+	tag := t.delivered(t.link, "w-1-X", id, true)
+	h := t.handled("w-1-X", id, tag, OK)
+	h.Redelivered = true
+	t.wire(t.link, "Acked", Wire{Tag: tag, MessageID: id})
+	return h
+}
+
+// fault is one of half a second.
+func (t *tale) fault(n int, kind string) {
+	t.put(Record{Fault: &Fault{N: n, Kind: kind, Clients: []string{"a"}}})
+	t.now += 500 * ms
+	t.put(Record{Fault: &Fault{N: n, Kind: kind, Over: true}})
+}
+
+// judge ends the tale some time later, with traffic again, and has it judged from its lines.
+func (t *tale) judge(tb testing.TB) *Result {
+	tb.Helper()
+	t.confirmed("last")
+	t.processed("last")
+	t.now += 20e9
+	t.put(Record{End: &End{Lasted: t.lasted}})
+	r, err := Judge(t.lines(tb))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return r
+}
+
+// lines are the tale as a history.
+func (t *tale) lines(tb testing.TB) *bytes.Buffer {
+	tb.Helper()
+	var b bytes.Buffer
+	h := NewHistory(&b)
+	for _, r := range t.records {
+		h.PutAt(h.began.Add(time.Duration(r.T)), r)
+	}
+	if err := h.Flush(); err != nil {
+		tb.Fatal(err)
+	}
+	return &b
+}
+
+// A told tale has one thing wrong with it, or looks as if it had.
+type told struct {
+	tell func(*tale)
+	want string // the one kind of finding, and a part of its text; "" for none
+}
+
+func (c told) test(t *testing.T) {
+	x := newTale()
+	c.tell(x)
+	r := x.judge(t)
+	kind, text, _ := strings.Cut(c.want, ": ")
+	ok := r.Verdict != Failed
+	if c.want != "" {
+		ok = r.Verdict == Failed && len(r.Reasons) == 1 && strings.HasPrefix(r.Reasons[0], kind+": ") && strings.Contains(r.Reasons[0], text)
+	}
+	if !ok {
+		t.Errorf("%s: %q, want %q", r.Verdict, r.Reasons, c.want)
+	}
+}
