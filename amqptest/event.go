@@ -95,7 +95,7 @@ func (k Kind) String() string {
 }
 
 // maxSettlements is how many Settlements returns at most.
-const maxSettlements = 100_000
+const maxSettlements = 10_000
 
 // A journal tells events to those who want to know.
 type journal struct {
@@ -135,7 +135,7 @@ func (p *Proxy) Next(match func(Event) bool) <-chan Event {
 	return found
 }
 
-// Settlements returns what clients have settled: the newest 100,000 events of the kinds Acked, Rejected and
+// Settlements returns what clients have settled: the newest 10,000 events of the kinds Acked, Rejected and
 // NackedByClient, oldest first. What makes more uses Observe.
 func (p *Proxy) Settlements() []Event {
 	p.journal.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -253,7 +254,11 @@ func (r *run) wait() error {
 			e.Err = s.why
 		}
 	}
-	r.log.Info("consumer: ended", "settled", r.settled, "given_back", r.givenBack, "unsettled", e.Unsettled, "running", running)
+	level := slog.LevelDebug
+	if e.Unfinished > 0 || e.Unsettled > 0 {
+		level = slog.LevelWarn
+	}
+	r.log.Log(context.Background(), level, "consumer: ended", "settled", r.settled, "given_back", r.givenBack, "unsettled", e.Unsettled, "running", running)
 	if e.Unfinished == 0 && e.Unsettled == 0 {
 		return nil
 	}

@@ -150,10 +150,10 @@ func (s *story) excused(m *message) bool {
 	return s.hidden(m, m.told+slack)
 }
 
-// hidden reports whether an attempt may have been made that no proxy handed on: a link of the client was lost between
-// the publishing and a later moment, or noticed to be.
+// hidden reports whether an attempt may have been made that no proxy handed on: a link of the client was lost, or
+// noticed to be, between the publishing and a later moment. It may take the client a moment to learn of it.
 func (s *story) hidden(m *message, until int64) bool {
-	between := func(at int64) bool { return at > m.at && at < until }
+	between := func(at int64) bool { return at > m.at-tolerance && at < until }
 	return slices.ContainsFunc(s.byClient[m.Client], func(l *link) bool { return between(l.lost) || between(l.shut) })
 }
 

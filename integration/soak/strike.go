@@ -141,7 +141,7 @@ func (n *nemesis) strikeNodes(kind string, rng *rand.Rand) error {
 			if err := b.MemoryAlarm(ctx, true); err != nil {
 				return errors.Join(err, b.MemoryAlarm(ctx, false))
 			}
-			lasts(500*time.Millisecond, 1200*time.Millisecond)
+			lasts(300*time.Millisecond, 900*time.Millisecond)
 			return n.back(b.MemoryAlarm(ctx, false))
 		}
 	case Pause:
