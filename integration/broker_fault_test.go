@@ -235,11 +235,17 @@ func TestBrokerTakesItsOptions(t *testing.T) {
 		}
 		port, err := b.HostPort(5671)
 		must(t, err)
-		conn, err := amqp.DialTLS(fmt.Sprintf("amqps://guest:guest@127.0.0.1:%d/", port), &tls.Config{
-			RootCAs: keys.pool, ServerName: "rabbit.test", MinVersion: tls.VersionTLS12,
+		waitFor(t, func() bool { // RabbitMQ opens this port after the other
+			conn, err := amqp.DialTLS(fmt.Sprintf("amqps://guest:guest@127.0.0.1:%d/", port), &tls.Config{
+				RootCAs: keys.pool, ServerName: "rabbit.test", MinVersion: tls.VersionTLS12,
+			})
+			if err != nil {
+				t.Log(err)
+				return false
+			}
+			must(t, conn.Close())
+			return true
 		})
-		must(t, err)
-		must(t, conn.Close())
 		if port, err := b.HostPort(15672); err == nil {
 			t.Errorf("HostPort of a port that is not published = %d, want an error", port)
 		}
