@@ -9,6 +9,7 @@ SHELL := /bin/bash
 export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 
 ensure := sh integration/rabbit/debian/ensure.sh
+pika   := $(ensure) /usr/bin/python3 python3 && { /usr/bin/python3 -c 'import pika' 2>/dev/null || $(ensure) python3-pika python3-pika; }
 tool   := go tool -modfile=tools/go.mod
 
 .PHONY: help demo demo-stop test unit integration faults soak cost lint fmt image
@@ -27,14 +28,14 @@ test: lint unit integration ## lint, unit tests and integration tests, with the 
 
 unit: ## unit tests
 	@$(ensure) gcc gcc libc6-dev
+	@$(pika)
 	go test -race $$(go list ./... | grep -v -e /integration -e /examples)
 
 # Not from the cache: what is found depends on the broker. From inside the folder, because go test then shows
 # everything as it comes: the broker being started, and in the end what was not covered.
 integration: ## integration tests on a real RabbitMQ
 	@$(ensure) gcc gcc libc6-dev
-	@$(ensure) /usr/bin/python3 python3
-	@/usr/bin/python3 -c 'import pika' 2>/dev/null || $(ensure) python3-pika python3-pika
+	@$(pika)
 	go test -race ./integration/rabbit/... ./integration/cmd/...
 	cd integration && go test -race -count=1 -timeout=30m -skip '^TestS[0-9]{2}'
 

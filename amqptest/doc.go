@@ -12,7 +12,10 @@
 //		// … and the order is there, once.
 //	}
 //
-// What to ask, and with which fault:
+// A [Broker], from [Start], is a RabbitMQ inside the test process, for tests in milliseconds and without Docker: see there
+// what it does, and what it refuses.
+//
+// What to ask of a Proxy, and with which fault:
 //
 //   - The connection breaks: [Faults.Cut]. In the middle of a frame: [Faults.CutAfter]. At the worst moment:
 //     [Faults.CutAt].

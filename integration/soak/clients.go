@@ -16,6 +16,7 @@ import (
 const (
 	heartbeat      = time.Second
 	dialTimeout    = 2 * time.Second
+	setupTimeout   = 5 * time.Second
 	backoffCap     = 800 * time.Millisecond // amqpkit's own
 	confirmTimeout = 15 * time.Second
 	maxInFlight    = 256
@@ -75,7 +76,7 @@ func (w *workload) connect(ctx context.Context) error {
 	w.conns = map[string]*amqpkit.Conn{}
 	for _, name := range clients {
 		cfg := newConfig(w, name)
-		cfg.Setup = w.q.topology().Declare
+		cfg.Setup, cfg.SetupTimeout = w.q.topology().Declare, setupTimeout
 		conn, err := amqpkit.DialConfig(ctx, cfg)
 		if err != nil {
 			return err

@@ -30,6 +30,7 @@ type Options struct {
 const (
 	enoughRate    = 300 // confirmed a second make a run valid
 	startTime     = time.Minute
+	calmStart     = 3 * time.Second // RabbitMQ 4.3.6, killed right after a quorum queue was declared, may forget its log
 	outcomeTime   = time.Minute     // for the last publishes to end: none lives as long
 	drainBound    = 2 * time.Minute // for the queues to be empty
 	progressEvery = 5 * time.Second
@@ -153,6 +154,7 @@ func (r *runner) work(ctx context.Context, p plan) error {
 		return err
 	}
 	r.nemesis.awaitTraffic(clients)
+	sleep(ctx, calmStart)
 
 	r.to("faults")
 	faults, stopFaults := context.WithTimeout(ctx, r.o.Duration)

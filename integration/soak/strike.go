@@ -142,7 +142,7 @@ func (n *nemesis) strikeNodes(kind string, rng *rand.Rand) error {
 				return errors.Join(err, b.MemoryAlarm(ctx, false))
 			}
 			lasts(300*time.Millisecond, 900*time.Millisecond)
-			return n.back(b.MemoryAlarm(ctx, false))
+			return n.back(ctx, b.MemoryAlarm(ctx, false))
 		}
 	case Pause:
 		from, to := 300*time.Millisecond, 1200*time.Millisecond
@@ -155,7 +155,7 @@ func (n *nemesis) strikeNodes(kind string, rng *rand.Rand) error {
 				return err
 			}
 			lasts(from, to)
-			return n.back(b.Unpause(ctx))
+			return n.back(ctx, b.Unpause(ctx))
 		}
 	case Kill:
 		x.Nodes, x.Outage = []int{i}, len(n.nodes) == 1
@@ -163,14 +163,14 @@ func (n *nemesis) strikeNodes(kind string, rng *rand.Rand) error {
 			if err := b.Kill(ctx); err != nil {
 				return err
 			}
-			return n.back(b.StartAgain(ctx))
+			return n.back(ctx, b.StartAgain(ctx))
 		}
 	case Restart:
 		x.Outage = len(n.nodes) == 1
 		for i := range n.nodes {
 			x.Nodes = append(x.Nodes, i)
 		}
-		do = func() error { return n.back(n.restart(ctx)) }
+		do = func() error { return n.back(ctx, n.restart(ctx)) }
 	case Partition:
 		x.Nodes = []int{i}
 		do = func() error {
@@ -178,18 +178,14 @@ func (n *nemesis) strikeNodes(kind string, rng *rand.Rand) error {
 				return err
 			}
 			lasts(2*time.Second, 15*time.Second)
-			return n.back(n.cluster.Connect(ctx, i))
+			return n.back(ctx, n.cluster.Connect(ctx, i))
 		}
 	}
 	if len(x.Nodes) == len(n.nodes) && n.cluster == nil {
 		n.leaves(true)
 		defer n.leaves(false)
 	}
-	err := n.during(x, do)
-	if n.cluster != nil && len(x.Nodes) > 0 {
-		err = errors.Join(err, n.back(n.cluster.Await(ctx))) // for the next one to find it whole
-	}
-	return err
+	return n.during(x, do)
 }
 
 // restart restarts the broker as an upgrade does.
@@ -200,8 +196,12 @@ func (n *nemesis) restart(ctx context.Context) error {
 	return n.nodes[0].Restart(ctx)
 }
 
-// back notes if a node did not come back: then the run cannot go on.
-func (n *nemesis) back(err error) error {
+// back returns when the broker is whole again: the nodes of a cluster need some time, in which it answers nobody. If it
+// does not come back, the run cannot go on.
+func (n *nemesis) back(ctx context.Context, err error) error {
+	if err == nil && n.cluster != nil {
+		err = n.cluster.Await(ctx)
+	}
 	if err != nil {
 		n.breaks(err)
 	}

@@ -1,0 +1,173 @@
+package amqptest_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqptest"
+	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/producer"
+)
+
+// orders declares a queue whose refused messages go to orders.dead.
+func orders(_ context.Context, ac *amqp.Connection) error {
+	ch, err := ac.Channel()
+	if err != nil {
+		return err
+	}
+	defer ch.Close()
+	for name, args := range map[string]amqp.Table{
+		"orders":      {"x-queue-type": "quorum", "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "orders.dead"},
+		"orders.dead": {"x-queue-type": "quorum"},
+	} {
+		if _, err := ch.QueueDeclare(name, true, false, false, false, args); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// How does my handler treat what it cannot use? In a test, amqptest.Start(t) is shorter.
+func ExampleBroker() {
+	b, err := amqptest.New(amqptest.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer b.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+
+	conn, err := amqpkit.Open(amqpkit.Config{URLs: []string{b.URL()}, Setup: orders})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	p, err := producer.New(conn, producer.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer p.Close(ctx)
+	for _, body := range []string{"good", "bad"} {
+		if err := p.Publish(ctx, "", "orders", amqp.Publishing{Body: []byte(body)}); err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	handler := func(_ context.Context, d *consumer.Delivery) error {
+		if string(d.Body) == "bad" {
+			return consumer.Reject(fmt.Errorf("not an order"))
+		}
+		fmt.Printf("handled %s\n", d.Body)
+		return nil
+	}
+	c, err := consumer.New(conn, consumer.Config{Queue: "orders", Workers: 1}, handler)
+	if err != nil {
+		log.Fatal(err)
+	}
+	running, stop := context.WithCancel(ctx)
+	ran := make(chan error)
+	go func() { ran <- c.Run(running) }()
+
+	// Wait until the dead letter is there, and all is settled.
+	if err := b.Await(ctx, func() bool { return len(b.Messages("orders.dead")) == 1 }); err != nil {
+		log.Fatal(err)
+	}
+	if err := b.AwaitQuiet(ctx); err != nil {
+		log.Fatal(err)
+	}
+	stop()
+	if err := <-ran; err != nil {
+		log.Fatal(err)
+	}
+	for _, m := range b.Messages("orders.dead") {
+		fmt.Printf("dead: %s, %s\n", m.Body, m.Headers["x-first-death-reason"])
+	}
+	// Output:
+	// handled good
+	// dead: bad, rejected
+}
+
+// What does my service do when the broker goes away?
+func ExampleBroker_Kill() {
+	b, err := amqptest.New(amqptest.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer b.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	conn, err := amqpkit.Open(amqpkit.Config{URLs: []string{b.URL()}, Setup: orders})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	p, err := producer.New(conn, producer.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer p.Close(ctx)
+
+	b.HoldConfirms() // stored, and the broker goes before it says so
+	receipt, err := p.PublishAsync(ctx, "", "orders", amqp.Publishing{Body: []byte("paid")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := b.Await(ctx, func() bool { return len(b.Messages("orders")) == 1 }); err != nil {
+		log.Fatal(err)
+	}
+	b.Kill()
+	if err := b.StartAgain(); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("published:", receipt.Wait(ctx))
+	messages := b.Messages("orders")
+	fmt.Println(len(messages), "stored, the same message:", messages[0].MessageID == messages[1].MessageID)
+	// Output:
+	// published: <nil>
+	// 2 stored, the same message: true
+}
+
+// Does my schedule of delays do what it says? An hour takes no time.
+func ExampleBroker_Advance() {
+	b, err := amqptest.New(amqptest.Config{StoppedClock: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer b.Close()
+	conn, err := amqp.Dial(b.URL())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		log.Fatal(err)
+	}
+	for name, args := range map[string]amqp.Table{
+		"reminders":      nil,
+		"reminders.wait": {"x-message-ttl": 3_600_000, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "reminders"},
+	} {
+		if _, err := ch.QueueDeclare(name, true, false, false, false, args); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if err := ch.Publish("", "reminders.wait", false, false, amqp.Publishing{Body: []byte("pay")}); err != nil {
+		log.Fatal(err)
+	}
+	if err := b.Await(context.Background(), func() bool { return len(b.Messages("reminders.wait")) == 1 }); err != nil {
+		log.Fatal(err)
+	}
+
+	b.Advance(59 * time.Minute)
+	fmt.Println("after 59 minutes:", len(b.Messages("reminders")))
+	b.Advance(time.Minute)
+	fmt.Println("after an hour:", len(b.Messages("reminders")))
+	// Output:
+	// after 59 minutes: 0
+	// after an hour: 1
+}

@@ -1,0 +1,295 @@
+package broker
+
+import (
+	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
+)
+
+// A channel is what a client does one thing after another on.
+type channel struct {
+	c       *conn
+	b       *Broker
+	number  uint16
+	opened  bool
+	closing bool // channel.close was sent: everything but the answer is ignored
+
+	publish   *codec.BasicPublish // whose content is being received
+	publishID codec.ID
+	content   content
+
+	last      string // the queue declared last, which an empty name means
+	prefetch  int    // for the consumers to come
+	consumers map[string]*consumer
+	unacked   unacked
+	tag       uint64 // of the last delivery
+	confirms  bool
+	published uint64
+	tx        *transaction
+	reply     *replyTo
+}
+
+// content is a message as it comes, frame by frame.
+type content struct {
+	headed     bool
+	size       uint64
+	properties []byte
+	body       []byte
+	got        uint64
+}
+
+func newChannel(c *conn, number uint16) *channel {
+	return &channel{c: c, b: c.b, number: number, consumers: make(map[string]*consumer)}
+}
+
+func (ch *channel) send(m codec.Method) { ch.c.send(ch.number, m) }
+
+// answer sends what a method is answered with, unless the client asked for silence.
+func (ch *channel) answer(noWait bool, m codec.Method) {
+	if !noWait {
+		ch.send(m)
+	}
+}
+
+// release gives back what the channel holds of queues.
+func (ch *channel) release() {
+	ch.dropReplyTo()
+	for tag := range ch.consumers {
+		ch.consumers[tag].remove()
+	}
+	clear(ch.consumers)
+	ch.b.faults.forget(ch)
+	held := ch.unacked.all()
+	if ch.tx != nil {
+		held = ch.tx.held(held)
+		ch.tx = nil
+	}
+	for _, d := range held {
+		d.settle(failed)
+	}
+	ch.publish = nil
+}
+
+// fail closes the channel, whatever kind the exception is of.
+func (ch *channel) fail(id codec.ID, e *exception) {
+	ch.release()
+	ch.closing = true
+	ch.send(e.channelClose(id))
+}
+
+// frame carries out what a frame says.
+func (ch *channel) frame(f codec.Frame) {
+	if ch.closing && f.Type != codec.FrameMethod {
+		return
+	}
+	switch f.Type {
+	case codec.FrameMethod:
+		ch.methodFrame(f)
+	case codec.FrameHeader:
+		ch.headerFrame(f)
+	case codec.FrameBody:
+		ch.bodyFrame(f)
+	default:
+		ch.c.failFrame(f)
+	}
+}
+
+func (ch *channel) methodFrame(f codec.Frame) {
+	id, m, err := codec.Parse(f.Payload)
+	switch {
+	case ch.closing:
+		switch m.(type) {
+		case *codec.ChannelCloseOk:
+			delete(ch.c.channels, ch.number)
+		case *codec.ChannelClose:
+			ch.send(new(codec.ChannelCloseOk))
+		}
+		return
+	case ch.publish != nil:
+		ch.unexpected()
+		return
+	case m == nil || err != nil:
+		ch.c.failMethod(f, id, m)
+		return
+	}
+	if p, ok := m.(*codec.BasicPublish); ok && ch.opened {
+		ch.publish, ch.publishID, ch.content = p, id, content{}
+		return
+	}
+	if e := ch.method(m); e != nil {
+		ch.c.fail(ch.number, id, e)
+	}
+}
+
+func (ch *channel) headerFrame(f codec.Frame) {
+	if ch.publish == nil || ch.content.headed {
+		ch.unexpected()
+		return
+	}
+	size, properties, err := codec.ParseHeader(f.Payload)
+	if err != nil {
+		ch.c.fail(0, 0, raise(internalError, ""))
+		return
+	}
+	ch.content = content{headed: true, size: size, properties: append([]byte(nil), properties...)}
+	ch.complete()
+}
+
+func (ch *channel) bodyFrame(f codec.Frame) {
+	p := &ch.content
+	if ch.publish == nil || !p.headed {
+		ch.unexpected()
+		return
+	}
+	p.got += uint64(len(f.Payload))
+	if p.got > p.size {
+		ch.c.fail(0, ch.publishID, raise(frameError, "content body frame exceeds remaining content size"))
+		return
+	}
+	if p.got <= uint64(ch.b.cfg.MaxMessageSize) { // of a larger one only the size matters
+		if p.body == nil {
+			p.body = make([]byte, 0, min(p.size, 2*uint64(len(f.Payload))))
+		}
+		p.body = append(p.body, f.Payload...)
+	}
+	ch.complete()
+}
+
+// unexpected closes the connection for a frame that is not what has to come next.
+func (ch *channel) unexpected() {
+	text := "expected content body, got non content body frame instead"
+	switch {
+	case ch.publish == nil:
+		ch.c.fail(0, 0, raise(unexpectedFrame, "expected method frame, got non method frame instead"))
+		return
+	case !ch.content.headed:
+		text = "expected content header for class 60, got non content header frame instead"
+	}
+	ch.c.fail(0, ch.publishID, raise(unexpectedFrame, "%s", text))
+}
+
+// complete carries out basic.publish once its content is there.
+func (ch *channel) complete() {
+	if ch.content.got < ch.content.size {
+		return
+	}
+	p, in := ch.publish, ch.content
+	ch.publish, ch.content = nil, content{}
+	if e := ch.basicPublish(p, in); e != nil {
+		ch.c.fail(ch.number, ch.publishID, e)
+	}
+}
+
+// method carries out a method. An exception closes the channel, or the connection.
+func (ch *channel) method(m codec.Method) *exception {
+	if !ch.opened {
+		if _, ok := m.(*codec.ChannelOpen); !ok {
+			return raise(channelError, "expected 'channel.open'")
+		}
+		ch.opened = true
+		ch.send(new(codec.ChannelOpenOk))
+		return nil
+	}
+	switch m := m.(type) {
+	case *codec.ChannelOpen:
+		return raise(channelError, "second 'channel.open' seen")
+	case *codec.ChannelClose:
+		ch.release()
+		delete(ch.c.channels, ch.number)
+		ch.send(new(codec.ChannelCloseOk))
+	case *codec.ChannelFlow:
+		if !m.Active {
+			return raise(notImplemented, "active=false")
+		}
+		ch.send(&codec.ChannelFlowOk{Active: true})
+	case *codec.ChannelFlowOk:
+	case *codec.AccessRequest:
+		ch.send(&codec.AccessRequestOk{Ticket: 1})
+	case *codec.ConfirmSelect:
+		if ch.tx != nil {
+			return raise(preconditionFailed, "cannot switch from tx to confirm mode")
+		}
+		ch.confirms = true
+		ch.answer(m.NoWait, new(codec.ConfirmSelectOk))
+	case *codec.TxSelect, *codec.TxCommit, *codec.TxRollback:
+		return ch.transact(m)
+	case *codec.ExchangeDeclare:
+		return ch.exchangeDeclare(m)
+	case *codec.ExchangeDelete:
+		return ch.exchangeDelete(m)
+	case *codec.ExchangeBind:
+		e := ch.bind(true, binding{source: m.Source, exchange: true, destination: m.Destination, key: m.Key, arguments: m.Arguments})
+		return ch.done(e, m.NoWait, new(codec.ExchangeBindOk))
+	case *codec.ExchangeUnbind:
+		e := ch.bind(false, binding{source: m.Source, exchange: true, destination: m.Destination, key: m.Key, arguments: m.Arguments})
+		return ch.done(e, m.NoWait, new(codec.ExchangeUnbindOk))
+	case *codec.QueueDeclare:
+		return ch.queueDeclare(m)
+	case *codec.QueueBind:
+		e := ch.bindQueue(true, m.Queue, m.Exchange, m.Key, m.Arguments)
+		return ch.done(e, m.NoWait, new(codec.QueueBindOk))
+	case *codec.QueueUnbind:
+		e := ch.bindQueue(false, m.Queue, m.Exchange, m.Key, m.Arguments)
+		return ch.done(e, false, new(codec.QueueUnbindOk))
+	case *codec.QueuePurge:
+		return ch.queuePurge(m)
+	case *codec.QueueDelete:
+		return ch.queueDelete(m)
+	default:
+		return ch.basic(m)
+	}
+	return nil
+}
+
+// done answers a method that did not fail.
+func (ch *channel) done(e *exception, noWait bool, m codec.Method) *exception {
+	if e == nil {
+		ch.answer(noWait, m)
+	}
+	return e
+}
+
+// basic is method for the class basic.
+func (ch *channel) basic(m codec.Method) *exception {
+	switch m := m.(type) {
+	case *codec.BasicQos:
+		if m.Size != 0 {
+			return raise(notImplemented, "prefetch_size!=0 (%d)", m.Size)
+		}
+		ch.prefetch = int(m.Count) // RabbitMQ 4.3 takes global for per consumer, too
+		ch.send(new(codec.BasicQosOk))
+	case *codec.BasicConsume:
+		return ch.basicConsume(m)
+	case *codec.BasicCancel:
+		ch.cancel(m.Tag)
+		ch.answer(m.NoWait, &codec.BasicCancelOk{Tag: m.Tag})
+	case *codec.BasicCancelOk:
+		ch.cancel(m.Tag)
+	case *codec.BasicGet:
+		return ch.basicGet(m)
+	case *codec.BasicAck:
+		return ch.settle(m.Tag, m.Multiple, acked)
+	case *codec.BasicNack:
+		if m.Requeue {
+			return ch.settle(m.Tag, m.Multiple, returned)
+		}
+		return ch.settle(m.Tag, m.Multiple, nacked)
+	case *codec.BasicReject:
+		if m.Requeue {
+			return ch.settle(m.Tag, false, failed)
+		}
+		return ch.settle(m.Tag, false, rejected)
+	case *codec.BasicRecover:
+		if !m.Requeue {
+			return raise(notImplemented, "requeue=false")
+		}
+		ch.recover()
+		ch.send(new(codec.BasicRecoverOk))
+	case *codec.BasicRecoverAsync:
+		if !m.Requeue {
+			return raise(notImplemented, "requeue=false")
+		}
+		ch.recover()
+	default:
+		return raise(commandInvalid, "unimplemented method")
+	}
+	return nil
+}

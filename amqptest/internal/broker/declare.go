@@ -1,0 +1,187 @@
+package broker
+
+import (
+	"strings"
+
+	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
+)
+
+func (ch *channel) queueDeclare(m *codec.QueueDeclare) *exception {
+	name := plain(m.Queue)
+	if m.Passive {
+		return ch.declarePassive(name, m.NoWait)
+	}
+	var owner *conn
+	durable := m.Durable
+	if m.Exclusive {
+		owner = ch.c
+	}
+	arguments := m.Arguments
+	v, ok := arguments.Get("x-queue-type")
+	kind, isString := v.(string)
+	if !ok || isString && (kind == "" || kind == "undefined") {
+		kind, isString = kindClassic, true
+		arguments = arguments.Without("x-queue-type").With("x-queue-type", kindClassic)
+	}
+	switch {
+	case name == "" && kind == kindQuorum:
+		return raise(preconditionFailed, "Cannot declare a server-named queue for type rabbit_quorum_queue")
+	case name == "":
+		name = "amq.gen-" + unique()
+	case strings.HasPrefix(name, "amq."):
+		return raise(accessRefused, "queue name '%s' contains reserved prefix 'amq.*'", name)
+	}
+	q := ch.c.vhost.queues[name]
+	if q != nil {
+		if e := q.differs(durable, m.AutoDelete, owner, arguments); e != nil {
+			return e
+		}
+		q.used()
+	} else {
+		if e := ch.checkQueue(name, kind, isString, m, arguments); e != nil {
+			return e
+		}
+		q = ch.b.newQueue(ch.c.vhost, name, durable, m.AutoDelete, owner, arguments)
+		ch.c.vhost.rerouted()
+	}
+	ch.declared(q.name, q.ready, len(q.consumers), m.NoWait)
+	return nil
+}
+
+func (ch *channel) declarePassive(name string, noWait bool) *exception {
+	if ch.b.replies[name] != nil {
+		ch.declared(name, 0, 1, noWait)
+		return nil
+	}
+	q := ch.c.vhost.queues[name]
+	if q == nil {
+		return ch.noQueue(name)
+	}
+	if e := ch.checkOwner(q); e != nil {
+		return e
+	}
+	ch.declared(name, q.ready, len(q.consumers), noWait)
+	return nil
+}
+
+func (ch *channel) declared(name string, ready, consumers int, noWait bool) {
+	ch.last = name
+	ch.answer(noWait, &codec.QueueDeclareOk{Queue: name, Messages: uint32(ready), Consumers: uint32(consumers)})
+}
+
+// checkQueue tells whether a queue can be made.
+func (ch *channel) checkQueue(name, kind string, isString bool, m *codec.QueueDeclare, arguments codec.Table) *exception {
+	where := "queue '" + name + "' in vhost '" + ch.c.vhost.name + "'"
+	if v, ok := arguments.Get("x-dead-letter-exchange"); ok {
+		if _, ok := v.(string); !ok {
+			return raise(preconditionFailed, "invalid type '%s' for arg 'x-dead-letter-exchange' in %s", codec.TypeName(v), where)
+		}
+	}
+	known := classicArguments
+	switch {
+	case !isString:
+		v, _ := arguments.Get("x-queue-type")
+		return raise(preconditionFailed, "invalid arg 'x-queue-type' for %s: {unacceptable_type,%s}", where, codec.TypeName(v))
+	case kind == kindQuorum:
+		known = quorumArguments
+	case kind == "stream":
+		return refuse("streams are not there (%s)", where)
+	case kind != kindClassic:
+		return raise(preconditionFailed, "invalid arg 'x-queue-type' for %s: \"unsupported queue type '%s'\"", where, kind)
+	}
+	if e := checkArguments(arguments, queueChecks, known, allArguments, where, "rabbit_"+kind+"_queue"); e != nil {
+		return e
+	}
+	if _, ok := arguments.Get("x-queue-master-locator"); ok {
+		return raise(internalError, "Feature `queue_master_locator` is deprecated.\nBy default, this feature is not permitted anymore.\n"+
+			"The feature will be removed from a future major RabbitMQ version, regardless of the configuration; "+
+			"actual version to be determined.\nTo continue using this feature when it is not permitted by default, set a parameter")
+	}
+	if kind == kindQuorum {
+		for _, p := range []struct {
+			wrong bool
+			name  string
+		}{{m.AutoDelete, "auto-delete"}, {m.Exclusive, "exclusive-owner"}, {!m.Durable, "non-durable"}} {
+			if p.wrong {
+				return raise(preconditionFailed, "invalid property '%s' for %s", p.name, where)
+			}
+		}
+	}
+	return nil
+}
+
+// differs compares what is there with what is declared, and tells the first difference in RabbitMQ's order.
+func (q *queue) differs(durable, autoDelete bool, owner *conn, arguments codec.Table) *exception {
+	if q.owner != owner {
+		return q.locked()
+	}
+	for _, f := range []struct {
+		name      string
+		has, want bool
+	}{{"durable", q.durable, durable}, {"auto_delete", q.autoDelete, autoDelete}} {
+		if f.has != f.want {
+			return raise(preconditionFailed, "inequivalent arg '%s' for %s: received '%v' but current is '%v'",
+				f.name, q.where(), f.want, f.has)
+		}
+	}
+	known := classicArguments
+	if q.quorum {
+		known = quorumArguments
+	}
+	for _, name := range known {
+		if e := inequivalent(q.where(), name, q.arguments, arguments); e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+func (ch *channel) queuePurge(m *codec.QueuePurge) *exception {
+	q, e := ch.find(m.Queue)
+	if e != nil {
+		return e
+	}
+	ch.answer(m.NoWait, &codec.QueuePurgeOk{Messages: uint32(q.purge())})
+	return nil
+}
+
+func (ch *channel) queueDelete(m *codec.QueueDelete) *exception {
+	name := plain(m.Queue)
+	if name == "" {
+		if name = ch.last; name == "" {
+			return raise(notFound, "no previously declared queue")
+		}
+	}
+	n := 0
+	if q := ch.c.vhost.queues[name]; q != nil {
+		if e := ch.checkOwner(q); e != nil {
+			return e
+		}
+		if e := q.checkDelete(m.IfUnused, m.IfEmpty); e != nil {
+			return e
+		}
+		n = q.ready
+		ch.b.removeQueue(q)
+	}
+	ch.answer(m.NoWait, &codec.QueueDeleteOk{Messages: uint32(n)})
+	return nil
+}
+
+func (q *queue) checkDelete(ifUnused, ifEmpty bool) *exception {
+	for _, f := range []struct {
+		set, violated bool
+		name, text    string
+	}{
+		{ifUnused, len(q.consumers) > 0, "if-unused", "in use"},
+		{ifEmpty, q.ready > 0, "if-empty", "not empty"},
+	} {
+		switch {
+		case f.set && q.quorum:
+			return raise(notImplemented, "cannot delete %s. queue.delete operations with %s flag set are not supported by quorum queues",
+				q.where(), f.name)
+		case f.set && f.violated:
+			return raise(preconditionFailed, "%s %s", q.where(), f.text)
+		}
+	}
+	return nil
+}

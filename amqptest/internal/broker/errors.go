@@ -1,0 +1,98 @@
+package broker
+
+import (
+	"fmt"
+
+	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
+)
+
+// The codes of AMQP 0-9-1 that are used here.
+const (
+	replySuccess       = 200
+	noRoute            = 312
+	accessRefused      = 403
+	notFound           = 404
+	resourceLocked     = 405
+	preconditionFailed = 406
+	connectionForced   = 320
+	frameError         = 501
+	syntaxError        = 502
+	commandInvalid     = 503
+	channelError       = 504
+	unexpectedFrame    = 505
+	notAllowed         = 530
+	notImplemented     = 540
+	internalError      = 541
+)
+
+var codeNames = map[int]string{
+	noRoute:            "NO_ROUTE",
+	accessRefused:      "ACCESS_REFUSED",
+	notFound:           "NOT_FOUND",
+	resourceLocked:     "RESOURCE_LOCKED",
+	preconditionFailed: "PRECONDITION_FAILED",
+	connectionForced:   "CONNECTION_FORCED",
+	frameError:         "FRAME_ERROR",
+	syntaxError:        "SYNTAX_ERROR",
+	commandInvalid:     "COMMAND_INVALID",
+	channelError:       "CHANNEL_ERROR",
+	unexpectedFrame:    "UNEXPECTED_FRAME",
+	notAllowed:         "NOT_ALLOWED",
+	notImplemented:     "NOT_IMPLEMENTED",
+	internalError:      "INTERNAL_ERROR",
+}
+
+// An exception closes a channel, or the connection if its code is of that kind.
+type exception struct {
+	code  int
+	text  string
+	exact bool // the text is sent as it is
+}
+
+func (e *exception) Error() string { return e.reply() }
+
+// reply is the text as it is sent: RabbitMQ cuts it to 255 characters.
+func (e *exception) reply() string {
+	text := e.text
+	switch {
+	case e.exact:
+	case text == "":
+		text = codeNames[e.code]
+	default:
+		text = codeNames[e.code] + " - " + text
+	}
+	if r := []rune(text); len(r) > 255 {
+		text = string(r[:252]) + "..."
+	}
+	return text
+}
+
+// hard tells whether the connection is closed.
+func (e *exception) hard() bool { return e.code == connectionForced || e.code >= 500 }
+
+func raise(code int, format string, args ...any) *exception {
+	return &exception{code: code, text: fmt.Sprintf(format, args...)}
+}
+
+// refuse says that this broker, other than RabbitMQ, cannot do something.
+func refuse(format string, args ...any) *exception {
+	return raise(notImplemented, "amqptest: "+format, args...)
+}
+
+// connectionClose is what the client is sent, with the method that failed. An internal error without a text has none.
+func (e *exception) connectionClose(id codec.ID) codec.Method {
+	if e.text == "" {
+		id = 0
+	}
+	return &codec.ConnectionClose{Code: uint16(e.code), Text: e.reply(), Class: id.Class(), Method: id.Method()}
+}
+
+func (e *exception) channelClose(id codec.ID) codec.Method {
+	return &codec.ChannelClose{Code: uint16(e.code), Text: e.reply(), Class: id.Class(), Method: id.Method()}
+}
+
+// A failure is an exception with the method that it is about, 0 for none.
+type failure struct {
+	id codec.ID
+	*exception
+}

@@ -1,0 +1,171 @@
+package broker
+
+import (
+	"slices"
+	"time"
+
+	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
+)
+
+// faults are what is asked for with the methods below.
+type faults struct {
+	refuseLogins bool
+	holdConfirms bool
+	dropConfirms bool
+	nackNext     int
+	held         []confirmation
+	reason       string
+	unblocked    chan struct{} // open while connections are blocked
+}
+
+// A confirmation waits for ReleaseConfirms.
+type confirmation struct {
+	ch  *channel
+	seq uint64
+	ok  bool
+}
+
+// forget drops what is held for a channel that has ended.
+func (f *faults) forget(ch *channel) {
+	f.held = slices.DeleteFunc(f.held, func(c confirmation) bool { return c.ch == ch })
+}
+
+// RefuseLogins has every login fail while it is on.
+func (b *Broker) RefuseLogins(on bool) { b.update(func() { b.faults.refuseLogins = on }) }
+
+// HoldConfirms keeps confirms back until ReleaseConfirms.
+func (b *Broker) HoldConfirms() { b.update(func() { b.faults.holdConfirms = true }) }
+
+// ReleaseConfirms sends what was held, in its order.
+func (b *Broker) ReleaseConfirms() {
+	b.update(func() {
+		held := b.faults.held
+		b.faults.holdConfirms, b.faults.held = false, nil
+		for _, c := range held {
+			c.ch.confirm(c.seq, c.ok)
+		}
+	})
+}
+
+// DropConfirms loses confirms while it is on.
+func (b *Broker) DropConfirms(on bool) { b.update(func() { b.faults.dropConfirms = on }) }
+
+// NackNext has the next n messages on channels that confirm be nacked, and not stored.
+func (b *Broker) NackNext(n int) { b.update(func() { b.faults.nackNext = n }) }
+
+// Block has publishing connections blocked, each at its next message.
+func (b *Broker) Block(reason string) {
+	b.update(func() {
+		b.faults.reason = reason
+		if b.faults.unblocked == nil {
+			b.faults.unblocked = make(chan struct{})
+		}
+	})
+}
+
+// Unblock lets them go on.
+func (b *Broker) Unblock() { b.update(b.unblock) }
+
+func (b *Broker) unblock() {
+	if b.faults.unblocked == nil {
+		return
+	}
+	close(b.faults.unblocked)
+	b.faults.unblocked = nil
+	for c := range b.conns {
+		if c.told && c.can("connection.blocked") {
+			c.send(0, new(codec.ConnectionUnblocked))
+		}
+		c.told = false
+	}
+}
+
+// DropConnections resets all connections and returns how many there were.
+func (b *Broker) DropConnections() int {
+	n := 0
+	b.update(func() {
+		for c := range b.conns {
+			c.reset()
+			n++
+		}
+	})
+	return n
+}
+
+// CloseConnections closes all open connections with a code and a text.
+func (b *Broker) CloseConnections(code int, text string) int {
+	n := 0
+	b.update(func() {
+		for c := range b.conns {
+			if c.vhost != nil && !c.closing && !c.finish {
+				c.fail(0, 0, &exception{code: code, text: text, exact: true})
+				n++
+			}
+		}
+	})
+	return n
+}
+
+// CloseChannels closes all open channels with a code and a text.
+func (b *Broker) CloseChannels(code int, text string) int {
+	n := 0
+	b.update(func() {
+		for c := range b.conns {
+			if c.closing || c.finish {
+				continue
+			}
+			for _, ch := range c.channels {
+				if ch.opened && !ch.closing {
+					ch.fail(0, &exception{code: code, text: text, exact: true})
+					n++
+				}
+			}
+		}
+	})
+	return n
+}
+
+// CancelConsumers ends the consumers of a queue as if its node had gone, and returns how many there were.
+func (b *Broker) CancelConsumers(vhost, name string) int {
+	n := 0
+	b.update(func() {
+		q := b.queue(vhost, name)
+		if q == nil {
+			return
+		}
+		for _, c := range slices.Clone(q.consumers) {
+			c.tellCancelled()
+			delete(c.ch.consumers, c.tag)
+			c.remove()
+			n++
+		}
+	})
+	return n
+}
+
+// Advance moves the clock ahead and runs, one after another, what becomes due on the way.
+func (b *Broker) Advance(d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	target := b.clock.now().Add(d)
+	for len(b.clock.heap.list) > 0 {
+		at := b.clock.heap.list[0].at
+		if at.After(target) {
+			break
+		}
+		b.clock.ahead += max(0, at.Sub(b.clock.now()))
+		b.begin()
+		b.clock.run(b.now)
+		b.settle()
+	}
+	b.clock.ahead += max(0, target.Sub(b.clock.now()))
+	b.begin()
+	b.settle()
+}
+
+// Now is the time on the broker's clock.
+func (b *Broker) Now() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.clock.now()
+}

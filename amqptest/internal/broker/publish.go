@@ -1,0 +1,181 @@
+package broker
+
+import (
+	"slices"
+
+	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
+)
+
+// A publishing is a message on its way to queues.
+type publishing struct {
+	*message
+	mandatory bool
+	seq       uint64 // its number on a channel that confirms, else 0
+	queues    []*queue
+	replies   []string // names of direct reply-to
+}
+
+func (ch *channel) basicPublish(p *codec.BasicPublish, in content) *exception {
+	if p.Immediate {
+		return raise(notImplemented, "immediate=true")
+	}
+	b, v := ch.b, ch.c.vhost
+	if most := uint64(b.cfg.MaxMessageSize); in.size > most {
+		return raise(preconditionFailed, "message size %d is larger than configured max size %d", in.size, most)
+	}
+	x := v.exchanges[p.Exchange]
+	switch {
+	case x == nil:
+		return ch.noExchange(p.Exchange)
+	case x.internal:
+		return raise(accessRefused, "cannot publish to internal exchange '%s' in vhost '%s'", x.name, v.name)
+	}
+	props, err := codec.ParseProperties(in.properties)
+	if err != nil {
+		return raise(internalError, "")
+	}
+	raw := in.properties
+	if props.ReplyTo == replyName {
+		if ch.reply == nil {
+			return raise(preconditionFailed, "fast reply consumer does not exist")
+		}
+		props.ReplyTo = ch.reply.name
+		raw = props.Append(nil)
+	}
+	m, e := newMessage(p.Exchange, p.Key, props, raw, in.body)
+	if e != nil {
+		return e
+	}
+	if props.Has&codec.HasUserID != 0 && props.UserID != ch.c.user {
+		return raise(preconditionFailed, "user_id property set to '%s' but authenticated user was '%s'", props.UserID, ch.c.user)
+	}
+	out := publishing{message: m, mandatory: p.Mandatory, queues: v.route(x, m)}
+	if x.name == "" {
+		out.replies = slices.DeleteFunc(slices.Clone(m.keys), func(k string) bool { return !isReply(k) })
+	}
+	if ch.confirms {
+		ch.published++
+		out.seq = ch.published
+	}
+	b.record(m)
+	if ch.tx != nil {
+		ch.tx.publishings = append(ch.tx.publishings, out)
+		return nil
+	}
+	ch.distribute(out)
+	return nil
+}
+
+// distribute puts a message into its queues, returns it if there are none, and confirms it. It returns false if a
+// queue rejected the message.
+func (ch *channel) distribute(p publishing) bool {
+	if p.seq > 0 && ch.b.faults.nackNext > 0 {
+		ch.b.faults.nackNext--
+		ch.confirm(p.seq, false)
+		return false
+	}
+	if p.mandatory && len(p.queues)+len(p.replies) == 0 {
+		m := codec.BasicReturn{Code: noRoute, Text: codeNames[noRoute], Exchange: p.exchange, Key: p.key}
+		ch.c.sendContent(ch.number, &m, p.raw, p.body)
+	}
+	ok := true
+	for _, q := range p.queues {
+		// Between a transaction's publish and its commit the queue may have gone.
+		ok = (q.gone || q.accept(p.message)) && ok
+	}
+	for _, name := range p.replies {
+		ch.b.deliverReply(name, p.message)
+	}
+	if p.seq > 0 {
+		ch.confirm(p.seq, ok)
+	}
+	return ok
+}
+
+// confirm tells a publisher the fate of a message, unless a fault keeps that back.
+func (ch *channel) confirm(seq uint64, ok bool) {
+	f := &ch.b.faults
+	switch {
+	case f.dropConfirms:
+	case f.holdConfirms:
+		f.held = append(f.held, confirmation{ch, seq, ok})
+	case ok:
+		ch.send(&codec.BasicAck{Tag: seq})
+	default:
+		ch.send(&codec.BasicNack{Tag: seq})
+	}
+}
+
+// record logs what was published, as far as the log reaches.
+func (b *Broker) record(m *message) {
+	if b.cfg.Logged <= 0 {
+		return
+	}
+	if len(b.log) >= 2*b.cfg.Logged {
+		b.log = append(b.log[:0], b.log[b.cfg.Logged:]...)
+	}
+	b.log = append(b.log, m)
+}
+
+// A transaction keeps back what its channel publishes and settles.
+type transaction struct {
+	publishings []publishing
+	settlements []settlement
+}
+
+type settlement struct {
+	deliveries []*delivery
+	outcome    outcome
+}
+
+func (t *transaction) settle(ds []*delivery, o outcome) {
+	t.settlements = append(t.settlements, settlement{ds, o})
+}
+
+// held returns the deliveries of the channel that are not settled, with those that the transaction would settle.
+func (t *transaction) held(rest []*delivery) []*delivery {
+	all := slices.Clone(rest)
+	for _, s := range t.settlements {
+		all = append(all, s.deliveries...)
+	}
+	slices.SortFunc(all, func(a, b *delivery) int { return int(a.tag) - int(b.tag) })
+	return all
+}
+
+func (ch *channel) transact(m codec.Method) *exception {
+	if _, ok := m.(*codec.TxSelect); ok {
+		if ch.confirms {
+			return raise(preconditionFailed, "cannot switch from confirm to tx mode")
+		}
+		if ch.tx == nil {
+			ch.tx = new(transaction)
+		}
+		ch.send(new(codec.TxSelectOk))
+		return nil
+	}
+	if ch.tx == nil {
+		return raise(preconditionFailed, "channel is not transactional")
+	}
+	t := ch.tx
+	if _, ok := m.(*codec.TxRollback); ok {
+		ch.unacked.items = t.held(ch.unacked.all())
+		ch.tx = new(transaction)
+		ch.send(new(codec.TxRollbackOk))
+		return nil
+	}
+	ch.tx = new(transaction)
+	ok := true
+	for _, p := range t.publishings {
+		ok = ch.distribute(p) && ok
+	}
+	for _, s := range t.settlements {
+		for _, d := range s.deliveries {
+			d.settle(s.outcome)
+		}
+	}
+	if !ok {
+		return raise(preconditionFailed, "partial tx completion")
+	}
+	ch.send(new(codec.TxCommitOk))
+	return nil
+}

@@ -1,0 +1,59 @@
+package broker
+
+import (
+	"strings"
+
+	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
+)
+
+const (
+	replyName   = "amq.rabbitmq.reply-to"
+	replyPrefix = replyName + "." // begins the names that are given out
+)
+
+// isReply tells whether a name may have been given out. A reply to one that is no more counts as routed.
+func isReply(name string) bool {
+	rest, ok := strings.CutPrefix(name, replyPrefix)
+	return ok && len(rest) == 45 && rest[22] == '.'
+}
+
+// A replyTo is a channel's queue of direct reply-to: it has a name, and keeps nothing.
+type replyTo struct {
+	ch        *channel
+	name, tag string
+}
+
+func (ch *channel) consumeReplies(m *codec.BasicConsume) *exception {
+	switch {
+	case !m.NoAck:
+		return raise(preconditionFailed, "reply consumer cannot acknowledge")
+	case ch.reply != nil:
+		return raise(preconditionFailed, "reply consumer already set")
+	}
+	tag := m.Tag
+	if tag == "" {
+		tag = "amq.ctag-" + unique()
+	}
+	ch.reply = &replyTo{ch: ch, name: replyPrefix + unique() + "." + unique(), tag: tag}
+	ch.b.replies[ch.reply.name] = ch.reply
+	ch.answer(m.NoWait, &codec.BasicConsumeOk{Tag: tag})
+	return nil
+}
+
+func (ch *channel) dropReplyTo() {
+	if ch.reply != nil {
+		delete(ch.b.replies, ch.reply.name)
+		ch.reply = nil
+	}
+}
+
+// deliverReply hands a reply to who waits for it. If nobody does any more, nobody is told.
+func (b *Broker) deliverReply(name string, m *message) {
+	r := b.replies[name]
+	if r == nil {
+		return
+	}
+	r.ch.tag++
+	d := codec.BasicDeliver{Consumer: r.tag, Tag: r.ch.tag, Exchange: m.exchange, Key: m.key}
+	r.ch.c.sendContent(r.ch.number, &d, m.raw, m.body)
+}

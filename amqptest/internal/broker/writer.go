@@ -1,0 +1,135 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
+)
+
+// write is the writer.
+func (c *conn) write() {
+	var beat, late <-chan time.Time
+	var spare []byte
+	for {
+		silent := false
+		select {
+		case <-c.wakeup:
+		case <-beat:
+			silent = true
+		case <-late: // the client does not answer connection.close
+			reset(c.nc)
+		case <-c.ended:
+			return
+		}
+		c.b.mu.Lock()
+		buf, finish := c.out, c.finish
+		c.out, c.writing, c.isWoken = spare[:0], len(buf), false
+		if c.heartbeat > 0 && beat == nil {
+			ticker := time.NewTicker(c.heartbeat / 2)
+			defer ticker.Stop()
+			beat = ticker.C
+		}
+		if c.closing && late == nil {
+			late = time.After(closeTimeout)
+		}
+		c.b.mu.Unlock()
+		if silent && len(buf) == 0 && !finish {
+			buf = codec.AppendFrame(buf, codec.FrameHeartbeat, 0, nil)
+		}
+		if len(buf) > 0 {
+			if _, err := c.nc.Write(buf); err != nil {
+				reset(c.nc) // the reader ends
+				<-c.ended
+				return
+			}
+		}
+		if finish {
+			c.hangUp()
+			return
+		}
+		spare = nil
+		if cap(buf) <= 64<<10 {
+			spare = buf
+		}
+		c.wrote()
+	}
+}
+
+// hangUp ends what the client is sent, and waits until the client hangs up, too.
+func (c *conn) hangUp() {
+	if half, ok := c.nc.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+	select {
+	case <-c.ended:
+	case <-time.After(closeTimeout):
+		reset(c.nc)
+		<-c.ended
+	}
+}
+
+// wrote has deliveries go on that waited for the writer.
+func (c *conn) wrote() {
+	c.b.mu.Lock()
+	defer c.b.mu.Unlock()
+	c.writing = 0
+	if !c.starved {
+		if c.b.watch != nil { // someone waits until nothing is unsent
+			close(c.b.watch)
+			c.b.watch = nil
+		}
+		return
+	}
+	c.starved = false
+	c.b.begin()
+	for _, ch := range c.channels {
+		for _, co := range ch.consumers {
+			if co.queue != nil {
+				co.queue.touch()
+			}
+		}
+	}
+	c.b.settle()
+}
+
+// wake is called with b.mu held or not.
+func (c *conn) wake() {
+	select {
+	case c.wakeup <- struct{}{}:
+	default:
+	}
+}
+
+// pending has the writer woken at the end of the update.
+func (c *conn) pending() {
+	if !c.isWoken {
+		c.isWoken = true
+		c.b.woken = append(c.b.woken, c)
+	}
+}
+
+func (c *conn) send(channel uint16, m codec.Method) {
+	if c.finish || c.closing {
+		return
+	}
+	c.out = codec.AppendMethod(c.out, channel, m)
+	c.pending()
+}
+
+func (c *conn) sendContent(channel uint16, m codec.Method, properties, body []byte) {
+	if c.finish || c.closing {
+		return
+	}
+	c.out = codec.AppendMethod(c.out, channel, m)
+	c.out = codec.AppendContent(c.out, channel, properties, body, c.frameMax)
+	c.pending()
+}
+
+// busy tells whether the client reads too slowly for more deliveries.
+func (c *conn) busy() bool {
+	if len(c.out)+c.writing < backlog {
+		return false
+	}
+	c.starved = true
+	return true
+}

@@ -1,0 +1,136 @@
+package codec
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// errSyntax reports what ends too early or says what it must not.
+var errSyntax = errors.New("codec: malformed")
+
+// A coder walks over the fields of a method, to read or to write them: each method names its fields once.
+type coder struct {
+	writing bool
+	buf     []byte // read: what is left; written: so far
+	bits    byte
+	nbits   int
+	err     error
+}
+
+// take returns the next n bytes to read, or nil after an error.
+func (c *coder) take(n int) []byte {
+	if c.err != nil || n > len(c.buf) {
+		c.err = errSyntax
+		return nil
+	}
+	b := c.buf[:n]
+	c.buf = c.buf[n:]
+	return b
+}
+
+// flush ends a run of bits, which share octets.
+func (c *coder) flush() {
+	if c.writing && c.nbits > 0 {
+		c.buf = append(c.buf, c.bits)
+	}
+	c.bits, c.nbits = 0, 0
+}
+
+func (c *coder) bit(vs ...*bool) {
+	for _, v := range vs {
+		if c.nbits == 8 {
+			c.flush()
+		}
+		switch {
+		case c.writing && *v:
+			c.bits |= 1 << c.nbits
+		case !c.writing:
+			if c.nbits == 0 {
+				if b := c.take(1); b != nil {
+					c.bits = b[0]
+				}
+			}
+			*v = c.bits>>c.nbits&1 == 1
+		}
+		c.nbits++
+	}
+}
+
+func (c *coder) u8(v *uint8) {
+	c.flush()
+	if c.writing {
+		c.buf = append(c.buf, *v)
+	} else if b := c.take(1); b != nil {
+		*v = b[0]
+	}
+}
+
+func (c *coder) u16(v *uint16) {
+	c.flush()
+	if c.writing {
+		c.buf = binary.BigEndian.AppendUint16(c.buf, *v)
+	} else if b := c.take(2); b != nil {
+		*v = binary.BigEndian.Uint16(b)
+	}
+}
+
+func (c *coder) u32(v *uint32) {
+	c.flush()
+	if c.writing {
+		c.buf = binary.BigEndian.AppendUint32(c.buf, *v)
+	} else if b := c.take(4); b != nil {
+		*v = binary.BigEndian.Uint32(b)
+	}
+}
+
+func (c *coder) u64(v *uint64) {
+	c.flush()
+	if c.writing {
+		c.buf = binary.BigEndian.AppendUint64(c.buf, *v)
+	} else if b := c.take(8); b != nil {
+		*v = binary.BigEndian.Uint64(b)
+	}
+}
+
+// reserved is the ticket that methods of AMQP 0-8 had.
+func (c *coder) reserved() {
+	var v uint16
+	c.u16(&v)
+}
+
+// short is a string of up to 255 bytes. A longer one is cut when written.
+func (c *coder) short(v *string) {
+	c.flush()
+	if c.writing {
+		c.buf = appendShort(c.buf, *v)
+	} else if n := c.take(1); n != nil {
+		*v = string(c.take(int(n[0])))
+	}
+}
+
+func (c *coder) long(v *[]byte) {
+	c.flush()
+	if c.writing {
+		c.buf = binary.BigEndian.AppendUint32(c.buf, uint32(len(*v)))
+		c.buf = append(c.buf, *v...)
+	} else if n := c.take(4); n != nil {
+		*v = append([]byte(nil), c.take(size(n))...)
+	}
+}
+
+func (c *coder) table(v *Table) {
+	c.flush()
+	if c.writing {
+		c.buf = AppendTable(c.buf, *v)
+	} else if n := c.take(4); n != nil {
+		*v, c.err = parseTable(c.take(size(n)), c.err)
+	}
+}
+
+// size reads a length of 32 bits, as an int that no int of 32 bits overflows.
+func size(b []byte) int { return int(min(binary.BigEndian.Uint32(b), 1<<31-1)) }
+
+func appendShort(b []byte, s string) []byte {
+	s = s[:min(len(s), 255)]
+	return append(append(b, byte(len(s))), s...)
+}

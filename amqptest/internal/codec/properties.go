@@ -1,0 +1,116 @@
+package codec
+
+import "time"
+
+// Properties are those of a message. Has tells which are there; an absent one is zero.
+type Properties struct {
+	Has                                    uint16
+	ContentType, ContentEncoding           string
+	Headers                                Table
+	DeliveryMode, Priority                 uint8
+	CorrelationID, ReplyTo, Expiration     string
+	MessageID                              string
+	Timestamp                              uint64
+	Type, UserID, AppID, ClusterIDReserved string
+}
+
+// The bits of Properties.Has, those of the flags on the wire.
+const (
+	HasContentType uint16 = 1 << (15 - iota)
+	HasContentEncoding
+	HasHeaders
+	HasDeliveryMode
+	HasPriority
+	HasCorrelationID
+	HasReplyTo
+	HasExpiration
+	HasMessageID
+	HasTimestamp
+	HasType
+	HasUserID
+	HasAppID
+	HasClusterID
+)
+
+// Time is the timestamp.
+func (p *Properties) Time() time.Time {
+	if p.Has&HasTimestamp == 0 {
+		return time.Time{}
+	}
+	return time.Unix(int64(p.Timestamp), 0).UTC()
+}
+
+// SetHeaders replaces the headers; none means that there are none.
+func (p *Properties) SetHeaders(t Table) {
+	p.Headers = t
+	p.Has |= HasHeaders
+	if len(t) == 0 {
+		p.Has &^= HasHeaders
+	}
+}
+
+func (p *Properties) walk(c *coder) {
+	c.u16(&p.Has)
+	if p.Has&3 != 0 { // the last bit continues the flags, which basic has no use for
+		c.err = errSyntax
+	}
+	if p.Has&HasContentType != 0 {
+		c.short(&p.ContentType)
+	}
+	if p.Has&HasContentEncoding != 0 {
+		c.short(&p.ContentEncoding)
+	}
+	if p.Has&HasHeaders != 0 {
+		c.table(&p.Headers)
+	}
+	if p.Has&HasDeliveryMode != 0 {
+		c.u8(&p.DeliveryMode)
+	}
+	if p.Has&HasPriority != 0 {
+		c.u8(&p.Priority)
+	}
+	if p.Has&HasCorrelationID != 0 {
+		c.short(&p.CorrelationID)
+	}
+	if p.Has&HasReplyTo != 0 {
+		c.short(&p.ReplyTo)
+	}
+	if p.Has&HasExpiration != 0 {
+		c.short(&p.Expiration)
+	}
+	if p.Has&HasMessageID != 0 {
+		c.short(&p.MessageID)
+	}
+	if p.Has&HasTimestamp != 0 {
+		c.u64(&p.Timestamp)
+	}
+	if p.Has&HasType != 0 {
+		c.short(&p.Type)
+	}
+	if p.Has&HasUserID != 0 {
+		c.short(&p.UserID)
+	}
+	if p.Has&HasAppID != 0 {
+		c.short(&p.AppID)
+	}
+	if p.Has&HasClusterID != 0 {
+		c.short(&p.ClusterIDReserved)
+	}
+}
+
+// ParseProperties reads what ParseHeader returns.
+func ParseProperties(b []byte) (*Properties, error) {
+	p, c := new(Properties), coder{buf: b}
+	p.walk(&c)
+	if c.err == nil && len(c.buf) > 0 {
+		c.err = errSyntax
+	}
+	return p, c.err
+}
+
+// Append appends the properties with their flags.
+func (p *Properties) Append(b []byte) []byte {
+	c := coder{buf: b, writing: true}
+	p.walk(&c)
+	return c.buf
+}
