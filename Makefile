@@ -12,7 +12,7 @@ ensure := sh integration/rabbit/debian/ensure.sh
 pika   := $(ensure) /usr/bin/python3 python3 && { /usr/bin/python3 -c 'import pika' 2>/dev/null || $(ensure) python3-pika python3-pika; }
 tool   := go tool -modfile=tools/go.mod
 
-.PHONY: help demo demo-stop test unit integration faults soak cost lint fmt image
+.PHONY: help demo demo-stop test unit integration faults soak mutants cost lint fmt image
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ unit: ## unit tests
 integration: ## integration tests on a real RabbitMQ
 	@$(ensure) gcc gcc libc6-dev
 	@$(pika)
-	go test -race ./integration/rabbit/... ./integration/cmd/...
+	go test -race -skip Mutants ./integration/rabbit/... ./integration/cmd/... ./integration/soak/...
 	cd integration && go test -race -count=1 -timeout=30m -skip '^TestS[0-9]{2}'
 
 faults: ## one test for every scenario of the fault catalogue, see docs/reliability.md
@@ -49,6 +49,9 @@ SEED     ?= 0
 
 soak: ## random faults for DURATION=60s on NODES=1 or 3, judged; its last line is the verdict, SEED=n repeats a plan
 	@go run ./integration/cmd/soak -duration $(DURATION) -nodes $(NODES) -seed $(SEED)
+
+mutants: ## plant faults in the toolkit: the judge of the soak has to find each
+	go test -count=1 -timeout=30m -v -run Mutants ./integration/soak
 
 cost: ## what the care costs where nothing goes wrong, against amqp091-go alone, in one run
 	@go run ./integration/cmd/cost

@@ -96,7 +96,7 @@ func TestS02CutDuringLoginIsNotTakenForARefusal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			proxy := amqptest.StartProxy(t, broker(t).URL())
 			p := newPauses(t)
-			proxy.CutAt(amqptest.FromClient, amqptest.After, c.frame)
+			proxy.CutAt(amqptest.FromClient, amqptest.Before, c.frame)
 			conn, err := amqpkit.Open(amqpkit.Config{
 				URLs: []string{proxy.URL()}, Name: t.Name(), Logger: logger(t), Backoff: func() backoff.BackOff { return p },
 			})
@@ -111,7 +111,7 @@ func TestS02CutDuringLoginIsNotTakenForARefusal(t *testing.T) {
 					t.Errorf("cut %d: %v in state %v, want kind %q and another try", i+1, err, conn.State(), c.kind)
 				}
 				if i < 2 {
-					proxy.CutAt(amqptest.FromClient, amqptest.After, c.frame)
+					proxy.CutAt(amqptest.FromClient, amqptest.Before, c.frame)
 				}
 				p.over <- struct{}{}
 			}
