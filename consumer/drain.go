@@ -89,6 +89,9 @@ func (s *session) finishRunning() error {
 		case err := <-s.closed:
 			return closeReason(err)
 		case <-s.run.late:
+			// The cancel before may have been answered later than that: whoever returned meanwhile
+			// could not hand its result over.
+			s.finishPending()
 			return nil
 		}
 	}

@@ -111,6 +111,36 @@ func TestWhatHandlersSettleInTheOvertimeReachesTheBroker(t *testing.T) {
 	})
 }
 
+// While the node that leads the queue is away, basic.cancel is answered late; the handlers have long returned then.
+func TestWhatHandlersFinishedIsSettledAlsoWhenTheCancelIsAnsweredLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 8
+		b := &fakeBroker{on: func(m method, l *link) {
+			switch m {
+			case consume:
+				for range n {
+					l.deliver(nil)
+				}
+			case cancel:
+				time.Sleep(3 * time.Second)
+			}
+		}}
+		release := make(chan struct{})
+		_, end := runOn(t, b, Config{Workers: n, Prefetch: n, Drain: time.Second}, func(context.Context, *Delivery) error {
+			<-release
+			return nil
+		})
+		synctest.Wait()
+		time.AfterFunc(10*time.Millisecond, func() { close(release) })
+		if err := end(); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+		if got := b.count(ackMethod); got != n {
+			t.Errorf("%d acknowledged, want %d", got, n)
+		}
+	})
+}
+
 func TestASettlementThatNobodyReadsDoesNotKeepRunFromEnding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := make(chan struct{})

@@ -106,8 +106,8 @@ func (s *story) judge() *Result {
 	s.judgeRepeats(f, r)
 	s.judgeTimes(f, r)
 	s.judgeResources(f, r)
-	if s.end == nil || s.end.Err != "" { // then nothing that is missing is missed
-		f.drop(lost, unaccounted, late, left)
+	if s.end == nil || s.end.Err != "" { // then nothing that is missing is missed, such as an outcome that tells a message id
+		f.drop(lost, unexpected, unaccounted, late, left)
 	}
 
 	r.Lost, r.Phantom, r.Unexpected, r.Corrupt = f.n(lost), f.n(phantom), f.n(unexpected), f.n(corrupt)

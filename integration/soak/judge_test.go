@@ -99,6 +99,7 @@ func TestRunWithTooLittleOfAnythingIsInvalid(t *testing.T) {
 func TestRunThatWasNotFinishedIsInvalid(t *testing.T) {
 	x := plenty()
 	x.publish("m")
+	x.sent(2, "the producer's own id")
 	x.put(Record{End: &End{Lasted: 1e9, Err: "the broker did not come back"}})
 	r, err := Judge(x.lines(t))
 	if err != nil || r.Verdict != Invalid || !strings.Contains(r.Reasons[0], "did not come back") {
