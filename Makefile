@@ -48,7 +48,8 @@ NODES    ?= 1
 SEED     ?= 0
 
 soak: ## random faults for DURATION=60s on NODES=1 or 3, judged; its last line is the verdict, SEED=n repeats a plan
-	@go run ./integration/cmd/soak -duration $(DURATION) -nodes $(NODES) -seed $(SEED)
+	@$(ensure) gcc gcc libc6-dev
+	@go run -race ./integration/cmd/soak -duration $(DURATION) -nodes $(NODES) -seed $(SEED)
 
 mutants: ## plant faults in the toolkit: the judge of the soak has to find each
 	go test -count=1 -timeout=30m -v -run Mutants ./integration/soak

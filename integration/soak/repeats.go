@@ -66,7 +66,7 @@ func (s *story) judgeDuplicates(f *findings, r *Result, m *message, clean map[st
 			if !s.explained(m, h) {
 				f.add(duplicated, "%s, delivered again at %s", m.ID, seconds(h.Began))
 			}
-			if stage == 0 && h.Redelivered && clean[before.Consumer] && len(m.trace.attempts) == 1 {
+			if stage == 0 && clean[before.Consumer] && len(m.trace.attempts) == 1 && s.cameBack(before, h) {
 				f.add(misreported, "%s was delivered again at %s, settled by consumer %s, whose Run returned nil", m.ID, seconds(h.Began), before.Consumer)
 			}
 		}
@@ -74,6 +74,13 @@ func (s *story) judgeDuplicates(f *findings, r *Result, m *message, clean map[st
 			done[stage] = h
 		}
 	}
+}
+
+// cameBack reports whether a later delivery can be of what an earlier one left unsettled: the broker makes it once the
+// channel of that is gone. What is delivered before is another copy of the message.
+func (s *story) cameBack(before, h *handling) bool {
+	was, is := s.delivered[deliveryID{before.Consumer, before.Tag}], s.delivered[deliveryID{h.Consumer, h.Tag}]
+	return h.Redelivered && was != nil && is != nil && is.at > was.ch.ended
 }
 
 // explained reports whether there is a reason for a duplicate: the message was sent again, or marked as redelivered. The

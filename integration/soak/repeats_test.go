@@ -45,13 +45,26 @@ func TestJudgeFindsRepeatsWithoutReason(t *testing.T) {
 			t.wire(1, "Subscribed", Wire{Consumer: "w-1-X"})
 			t.confirmed("m")
 			t.processed("m")
-			t.put(Record{Stop: &Stop{Run: "w-1"}})
-			t.put(Record{Call: &Call{What: ConsumerRun, Who: "w-1", Deadline: t.now + 5e9}})
+			t.ended("w-1")
+			t.wire(1, "ChannelClosed", Wire{})
 			t.fault(1, Cut)
-			tag := t.delivered(1, "w-2-X", "m", true)
-			t.handled("w-2-X", "m", tag, OK).Redelivered = true
-			t.wire(1, "Acked", Wire{Tag: tag})
+			t.open(2)
+			t.againAt("w-2-X", "m")
 		}, misreported},
+		"another copy, delivered while a Run had the first": {func(t *tale) {
+			t.wire(1, "Subscribed", Wire{Consumer: "w-1-X"})
+			t.confirmed("m")
+			t.fault(1, Cut)
+			t.open(2)
+			t.wire(1, "Delivered", Wire{MessageID: "m", Tag: 100, Consumer: "w-1-X", Redelivered: true})
+			tag := t.delivered(2, "w-2-X", "m", true)
+			t.handled("w-1-X", "m", 100, OK)
+			t.wire(1, "Acked", Wire{Tag: 100})
+			t.ended("w-1")
+			t.wire(1, "ChannelClosed", Wire{})
+			t.handled("w-2-X", "m", tag, OK).Redelivered = true
+			t.wire(2, "Acked", Wire{Tag: tag})
+		}, ""},
 		"out of order, without a fault": {func(t *tale) {
 			for i, id := range []string{"m", "n"} {
 				p := t.publish(id)

@@ -21,20 +21,21 @@ type story struct {
 	twice    []deliveryID        // deliveries that two handlers got
 	traces   map[string]*trace   // by message id
 
-	links    map[linkID]*link
-	byClient map[string][]*link // those whose client is known
-	handled  map[deliveryID]*handling
-	stopped  map[string]bool   // the Runs of consumers that were told to end
-	tags     map[string]string // by Run: the tag of its newest subscription
-	settles  []falseSettle
-	closes   []*Wire            // channels and connections that the broker closed over what it was sent
-	answers  map[string][]int64 // by client: when the broker answered a publish
-	arrivals map[string][]int64 // by client: when a delivery came
-	faults   []*fault           // in the order of their beginning
-	calls    []timed[Call]
-	byAddr   map[string]*link // the newest from a client's address
-	samples  []timed[Sample]
-	queues   []Queue
+	links     map[linkID]*link
+	byClient  map[string][]*link // those whose client is known
+	delivered map[deliveryID]*delivery
+	handled   map[deliveryID]*handling
+	stopped   map[string]bool   // the Runs of consumers that were told to end
+	tags      map[string]string // by Run: the tag of its newest subscription
+	settles   []falseSettle
+	closes    []*Wire            // channels and connections that the broker closed over what it was sent
+	answers   map[string][]int64 // by client: when the broker answered a publish
+	arrivals  map[string][]int64 // by client: when a delivery came
+	faults    []*fault           // in the order of their beginning
+	calls     []timed[Call]
+	byAddr    map[string]*link // the newest from a client's address
+	samples   []timed[Sample]
+	queues    []Queue
 }
 
 type timed[T any] struct {
@@ -89,6 +90,8 @@ func (a *attempt) reached(slack int64) bool {
 }
 
 type delivery struct {
+	at       int64
+	ch       *channel
 	consumer string
 	settled  bool
 }

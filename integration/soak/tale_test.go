@@ -101,12 +101,20 @@ func (t *tale) processed(id string) *Handled {
 }
 
 // again is a message that was delivered, handled and acknowledged once more.
-func (t *tale) again(id string) *Handled {
-	tag := t.delivered(t.link, "w-1-X", id, true)
-	h := t.handled("w-1-X", id, tag, OK)
+func (t *tale) again(id string) *Handled { return t.againAt("w-1-X", id) }
+
+func (t *tale) againAt(consumer, id string) *Handled {
+	tag := t.delivered(t.link, consumer, id, true)
+	h := t.handled(consumer, id, tag, OK)
 	h.Redelivered = true
 	t.wire(t.link, "Acked", Wire{Tag: tag, MessageID: id})
 	return h
+}
+
+// ended is a Run that was told to end and returned nil.
+func (t *tale) ended(run string) {
+	t.put(Record{Stop: &Stop{Run: run}})
+	t.put(Record{Call: &Call{What: ConsumerRun, Who: run, Deadline: t.now + 5e9}})
 }
 
 // fault is one of half a second.

@@ -10,16 +10,17 @@ import (
 // tell puts the records together.
 func tell(records iter.Seq2[Record, error]) (*story, error) {
 	s := &story{
-		messages: map[string]*message{},
-		traces:   map[string]*trace{},
-		links:    map[linkID]*link{},
-		byClient: map[string][]*link{},
-		byAddr:   map[string]*link{},
-		handled:  map[deliveryID]*handling{},
-		stopped:  map[string]bool{},
-		tags:     map[string]string{},
-		answers:  map[string][]int64{},
-		arrivals: map[string][]int64{},
+		messages:  map[string]*message{},
+		traces:    map[string]*trace{},
+		links:     map[linkID]*link{},
+		byClient:  map[string][]*link{},
+		byAddr:    map[string]*link{},
+		delivered: map[deliveryID]*delivery{},
+		handled:   map[deliveryID]*handling{},
+		stopped:   map[string]bool{},
+		tags:      map[string]string{},
+		answers:   map[string][]int64{},
+		arrivals:  map[string][]int64{},
 	}
 	faults := map[int]*fault{}
 	for r, err := range records {
@@ -142,7 +143,8 @@ func (s *story) see(at int64, w *Wire) {
 		l.consumes = true
 		s.tags[runOf(w.Consumer)] = w.Consumer
 	case "Delivered":
-		c.deliveries[w.Tag] = &delivery{consumer: w.Consumer}
+		d := &delivery{at: at, ch: c, consumer: w.Consumer}
+		c.deliveries[w.Tag], s.delivered[deliveryID{w.Consumer, w.Tag}] = d, d
 		if l.closed > at {
 			s.arrivals[l.client] = append(s.arrivals[l.client], at)
 		}

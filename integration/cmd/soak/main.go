@@ -58,10 +58,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (verdict 
 		o.Seed = rand.Uint64N(1e9)
 	}
 	kept := o.Dir != ""
-	if !kept {
-		if o.Dir, err = os.MkdirTemp("", "amqpkit-soak-"); err != nil {
-			return "", err
-		}
+	if kept {
+		err = os.MkdirAll(o.Dir, 0o750)
+	} else {
+		o.Dir, err = os.MkdirTemp("", "amqpkit-soak-")
+	}
+	if err != nil {
+		return "", err
 	}
 	path, err := soak.Run(ctx, o)
 	if path == "" || ctx.Err() != nil {
