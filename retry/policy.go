@@ -150,11 +150,15 @@ func (p Policy) next(attempt int, age time.Duration, int64N func(int64) int64) (
 	if p.maxAge > 0 && d > p.maxAge-max(age, 0) {
 		return 0, false
 	}
-	spread := int64(float64(d.Milliseconds()) * p.jitter)
-	if spread > 0 {
+	return jittered(d, p.jitter, int64N), true
+}
+
+// jittered shortens d at random by up to the fraction f of it.
+func jittered(d time.Duration, f float64, int64N func(int64) int64) time.Duration {
+	if spread := int64(float64(d.Milliseconds()) * f); spread > 0 {
 		d -= time.Duration(int64N(spread+1)) * time.Millisecond
 	}
-	return d, true
+	return d
 }
 
 // Delays returns the tiers of the policy: the different delays before jitter that

@@ -1,0 +1,181 @@
+package retry
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/topology"
+)
+
+const (
+	jitterSteps  = 4                // wait queues that share one jittered delay
+	maxTiers     = 64               // wait queues of a plan
+	maxInProcess = 10 * time.Minute // that a delivery may be held, a third of the default consumer timeout
+)
+
+// Config says what becomes of the failed messages of a queue. Queue and Policy are required.
+type Config struct {
+	// Queue is the queue whose consumers fail. It may exist already: it needs no argument of
+	// its own.
+	Queue string
+
+	// Policy is for every error that no rule is for.
+	Policy Policy
+
+	// Rules are for certain errors; the first that matches holds.
+	Rules []Rule
+
+	// InProcess is how long a delay may be to be waited out by the handler's worker, without a
+	// trip through a queue, holding back its key if Config.Key of the consumer orders by one.
+	// Longer delays use wait queues. If the connection is lost meanwhile, these attempts are made
+	// again. Zero means none; all such delays of a message are at most ten minutes together,
+	// well within RabbitMQ's consumer timeout of 30.
+	InProcess time.Duration
+
+	// Source, if set, is declared along with the plan; its name is Queue, or empty. Without, the
+	// queue is declared elsewhere, and only looked for.
+	Source *topology.Queue
+
+	// HopTimeout is how long a message may take to its wait or parking queue, a lost connection
+	// included, until it is given back to its own queue instead. Zero means 30 seconds.
+	HopTimeout time.Duration
+
+	// Logger receives what happens to failed messages. Nil means slog.Default(). Bodies and
+	// headers are never logged.
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if c.HopTimeout == 0 {
+		c.HopTimeout = 30 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// validate reports every wrong field of a Config with defaults.
+func (c Config) validate() error {
+	var errs []error
+	wrong := func(field, problem, fix string) { errs = append(errs, fault(field, problem, fix)) }
+	if p := wire.Name(c.Queue); p != nil {
+		wrong("Queue", p.Problem, p.Fix)
+	} else if c.Queue == "" {
+		wrong("Queue", "is empty", "name the queue whose consumers fail")
+	}
+	errs = append(errs, c.Policy.Validate())
+	for i, r := range c.Rules {
+		errs = append(errs, r.validate(fmt.Sprintf("Rules[%d]", i)))
+	}
+	switch held := c.held(); {
+	case c.InProcess < 0:
+		wrong("InProcess", fmt.Sprintf("%v is negative", c.InProcess), "write 0 to wait in queues always")
+	case held > maxInProcess:
+		wrong("InProcess", fmt.Sprintf("a message would be held for %v in all, and RabbitMQ takes it back after its consumer timeout, 30m by default", held),
+			"lower it, so that the longer delays are waited in queues")
+	}
+	if c.HopTimeout < 0 {
+		wrong("HopTimeout", fmt.Sprintf("%v is negative", c.HopTimeout), "write 0 for 30s")
+	}
+	if s := c.Source; s != nil {
+		if s.Name != "" && s.Name != c.Queue {
+			wrong("Source.Name", fmt.Sprintf("%q is not Queue, %q", s.Name, c.Queue), "leave it empty")
+		}
+		if s.Type == topology.Stream {
+			wrong("Source.Type", "a stream keeps what was consumed: nothing can leave it for a wait queue", "use topology.Quorum")
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// policies returns all policies of the plan, the default one first.
+func (c Config) policies() []Policy {
+	all := []Policy{c.Policy}
+	for _, r := range c.Rules {
+		if p, ok := r.action.(Policy); ok {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// held is the longest time that delays in the process may take together.
+func (c Config) held() time.Duration {
+	var longest time.Duration
+	for _, p := range c.policies() {
+		var held time.Duration
+		for _, r := range p.runs() {
+			if r.delay > c.InProcess {
+				continue
+			}
+			if r.times > int(maxInProcess/r.delay) {
+				return maxInProcess + r.delay
+			}
+			held += time.Duration(r.times) * r.delay
+		}
+		longest = max(longest, held)
+	}
+	return longest
+}
+
+// tiers returns the delays that a wait queue is needed for, the shortest first.
+func (c Config) tiers() []time.Duration {
+	var tiers []time.Duration
+	for _, p := range c.policies() {
+		for _, d := range p.Delays() {
+			if d > c.InProcess {
+				tiers = append(tiers, spread(d, p.jitter)...)
+			}
+		}
+	}
+	slices.Sort(tiers)
+	return slices.Compact(tiers)
+}
+
+// spread returns the tiers that share a delay: itself without jitter, else steps of equal
+// distance within the jitter. A queue has one delay for all that it holds, so that jitter can
+// only be a choice of queues.
+func spread(d time.Duration, jitter float64) []time.Duration {
+	tiers := []time.Duration{d}
+	if jitter == 0 {
+		return tiers
+	}
+	for i := 1; i < jitterSteps; i++ {
+		off := time.Duration(float64(d) * jitter * float64(i) / jitterSteps).Truncate(time.Millisecond)
+		if t := d - off; t < tiers[len(tiers)-1] {
+			tiers = append(tiers, t)
+		}
+	}
+	return tiers
+}
+
+// waitQueue names the wait queue of a tier: orders.wait.1m30s.
+func waitQueue(queue string, tier time.Duration) string { return queue + ".wait." + short(tier) }
+
+// parkingQueue names the parking queue.
+func parkingQueue(queue string) string { return queue + ".parked" }
+
+// short is d without units of zero: 1m instead of 1m0s.
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
+
+// hostname is where this program runs, or "".
+func hostname() string {
+	name, _ := os.Hostname()
+	return name
+}

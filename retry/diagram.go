@@ -1,0 +1,64 @@
+package retry
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// String describes the plan for people: what is done about which errors, how delays are waited out and why that
+// way, and a diagram of the queues.
+func (p *Plan) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "retry plan for queue %s\n", p.cfg.Queue)
+	for _, r := range p.cfg.Rules {
+		fmt.Fprintf(&b, "  %s: %s\n", r.name, r.action.action())
+	}
+	fmt.Fprintf(&b, "  any error: %s\n", p.cfg.Policy)
+	fmt.Fprintf(&b, "  permanent, rejected: park at once\n")
+	if d := p.cfg.InProcess; d > 0 {
+		fmt.Fprintf(&b, "\nup to %s: waited in the process, since it is short; a lost connection repeats these attempts\n", short(d))
+	}
+	if len(p.tiers) > 0 {
+		longer := ""
+		if p.cfg.InProcess > 0 {
+			longer = "longer: "
+		}
+		fmt.Fprintf(&b, "\n%swaited in queues, one for each delay: attempts are counted exactly for each copy, and\nnothing waits behind a failed message; needs RabbitMQ 4.0\n", longer)
+	}
+	if p.jitters() {
+		fmt.Fprintf(&b, "jitter: one of %d queues at random\n", jitterSteps)
+	}
+	b.WriteString("\n")
+	p.draw(&b)
+	return b.String()
+}
+
+// jitters tells whether any delay is spread over several wait queues.
+func (p *Plan) jitters() bool {
+	return slices.ContainsFunc(p.cfg.policies(), func(policy Policy) bool {
+		return slices.ContainsFunc(policy.Delays(), func(d time.Duration) bool {
+			return d > p.cfg.InProcess && len(spread(d, policy.jitter)) > 1
+		})
+	})
+}
+
+// draw draws the queues, the source on the left.
+func (p *Plan) draw(b *strings.Builder) {
+	width := utf8.RuneCountInString(p.ParkingQueue())
+	for _, d := range p.tiers {
+		width = max(width, utf8.RuneCountInString(waitQueue(p.cfg.Queue, d)))
+	}
+	left := p.cfg.Queue
+	arrow := func(to, back string) {
+		line := fmt.Sprintf("  %s ──▶ %-*s%s", left, width, to, back)
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		left = strings.Repeat(" ", utf8.RuneCountInString(p.cfg.Queue))
+	}
+	for _, d := range p.tiers {
+		arrow(waitQueue(p.cfg.Queue, d), fmt.Sprintf(" ── %s ──▶ %s", short(d), p.cfg.Queue))
+	}
+	arrow(p.ParkingQueue(), "")
+}

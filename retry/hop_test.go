@@ -1,0 +1,278 @@
+package retry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/producer"
+	"github.com/amqpkit/amqpkit/retry"
+	"github.com/amqpkit/amqpkit/topology"
+)
+
+// deleteQueue deletes a queue as an operator would, under a consumer that is subscribed: its connection has
+// declared the plan before.
+func (b *bench) deleteQueue(name string) {
+	b.t.Helper()
+	synctest.Wait()
+	b.onConnection(func(ac *amqp.Connection) error {
+		ch, err := ac.Channel()
+		if err != nil {
+			return err
+		}
+		_, err = ch.QueueDelete(name, false, false, false)
+		return errors.Join(err, ch.Close())
+	})
+}
+
+// declare declares the plan again.
+func (b *bench) declare() {
+	b.t.Helper()
+	b.onConnection(func(ac *amqp.Connection) error { return b.plan.Declare(b.t.Context(), ac) })
+}
+
+func (b *bench) onConnection(do func(*amqp.Connection) error) {
+	b.t.Helper()
+	ac, err := b.conn.Publishing(b.t.Context())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if err := do(ac); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// held expects that the message is still the broker's in the source queue, ready or in hand.
+func (b *bench) held(after time.Duration) {
+	b.t.Helper()
+	time.Sleep(after)
+	synctest.Wait()
+	if q, _ := b.Queue("orders"); q.Ready+q.Unacked != 1 {
+		b.t.Errorf("the original is not in its queue: %+v", q)
+	}
+}
+
+func TestAMessageStaysWhileItsNextQueueIsMissing(t *testing.T) {
+	for _, missing := range []string{"orders.wait.10s", "orders.parked"} {
+		t.Run(missing, func(t *testing.T) {
+			bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
+				var got calls
+				b.run(got.fail(errBoom))
+				b.deleteQueue(missing)
+				b.publish(amqp.Publishing{Body: []byte("m")})
+				b.held(time.Hour) // many times as often as a delivery limit of 20 allows failures
+				b.declare()
+				m := b.parked(2 * time.Minute)
+				if string(m.Body) != "m" || got.count() != 2 || m.Headers[retry.HeaderAttempts] != int64(2) {
+					t.Errorf("parked %q after %d calls and %v attempts, want 2", m.Body, got.count(), m.Headers[retry.HeaderAttempts])
+				}
+			})
+		})
+	}
+}
+
+// A queue that is full refuses what is published to it.
+func TestAMessageStaysWhileItsNextQueueRefusesIt(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
+		var got calls
+		b.publish(amqp.Publishing{Body: []byte("m")})
+		b.NackNext(5)
+		b.run(got.fail(errBoom))
+		b.held(20 * s) // 1, 2, 4, 8 and 16 s
+		if b.parked(time.Minute); got.count() != 2 {
+			t.Errorf("%d calls, want 2", got.count())
+		}
+	})
+}
+
+func TestTheOriginalIsAcknowledgedAfterItsCopyIsConfirmed(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(time.Hour)}, func(b *bench) {
+		var got calls
+		b.publish(amqp.Publishing{Body: []byte("m")})
+		b.HoldConfirms()
+		b.run(got.fail(errBoom))
+		b.held(20 * s)
+		if q, _ := b.Queue("orders.wait.1h"); q.Ready != 1 {
+			t.Errorf("the copy is not there: %+v", q)
+		}
+		b.ReleaseConfirms()
+		time.Sleep(s)
+		if q, _ := b.Queue("orders"); q.Ready+q.Unacked != 0 {
+			t.Errorf("the original is still there: %+v", q)
+		}
+	})
+}
+
+// What is lost is the confirm: there are two copies then, of one id, each within the policy.
+func TestACopyWithALostConfirmIsMadeAgainWithTheSameID(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
+		var got calls
+		b.publish(amqp.Publishing{MessageId: "id"})
+		b.HoldConfirms()
+		b.run(got.fail(errBoom))
+		b.held(s)
+		b.DropConnections()
+		b.ReleaseConfirms()
+		ms := b.messages("orders.parked", time.Hour)
+		if len(ms) < 2 {
+			t.Fatalf("%d are parked, want the two copies", len(ms))
+		}
+		for _, m := range ms {
+			if m.MessageID != "id" || m.Headers[retry.HeaderAttempts] != int64(2) {
+				t.Errorf("parked %s after %v attempts, want id after 2", m.MessageID, m.Headers[retry.HeaderAttempts])
+			}
+		}
+		if slices.Max(got.attempts) != 2 {
+			t.Errorf("attempts %v, want 2 at most", got.attempts)
+		}
+	})
+}
+
+// RabbitMQ counts some returns as failures; from the tenth on the message is not given back any more.
+func TestAMessageNearTheDeliveryLimitIsNotGivenBack(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
+		var got calls
+		end := b.run(got.fail(errBoom))
+		synctest.Wait() // its connection is up, and stays
+		end()
+		b.publish(amqp.Publishing{Body: []byte("m")})
+		for range 10 {
+			b.onConnection(func(ac *amqp.Connection) error {
+				ch, err := ac.Channel()
+				if err != nil {
+					return err
+				}
+				d, _, err := ch.Get("orders", false)
+				return errors.Join(err, d.Reject(true), ch.Close())
+			})
+		}
+		b.deleteQueue("orders.wait.10s")
+		stop := b.begin(got.fail(errBoom))
+		time.Sleep(time.Hour / 4) // below the consumer timeout
+		synctest.Wait()
+		if q, _ := b.Queue("orders"); q.Unacked != 1 || got.count() != 1 {
+			t.Errorf("%+v after %d calls, want it in hand after 1", q, got.count())
+		}
+		var unfinished *consumer.DrainError
+		if err := stop(); !errors.As(err, &unfinished) || unfinished.Running != 0 {
+			t.Errorf("Run = %v, want the end of the drain time, and nothing running", err)
+		}
+		b.held(0)
+		b.declare()
+		b.run(got.fail(errBoom))
+		if b.parked(time.Minute); got.count() != 2 {
+			t.Errorf("%d calls, want 2", got.count())
+		}
+	})
+}
+
+func TestTheDrainInterruptsAWaitAndTheMessageStays(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(5 * time.Minute), InProcess: 5 * time.Minute}, func(b *bench) {
+		var got calls
+		end := b.begin(got.fail(errBoom), func(c *consumer.Config) { c.Drain = s })
+		b.publish(amqp.Publishing{})
+		time.Sleep(time.Minute)
+		began := time.Now()
+		err := end()
+		var unfinished *consumer.DrainError
+		if took := time.Since(began); !errors.As(err, &unfinished) || unfinished.Running != 0 || took > 2*s {
+			t.Errorf("Run = %v after %v, want the end of the drain time, and nothing running", err, took)
+		}
+		b.held(0)
+	})
+}
+
+func TestADeadlineAroundTheMiddlewareDoesNotKeepTheMessage(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
+		var got calls
+		b.run(func(ctx context.Context, d *consumer.Delivery) error {
+			<-ctx.Done()
+			return got.fail(context.Cause(ctx))(ctx, d)
+		}, func(c *consumer.Config) { c.Middleware = slices.Insert(c.Middleware, 0, consumer.Timeout(s)) })
+		b.publish(amqp.Publishing{})
+		if b.parked(time.Minute); got.count() != 2 {
+			t.Errorf("%d calls, want 2", got.count())
+		}
+	})
+}
+
+func TestAHopErrorTellsWhereToAndWhy(t *testing.T) {
+	plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(s), Logger: quiet})
+	refuses := publisher(func() error { return fmt.Errorf("x: %w", producer.ErrNacked) })
+	h := plan.Middleware(refuses)(fails(errBoom))
+	err := h(t.Context(), &consumer.Delivery{Queue: "orders"})
+	var hop *retry.HopError
+	var requeue *consumer.RequeueError
+	if !errors.As(err, &hop) || hop.Queue != "orders.wait.1s" || !errors.Is(err, producer.ErrNacked) || !errors.As(err, &requeue) || requeue.After != s {
+		t.Errorf("%#v: %v", err, err)
+	}
+	called := false
+	err = plan.Middleware(refuses)(func(context.Context, *consumer.Delivery) error { called = true; return nil })(t.Context(), &consumer.Delivery{Queue: "invoices"})
+	var wrong *retry.FieldError
+	if !errors.As(err, &wrong) || !errors.As(err, &requeue) || called {
+		t.Errorf("a delivery of another queue: %v, handler called: %v", err, called)
+	}
+}
+
+type publisher func() error
+
+func (p publisher) Publish(context.Context, string, string, amqp.Publishing) error { return p() }
+
+func TestForgedHeadersNeverExceedThePolicy(t *testing.T) {
+	for name, c := range map[string]struct {
+		headers amqp.Table
+		calls   int
+	}{
+		"negative":        {amqp.Table{retry.HeaderQueue: "orders", retry.HeaderAttempts: int64(-100)}, 2},
+		"huge":            {amqp.Table{retry.HeaderQueue: "orders", retry.HeaderAttempts: int64(1) << 62}, 0},
+		"a string":        {amqp.Table{retry.HeaderQueue: "orders", retry.HeaderAttempts: "1"}, 2},
+		"of another":      {amqp.Table{retry.HeaderQueue: "invoices", retry.HeaderAttempts: int64(7)}, 2},
+		"one":             {amqp.Table{retry.HeaderQueue: "orders", retry.HeaderAttempts: int64(1)}, 1},
+		"no time":         {amqp.Table{retry.HeaderQueue: "orders", retry.HeaderAttempts: int64(1), retry.HeaderFirstFailure: "soon", retry.HeaderHistory: 7}, 1},
+		"the broker's":    {amqp.Table{"x-delivery-count": int64(50), "x-acquired-count": int64(50)}, 2},
+		"in a far future": {amqp.Table{retry.HeaderQueue: "orders", retry.HeaderAttempts: int64(1), retry.HeaderFirstFailure: "2999-01-01T00:00:00.000Z"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
+				var got calls
+				b.run(got.fail(errBoom))
+				b.publish(amqp.Publishing{Headers: c.headers})
+				if b.parked(time.Minute); got.count() != c.calls {
+					t.Errorf("%d calls, want %d", got.count(), c.calls)
+				}
+			})
+		})
+	}
+}
+
+// With CC in its headers, a message published to the default exchange would reach other queues too.
+func TestACopyIsRoutedNowhereElse(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
+		b.onConnection(func(ac *amqp.Connection) error {
+			return topology.Topology{Queues: []topology.Queue{{Name: "audit"}}}.Declare(b.t.Context(), ac)
+		})
+		var ccs []any
+		var got calls
+		b.run(func(ctx context.Context, d *consumer.Delivery) error {
+			ccs = append(ccs, fmt.Sprint(d.Headers["CC"]))
+			return got.fail(errBoom)(ctx, d)
+		})
+		b.publish(amqp.Publishing{Headers: amqp.Table{"CC": []any{"audit"}}})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		ms := b.Messages("orders.parked")
+		if n := len(b.Messages("audit")); n != 1 || len(ms) != 1 || fmt.Sprint(ms[0].Headers[retry.HeaderCC]) != "[audit]" {
+			t.Errorf("%d copies in the other queue, want 1; parked %v", n, ms)
+		}
+		if !slices.Equal(ccs, []any{"[audit]", "[audit]"}) {
+			t.Errorf("the handler saw CC %v", ccs)
+		}
+	})
+}

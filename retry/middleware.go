@@ -1,0 +1,151 @@
+package retry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/consumer"
+)
+
+// A Publisher takes failed messages to their wait and parking queues; *producer.Producer is one. Publish
+// returns nil only when the message was routed to a queue and confirmed: a Producer that allows what is
+// unroutable would lose messages whose wait queue is missing.
+type Publisher interface {
+	Publish(ctx context.Context, exchange, key string, msg amqp.Publishing) error
+}
+
+// Middleware returns the middleware that retries and parks what the handlers of the plan's queue return errors
+// for. Such a message is published again, to a wait queue or to the parking queue, and the original is
+// acknowledged when RabbitMQ has confirmed that. If it has not, the original goes back to its queue,
+// see [HopError].
+//
+//	nil                        acknowledged
+//	consumer.Requeue(d)        back to the queue after d, as without the middleware: no attempt
+//	consumer.Reject(err)       parked at once, as is what JSON cannot decode
+//	retry.Permanent(err)       parked at once, as is any error that says it is permanent
+//	retry.After(d, err)        again after d, within the policy
+//	an error with a Rule       as the rule says
+//	any other error, a panic   as the policy says
+//
+// Put it before what wraps a single attempt, such as consumer.Timeout.
+func (p *Plan) Middleware(to Publisher) consumer.Middleware {
+	return func(next consumer.Handler) consumer.Handler {
+		return func(ctx context.Context, d *consumer.Delivery) error {
+			if d.Queue != p.cfg.Queue {
+				return p.misplaced(d)
+			}
+			return (&attempts{Plan: p, to: to, next: next, d: d, story: read(d)}).run(ctx)
+		}
+	}
+}
+
+// misplaced refuses a delivery of a queue that the plan is not for: its wait queues lead elsewhere.
+func (p *Plan) misplaced(d *consumer.Delivery) error {
+	err := fault("Queue", fmt.Sprintf("the plan is for %q, the delivery came from %q", p.cfg.Queue, d.Queue), "make a plan for each queue")
+	p.cfg.Logger.Error("retry: message given back, its handler was not called", "queue", d.Queue, "message_id", d.MessageId, "err", err)
+	return &HopError{Queue: d.Queue, Err: err, hold: lastHold}
+}
+
+type attemptKey struct{}
+
+// Attempt returns which attempt at its message a handler makes, the first being 1. Outside of the
+// middleware it is 0.
+func Attempt(ctx context.Context) int {
+	n, _ := ctx.Value(attemptKey{}).(int)
+	return n
+}
+
+// attempts are those made at one delivery.
+type attempts struct {
+	*Plan
+	to    Publisher
+	next  consumer.Handler
+	d     *consumer.Delivery
+	story story
+}
+
+func (a *attempts) run(ctx context.Context) error {
+	if h, ok := a.owed.take(a.d); ok { // the handler has had its attempt
+		a.story = h.story
+		return a.hop(ctx, h)
+	}
+	if rest := time.Until(a.story.due); rest > 0 && len(a.tiers) > 0 {
+		tier, due := a.rest(min(rest, maxDelay), time.Now())
+		a.story.due = due
+		return a.hop(ctx, hop{queue: waitQueue(a.cfg.Queue, tier), story: a.story})
+	}
+	if a.story.attempts >= a.most { // the policy was shortened meanwhile, or somebody counted for us
+		return a.park(ctx, WhyAttempts)
+	}
+	for {
+		err := a.next(context.WithValue(ctx, attemptKey{}, a.story.attempts+1), a.story.show(a.d))
+		if passes(ctx, err) {
+			return err
+		}
+		now := time.Now()
+		a.story.fails(err, now)
+		s := a.decide(err, a.story.attempts, now.Sub(a.story.first))
+		log := a.cfg.Logger.With("queue", a.d.Queue, "message_id", a.d.MessageId, "attempt", a.story.attempts, "err", err)
+		var panicked *consumer.PanicError
+		if errors.As(err, &panicked) {
+			log = log.With("stack", string(panicked.Stack))
+		}
+		switch s.end {
+		case Discard:
+			log.Info("retry: message discarded")
+			return nil
+		case Park:
+			log.Warn("retry: message failed for good, it is parked", "why", s.why)
+			return a.park(ctx, s.why)
+		}
+		delay, ok := a.inProcess(s)
+		if !ok {
+			tier, due := a.wait(s, now)
+			a.story.due = due
+			log.Info("retry: message failed, it waits", "delay", tier)
+			return a.hop(ctx, hop{queue: waitQueue(a.cfg.Queue, tier), story: a.story})
+		}
+		log.Info("retry: message failed, its worker waits", "delay", delay)
+		if sleep(ctx, delay) != nil {
+			return consumer.Requeue(firstHold) // these attempts are made again
+		}
+	}
+}
+
+// passes tells the results that are no failure of the message: success, a postponement, and the end of the
+// consumer's drain time.
+func passes(ctx context.Context, err error) bool {
+	if err == nil {
+		return true
+	}
+	var panicked *consumer.PanicError
+	if errors.As(err, &panicked) {
+		return false
+	}
+	var requeue *consumer.RequeueError
+	var rejected *consumer.RejectError
+	if errors.As(err, &requeue) && !errors.As(err, &rejected) {
+		return true
+	}
+	return errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled)
+}
+
+func (a *attempts) park(ctx context.Context, why string) error {
+	return a.hop(ctx, hop{queue: a.ParkingQueue(), story: a.story, why: why})
+}
+
+// sleep returns nil after d, or the cause when ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,231 @@
+package retry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/retry"
+)
+
+const s = time.Second
+
+func TestAHandlerIsCalledAsOftenAndWhenThePolicySays(t *testing.T) {
+	for name, c := range map[string]struct {
+		cfg  retry.Config
+		want []time.Duration
+	}{
+		"wait queues":       {retry.Config{Policy: retry.Schedule(10*s, time.Minute, time.Hour)}, []time.Duration{10 * s, time.Minute, time.Hour}},
+		"one tier, often":   {retry.Config{Policy: retry.Schedule(s).MaxAttempts(41)}, slices.Repeat([]time.Duration{s}, 40)},
+		"in the process":    {retry.Config{Policy: retry.Schedule(s, 2*s), InProcess: 2 * s}, []time.Duration{s, 2 * s}},
+		"both":              {retry.Config{Policy: retry.Schedule(s, time.Minute, 2*s, time.Hour), InProcess: 2 * s}, []time.Duration{s, time.Minute, 2 * s, time.Hour}},
+		"never again":       {retry.Config{Policy: retry.Schedule(s).MaxAttempts(1)}, nil},
+		"too old by then":   {retry.Config{Policy: retry.Schedule(10 * s).MaxAttempts(100).MaxAge(35 * s)}, []time.Duration{10 * s, 10 * s, 10 * s}},
+		"full jitter, once": {retry.Config{Policy: retry.Schedule(time.Millisecond).Jitter(1)}, []time.Duration{time.Millisecond}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, c.cfg, func(b *bench) {
+				var got calls
+				b.run(got.fail(errBoom))
+				b.publish(amqp.Publishing{Body: []byte("m")})
+				m := b.parked(2 * time.Hour)
+				if gaps := got.gaps(); got.count() != len(c.want)+1 || !slices.Equal(gaps, c.want) {
+					t.Errorf("%d calls, at distances of %v, want %v", got.count(), gaps, c.want)
+				}
+				for i, n := range got.attempts {
+					if n != i+1 {
+						t.Errorf("call %d was told to be attempt %d", i+1, n)
+					}
+				}
+				if n := m.Headers[retry.HeaderAttempts]; n != int64(len(c.want)+1) {
+					t.Errorf("it was parked after %v attempts, want %d", n, len(c.want)+1)
+				}
+			})
+		})
+	}
+}
+
+func TestAParkedMessageIsTheOriginalWithItsStory(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(10*s, 20*s)}, func(b *bench) {
+		sent := time.Now().Truncate(s)
+		body := "\x00\xff body"
+		b.publish(amqp.Publishing{
+			Headers:     amqp.Table{"tenant": "a", "x-delivery-count": int64(9), "x-death": []any{}, "x-first-death-queue": "q", "list": []any{int32(1), "two"}},
+			ContentType: "application/json", ContentEncoding: "identity", DeliveryMode: amqp.Persistent, Priority: 3, CorrelationId: "c", ReplyTo: "answers",
+			Expiration: "3600000", MessageId: "id", Timestamp: sent, Type: "order", UserId: "guest", AppId: "shop", Body: []byte(body),
+		})
+		type seen struct{ exchange, key, expiration string }
+		var views []seen
+		b.run(func(_ context.Context, d *consumer.Delivery) error {
+			views = append(views, seen{d.Exchange, d.RoutingKey, d.Expiration})
+			for i := range d.Body { // a handler may do to its delivery what it likes
+				d.Body[i] = 'x'
+			}
+			d.Headers["tenant"] = "changed"
+			d.MessageId = "changed"
+			return fmt.Errorf("order 7: %w", &strangeError{len(views)})
+		})
+		m := b.parked(time.Minute)
+		if want := slices.Repeat([]seen{{"", "orders", "3600000"}}, 3); !slices.Equal(views, want) {
+			t.Errorf("the handler saw %v, want each time %v", views, want[0])
+		}
+		if string(m.Body) != body || m.MessageID != "id" || m.ContentType != "application/json" || m.ContentEncoding != "identity" || m.DeliveryMode != 2 || m.Priority != 3 ||
+			m.CorrelationID != "c" || m.ReplyTo != "answers" || !m.Timestamp.Equal(sent) || m.Type != "order" || m.AppID != "shop" {
+			t.Errorf("parked %+v", m)
+		}
+		if m.Expiration != "" || m.UserID != "" {
+			t.Errorf("parked with expiration %q and user id %q, which would act again", m.Expiration, m.UserID)
+		}
+		for name, want := range map[string]any{
+			"tenant": "a", "list": []any{int32(1), "two"},
+			retry.HeaderAttempts: int64(3), retry.HeaderWhy: retry.WhyAttempts, retry.HeaderQueue: "orders", retry.HeaderExchange: "", retry.HeaderKey: "orders",
+			retry.HeaderError: "order 7: strange 3", retry.HeaderErrorType: "*fmt.wrapError",
+			retry.HeaderFirstFailure: sent.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+			retry.HeaderLastFailure:  sent.Add(30 * s).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+			retry.HeaderExpiration:   "3600000", retry.HeaderUserID: "guest",
+		} {
+			if !reflect.DeepEqual(m.Headers[name], want) {
+				t.Errorf("header %s is %#v, want %#v", name, m.Headers[name], want)
+			}
+			delete(m.Headers, name)
+		}
+		history, _ := m.Headers[retry.HeaderHistory].([]any)
+		if len(history) != 3 || !strings.HasSuffix(fmt.Sprint(history[1]), " attempt 2: order 7: strange 2") {
+			t.Errorf("history %q", history)
+		}
+		for _, name := range []string{retry.HeaderHistory, retry.HeaderHost, retry.HeaderConsumer} {
+			if m.Headers[name] == nil {
+				t.Errorf("no header %s", name)
+			}
+			delete(m.Headers, name)
+		}
+		if len(m.Headers) != 0 {
+			t.Errorf("and headers %v", m.Headers)
+		}
+	})
+}
+
+type strangeError struct{ n int }
+
+func (e *strangeError) Error() string { return fmt.Sprintf("strange %d", e.n) }
+
+var (
+	errGone  = errors.New("gone")
+	errStock = errors.New("out of stock")
+)
+
+func TestEachErrorHasItsRule(t *testing.T) {
+	rules := []retry.Rule{
+		retry.OnError(errGone, retry.Discard),
+		retry.OnType[*strangeError](retry.Park),
+		retry.OnError(errStock, retry.Schedule(time.Hour).MaxAttempts(2)),
+		retry.When("anything about money", func(err error) bool { return strings.Contains(err.Error(), "money") }, retry.Schedule(30*s)),
+	}
+	type story struct {
+		gaps []time.Duration
+		why  any // nil: not parked
+	}
+	for name, c := range map[string]struct {
+		handler consumer.Handler
+		want    story
+	}{
+		"sentinel":  {fails(fmt.Errorf("order: %w", errGone)), story{}},
+		"type":      {fails(fmt.Errorf("order: %w", &strangeError{})), story{nil, retry.WhyRule}},
+		"schedule":  {fails(errStock), story{[]time.Duration{time.Hour}, retry.WhyAttempts}},
+		"predicate": {fails(errors.New("no money")), story{[]time.Duration{30 * s}, retry.WhyAttempts}},
+		"none":      {fails(errBoom), story{[]time.Duration{10 * s, 40 * s}, retry.WhyAttempts}},
+
+		"permanent":                 {fails(retry.Permanent(errBoom)), story{nil, retry.WhyPermanent}},
+		"permanent, with a rule":    {fails(retry.Permanent(errStock)), story{nil, retry.WhyPermanent}},
+		"permanent, and discarded":  {fails(retry.Permanent(errGone)), story{}},
+		"permanent by itself":       {fails(&retry.FieldError{Field: "Amount"}), story{nil, retry.WhyPermanent}},
+		"rejected":                  {fails(consumer.Reject(errBoom)), story{nil, retry.WhyRejected}},
+		"undecodable":               {consumer.JSON(func(context.Context, int) error { return nil }), story{nil, retry.WhyRejected}},
+		"after, a tier":             {fails(retry.After(30*s, errBoom)), story{[]time.Duration{30 * s, 30 * s}, retry.WhyAttempts}},
+		"after, rounded up":         {fails(retry.After(11*s, errBoom)), story{[]time.Duration{20 * s, 20 * s}, retry.WhyAttempts}},
+		"after, at once":            {fails(retry.After(-s, errBoom)), story{[]time.Duration{10 * s, 10 * s}, retry.WhyAttempts}},
+		"after, several tiers":      {fails(retry.After(61*time.Minute, errBoom)), story{[]time.Duration{61 * time.Minute, 61 * time.Minute}, retry.WhyAttempts}},
+		"panic":                     {func(context.Context, *consumer.Delivery) error { panic("at the disco") }, story{[]time.Duration{10 * s, 40 * s}, retry.WhyAttempts}},
+		"panic with a Reject":       {func(context.Context, *consumer.Delivery) error { panic(consumer.Reject(errBoom)) }, story{[]time.Duration{10 * s, 40 * s}, retry.WhyAttempts}},
+		"a result that is no error": {fails(nil), story{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, retry.Config{Policy: retry.Schedule(10*s, 40*s), Rules: rules}, func(b *bench) {
+				var got calls
+				b.run(func(ctx context.Context, d *consumer.Delivery) error {
+					_ = got.fail(nil)(ctx, d)
+					return c.handler(ctx, d)
+				})
+				b.publish(amqp.Publishing{Body: []byte("{")})
+				var parked []any
+				for _, m := range b.messages("orders.parked", 5*time.Hour) {
+					parked = append(parked, m.Headers[retry.HeaderWhy])
+				}
+				var want []any
+				if c.want.why != nil {
+					want = append(want, c.want.why)
+				}
+				gaps := got.gaps()
+				if !slices.Equal(parked, want) || !slices.Equal(gaps, c.want.gaps) {
+					t.Errorf("parked for %v, calls at distances of %v, want %v", parked, gaps, c.want)
+				}
+				for _, q := range b.Queues() {
+					if q.Name != "orders.parked" && q.Ready+q.Unacked != 0 {
+						t.Errorf("something is left in %+v", q)
+					}
+				}
+			})
+		})
+	}
+}
+
+func fails(err error) consumer.Handler {
+	return func(context.Context, *consumer.Delivery) error { return err }
+}
+
+func TestAPostponedMessageHasNotFailed(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
+		var got calls
+		results := []error{consumer.Requeue(s), consumer.Requeue(s), errBoom, nil}
+		b.run(func(ctx context.Context, d *consumer.Delivery) error {
+			return got.fail(results[got.count()])(ctx, d)
+		})
+		b.publish(amqp.Publishing{})
+		if left := b.messages("orders.parked", time.Minute); len(left) != 0 || !slices.Equal(got.attempts, []int{1, 1, 1, 2}) {
+			t.Errorf("%d are parked after attempts %v, want none after 1, 1, 1, 2", len(left), got.attempts)
+		}
+	})
+}
+
+// With one worker, whatever waits must not keep it.
+func TestNothingWaitsBehindAFailedMessage(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(time.Hour)}, func(b *bench) {
+		var bad, good calls
+		b.run(func(ctx context.Context, d *consumer.Delivery) error {
+			if string(d.Body) == "bad" {
+				return bad.fail(errBoom)(ctx, d)
+			}
+			return good.fail(nil)(ctx, d)
+		})
+		start := time.Now()
+		for range 20 {
+			b.publish(amqp.Publishing{Body: []byte("bad")})
+			b.publish(amqp.Publishing{Body: []byte("good")})
+		}
+		b.messages("orders", s)
+		if n := good.count(); n != 20 || good.at[19].Sub(start) > 100*time.Millisecond {
+			t.Errorf("%d of 20 were handled at once", n)
+		}
+		if n := len(b.messages("orders.parked", 2*time.Hour)); n != 20 || bad.count() != 40 {
+			t.Errorf("%d of 20 are parked after %d calls, want 40", n, bad.count())
+		}
+	})
+}
