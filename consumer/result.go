@@ -20,6 +20,11 @@ func Reject(err error) error { return &RejectError{Err: err} }
 // consumer timeout, 30 minutes by default.
 func Requeue(d time.Duration) error { return &RequeueError{After: d} }
 
+// Fail returns a handler's result that gives the message back at once, as failed (basic.reject with
+// requeue): for quorum queues that delay what failed themselves (x-delayed-retry-type, RabbitMQ 4.3). Any
+// other queue delivers it again at once. err says why; it may be nil.
+func Fail(err error) error { return &FailError{Err: err} }
+
 // A RejectError is the result that Reject makes, for middleware to look at.
 type RejectError struct {
 	Err error // why; may be nil
@@ -41,6 +46,20 @@ type RequeueError struct {
 
 func (e *RequeueError) Error() string { return fmt.Sprintf("requeued after %v", e.After) }
 
+// A FailError is the result that Fail makes, for middleware to look at.
+type FailError struct {
+	Err error // why; may be nil
+}
+
+func (e *FailError) Error() string {
+	if e.Err == nil {
+		return "failed"
+	}
+	return "failed: " + e.Err.Error()
+}
+
+func (e *FailError) Unwrap() error { return e.Err }
+
 // A settlement is one of the ways to settle a delivery.
 type settlement int
 
@@ -48,7 +67,8 @@ const (
 	ack      settlement = iota // done
 	reject                     // given up: basic.reject without requeue
 	postpone                   // back to the queue, uncounted: basic.nack with requeue
-	fail                       // back to the queue, counted: basic.reject with requeue
+	fail                       // back to the queue after a hold, counted: basic.reject with requeue
+	failNow                    // the same without a hold
 )
 
 // judge tells what a handler's result asks for and, for postpone, after how long. Of several
@@ -70,6 +90,7 @@ func judge(err error) (settlement, time.Duration) {
 
 func (e *RejectError) settlement() (settlement, time.Duration)  { return reject, 0 }
 func (e *RequeueError) settlement() (settlement, time.Duration) { return postpone, e.After }
+func (e *FailError) settlement() (settlement, time.Duration)    { return failNow, 0 }
 
 // A panic is a failure, whatever its value says.
 func (e *PanicError) settlement() (settlement, time.Duration) { return fail, 0 }

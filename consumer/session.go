@@ -233,6 +233,8 @@ func (s *session) finish(res result) {
 		s.run.failures.settled(d)
 		s.log.Warn("consumer: message rejected", "message_id", d.MessageId, "err", res.err)
 		s.warnOfLoss("a rejected message")
+	case failNow:
+		s.logFailure(d, s.run.failures.of(d)+1, 0, res.err)
 	case fail:
 		if s.run.handlers.Err() != nil && res.interrupted {
 			how = postpone // the drain's failure, not the message's
@@ -305,7 +307,7 @@ func (s *session) settle(tag uint64, how settlement) {
 		s.settled(s.ch.Reject(tag, false))
 	case postpone:
 		s.settled(s.ch.Nack(tag, false, true))
-	case fail:
+	case fail, failNow:
 		s.settled(s.ch.Reject(tag, true))
 	}
 	s.ledger.settle(tag, time.Now())

@@ -38,9 +38,18 @@ type Config struct {
 	// well within RabbitMQ's consumer timeout of 30.
 	InProcess time.Duration
 
-	// Source, if set, is declared along with the plan; its name is Queue, or empty. Without, the
-	// queue is declared elsewhere, and only looked for.
+	// Source, if set, is declared along with the plan; its name is Queue, or empty. Where it has no
+	// DeadLetter, that becomes the parking queue: what reaches the delivery limit, expires, or is rejected
+	// without the middleware, is parked as well. Without Source the queue is declared elsewhere, and
+	// only looked for.
 	Source *topology.Queue
+
+	// Native has the source queue itself delay what failed, as a quorum queue of RabbitMQ 4.3 and newer can:
+	// there is no trip through a wait queue, and the message keeps its place in RabbitMQ's counts. It needs Source, and
+	// a policy of growing by the same step (Linear, or one delay). A lost connection counts as an attempt of
+	// what was in hand, After waits no other time than the policy's, and of a parked message's failures only
+	// the last is known.
+	Native bool
 
 	// HopTimeout is how long a message may take to its wait or parking queue, a lost connection
 	// included, until it is given back to its own queue instead. Zero means 30 seconds.
@@ -92,6 +101,9 @@ func (c Config) validate() error {
 			wrong("Source.Type", "a stream keeps what was consumed: nothing can leave it for a wait queue", "use topology.Quorum")
 		}
 	}
+	if c.Native {
+		errs = append(errs, c.validateNative()...)
+	}
 	return errors.Join(errs...)
 }
 
@@ -128,6 +140,9 @@ func (c Config) held() time.Duration {
 // tiers returns the delays that a wait queue is needed for, the shortest first.
 func (c Config) tiers() []time.Duration {
 	var tiers []time.Duration
+	if c.Native {
+		return nil
+	}
 	for _, p := range c.policies() {
 		for _, d := range p.Delays() {
 			if d > c.InProcess {

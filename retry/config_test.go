@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -153,4 +154,30 @@ func ExamplePlan_String() {
 	//          ──▶ orders.wait.1m  ── 1m ──▶ orders
 	//          ──▶ orders.wait.1h  ── 1h ──▶ orders
 	//          ──▶ orders.parked
+}
+
+func TestWhatDiesInTheSourceQueueIsParked(t *testing.T) {
+	parked := func(strategy topology.DeadLetterStrategy) *topology.DeadLetter {
+		return &topology.DeadLetter{RoutingKey: "q.parked", Strategy: strategy}
+	}
+	own := &topology.DeadLetter{Exchange: "dlx"}
+	for name, c := range map[string]struct {
+		source, want topology.Queue
+	}{
+		"plain":              {topology.Queue{}, topology.Queue{Overflow: topology.RejectPublish, DeadLetter: parked(topology.AtLeastOnce)}},
+		"one of its own":     {topology.Queue{DeadLetter: own}, topology.Queue{DeadLetter: own}},
+		"it drops its head":  {topology.Queue{MaxLength: 9}, topology.Queue{MaxLength: 9, DeadLetter: parked("")}},
+		"it refuses":         {topology.Queue{MaxLength: 9, Overflow: topology.RejectPublish}, topology.Queue{MaxLength: 9, Overflow: topology.RejectPublish, DeadLetter: parked(topology.AtLeastOnce)}},
+		"classic":            {topology.Queue{Type: topology.Classic}, topology.Queue{Type: topology.Classic, DeadLetter: parked("")}},
+		"with its name":      {topology.Queue{Name: "q", Type: topology.Classic}, topology.Queue{Type: topology.Classic, DeadLetter: parked("")}},
+		"with an own policy": {topology.Queue{Overflow: topology.DropHead}, topology.Queue{Overflow: topology.DropHead, DeadLetter: parked("")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.want.Name = "q"
+			got := planned(t, retry.Config{Queue: "q", Policy: retry.Schedule(s), Source: &c.source}).Topology().Queues[0]
+			if !reflect.DeepEqual(got, c.want) {
+				t.Errorf("declared %+v, want %+v", got, c.want)
+			}
+		})
+	}
 }

@@ -22,25 +22,25 @@ const (
 // and the story.
 func (p *Plan) publishing(d *consumer.Delivery, s story, why string) amqp.Publishing {
 	own := amqp.Table{
-		HeaderAttempts:     int64(s.attempts),
-		HeaderFirstFailure: stamp(s.first),
-		HeaderLastFailure:  stamp(s.last),
-		HeaderError:        s.error,
-		HeaderErrorType:    s.errorType,
-		HeaderHistory:      s.history,
-		HeaderQueue:        d.Queue,
-		HeaderExchange:     s.exchange,
-		HeaderKey:          s.key,
-		HeaderHost:         p.host,
-		HeaderConsumer:     d.ConsumerTag,
+		HeaderAttempts: int64(s.attempts),
+		HeaderHistory:  s.history,
+		HeaderQueue:    d.Queue,
+		HeaderExchange: s.exchange,
+		HeaderKey:      s.key,
+		HeaderHost:     p.host,
+		HeaderConsumer: d.ConsumerTag,
 	}
-	for name, value := range map[string]string{HeaderWhy: why, HeaderExpiration: s.expiration, HeaderUserID: s.userID} {
+	for name, value := range map[string]string{
+		HeaderError: s.error, HeaderErrorType: s.errorType, HeaderWhy: why, HeaderExpiration: s.expiration, HeaderUserID: s.userID,
+	} {
 		if value != "" {
 			own[name] = value
 		}
 	}
-	if !s.due.IsZero() {
-		own[HeaderDue] = stamp(s.due)
+	for name, at := range map[string]time.Time{HeaderFirstFailure: s.first, HeaderLastFailure: s.last, HeaderDue: s.due} {
+		if !at.IsZero() {
+			own[name] = stamp(at)
+		}
 	}
 	if s.cc != nil {
 		own[HeaderCC] = s.cc

@@ -28,6 +28,9 @@ func (p *Plan) String() string {
 		}
 		fmt.Fprintf(&b, "\n%swaited in queues, one for each delay: attempts are counted exactly for each copy, and\nnothing waits behind a failed message; needs RabbitMQ 4.0\n", longer)
 	}
+	if p.cfg.Native {
+		b.WriteString("\nwaited in the queue itself, as Config.Native chose: no trip through another queue; a lost connection\ncounts as an attempt; needs RabbitMQ 4.3 and a quorum queue\n")
+	}
 	if p.jitters() {
 		fmt.Fprintf(&b, "jitter: one of %d queues at random\n", jitterSteps)
 	}
@@ -60,5 +63,20 @@ func (p *Plan) draw(b *strings.Builder) {
 	for _, d := range p.tiers {
 		arrow(waitQueue(p.cfg.Queue, d), fmt.Sprintf(" ── %s ──▶ %s", short(d), p.cfg.Queue))
 	}
+	if p.cfg.Native {
+		arrow(p.cfg.Queue, fmt.Sprintf(" (again, after %s)", p.waits()))
+	}
 	arrow(p.ParkingQueue(), "")
+}
+
+// waits are the delays of a queue that delays by itself.
+func (p *Plan) waits() string {
+	delays := p.cfg.Policy.Delays()
+	switch len(delays) {
+	case 0:
+		return "nothing"
+	case 1:
+		return short(delays[0])
+	}
+	return short(delays[0]) + " to " + short(delays[len(delays)-1])
 }

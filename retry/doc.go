@@ -44,8 +44,8 @@
 // With a wait queue that is deleted its messages are gone, as RabbitMQ deletes what is in it. If it is the source queue
 // that is deleted, messages stay in their wait queues until it is back.
 //
-// A message that another consumer, or a lost connection, makes the queue's delivery limit end never comes to the handler
-// again: give the source queue a dead-letter exchange, or no limit.
+// A message that reaches the delivery limit of its queue, because connections were lost while it was in hand, never comes to
+// a handler again. With Config.Source it is parked then too; another queue needs a dead-letter exchange, or no limit.
 //
 // # Parked messages
 //

@@ -87,8 +87,7 @@ func (a *attempts) publish(ctx context.Context, queue string, do func(context.Co
 
 // mustKeep tells that RabbitMQ may drop the message when it is given back once more.
 func (a *attempts) mustKeep() bool {
-	n, _ := a.d.Headers["x-delivery-count"].(int64)
-	return a.d.Redelivered && n >= keepFrom
+	return !a.cfg.Native && failures(a.d) >= keepFrom
 }
 
 // owed are hops that failed, by the message that is to make them, so that its handler is not called once more

@@ -78,6 +78,9 @@ func (a *attempts) run(ctx context.Context) error {
 		a.story.due = due
 		return a.hop(ctx, hop{queue: waitQueue(a.cfg.Queue, tier), story: a.story})
 	}
+	if a.cfg.Native {
+		a.story.attempts = failures(a.d)
+	}
 	if a.story.attempts >= a.most { // the policy was shortened meanwhile, or somebody counted for us
 		return a.park(ctx, WhyAttempts)
 	}
@@ -88,6 +91,9 @@ func (a *attempts) run(ctx context.Context) error {
 		}
 		now := time.Now()
 		a.story.fails(err, now)
+		if a.cfg.Native && a.story.attempts > 1 {
+			a.story.first = time.Time{} // unknown
+		}
 		s := a.decide(err, a.story.attempts, now.Sub(a.story.first))
 		log := a.cfg.Logger.With("queue", a.d.Queue, "message_id", a.d.MessageId, "attempt", a.story.attempts, "err", err)
 		var panicked *consumer.PanicError
@@ -102,6 +108,9 @@ func (a *attempts) run(ctx context.Context) error {
 			log.Warn("retry: message failed for good, it is parked", "why", s.why)
 			return a.park(ctx, s.why)
 		}
+		if a.cfg.Native {
+			return consumer.Fail(err) // which the consumer logs
+		}
 		delay, ok := a.inProcess(s)
 		if !ok {
 			tier, due := a.wait(s, now)
@@ -114,6 +123,16 @@ func (a *attempts) run(ctx context.Context) error {
 			return consumer.Requeue(firstHold) // these attempts are made again
 		}
 	}
+}
+
+// failures is how often RabbitMQ has counted the delivery as failed. A publisher may set the header on
+// a new message.
+func failures(d *consumer.Delivery) int {
+	n, _ := d.Headers["x-delivery-count"].(int64)
+	if !d.Redelivered {
+		return 0
+	}
+	return int(min(max(n, 0), 1<<31))
 }
 
 // passes tells the results that are no failure of the message: success, a postponement, and the end of the

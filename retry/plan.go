@@ -64,9 +64,7 @@ func (p *Plan) Topology() topology.Topology {
 func (p *Plan) topology() topology.Topology {
 	var t topology.Topology
 	if p.cfg.Source != nil {
-		source := *p.cfg.Source
-		source.Name = p.cfg.Queue
-		t.Queues = append(t.Queues, source)
+		t.Queues = append(t.Queues, p.source(*p.cfg.Source))
 	}
 	for _, d := range p.tiers {
 		t.Queues = append(t.Queues, topology.Queue{
@@ -81,12 +79,35 @@ func (p *Plan) topology() topology.Topology {
 	return t
 }
 
+// source completes the source queue: what dies in it without a handler is parked too, at least once where that
+// changes nothing for publishers.
+func (p *Plan) source(q topology.Queue) topology.Queue {
+	q.Name = p.cfg.Queue
+	if p.cfg.Native {
+		q = p.delaying(q)
+	}
+	if q.DeadLetter != nil {
+		return q
+	}
+	q.DeadLetter = &topology.DeadLetter{RoutingKey: p.ParkingQueue()}
+	bounded := q.MaxLength != 0 || q.MaxLengthBytes != 0
+	if quorum := q.Type == "" || q.Type == topology.Quorum; quorum && (q.Overflow == topology.RejectPublish || q.Overflow == "" && !bounded) {
+		q.Overflow, q.DeadLetter.Strategy = topology.RejectPublish, topology.AtLeastOnce
+	}
+	return q
+}
+
 // Declare declares the plan's topology on ac, and returns what topology.Topology.Declare does: a
-// *topology.FieldError also where the broker's version cannot do what the plan needs (RabbitMQ 4.0 or newer).
+// *FieldError also where the broker's version cannot do what the plan needs: RabbitMQ 4.0 or newer, 4.3 for Config.Native.
 // A source queue that the plan does not declare must exist by then, or Declare adds a *topology.MissingError
 // for it. It may run from everywhere at once and as often as one likes; as a part of amqpkit.Config.Setup it
 // is done before anyone consumes.
 func (p *Plan) Declare(ctx context.Context, ac *amqp.Connection) error {
+	if p.cfg.Native {
+		if err := canDelay(ac.Properties); err != nil {
+			return err
+		}
+	}
 	err := p.topo.Declare(ctx, ac)
 	if p.cfg.Source != nil {
 		return err

@@ -20,8 +20,11 @@ type FieldError = wire.FieldError
 // maxDelay is RabbitMQ's limit on timers, about ten years.
 const maxDelay = 315_360_000_000 * time.Millisecond
 
+// maxSteps bounds the delays that Linear makes.
+const maxSteps = 1000
+
 // A Policy says after which delays a failed message is tried again, and when it is over.
-// [Exponential] and [Schedule] make one; its methods MaxAttempts, MaxAge and Jitter return a
+// [Exponential], [Linear] and [Schedule] make one; its methods MaxAttempts, MaxAge and Jitter return a
 // changed copy. A Policy holds no state, so one value serves any number of messages and
 // goroutines. The zero Policy is refused by Validate and never retries.
 type Policy struct {
@@ -79,6 +82,32 @@ func Schedule(delays ...time.Duration) Policy {
 		return Policy{faults: faults, attempts: 1}
 	}
 	return Policy{delays: slices.Clone(delays), attempts: len(delays) + 1}
+}
+
+// Linear returns a policy whose delay is step after the first failure and longer by step with each further
+// one until it reaches max. By default each of these delays is used once: Linear(time.Minute, 5*time.Minute)
+// waits 1, 2, 3, 4 and 5 minutes, which makes six attempts. With a higher MaxAttempts, max repeats.
+//
+// It is the only growth that a quorum queue's own delayed retry knows, see Config.Native. The bounds are those of
+// Exponential, and there are at most 1,000 delays.
+func Linear(step, max time.Duration) Policy {
+	faults := slices.Concat(checkDelay("Linear.step", step), checkDelay("Linear.max", max))
+	switch {
+	case len(faults) > 0:
+	case max < step:
+		faults = append(faults, fault("Linear.max", fmt.Sprintf("%v is less than step, %v", max, step), "swap them"))
+	case max/step > maxSteps:
+		faults = append(faults, fault("Linear.step", fmt.Sprintf("%v is less than a thousandth of max, %v", step, max), "raise it"))
+	}
+	if len(faults) > 0 {
+		return Policy{faults: faults, attempts: 1}
+	}
+	var delays []time.Duration
+	for d := step; d < max; d += step {
+		delays = append(delays, d)
+	}
+	delays = append(delays, max)
+	return Policy{delays: delays, attempts: len(delays) + 1}
 }
 
 // MaxAttempts returns a copy of p that tries a message n times in all, the first delivery

@@ -1,0 +1,185 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/amqptest"
+	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/retry"
+	"github.com/amqpkit/amqpkit/topology"
+)
+
+// Copies there may be more than one of, each of which keeps to the policy.
+func TestS43NothingIsLostAndNoCopyExceedsThePolicyWhileConnectionsAreKilledEverySecond(t *testing.T) {
+	const messages, kills = 400, 8
+	proxy := amqptest.StartProxy(t, broker(t).URL())
+	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(300*ms, 700*ms)}, proxy.URL())
+	var log callLog
+	b.start(8, func(ctx context.Context, d *consumer.Delivery) error {
+		select {
+		case <-time.After(2 * ms): // the work
+		case <-ctx.Done():
+		}
+		return log.fail(ctx, d)
+	})
+	killed := make(chan int)
+	go func() {
+		every := time.NewTicker(time.Second)
+		defer every.Stop()
+		links := 0
+		for range kills {
+			<-every.C
+			links += proxy.Cut()
+		}
+		killed <- links
+	}()
+	pace := time.NewTicker(kills * time.Second / messages)
+	defer pace.Stop()
+	for i := range messages {
+		b.publish(amqp.Publishing{MessageId: fmt.Sprint(i), DeliveryMode: amqp.Persistent, Body: fmt.Appendf(nil, "body %d", i)})
+		<-pace.C // spread over the kills
+	}
+	links := <-killed
+
+	// Everything is over when nothing waits, nothing is in hand, and a handler was not called for longer than any delay.
+	found := map[string]int{}
+	parked, err := b.raw.ConsumeWithContext(t.Context(), b.plan.ParkingQueue(), "", true, false, false, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for quiet := false; !quiet; {
+		select {
+		case d := <-parked:
+			found[d.MessageId]++
+			if string(d.Body) != "body "+d.MessageId || d.Headers[retry.HeaderAttempts] != int64(3) {
+				t.Errorf("message %s was parked after %v attempts with body %q, want 3", d.MessageId, d.Headers[retry.HeaderAttempts], d.Body)
+			}
+		case <-time.After(3 * time.Second):
+			quiet = b.waiting() == 0
+		case <-within(t, 90*time.Second).Done():
+			t.Fatal("it does not come to an end")
+		}
+	}
+	copies, calls := 0, 0
+	for i := range messages {
+		id := fmt.Sprint(i)
+		if found[id] == 0 {
+			t.Errorf("message %s is lost", id)
+		}
+		copies += found[id]
+		for _, c := range log.of(id) {
+			calls++
+			if c.attempt > 3 {
+				t.Errorf("message %s: attempt %d", id, c.attempt)
+			}
+		}
+	}
+	t.Logf("%d links killed; %d messages, none lost, %d copies parked, %d calls", links, messages, copies, calls)
+}
+
+// In the meantime the handler is not called again: it has had its attempts.
+func TestAMessageStaysInItsQueueWhileTheParkingQueueIsMissingOrFull(t *testing.T) {
+	const messages = 5
+	for _, state := range []string{"missing", "full"} {
+		t.Run(state, func(t *testing.T) {
+			b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * ms)}, "")
+			var log callLog
+			b.start(2, log.fail)
+			if _, err := b.conn.Publishing(within(t, 10*time.Second)); err != nil { // Setup declares the queue for both sessions
+				t.Fatal(err)
+			}
+			parking := b.plan.ParkingQueue()
+			if _, err := b.raw.QueueDelete(parking, false, false, false); err != nil {
+				t.Fatal(err)
+			}
+			if state == "full" {
+				b.fill(parking)
+			}
+			for i := range messages {
+				b.publish(amqp.Publishing{MessageId: fmt.Sprint(i)})
+			}
+			waitFor(t, func() bool {
+				for i := range messages {
+					if len(log.of(fmt.Sprint(i))) < 2 {
+						return false
+					}
+				}
+				return true
+			})
+			if _, err := b.raw.QueueDelete(parking, false, false, false); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.plan.Declare(within(t, 10*time.Second), dialRaw(t)); err != nil {
+				t.Fatal(err)
+			}
+			got := copies(b.parked(messages))
+			for i := range messages {
+				id := fmt.Sprint(i)
+				if got[id] != 1 || len(log.of(id)) != 2 {
+					t.Errorf("message %s: parked %d times after %d calls, want once after 2", id, got[id], len(log.of(id)))
+				}
+			}
+			if n := b.waiting(); n != 0 {
+				t.Errorf("%d messages are left", n)
+			}
+		})
+	}
+}
+
+// fill declares a queue that refuses what is published to it.
+func (b *retryBench) fill(queue string) {
+	b.t.Helper()
+	full := topology.Topology{Queues: []topology.Queue{{Name: queue, MaxLength: 1, Overflow: topology.RejectPublish}}}
+	if err := full.Declare(within(b.t, 10*time.Second), dialRaw(b.t)); err != nil {
+		b.t.Fatal(err)
+	}
+	for taken := true; taken; { // a quorum queue takes a few more than its length
+		c, err := b.raw.PublishWithDeferredConfirm("", queue, true, false, amqp.Publishing{})
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if taken, err = c.WaitContext(within(b.t, 10*time.Second)); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+func TestS36APeekNeverEndsAParkedMessageNorOneThatDiedOfTheDeliveryLimit(t *testing.T) {
+	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * ms).MaxAttempts(1), Source: &topology.Queue{DeliveryLimit: new(2)}}, "")
+	b.publish(amqp.Publishing{MessageId: "died"})
+	for range 3 { // the limit, and one more
+		waitFor(t, func() bool {
+			d, ok, err := b.raw.Get(b.name, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return ok && d.Reject(true) == nil
+		})
+	}
+	waitFor(t, func() bool { return b.ready(b.plan.ParkingQueue()) == 1 })
+	var log callLog
+	b.start(1, log.fail)
+	b.publish(amqp.Publishing{MessageId: "failed"})
+	waitFor(t, func() bool { return b.ready(b.plan.ParkingQueue()) == 2 })
+	for range 25 {
+		ch := rawChannel(t)
+		for range 2 {
+			if _, ok, err := ch.Get(b.plan.ParkingQueue(), false); !ok || err != nil {
+				t.Fatalf("nothing to see: %v", err)
+			}
+		}
+		if err := ch.Close(); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, func() bool { return b.ready(b.plan.ParkingQueue()) == 2 })
+	}
+	got := copies(b.parked(2))
+	if got["died"] != 1 || got["failed"] != 1 {
+		t.Errorf("after 25 looks there are %v", got)
+	}
+}
