@@ -148,38 +148,3 @@ func (b *retryBench) fill(queue string) {
 		}
 	}
 }
-
-func TestS36APeekNeverEndsAParkedMessageNorOneThatDiedOfTheDeliveryLimit(t *testing.T) {
-	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * ms).MaxAttempts(1), Source: &topology.Queue{DeliveryLimit: new(2)}}, "")
-	b.publish(amqp.Publishing{MessageId: "died"})
-	for range 3 { // the limit, and one more
-		waitFor(t, func() bool {
-			d, ok, err := b.raw.Get(b.name, false)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return ok && d.Reject(true) == nil
-		})
-	}
-	waitFor(t, func() bool { return b.ready(b.plan.ParkingQueue()) == 1 })
-	var log callLog
-	b.start(1, log.fail)
-	b.publish(amqp.Publishing{MessageId: "failed"})
-	waitFor(t, func() bool { return b.ready(b.plan.ParkingQueue()) == 2 })
-	for range 25 {
-		ch := rawChannel(t)
-		for range 2 {
-			if _, ok, err := ch.Get(b.plan.ParkingQueue(), false); !ok || err != nil {
-				t.Fatalf("nothing to see: %v", err)
-			}
-		}
-		if err := ch.Close(); err != nil {
-			t.Fatal(err)
-		}
-		waitFor(t, func() bool { return b.ready(b.plan.ParkingQueue()) == 2 })
-	}
-	got := copies(b.parked(2))
-	if got["died"] != 1 || got["failed"] != 1 {
-		t.Errorf("after 25 looks there are %v", got)
-	}
-}

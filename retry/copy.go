@@ -69,7 +69,7 @@ func fit(original, own amqp.Table) amqp.Table {
 	var names, dropped []string
 	for k, v := range original {
 		switch {
-		case counted(k), strings.HasPrefix(k, ownPrefix), k == "CC", k == "BCC":
+		case counted(k), isOwn(k), k == "CC", k == "BCC":
 		case wire.Table(amqp.Table{k: v}) != nil:
 			dropped = append(dropped, k)
 		default:

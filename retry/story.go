@@ -64,16 +64,18 @@ func read(d *consumer.Delivery) story {
 	if history, ok := d.Headers[HeaderHistory].([]any); ok {
 		s.history = history[max(0, len(history)-maxHistory):]
 	}
+	if key, ok := d.Headers[HeaderKey].(string); ok {
+		s.exchange, s.key = text(d.Headers, HeaderExchange), key
+		s.expiration, s.userID = text(d.Headers, HeaderExpiration), text(d.Headers, HeaderUserID)
+		s.cc = d.Headers[HeaderCC]
+	}
 	n, ok := d.Headers[HeaderAttempts].(int64)
-	if !ok || n < 1 {
+	if !ok || n < 1 { // never failed, or replayed
 		return s
 	}
 	s.attempts = int(min(n, 1<<31))
 	s.first, s.last, s.due = when(d.Headers, HeaderFirstFailure), when(d.Headers, HeaderLastFailure), when(d.Headers, HeaderDue)
 	s.error, s.errorType = text(d.Headers, HeaderError), text(d.Headers, HeaderErrorType)
-	s.exchange, s.key = text(d.Headers, HeaderExchange), text(d.Headers, HeaderKey)
-	s.expiration, s.userID = text(d.Headers, HeaderExpiration), text(d.Headers, HeaderUserID)
-	s.cc = d.Headers[HeaderCC]
 	return s
 }
 
@@ -85,7 +87,7 @@ func (s *story) fails(err error, now time.Time) {
 	}
 	s.last, s.due = now, time.Time{}
 	s.error, s.errorType = describe(err)
-	s.history = append(s.history[max(0, len(s.history)+1-maxHistory):len(s.history):len(s.history)], entry(s))
+	s.history = remember(s.history, entry(s))
 }
 
 // show returns the delivery as the handler is to see it: as it was published, with the story in its headers.
@@ -135,3 +137,6 @@ func when(h amqp.Table, name string) time.Time {
 	t, _ := time.Parse(time.RFC3339, text(h, name))
 	return t
 }
+
+// isOwn tells the headers of a story.
+func isOwn(header string) bool { return strings.HasPrefix(header, ownPrefix) }

@@ -1,0 +1,283 @@
+package retry_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/producer"
+	"github.com/amqpkit/amqpkit/retry"
+	"github.com/amqpkit/amqpkit/topology"
+)
+
+// park has n messages parked, of the bodies 0 to n-1, half of them with the header vip.
+func (b *bench) park(n int) {
+	b.t.Helper()
+	end := b.run(fails(retry.Permanent(errBoom)))
+	for i := range n {
+		b.publish(amqp.Publishing{MessageId: fmt.Sprint(i), Headers: amqp.Table{"vip": i%2 == 0}, Body: fmt.Append(nil, i)})
+	}
+	if got := len(b.messages("orders.parked", s)); got != n {
+		b.t.Fatalf("%d are parked, want %d", got, n)
+	}
+	end()
+}
+
+func (b *bench) replay(c retry.ReplayConfig) (retry.ReplayResult, error) {
+	c.Queue = "orders.parked"
+	return retry.Replay(b.t.Context(), b.conn, b.producer, c)
+}
+
+func bodies(b *bench, queue string) (all []string) {
+	synctest.Wait()
+	for _, m := range b.Messages(queue) {
+		all = append(all, string(m.Body))
+	}
+	return all
+}
+
+var oneTry = retry.Config{Policy: retry.Schedule(10 * s)}
+
+func TestReplayBringsBackWhatIsChosenAndLeavesTheRest(t *testing.T) {
+	vip := func(m retry.Parked) bool { return m.Message.Headers["vip"] == true }
+	for name, c := range map[string]struct {
+		cfg                  retry.ReplayConfig
+		want                 retry.ReplayResult
+		orders, other, still string
+	}{
+		"all":         {retry.ReplayConfig{}, retry.ReplayResult{Total: 6, Seen: 6, Replayed: 6}, "[0 1 2 3 4 5]", "[]", "[]"},
+		"some":        {retry.ReplayConfig{Match: vip}, retry.ReplayResult{Total: 6, Seen: 6, Replayed: 3, Kept: 3}, "[0 2 4]", "[]", "[1 3 5]"},
+		"by error":    {retry.ReplayConfig{Match: func(m retry.Parked) bool { return m.Error != "boom" }}, retry.ReplayResult{Total: 6, Seen: 6, Kept: 6}, "[]", "[]", "[0 1 2 3 4 5]"},
+		"by age":      {retry.ReplayConfig{Match: func(m retry.Parked) bool { return time.Since(m.LastFailure) < time.Hour }}, retry.ReplayResult{Total: 6, Seen: 6, Replayed: 6}, "[0 1 2 3 4 5]", "[]", "[]"},
+		"a few":       {retry.ReplayConfig{Limit: 2}, retry.ReplayResult{Total: 6, Seen: 2, Replayed: 2}, "[0 1]", "[]", "[2 3 4 5]"},
+		"two of some": {retry.ReplayConfig{Limit: 2, Match: vip}, retry.ReplayResult{Total: 6, Seen: 3, Replayed: 2, Kept: 1}, "[0 2]", "[]", "[1 3 4 5]"},
+		"dry":         {retry.ReplayConfig{DryRun: true, Match: vip}, retry.ReplayResult{Total: 6, Seen: 6, Replayed: 3, Kept: 3}, "[]", "[]", "[0 1 2 3 4 5]"},
+		"elsewhere":   {retry.ReplayConfig{To: func(retry.Parked) (string, string) { return "", "other" }}, retry.ReplayResult{Total: 6, Seen: 6, Replayed: 6}, "[]", "[0 1 2 3 4 5]", "[]"},
+		"nowhere":     {retry.ReplayConfig{To: func(retry.Parked) (string, string) { return "", "" }}, retry.ReplayResult{Total: 6, Seen: 6, Kept: 6}, "[]", "[]", "[0 1 2 3 4 5]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, oneTry, func(b *bench) {
+				b.onConnection(func(ac *amqp.Connection) error {
+					return topology.Topology{Queues: []topology.Queue{{Name: "other"}}}.Declare(b.t.Context(), ac)
+				})
+				b.park(6)
+				got, err := b.replay(c.cfg)
+				if err != nil || got != c.want {
+					t.Errorf("Replay = %+v, %v, want %+v", got, err, c.want)
+				}
+				for queue, want := range map[string]string{"orders": c.orders, "other": c.other, "orders.parked": c.still} {
+					all := bodies(b, queue)
+					if slices.Sort(all); fmt.Sprint(all) != want {
+						t.Errorf("%s holds %v, want %s", queue, all, want)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestAReplayedMessageBeginsAnewWithItsHistory(t *testing.T) {
+	bubble(t, oneTry, func(b *bench) {
+		var got calls
+		end := b.run(got.fail(errBoom))
+		b.publish(amqp.Publishing{MessageId: "m", Headers: amqp.Table{"tenant": "a", "CC": []any{"nowhere"}}, Expiration: "3600000", Body: []byte("m")})
+		b.parked(time.Minute)
+		if _, err := b.replay(retry.ReplayConfig{}); err != nil {
+			t.Fatal(err)
+		}
+		m := b.parked(time.Minute)
+		end()
+		if !slices.Equal(got.attempts, []int{1, 2, 1, 2}) {
+			t.Errorf("attempts %v, want 1, 2 and again 1, 2", got.attempts)
+		}
+		history, _ := m.Headers[retry.HeaderHistory].([]any)
+		if len(history) != 5 || !strings.Contains(fmt.Sprint(history[2]), "replayed") || m.Headers["tenant"] != "a" ||
+			fmt.Sprint(m.Headers[retry.HeaderCC]) != "[nowhere]" || m.Headers[retry.HeaderExpiration] != "3600000" || m.Headers[retry.HeaderKey] != "orders" {
+			t.Errorf("parked again with %v", m.Headers)
+		}
+	})
+}
+
+func TestAReplayThatIsInterruptedLosesNothingAndCanBeRunAgain(t *testing.T) {
+	for name, interrupt := range map[string]func(b *bench, cancel func()){
+		"ctx":        func(_ *bench, cancel func()) { cancel() },
+		"connection": func(b *bench, _ func()) { b.DropConnections() },
+		"refusal":    func(b *bench, _ func()) { b.NackNext(1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, oneTry, func(b *bench) {
+				const n = 300
+				b.park(n)
+				ctx, cancel := context.WithCancel(b.t.Context())
+				defer cancel()
+				batches := 0
+				r, err := retry.Replay(ctx, b.conn, b.producer, retry.ReplayConfig{Queue: "orders.parked", Progress: func(retry.ReplayResult) {
+					if batches++; batches == 2 {
+						interrupt(b, cancel)
+					}
+				}})
+				if err == nil || r.Replayed < 64 || r.Replayed >= n {
+					t.Fatalf("Replay = %+v, %v, want an error half way", r, err)
+				}
+				time.Sleep(time.Minute)
+				if name == "refusal" && !errors.Is(err, producer.ErrNacked) {
+					t.Errorf("Replay = %v, want ErrNacked", err)
+				}
+				again, err := b.replay(retry.ReplayConfig{})
+				if err != nil || again.Replayed != again.Total {
+					t.Errorf("again: %+v, %v", again, err)
+				}
+				found := map[string]bool{}
+				for _, body := range bodies(b, "orders") {
+					found[body] = true
+				}
+				if left := bodies(b, "orders.parked"); len(found) != n || len(left) != 0 {
+					t.Errorf("%d of %d are back, %d parked", len(found), n, len(left))
+				}
+			})
+		})
+	}
+}
+
+func TestReplayKeepsToItsRateAndTellsItsProgress(t *testing.T) {
+	bubble(t, oneTry, func(b *bench) {
+		b.park(200)
+		start := time.Now()
+		var seen []int
+		r, err := b.replay(retry.ReplayConfig{Rate: 50, Progress: func(r retry.ReplayResult) { seen = append(seen, r.Replayed) }})
+		took := time.Since(start)
+		if err != nil || r.Replayed != 200 || took < 3900*time.Millisecond || took > 4500*time.Millisecond {
+			t.Errorf("%+v, %v in %v, want 200 in 4s", r, err, took)
+		}
+		if len(seen) != 40 || !slices.IsSorted(seen) || seen[0] != 5 || seen[39] != 200 {
+			t.Errorf("progress %v", seen)
+		}
+	})
+}
+
+// What is parked again while Replay runs stays, or it would never end.
+func TestReplayEndsWhereTheMessagesFailAgain(t *testing.T) {
+	bubble(t, oneTry, func(b *bench) {
+		b.park(100)
+		b.run(fails(retry.Permanent(errBoom)))
+		if r, err := b.replay(retry.ReplayConfig{Rate: 100}); err != nil || r.Seen != 100 {
+			t.Errorf("Replay = %+v, %v", r, err)
+		}
+		if n := len(b.messages("orders.parked", s)); n != 100 {
+			t.Errorf("%d are parked, want 100", n)
+		}
+	})
+}
+
+func TestPeekAndExportLeaveMessagesWhereTheyAre(t *testing.T) {
+	bubble(t, oneTry, func(b *bench) {
+		b.park(3)
+		for range 25 {
+			ms, err := retry.Peek(b.t.Context(), b.conn, "orders.parked", 2)
+			if err != nil || len(ms) != 2 {
+				t.Fatalf("Peek = %v, %v", ms, err)
+			}
+			m := ms[0]
+			if m.Queue != "orders" || m.Key != "orders" || m.Attempts != 1 || m.Error != "boom" || m.Why != retry.WhyPermanent || m.FirstFailure.IsZero() || len(m.History) != 1 {
+				t.Fatalf("%+v", m)
+			}
+			if n, err := retry.Export(b.t.Context(), b.conn, "orders.parked", new(bytes.Buffer)); err != nil || n != 3 {
+				t.Fatalf("Export = %d, %v", n, err)
+			}
+		}
+		got := bodies(b, "orders.parked")
+		if slices.Sort(got); !slices.Equal(got, []string{"0", "1", "2"}) {
+			t.Errorf("after 50 looks there are %v", got)
+		}
+	})
+}
+
+func TestImportMakesWhatWasExported(t *testing.T) {
+	bubble(t, oneTry, func(b *bench) {
+		headers := amqp.Table{
+			"nil": nil, "bool": true, "string": "é", "raw": "\xff", "bytes": []byte{0, 255}, "int8": int8(-1), "uint8": uint8(1), "int16": int16(-2), "uint16": uint16(2),
+			"int32": int32(-3), "uint32": uint32(3), "int64": int64(1)<<62 + 1, "float32": float32(1.5), "float64": 0.1, "time": time.Unix(1_700_000_000, 0),
+			"decimal": amqp.Decimal{Scale: 2, Value: 314}, "table": amqp.Table{"list": []any{int32(1), amqp.Table{}, []any{}}},
+		}
+		end := b.run(fails(retry.Permanent(errBoom)))
+		b.publish(amqp.Publishing{Headers: headers, MessageId: "m", ContentType: "text/plain", Priority: 2, Timestamp: time.Unix(1_700_000_000, 0), Type: "t", Body: []byte{0, 255, '\n'}})
+		before := b.parked(s)
+		end()
+		var file bytes.Buffer
+		if n, err := retry.Export(b.t.Context(), b.conn, "orders.parked", &file); n != 1 || err != nil {
+			t.Fatalf("Export = %d, %v", n, err)
+		}
+		if lines := strings.Count(file.String(), "\n"); lines != 1 {
+			t.Errorf("%d lines, want 1", lines)
+		}
+		b.onConnection(func(ac *amqp.Connection) error {
+			ch, err := ac.Channel()
+			if err != nil {
+				return err
+			}
+			_, err = ch.QueuePurge("orders.parked", false)
+			return errors.Join(err, ch.Close())
+		})
+		if n, err := retry.Import(b.t.Context(), b.producer, "orders.parked", &file); n != 1 || err != nil {
+			t.Fatalf("Import = %d, %v", n, err)
+		}
+		after := b.parked(s)
+		after.Redelivered = before.Redelivered
+		delete(before.Headers, "x-delivery-count")
+		if !reflect.DeepEqual(before, after) {
+			t.Errorf("imported %+v, want %+v", after, before)
+		}
+		if n, err := retry.Import(b.t.Context(), b.producer, "orders.parked", strings.NewReader("{}\n{\"headers\":{\"int8\":300}}\n")); n != 1 || err == nil || !strings.Contains(err.Error(), "line 2") {
+			t.Errorf("Import of a bad line = %d, %v", n, err)
+		}
+	})
+}
+
+// Without the middleware RabbitMQ parks it, and tells where it came from.
+func TestReplayKnowsWhereADeadLetterCameFrom(t *testing.T) {
+	bubble(t, oneTry, func(b *bench) {
+		b.publish(amqp.Publishing{MessageId: "m", Body: []byte("m")})
+		d, _, err := consumer.Get(b.t.Context(), b.conn, "orders")
+		if err == nil {
+			err = d.Reject(false)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(s)
+		ms, err := retry.Peek(b.t.Context(), b.conn, "orders.parked", 1)
+		if err != nil || len(ms) != 1 || ms[0].Queue != "orders" || ms[0].Key != "orders" || ms[0].Why != "rejected" {
+			t.Fatalf("Peek = %+v, %v", ms, err)
+		}
+		if r, err := b.replay(retry.ReplayConfig{}); err != nil || r.Replayed != 1 {
+			t.Errorf("Replay = %+v, %v", r, err)
+		}
+		if got := bodies(b, "orders"); !slices.Equal(got, []string{"m"}) {
+			t.Errorf("back are %v", got)
+		}
+	})
+}
+
+func TestALookRefusesWhatCannotBe(t *testing.T) {
+	bubble(t, oneTry, func(b *bench) {
+		if _, err := retry.Peek(b.t.Context(), b.conn, "", 1); len(fieldErrors(err)) != 1 {
+			t.Errorf("Peek = %v", err)
+		}
+		if _, err := retry.Peek(b.t.Context(), b.conn, "missing", 1); err == nil || !strings.Contains(err.Error(), "missing") {
+			t.Errorf("Peek = %v", err)
+		}
+		if _, err := b.replay(retry.ReplayConfig{Limit: -1, Rate: -1}); len(fieldErrors(err)) != 2 {
+			t.Errorf("Replay = %v", err)
+		}
+	})
+}
