@@ -24,7 +24,7 @@ const programPatience = time.Minute
 func TestExamplesRunAndShutDownClean(t *testing.T) {
 	examples := buildExamples(t, "hello/send", "hello/receive", "workqueues/newtask", "workqueues/worker",
 		"pubsub/emitlog", "pubsub/receivelogs", "routing/emit", "routing/receive", "topics/emit", "topics/receive",
-		"rpc/server", "rpc/client", "confirms")
+		"rpc/server", "rpc/client", "confirms", "retry")
 
 	t.Run("hello", func(t *testing.T) {
 		forget(t, "hello")
@@ -56,6 +56,27 @@ func TestExamplesRunAndShutDownClean(t *testing.T) {
 				t.Errorf("%s says %q, want the cause without the password", name, s)
 			}
 		}
+	})
+
+	t.Run("retry", func(t *testing.T) {
+		for _, q := range []string{"", ".wait.500ms", ".wait.1s", ".wait.2s", ".parked"} {
+			forget(t, "retry.orders"+q)
+		}
+		p := examples.start(t, "retry")
+		var lines []string
+		for line := p.next(); line != "back: broken"; line = p.next() {
+			lines = append(lines, line)
+		}
+		for _, want := range []string{
+			"good, attempt 1: <nil>", "heals, attempt 2: connection refused", "heals, attempt 3: <nil>", "busy, attempt 1: order busy: the warehouse is busy",
+			"busy, attempt 2: <nil>", "broken, attempt 1: it has no address", "parked broken after 1 attempt: it has no address (permanent)", "replayed 1 of 1",
+		} {
+			if !slices.Contains(lines, want) {
+				t.Errorf("it did not say %q but %q", want, lines)
+			}
+		}
+		p.expectEnd()
+		p.exits(0)
 	})
 
 	t.Run("workqueues", func(t *testing.T) {

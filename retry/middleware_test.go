@@ -7,7 +7,9 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -226,6 +228,40 @@ func TestNothingWaitsBehindAFailedMessage(t *testing.T) {
 		}
 		if n := len(b.messages("orders.parked", 2*time.Hour)); n != 20 || bad.count() != 40 {
 			t.Errorf("%d of 20 are parked after %d calls, want 40", n, bad.count())
+		}
+	})
+}
+
+// With a key, delays in the process hold back what has the same one, and nothing else.
+func TestADelayInTheProcessHoldsBackItsKey(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(s, s), InProcess: s}, func(b *bench) {
+		var mu sync.Mutex
+		order := map[string][]string{}
+		first := map[string]time.Duration{}
+		for _, body := range []string{"a1", "a2", "b1", "b2"} {
+			b.publish(amqp.Publishing{Body: []byte(body)})
+		}
+		start := time.Now()
+		b.run(func(ctx context.Context, d *consumer.Delivery) error {
+			mu.Lock()
+			defer mu.Unlock()
+			body := string(d.Body)
+			order[body[:1]] = append(order[body[:1]], body)
+			if _, ok := first[body]; !ok {
+				first[body] = time.Since(start)
+			}
+			if body == "a1" && retry.Attempt(ctx) < 3 {
+				return errBoom
+			}
+			return nil
+		}, func(c *consumer.Config) {
+			c.Workers, c.Prefetch = 2, 10
+			c.Key = func(d *consumer.Delivery) string { return string(d.Body[:1]) }
+		})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if want := "map[a:[a1 a1 a1 a2] b:[b1 b2]]"; fmt.Sprint(order) != want || first["b2"] > 100*time.Millisecond || first["a2"] < 2*s {
+			t.Errorf("handled %v, at first after %v, want %s, with b2 at once", order, first, want)
 		}
 	})
 }
