@@ -189,6 +189,31 @@ func TestTheDrainInterruptsAWaitAndTheMessageStays(t *testing.T) {
 	})
 }
 
+func TestTheEndOfTheDrainIsNoFailureOfTheMessage(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(time.Hour)}, func(b *bench) {
+		end := b.begin(func(ctx context.Context, _ *consumer.Delivery) error {
+			<-ctx.Done()
+			return fmt.Errorf("query: %w", ctx.Err())
+		}, func(c *consumer.Config) { c.Drain = s })
+		b.publish(amqp.Publishing{})
+		synctest.Wait()
+		_ = end() // a DrainError
+		b.held(s)
+		if q, _ := b.Queue("orders.wait.1h"); q.Ready != 0 {
+			t.Errorf("a copy waits: %+v", q)
+		}
+		if ms := b.Messages("orders"); len(ms) == 1 && ms[0].Headers["x-delivery-count"] != nil {
+			t.Errorf("it counts as failed: %v", ms[0].Headers)
+		}
+		var got calls
+		b.run(got.fail(nil))
+		time.Sleep(s)
+		if got.count() != 1 || got.attempts[0] != 1 {
+			t.Errorf("then attempts %v, want the first again", got.attempts)
+		}
+	})
+}
+
 func TestADeadlineAroundTheMiddlewareDoesNotKeepTheMessage(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
 		var got calls
@@ -274,5 +299,19 @@ func TestACopyIsRoutedNowhereElse(t *testing.T) {
 		if !slices.Equal(ccs, []any{"[audit]", "[audit]"}) {
 			t.Errorf("the handler saw CC %v", ccs)
 		}
+	})
+}
+
+func TestDeclareLooksForAQueueThatItDoesNotDeclare(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
+		b.onConnection(func(ac *amqp.Connection) error {
+			plan := planned(t, retry.Config{Queue: "invoices", Policy: retry.Schedule(s)})
+			var missing *topology.MissingError
+			if err := plan.Declare(b.t.Context(), ac); !errors.As(err, &missing) || missing.Object != `queue "invoices"` {
+				t.Errorf("Declare = %v, want a MissingError", err)
+			}
+			plan = planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s)}) // there, with arguments of its own
+			return plan.Declare(b.t.Context(), ac)
+		})
 	})
 }

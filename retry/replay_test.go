@@ -246,7 +246,7 @@ func TestImportMakesWhatWasExported(t *testing.T) {
 // Without the middleware RabbitMQ parks it, and tells where it came from.
 func TestReplayKnowsWhereADeadLetterCameFrom(t *testing.T) {
 	bubble(t, oneTry, func(b *bench) {
-		b.publish(amqp.Publishing{MessageId: "m", Body: []byte("m")})
+		b.publish(amqp.Publishing{MessageId: "m", UserId: "guest", Body: []byte("m")})
 		d, _, err := consumer.Get(b.t.Context(), b.conn, "orders")
 		if err == nil {
 			err = d.Reject(false)
@@ -264,6 +264,9 @@ func TestReplayKnowsWhereADeadLetterCameFrom(t *testing.T) {
 		}
 		if got := bodies(b, "orders"); !slices.Equal(got, []string{"m"}) {
 			t.Errorf("back are %v", got)
+		}
+		if m := b.Messages("orders")[0]; m.UserID != "" || m.Headers[retry.HeaderUserID] != "guest" {
+			t.Errorf("it has the user id %q, which another user may not publish", m.UserID)
 		}
 	})
 }
