@@ -31,6 +31,7 @@ unit: ## unit tests
 	@$(ensure) gcc gcc libc6-dev
 	@$(pika)
 	go test -race $$(go list ./... | grep -v -e /integration -e /examples) ./examples/testing/...
+	go test ./integration/memory
 
 # Not from the cache: what is found depends on the broker. From inside the folder, because go test then shows
 # everything as it comes: the broker being started, and in the end what was not covered.
