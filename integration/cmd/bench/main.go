@@ -68,16 +68,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	} else {
 		r, err = o.measure(ctx, dir, stderr)
 	}
-	if err != nil {
+	if len(r.Rows) == 0 {
 		return err
 	}
-	if o.docs != "" {
-		if err := r.write(ctx, o.docs, draw); err != nil {
-			return err
-		}
+	if o.docs != "" && err == nil { // an incomplete page would look complete
+		err = r.write(ctx, o.docs, draw)
 	}
 	r.print(stdout)
-	return nil
+	return err
 }
 
 func (o options) measure(ctx context.Context, dir string, progress io.Writer) (r report, err error) {
@@ -112,8 +110,10 @@ func (o options) measure(ctx context.Context, dir string, progress io.Writer) (r
 
 func (o options) groups() ([]group, error) {
 	groups := plan()
+	factor := o.scale
 	if o.quick {
 		groups = only(groups, func(row string) bool { return slices.Contains(quickRows, row) })
+		factor /= 2
 	}
 	pattern, err := regexp.Compile(o.rows)
 	if err != nil {
@@ -126,5 +126,5 @@ func (o options) groups() ([]group, error) {
 	if o.scale <= 0 {
 		return nil, errors.New("-scale must be more than zero")
 	}
-	return scaled(groups, o.scale), nil
+	return scaled(groups, factor), nil
 }

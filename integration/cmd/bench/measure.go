@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/amqpkit/amqpkit/integration/bench/side"
@@ -112,20 +113,26 @@ func (b *bench) once(ctx context.Context, g group, c contender, prefix string) (
 	return result, err
 }
 
-// all measures the groups and returns a comparison for each of their rows.
-func (b *bench) all(ctx context.Context, groups []group, rounds int) ([]comparison, error) {
-	var compared []comparison
+// all measures the groups and returns a comparison for each of their rows. A group that fails does not cost the others
+// theirs: the error tells of all that failed.
+func (b *bench) all(ctx context.Context, groups []group, rounds int) (compared []comparison, err error) {
 	began := time.Now()
 	for i, g := range groups {
-		results, err := b.measure(ctx, g, rounds)
-		if err != nil {
-			return compared, err
+		results, failed := b.measure(ctx, g, rounds)
+		if ctx.Err() != nil {
+			return compared, errors.Join(err, failed)
+		}
+		at := fmt.Sprintf("%5.0fs  %d/%d", time.Since(began).Seconds(), i+1, len(groups))
+		if failed != nil {
+			fmt.Fprintf(b.progress, "%s  FAILED %v\n", at, failed)
+			err = errors.Join(err, failed)
+			continue
 		}
 		for _, r := range g.rows {
 			c := compare(r, results)
 			compared = append(compared, c)
-			fmt.Fprintf(b.progress, "%5.0fs  %d/%d  %s\n", time.Since(began).Seconds(), i+1, len(groups), c.line())
+			fmt.Fprintf(b.progress, "%s  %s\n", at, strings.TrimPrefix(c.line(), "bench "))
 		}
 	}
-	return compared, nil
+	return compared, err
 }

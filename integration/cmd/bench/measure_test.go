@@ -112,3 +112,14 @@ func TestAConnectionThatCouldNotBeCutFailsTheRow(t *testing.T) {
 		t.Errorf("error = %v", err)
 	}
 }
+
+func TestAGroupThatFailsDoesNotCostTheOthersTheirRows(t *testing.T) {
+	f := &fakeBroker{fails: "kit/publish"}
+	broken := consumeGroup()
+	broken.contenders[1].program = "kit/publish"
+	b := &bench{queues: f, programs: f, progress: io.Discard}
+	rows, err := b.all(t.Context(), []group{broken, consumeGroup()}, 1)
+	if len(rows) != 1 || err == nil {
+		t.Errorf("%d rows, error %v, want the row of the second group and the error of the first", len(rows), err)
+	}
+}

@@ -83,7 +83,7 @@ func newTable(title string, rows []comparison) table {
 			t.rows = append(t.rows, latencyCells(c))
 		case "recovery":
 			t.header = []string{"row", "gap ms raw", "amqpkit", "amqpkit/raw"}
-			t.rows = append(t.rows, []string{c.Row, fmt.Sprintf("%.1f", c.Raw.Gap), fmt.Sprintf("%.1f", c.Kit.Gap), fmt.Sprintf("%.2f", c.gap())})
+			t.rows = append(t.rows, []string{c.Row, fmt.Sprintf("%.1f", c.Raw.Gap), fmt.Sprintf("%.1f", c.Kit.Gap), fmt.Sprintf("%.3f", c.gap())})
 		default:
 			t.header = []string{"row", "messages/s raw", "amqpkit", "CPU µs raw", "amqpkit", "allocs raw", "amqpkit", "amqpkit/raw messages/s CPU allocs"}
 			t.rows = append(t.rows, []string{
