@@ -77,7 +77,7 @@ func plan() []group {
 	for _, queue := range queueTypes {
 		groups = append(groups, latency(queue))
 	}
-	groups = append(groups, recovery())
+	groups = append(groups, recovery(), resuming())
 	for _, n := range queueCounts {
 		groups = append(groups, manyQueues(n)...)
 	}
@@ -182,6 +182,15 @@ func recovery() group {
 	}
 }
 
+func resuming() group {
+	t := side.Task{Queues: 1, Size: 1024, Messages: 5000, For: loopTime, Prefetch: 10} // more messages than that time has milliseconds
+	return group{
+		queue: "quorum", queues: 1, fill: true, cut: true,
+		contenders: []contender{{"raw", "raw/resume", t}, {"kit", "kit/resume", t}},
+		rows:       []row{{"recovery-quorum-1KiB-consume", "kit", "raw", "until the next delivery; a hand-written loop that dials again at once"}},
+	}
+}
+
 func manyQueues(n int) []group {
 	t := side.Task{Queues: n, Messages: 24_000, Size: 1024, Goroutines: 1, Window: 1024, Prefetch: 300, How: "async"}
 	id := fmt.Sprintf("classic-1KiB-%dq", n)
@@ -215,9 +224,13 @@ func only(groups []group, keep func(row string) bool) []group {
 	return kept
 }
 
-// scaled returns the groups with messages·factor messages in each run, and a multiple of the queues still.
+// scaled returns the groups with messages·factor messages in each run, and a multiple of the queues still. How long an
+// outage is has nothing to do with it.
 func scaled(groups []group, factor float64) []group {
 	for _, g := range groups {
+		if g.cut {
+			continue
+		}
 		for i, c := range g.contenders {
 			perQueue := float64(c.task.Messages) * factor / float64(g.queues)
 			g.contenders[i].task.Messages = max(1, int(perQueue)) * g.queues

@@ -55,6 +55,9 @@ func TestOnlyRunsWhatTheRowsCompare(t *testing.T) {
 
 func TestScaledKeepsAMultipleOfTheQueues(t *testing.T) {
 	for _, g := range scaled(plan(), 0.001) {
+		if g.cut {
+			continue
+		}
 		for _, c := range g.contenders {
 			if n := c.task.Messages; n < g.queues || n%g.queues != 0 {
 				t.Errorf("%s, %s: %d messages over %d queues", g.rows[0].name, c.name, n, g.queues)
