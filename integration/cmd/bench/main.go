@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.SetOutput(stderr)
 	f.BoolVar(&o.quick, "quick", false, "the main rows, in less than two minutes")
 	f.StringVar(&o.rows, "rows", "", "only the rows that match this regular expression")
-	f.IntVar(&o.rounds, "rounds", 0, "rounds to take the median of; by default 5, or 3 of -quick")
+	f.IntVar(&o.rounds, "rounds", 5, "rounds to take the median of")
 	f.Float64Var(&o.scale, "scale", 1, "factor for the messages of each run")
 	f.StringVar(&o.docs, "docs", "", "directory to write benchmarks.md, its charts and benchmarks.json into")
 	f.StringVar(&o.from, "from", "", "measure nothing, but tell what this benchmarks.json holds")
@@ -96,15 +96,8 @@ func (o options) measure(ctx context.Context, dir string, progress io.Writer) (r
 		fmt.Fprintln(progress, "not measured on the broker from AMQP_URL, whose connections cannot be closed by force: recovery")
 		groups = slices.DeleteFunc(groups, func(g group) bool { return g.cut })
 	}
-	rounds := o.rounds
-	if rounds == 0 {
-		rounds = 5
-		if o.quick {
-			rounds = 3
-		}
-	}
 	b := &bench{queues: onBroker{broker}, programs: programs, progress: progress}
-	rows, err := b.all(ctx, groups, rounds)
+	rows, err := b.all(ctx, groups, o.rounds)
 	return report{Environment: environment(broker), Rows: rows}, err
 }
 
@@ -123,8 +116,8 @@ func (o options) groups() ([]group, error) {
 	if len(groups) == 0 {
 		return nil, errors.New("there is no such row")
 	}
-	if o.scale <= 0 {
-		return nil, errors.New("-scale must be more than zero")
+	if o.scale <= 0 || o.rounds < 1 {
+		return nil, errors.New("it takes a round, and a scale of more than zero")
 	}
 	return scaled(groups, factor), nil
 }
