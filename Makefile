@@ -1,6 +1,7 @@
 # The first commands are `make demo` and `make test`; `make faults` and `make soak` show what happens under faults.
-# They install what they need where they can (as root on Debian) and otherwise print the line that does. Docker serves
-# if it is there, else a private node of rabbitmq-server; AMQP_URL=... takes your own broker.
+# Docker serves if it is there, else a private node of rabbitmq-server; AMQP_URL=... takes your own broker. They install
+# what they need where they can (as root on Debian) and otherwise print the line that does; where there is neither Docker nor
+# a server the demo installs none, and runs on package amqptest.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -17,7 +18,7 @@ tool   := go tool -modfile=tools/go.mod
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## send and receive "Hello World!" through a RabbitMQ, which is left running
+demo: ## send and receive "Hello World!" through a RabbitMQ, which is left running, or with Go alone
 	@go run ./integration/cmd/demo
 
 demo-stop: ## end the RabbitMQ that the demo left running
@@ -29,7 +30,7 @@ test: lint unit integration ## lint, unit tests and integration tests, with the 
 unit: ## unit tests
 	@$(ensure) gcc gcc libc6-dev
 	@$(pika)
-	go test -race $$(go list ./... | grep -v -e /integration -e /examples)
+	go test -race $$(go list ./... | grep -v -e /integration -e /examples) ./examples/testing/...
 
 # Not from the cache: what is found depends on the broker. From inside the folder, because go test then shows
 # everything as it comes: the broker being started, and in the end what was not covered.
@@ -37,7 +38,7 @@ integration: ## integration tests on a real RabbitMQ
 	@$(ensure) gcc gcc libc6-dev
 	@$(pika)
 	go test -race -skip Mutants ./integration/rabbit/... ./integration/bench/... ./integration/cmd/... ./integration/soak/...
-	cd integration && go test -race -count=1 -timeout=30m -skip '^TestS[0-9]{2}'
+	cd integration && go test -race -count=1 -timeout=30m -parallel=6 -skip '^TestS[0-9]{2}'
 
 faults: ## one test for every scenario of the fault catalogue, see docs/reliability.md
 	@$(ensure) gcc gcc libc6-dev

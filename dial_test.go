@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -64,41 +65,50 @@ func TestDialTellsWhyWithATypedActionableError(t *testing.T) {
 }
 
 func TestS01SilentPeerDuringHandshakeIsBoundedByCtxAndDialTimeout(t *testing.T) {
-	hungUp := make(chan struct{}, 1)
-	silent := func(c net.Conn) { _, _ = io.Copy(io.Discard, c); hungUp <- struct{}{} }
-	plain := listen(t, silent)
 	web := httptest.NewTLSServer(nil) // for its certificate
 	web.Close()
-	secure := listen(t, func(c net.Conn) { silent(tls.Server(c, web.TLS)) })
 	roots := x509.NewCertPool()
 	roots.AddCert(web.Certificate())
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	silent := func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 	for name, c := range map[string]struct {
 		url   string
+		serve func(net.Conn)
 		kind  error
-		limit time.Duration
 	}{
-		"in the AMQP handshake": {plain, ErrUnreachable, 50 * time.Millisecond},
-		"in the TLS handshake":  {strings.Replace(plain, "amqp:", "amqps:", 1), ErrTLS, 50 * time.Millisecond},
-		"after it":              {strings.Replace(secure, "amqp:", "amqps:", 1), ErrUnreachable, time.Second}, // so that the handshake ends in time
+		"in the AMQP handshake": {"amqp://h", silent, ErrUnreachable},
+		"in the TLS handshake":  {"amqps://example.com", silent, ErrTLS},
+		"after it":              {"amqps://example.com", func(c net.Conn) { silent(tls.Server(c, web.TLS)) }, ErrUnreachable},
 	} {
-		cfg := Config{URLs: []string{c.url}, TLS: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}}
-		ctx, cancel := context.WithTimeout(t.Context(), c.limit)
-		start := time.Now()
-		_, err := DialConfig(ctx, cfg)
-		if took := time.Since(start); took > c.limit+250*time.Millisecond || !errors.Is(err, c.kind) || !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%s: Dial with a ctx of %v = %v after %v", name, c.limit, err, took)
-		}
-		cancel()
-		<-hungUp
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // which fails if anything is left behind
+				hungUp := make(chan struct{})
+				cfg := Config{
+					URLs: []string{c.url}, TLS: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+					Dialer: func(context.Context, string, string) (net.Conn, error) {
+						near, far := net.Pipe()
+						go func() { c.serve(far); _ = far.Close(); hungUp <- struct{}{} }()
+						return near, nil
+					},
+				}
+				const limit = time.Second
+				ctx, cancel := context.WithTimeout(t.Context(), limit)
+				defer cancel()
+				start := time.Now()
+				_, err := DialConfig(ctx, cfg)
+				if took := time.Since(start); took > limit+250*time.Millisecond || !errors.Is(err, c.kind) || !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Dial with a ctx of %v = %v after %v", limit, err, took)
+				}
+				<-hungUp
 
-		cfg.DialTimeout = c.limit
-		start = time.Now()
-		_, err = DialConfig(t.Context(), cfg)
-		if took := time.Since(start); took > c.limit+250*time.Millisecond || !errors.Is(err, c.kind) || !strings.Contains(err.Error(), "no answer within "+c.limit.String()) {
-			t.Errorf("%s: Dial with a DialTimeout of %v = %v after %v", name, c.limit, err, took)
-		}
-		<-hungUp
+				cfg.DialTimeout = limit
+				start = time.Now()
+				_, err = DialConfig(t.Context(), cfg)
+				if took := time.Since(start); took > limit+250*time.Millisecond || !errors.Is(err, c.kind) || !strings.Contains(err.Error(), "no answer within "+limit.String()) {
+					t.Errorf("Dial with a DialTimeout of %v = %v after %v", limit, err, took)
+				}
+				<-hungUp
+			})
+		})
 	}
 }
 

@@ -1,8 +1,22 @@
-// Package amqptest shows what a program does when RabbitMQ, or the way to it, fails.
+// Package amqptest shows what a program does with RabbitMQ, and when RabbitMQ, or the way to it, fails.
 //
-// A [Proxy] stands between AMQP 0-9-1 clients and a broker. It carries everything on unchanged, until a test asks
-// it to misbehave. It knows frames, so it can lose a confirm and nothing else, cut a connection in the middle of a
-// message, or speak for the broker; and it tells what really went over the wire, whatever the client says of itself.
+// A [Broker] is a RabbitMQ inside the test process, for any AMQP 0-9-1 client, in milliseconds and without Docker. It
+// fails on demand, tells what it has, and its clock can be moved. What it does, and what it refuses, is said there;
+// docs/testing.md tests a whole service with it.
+//
+//	func TestInvoiceSurvivesALostConfirm(t *testing.T) {
+//		broker := amqptest.Start(t)
+//		service := startService(t, broker.URL())
+//		broker.HoldConfirms() // stored, and nobody knows
+//		service.Order("book")
+//		broker.DropConnections()
+//		// … and the invoice is there: broker.Messages("invoices")
+//	}
+//
+// A [Proxy] stands between AMQP 0-9-1 clients and a broker, that one or a real one. It carries everything on unchanged,
+// until a test asks it to misbehave. It knows frames, so it can lose a confirm and nothing else, cut a connection in the
+// middle of a message, or speak for the broker; and it tells what really went over the wire, whatever the client says of
+// itself.
 //
 //	func TestOrderSurvivesALostConfirm(t *testing.T) {
 //		proxy := amqptest.StartProxy(t, "amqp://guest:guest@localhost:5672/")
@@ -12,8 +26,18 @@
 //		// … and the order is there, once.
 //	}
 //
-// A [Broker], from [Start], is a RabbitMQ inside the test process, for tests in milliseconds and without Docker: see there
-// what it does, and what it refuses.
+// What to ask of a Broker:
+//
+//   - The network fails: [Broker.DropConnections]. The broker is restarted, or crashes: [Broker.Stop], [Broker.Kill],
+//     [Broker.StartAgain].
+//   - It has the message, and its confirm is late or lost: [Broker.HoldConfirms], [Broker.DropConfirms]. It refuses the
+//     message: [Broker.NackNext].
+//   - It is out of memory: [Broker.Block]. The password has changed: [Broker.RefuseLogins].
+//   - A queue moves, an operator or a neighbour's mistake ends things: [Broker.CancelConsumers],
+//     [Broker.CloseConnections], [Broker.CloseChannels].
+//   - What is where? [Broker.Messages], [Broker.Queue], [Broker.Published]. Is everything done? [Broker.Await],
+//     [Broker.AwaitQuiet].
+//   - What happens in an hour? [Config.StoppedClock] and [Broker.Advance], or testing/synctest with [Config.InMemory].
 //
 // What to ask of a Proxy, and with which fault:
 //

@@ -14,9 +14,9 @@ import (
 // The broker goes silent: it takes what is sent, and nothing ever comes back. A service that waits without a
 // deadline waits until its heartbeats are missed.
 func Example() {
-	broker := startBroker() // or the URL of a RabbitMQ
+	broker := startBroker() // or a RabbitMQ
 	defer broker.Close()
-	proxy, err := amqptest.NewProxy(broker.URL)
+	proxy, err := amqptest.NewProxy(broker.URL())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func Example() {
 func ExampleFaults_CutAt() {
 	broker := startBroker()
 	defer broker.Close()
-	proxy, err := amqptest.NewProxy(broker.URL)
+	proxy, err := amqptest.NewProxy(broker.URL())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func ExampleFaults_CutAt() {
 		log.Fatal(err)
 	}
 	fmt.Println("confirmed:", confirm.Wait())
-	fmt.Println("stored:", broker.Stored.Load())
+	fmt.Println("stored:", len(broker.Messages("orders")))
 	// Output:
 	// confirmed: false
 	// stored: 1
@@ -63,7 +63,7 @@ func ExampleFaults_CutAt() {
 func ExampleFaults_CutAfter() {
 	broker := startBroker()
 	defer broker.Close()
-	proxy, err := amqptest.NewProxy(broker.URL)
+	proxy, err := amqptest.NewProxy(broker.URL())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func ExampleFaults_CutAfter() {
 		log.Fatal(err)
 	}
 	fmt.Println("confirmed:", confirm.Wait())
-	fmt.Println("stored:", broker.Stored.Load())
+	fmt.Println("stored:", len(broker.Messages("orders")))
 	// Output:
 	// confirmed: false
 	// stored: 0
@@ -86,7 +86,7 @@ func ExampleFaults_CutAfter() {
 func ExampleFaults_HoldConfirms() {
 	broker := startBroker()
 	defer broker.Close()
-	proxy, err := amqptest.NewProxy(broker.URL)
+	proxy, err := amqptest.NewProxy(broker.URL())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func ExampleFaults_HoldConfirms() {
 func ExampleFaults_Inject() {
 	broker := startBroker()
 	defer broker.Close()
-	proxy, err := amqptest.NewProxy(broker.URL)
+	proxy, err := amqptest.NewProxy(broker.URL())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func ExampleFaults_Inject() {
 func ExampleFaults_Only() {
 	broker := startBroker()
 	defer broker.Close()
-	proxy, err := amqptest.NewProxy(broker.URL)
+	proxy, err := amqptest.NewProxy(broker.URL())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func ExampleFaults_Only() {
 func ExampleProxy_Observe() {
 	broker := startBroker()
 	defer broker.Close()
-	proxy, err := amqptest.NewProxy(broker.URL)
+	proxy, err := amqptest.NewProxy(broker.URL())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func ExampleProxy_Observe() {
 	// Confirmed 1 order 1
 }
 
-// connect returns a channel in confirm mode. The proxy, when it is closed, ends its connection.
+// connect returns a channel in confirm mode. The proxy or the broker, when it is closed, ends its connection.
 func connect(url string) *amqp.Channel {
 	conn, err := amqp.Dial(url)
 	if err != nil {
@@ -201,5 +201,15 @@ func connect(url string) *amqp.Channel {
 	return ch
 }
 
-// startBroker starts a stand-in that stores and confirms, so that the examples run anywhere.
-func startBroker() *amqptest.Fake { return amqptest.NewFake() }
+// startBroker starts a broker in the process, with the queue orders.
+func startBroker() *amqptest.Broker {
+	b, err := amqptest.New(amqptest.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ch := connect(b.URL())
+	if _, err := ch.QueueDeclare("orders", true, false, false, false, nil); err != nil {
+		log.Fatal(err)
+	}
+	return b
+}

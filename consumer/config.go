@@ -30,6 +30,15 @@ type Config struct {
 	// everything delivered, begun or not: Prefetch times a handler's time should stay below it.
 	Prefetch int
 
+	// Key, if set, tells which deliveries are to be handled in order: those of the same key one
+	// after another, as they came from the queue, also across a lost connection; those of
+	// different keys beside one another. An empty key is in no order. It must be quick, and must
+	// not change the delivery; a panic in it counts as the handler's.
+	//
+	// A message that failed leaves the order: it comes again behind those of its key that were
+	// already delivered.
+	Key func(d *Delivery) string
+
 	// Tag is what the consumer tag, shown by RabbitMQ's tools, begins with; a random suffix
 	// follows. Empty means the queue's name.
 	Tag string

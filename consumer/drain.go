@@ -26,12 +26,13 @@ const (
 // milliseconds.
 func (s *session) drain() error {
 	s.draining = true
-	s.finishPending()
+	waiting := s.withdraw()
+	s.run.settled += s.finishAll() // to have it covered by the cancel
 	before := s.ledger.settled
 	err := wire.Do(s.run.calls, s.ac, func() error { return s.ch.Cancel(s.tag, false) })
 	if err == nil {
 		s.ledger.taken = before
-		s.giveBack()
+		s.giveBack(waiting)
 		err = s.finishRunning()
 	}
 	if n := s.ledger.settled - before; err == nil && n > 0 {
@@ -43,33 +44,18 @@ func (s *session) drain() error {
 	return nil
 }
 
-// finishPending settles what handlers have finished by now, to have it covered by the cancel.
-func (s *session) finishPending() {
-	for {
-		select {
-		case res := <-s.results:
-			s.finishLast(res)
-		default:
-			return
-		}
-	}
-}
-
-func (s *session) finishLast(res result) {
-	s.finish(res)
-	s.run.settled++
-}
-
 // giveBack returns what no handler has begun, in the queue's order, and settles at once what
 // is held. The consumer is cancelled, so that nothing of it comes back to this session.
-func (s *session) giveBack() {
-	for _, d := range s.backlog {
-		s.settle(d.DeliveryTag, postpone)
+func (s *session) giveBack(waiting []job) {
+	s.batch.Begin()
+	defer s.batch.End()
+	for _, j := range waiting {
+		s.settle(j.tag, postpone)
 		s.run.givenBack++
 	}
-	s.backlog = nil
 	if s.deliveries != nil {
 		for d := range s.deliveries { // closed by Cancel, or along with the channel
+			s.enter(&d)
 			s.settle(d.DeliveryTag, postpone)
 			s.run.givenBack++
 		}
@@ -82,16 +68,16 @@ func (s *session) giveBack() {
 // finishRunning settles the running handlers' deliveries as they return, until the drain time
 // and the overtime are over. An error means that the channel is gone.
 func (s *session) finishRunning() error {
-	for s.running > 0 {
+	for s.out > 0 {
 		select {
-		case res := <-s.results:
-			s.finishLast(res)
+		case <-s.inbox.arrived:
+			s.run.settled += s.finishAll()
 		case err := <-s.closed:
 			return closeReason(err)
 		case <-s.run.late:
 			// The cancel before may have been answered later than that: whoever returned meanwhile
 			// could not hand its result over.
-			s.finishPending()
+			s.run.settled += s.finishAll()
 			return nil
 		}
 	}

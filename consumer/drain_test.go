@@ -54,7 +54,7 @@ func TestDrainTellsWhatMayComeAgain(t *testing.T) {
 					return nil
 				})
 				synctest.Wait()
-				if n := b.count(ackMethod); n != c.early {
+				if n := b.acked(); n != c.early {
 					t.Fatalf("%d acknowledged, want %d", n, c.early)
 				}
 				b.mu.Lock()
@@ -135,7 +135,7 @@ func TestWhatHandlersFinishedIsSettledAlsoWhenTheCancelIsAnsweredLate(t *testing
 		if err := end(); err != nil {
 			t.Errorf("Run = %v", err)
 		}
-		if got := b.count(ackMethod); got != n {
+		if got := b.acked(); got != n {
 			t.Errorf("%d acknowledged, want %d", got, n)
 		}
 	})

@@ -100,6 +100,26 @@ func (b *fakeBroker) calls(m method) (args [][]byte) {
 	return args
 }
 
+// acked returns how many deliveries of a channel were acknowledged, one by one or by multiple.
+func (b *fakeBroker) acked() int {
+	tags := map[uint64]bool{}
+	upTo := uint64(0)
+	for _, args := range b.calls(ackMethod) {
+		tag := binary.BigEndian.Uint64(args)
+		if args[8]&1 == 1 {
+			upTo = max(upTo, tag)
+		}
+		tags[tag] = true
+	}
+	n := upTo
+	for tag := range tags {
+		if tag > upTo {
+			n++
+		}
+	}
+	return int(n)
+}
+
 func (b *fakeBroker) serve(l *link) {
 	defer l.pipe.Close()
 	if _, err := io.ReadFull(l.pipe, make([]byte, 8)); err != nil { // the protocol header

@@ -5,13 +5,30 @@ import "time"
 // A ledger holds what a session was delivered and has not settled, and how many of its
 // settlements the broker is known to have taken.
 type ledger struct {
-	open    map[uint64]arrival // by delivery tag
-	window  int                // the prefetch: as many the broker leaves unsettled at most
-	settled int                // settlements sent, or tried to
-	taken   int                // the first so many of them are known to have arrived
-	last    time.Time          // when the last one was sent
-	end     int64              // of a stream: the offset behind the last delivery
+	lines   fifo[line]
+	gone    uint64    // delivery tags before the first line
+	open    int       // lines that are not settled
+	window  int       // the prefetch: as many the broker leaves unsettled at most
+	settled int       // settlements sent, or tried to
+	taken   int       // the first so many of them are known to have arrived
+	last    time.Time // when the last one was sent
+	end     int64     // of a stream: the offset behind the last delivery
 }
+
+// A line is a delivery, by its tag.
+type line struct {
+	arrival
+	state lineState
+}
+
+type lineState uint8
+
+const (
+	unknown  lineState = iota // not seen yet: of two consumers on a channel a later tag may be first
+	open                      // not settled
+	finished                  // to be acknowledged by the next call of acks
+	closed                    // settled
+)
 
 // An arrival is a delivery as it came, before a handler could change it.
 type arrival struct {
@@ -23,29 +40,76 @@ type arrival struct {
 // delivered enters a delivery. It also tells of the earlier ones: tags count up from one, settlements
 // are taken in order, and of tag deliveries the broker leaves no more than window unsettled.
 func (l *ledger) delivered(tag uint64, a arrival) {
-	l.open[tag] = a
+	for l.gone+uint64(l.lines.len()) < tag { //nolint:gosec // a length is not negative
+		l.lines.push(line{})
+	}
+	*l.line(tag) = line{a, open}
+	l.open++
 	l.taken = max(l.taken, int(tag)-l.window) //nolint:gosec // a channel does not see 2^63 deliveries
 	l.end = a.offset + 1
 }
 
+func (l *ledger) line(tag uint64) *line { return l.lines.at(int(tag - l.gone - 1)) }
+
+// settle enters a settlement by itself.
 func (l *ledger) settle(tag uint64, now time.Time) {
-	delete(l.open, tag)
+	l.close(tag, now)
+	l.trim()
+}
+
+func (l *ledger) close(tag uint64, now time.Time) {
+	l.line(tag).state = closed
+	l.open--
 	l.settled++
 	l.last = now
 }
 
-// inDoubt returns how many settlements may not have reached the broker when the link is lost at
-// now. One sent longer than dead ago has: by then a link that takes nothing is known to be lost.
-func (l *ledger) inDoubt(now time.Time, dead time.Duration) int {
-	if dead > 0 && now.Sub(l.last) > dead {
-		return 0
+// finish enters that a delivery is to be acknowledged.
+func (l *ledger) finish(tag uint64) { l.line(tag).state = finished }
+
+// acks enters acknowledgements for these finished deliveries, and tells which to send: as one for
+// all up to a tag as far as nothing else is open there, else one for each.
+func (l *ledger) acks(tags []uint64, now time.Time, send func(tag uint64, multiple bool)) {
+	var run uint64 // the last of those in the run
+	n := 0         // as many
+	for i := range l.lines.len() {
+		if s := l.lines.at(i).state; s == finished {
+			run = l.gone + uint64(i) + 1 //nolint:gosec // an index is not negative
+			n++
+		} else if s != closed {
+			break
+		}
 	}
-	return l.settled - l.taken
+	if n > 0 {
+		send(run, n > 1)
+	}
+	for _, tag := range tags {
+		if tag > run {
+			send(tag, false)
+		}
+		l.close(tag, now)
+	}
+	l.trim()
 }
+
+// trim forgets what is settled, up to the first that is not.
+func (l *ledger) trim() {
+	n := 0
+	for n < l.lines.len() && l.lines.at(n).state == closed {
+		n++
+	}
+	l.lines.drop(n)
+	l.gone += uint64(n) //nolint:gosec // n is not negative
+}
+
+// inDoubt returns how many settlements may not have reached the queue when the link is lost, however
+// long ago they were sent: a node keeps them while the queue's leader is away, and throws them away with
+// the channel.
+func (l *ledger) inDoubt() int { return l.settled - l.taken }
 
 // idle returns for how long nothing has been unsettled.
 func (l *ledger) idle(now time.Time) time.Duration {
-	if len(l.open) > 0 {
+	if l.open > 0 {
 		return 0
 	}
 	return now.Sub(l.last)
@@ -53,9 +117,9 @@ func (l *ledger) idle(now time.Time) time.Duration {
 
 // oldest returns the arrival that has waited longest to be settled.
 func (l *ledger) oldest() (first arrival, ok bool) {
-	for _, a := range l.open {
-		if !ok || a.at.Before(first.at) {
-			first, ok = a, true
+	for i := range l.lines.len() {
+		if x := l.lines.at(i); x.state == open && (!ok || x.at.Before(first.at)) {
+			first, ok = x.arrival, true
 		}
 	}
 	return first, ok
@@ -64,8 +128,10 @@ func (l *ledger) oldest() (first arrival, ok bool) {
 // unread returns the first offset of a stream that is not settled.
 func (l *ledger) unread() int64 {
 	next := l.end
-	for _, a := range l.open {
-		next = min(next, a.offset)
+	for i := range l.lines.len() {
+		if x := l.lines.at(i); x.state == open {
+			next = min(next, x.offset)
+		}
 	}
 	return next
 }

@@ -1,39 +1,35 @@
 package consumer
 
 import (
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
 
 func TestLedgerKnowsWhatTheBrokerTookByWhatItSends(t *testing.T) {
-	l := ledger{open: map[uint64]arrival{}, window: 3}
+	l := ledger{window: 3}
 	now := time.Now()
 	for tag := uint64(1); tag <= 3; tag++ {
 		l.delivered(tag, arrival{at: now.Add(time.Duration(tag))})
 	}
-	if n := l.inDoubt(now, 0); n != 0 {
+	if n := l.inDoubt(); n != 0 {
 		t.Errorf("%d in doubt before any settlement", n)
 	}
 	for tag := uint64(1); tag <= 2; tag++ {
 		l.settle(tag, now)
 	}
-	if n := l.inDoubt(now, 0); n != 2 {
+	if n := l.inDoubt(); n != 2 {
 		t.Errorf("%d of 2 settlements in doubt, want both", n)
 	}
 	l.delivered(4, arrival{at: now}) // the fourth of three that may be unsettled: one was taken
-	if n := l.inDoubt(now, 0); n != 1 {
+	if n := l.inDoubt(); n != 1 {
 		t.Errorf("%d in doubt after another delivery, want 1", n)
-	}
-	if n := l.inDoubt(now.Add(time.Minute), time.Minute); n != 1 {
-		t.Errorf("%d in doubt after a minute, want 1", n)
-	}
-	if n := l.inDoubt(now.Add(time.Minute+1), time.Minute); n != 0 {
-		t.Errorf("%d in doubt although the link was alive for longer than a dead one can seem so", n)
 	}
 }
 
 func TestLedgerKnowsTheOldestDelivery(t *testing.T) {
-	l := ledger{open: map[uint64]arrival{}}
+	l := ledger{}
 	if _, ok := l.oldest(); ok {
 		t.Error("an empty ledger has an oldest delivery")
 	}
@@ -51,7 +47,7 @@ func TestLedgerKnowsTheOldestDelivery(t *testing.T) {
 }
 
 func TestLedgerKnowsWhereAStreamIsToBeReadOn(t *testing.T) {
-	l := ledger{open: map[uint64]arrival{}, window: 3}
+	l := ledger{window: 3}
 	for tag := uint64(1); tag <= 3; tag++ {
 		l.delivered(tag, arrival{offset: 99 + int64(tag)})
 	}
@@ -62,6 +58,120 @@ func TestLedgerKnowsWhereAStreamIsToBeReadOn(t *testing.T) {
 		l.settle(c.settle, time.Now())
 		if got := l.unread(); got != c.want {
 			t.Errorf("read on at %d after %d was settled, want %d", got, c.settle, c.want)
+		}
+	}
+}
+
+func TestFinishedDeliveriesAreAcknowledgedInRunsWhereOrderAllows(t *testing.T) {
+	type call struct {
+		tag      uint64
+		multiple bool
+	}
+	for name, c := range map[string]struct {
+		settled  []uint64   // before, otherwise
+		finished [][]uint64 // one after another
+		want     [][]call
+	}{
+		"a lone one":                  {nil, [][]uint64{{1}}, [][]call{{{1, false}}}},
+		"in order":                    {nil, [][]uint64{{1, 2, 3}}, [][]call{{{3, true}}}},
+		"out of order, complete":      {nil, [][]uint64{{3, 1, 2}}, [][]call{{{3, true}}}},
+		"behind a gap":                {nil, [][]uint64{{2, 3}}, [][]call{{{2, false}, {3, false}}}},
+		"on both sides of a gap":      {nil, [][]uint64{{1, 2, 4}}, [][]call{{{2, true}, {4, false}}}},
+		"the gap closes":              {nil, [][]uint64{{2, 3}, {1}, {4, 5}}, [][]call{{{2, false}, {3, false}}, {{1, false}}, {{5, true}}}},
+		"over what was settled":       {[]uint64{2}, [][]uint64{{1, 3}}, [][]call{{{3, true}}}},
+		"one, before what is settled": {[]uint64{2}, [][]uint64{{1}}, [][]call{{{1, false}}}},
+	} {
+		l := ledger{window: 5}
+		now := time.Now()
+		for tag := uint64(1); tag <= 5; tag++ {
+			l.delivered(tag, arrival{at: now})
+		}
+		for _, tag := range c.settled {
+			l.settle(tag, now)
+		}
+		left := 5 - len(c.settled)
+		for i, tags := range c.finished {
+			for _, tag := range tags {
+				l.finish(tag)
+			}
+			var got []call
+			l.acks(tags, now, func(tag uint64, multiple bool) { got = append(got, call{tag, multiple}) })
+			if !slices.Equal(got, c.want[i]) {
+				t.Errorf("%s: %v sent, want %v", name, got, c.want[i])
+			}
+			left -= len(tags)
+		}
+		if l.open != left || l.settled != 5-left {
+			t.Errorf("%s: %d open, %d settled, want %d and %d", name, l.open, l.settled, left, 5-left)
+		}
+	}
+}
+
+// Two consumers on a channel may have a later tag come first: what is still to come is not acknowledged.
+func TestARunStopsBeforeATagThatWasNotSeen(t *testing.T) {
+	l := ledger{window: 5}
+	now := time.Now()
+	l.delivered(2, arrival{at: now})
+	l.finish(2)
+	l.acks([]uint64{2}, now, func(tag uint64, multiple bool) {
+		if tag != 2 || multiple {
+			t.Errorf("sent %d, %v, want 2 alone", tag, multiple)
+		}
+	})
+	l.delivered(1, arrival{at: now, messageID: "first"})
+	if a, ok := l.oldest(); !ok || a.messageID != "first" || l.open != 1 {
+		t.Errorf("oldest %+v, %d open", a, l.open)
+	}
+}
+
+// What is acknowledged with a run is what handlers have finished, whatever the order.
+func TestNoRunCoversWhatIsOpen(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		l := ledger{window: 1000}
+		acked := map[uint64]bool{}
+		finished := map[uint64]bool{}
+		var waiting, batch []uint64
+		next := uint64(1)
+		for next <= 300 || len(waiting) > 0 {
+			for range rng.IntN(8) {
+				if next <= 300 {
+					l.delivered(next, arrival{})
+					waiting = append(waiting, next)
+					next++
+				}
+			}
+			batch = batch[:0]
+			for range min(rng.IntN(6), len(waiting)) {
+				i := rng.IntN(len(waiting))
+				batch = append(batch, waiting[i])
+				finished[waiting[i]] = true
+				l.finish(waiting[i])
+				waiting = slices.Delete(waiting, i, i+1)
+			}
+			if len(batch) == 0 {
+				continue
+			}
+			l.acks(batch, time.Time{}, func(tag uint64, multiple bool) {
+				from := tag
+				if multiple {
+					from = 1
+				}
+				for x := from; x <= tag; x++ {
+					if !finished[x] {
+						t.Fatalf("%d is acknowledged by %d and not finished", x, tag)
+					}
+					acked[x] = true
+				}
+			})
+			for _, tag := range batch {
+				if !acked[tag] {
+					t.Fatalf("%d is finished and not acknowledged", tag)
+				}
+			}
+		}
+		if l.open != 0 || l.lines.len() != 0 {
+			t.Fatalf("%d open, %d lines at the end", l.open, l.lines.len())
 		}
 	}
 }

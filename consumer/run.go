@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -41,7 +42,7 @@ type run struct {
 	calls    context.Context // bounds calls to the broker: ends some time after Run's ctx
 	late     chan struct{}   // closed overtime after the end of the drain time
 
-	jobs       chan job      // to the workers; unbuffered, so that what is not begun can be given back
+	desk       *desk         // between the session and the workers
 	exited     chan struct{} // one for each worker that ended
 	busy       atomic.Int64  // handlers that run
 	unfinished atomic.Int64  // handlers that ran when the drain time was over
@@ -57,18 +58,6 @@ type run struct {
 	givenBack int // what no handler had begun then
 }
 
-// A job keeps the delivery tag apart from the delivery, which the handler may change.
-type job struct {
-	s   *session
-	d   *Delivery
-	tag uint64
-}
-
-type result struct {
-	job
-	verdict
-}
-
 func (c *Consumer) run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -81,7 +70,7 @@ func (c *Consumer) run(ctx context.Context) error {
 		handlers: handlers,
 		calls:    calls,
 		late:     make(chan struct{}),
-		jobs:     make(chan job),
+		desk:     newDesk(ctx),
 		exited:   make(chan struct{}, c.cfg.Workers),
 	}
 	defer after(ctx, c.cfg.Drain, func() {
@@ -212,7 +201,11 @@ func (r *run) work() {
 		go r.work()
 		r.done(now, verdict{how: fail, err: errGoexit})
 	}()
-	for now = range r.jobs {
+	for {
+		var ok bool
+		if now, ok = r.desk.take(); !ok {
+			break
+		}
 		r.busy.Add(1)
 		r.done(now, handle(r.handlers, r.handler, now.d))
 	}
@@ -222,23 +215,40 @@ func (r *run) work() {
 // done hands a handler's result to the session its delivery came from.
 func (r *run) done(j job, v verdict) {
 	r.busy.Add(-1)
-	select {
-	case j.s.results <- result{j, v}:
-	case <-j.s.gone:
-		why := j.s.why
-		if why == nil {
-			why = errLate
-		} else {
-			j.s.stale.Add(1)
-		}
-		r.log.Info("consumer: result not sent, the message will be delivered again",
-			"message_id", j.d.MessageId, "result", v.err, "err", why)
+	if res := (result{j, v}); !r.desk.done(res) {
+		r.tooLate(res)
 	}
+}
+
+// tooLate tells of a result that cannot be sent.
+func (r *run) tooLate(res result) {
+	why := res.s.why
+	if why == nil {
+		why = errLate
+	} else {
+		res.s.stale.Add(1)
+	}
+	r.log.Info("consumer: result not sent, the message will be delivered again",
+		"message_id", res.d.MessageId, "result", res.err, "err", why)
+}
+
+// sort finds the key of a delivery. An error is a panic of Config.Key, as if of the handler.
+func (r *run) sort(j *job) (err error) {
+	if r.cfg.Key == nil {
+		return nil
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	j.key = r.cfg.Key(j.d)
+	return nil
 }
 
 // wait ends the workers and waits for them until the overtime is over. Its error is a *DrainError.
 func (r *run) wait() error {
-	close(r.jobs)
+	r.desk.close()
 	late, running := r.late, 0
 	for left := r.cfg.Workers; left > 0 && running == 0; {
 		select {

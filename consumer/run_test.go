@@ -160,15 +160,16 @@ func TestAfterCallsOnceItsTimeHasComeUnlessCancelled(t *testing.T) {
 func TestWorkerSurvivesGoexitInAHandler(t *testing.T) {
 	c := newConsumer(t, noConnection{}, Config{})
 	c.handler = func(context.Context, *Delivery) error { runtime.Goexit(); return nil }
-	r := &run{Consumer: c, handlers: t.Context(), jobs: make(chan job), exited: make(chan struct{}, 1)}
-	s := &session{run: r, results: make(chan result), gone: make(chan struct{})}
+	r := &run{Consumer: c, handlers: t.Context(), desk: newDesk(t.Context()), exited: make(chan struct{}, 1)}
+	s := &session{run: r, inbox: inbox{arrived: make(chan struct{}, 1)}}
 	go r.work()
 	for range 2 {
-		r.jobs <- job{s, &Delivery{}, 1}
-		if res := <-s.results; !errors.Is(res.err, errGoexit) {
-			t.Errorf("result %v, want errGoexit", res.err)
+		r.desk.put(job{s: s, d: &Delivery{}, tag: 1})
+		<-s.inbox.arrived
+		if res := r.desk.collect(&s.inbox); len(res) != 1 || !errors.Is(res[0].err, errGoexit) {
+			t.Errorf("results %v, want errGoexit", res)
 		}
 	}
-	close(r.jobs)
+	r.desk.close()
 	<-r.exited
 }

@@ -36,10 +36,10 @@ type session struct {
 	cancelled  <-chan string      // basic.cancel from the broker
 	closed     <-chan *amqp.Error // the channel is gone
 
-	backlog []*Delivery   // delivered, handler not begun; at most Prefetch
-	running int           // handed to workers, result not received
-	results chan result   // from the workers
-	gone    chan struct{} // closed when results are no longer received
+	inbox inbox       // results from the workers
+	out   int         // deliveries on the desk or with a handler, result not received
+	batch *wire.Batch // of settlements
+	acked []uint64    // finished, not acknowledged yet
 
 	held   waiting
 	timer  *time.Timer // fires when the next held delivery is due
@@ -51,7 +51,7 @@ type session struct {
 	draining bool
 	progress bool // something was settled
 
-	// Set before gone is closed.
+	// Set before the inbox is shut.
 	why  error // how the session was lost; nil if it was not
 	left int   // deliveries to come again although they were finished, or to be given back in the drain
 
@@ -79,11 +79,6 @@ func (s *session) consume(ctx context.Context) (err error) {
 		if s.suspect && s.ledger.settled >= s.run.cfg.Prefetch { // as many as were in hand with it at most
 			s.trust()
 		}
-		var jobs chan<- job
-		var next job
-		if len(s.backlog) > 0 {
-			jobs, next = s.run.jobs, job{s, s.backlog[0], s.backlog[0].DeliveryTag}
-		}
 		select {
 		case d, ok := <-s.deliveries:
 			if !ok {
@@ -98,12 +93,8 @@ func (s *session) consume(ctx context.Context) (err error) {
 			s.cancelled = nil // closed along with the channel
 		case err := <-s.closed:
 			return s.lost(closeReason(err))
-		case jobs <- next:
-			s.backlog[0] = nil
-			s.backlog = s.backlog[1:]
-			s.running++
-		case res := <-s.results:
-			s.finish(res)
+		case <-s.inbox.arrived:
+			s.finishAll()
 		case now := <-s.timer.C:
 			s.release(now)
 		case now := <-watch.C:
@@ -129,20 +120,31 @@ func (s *session) subscribedAgain() {
 	s.log.Info("consumer: subscribed again", "tag", s.tag)
 }
 
-// arrive takes in a delivery.
-func (s *session) arrive(d amqp.Delivery) {
+// enter enters a delivery into the ledger.
+func (s *session) enter(d *amqp.Delivery) {
 	a := arrival{at: time.Now(), messageID: d.MessageId}
 	if s.run.cfg.streams() {
 		a.offset, _ = d.Headers[streamOffset].(int64)
 	}
 	s.ledger.delivered(d.DeliveryTag, a)
+}
+
+// arrive takes in a delivery.
+func (s *session) arrive(d amqp.Delivery) {
+	s.enter(&d)
 	if most := s.run.cfg.MaxMessageSize; most > 0 && len(d.Body) > most {
 		s.log.Warn("consumer: message rejected, it is larger than Config.MaxMessageSize", "message_id", d.MessageId, "bytes", len(d.Body))
 		s.warnOfLoss("a rejected message")
 		s.settle(d.DeliveryTag, reject)
 		return
 	}
-	s.backlog = append(s.backlog, s.delivery(d))
+	s.out++
+	j := job{s: s, d: s.delivery(d), tag: d.DeliveryTag}
+	if err := s.run.sort(&j); err != nil {
+		s.finish(result{j, verdict{how: fail, err: err}})
+		return
+	}
+	s.run.desk.put(j)
 }
 
 func (s *session) delivery(d amqp.Delivery) *Delivery {
@@ -171,15 +173,18 @@ func closeReason(err *amqp.Error) error {
 // nowhere to go: what they did not settle, the broker delivers again. why tells how the session
 // was lost, if it was.
 func (s *session) end(why error) {
+	s.withdraw()
 	if why != nil {
 		s.why = why
-		s.left = s.ledger.inDoubt(time.Now(), 3*s.ac.Config.Heartbeat)
+		s.left = s.ledger.inDoubt()
 		if s.draining {
-			s.left += len(s.ledger.open) - s.running
+			s.left += s.ledger.open - s.out
 		}
 	}
 	s.remember()
-	close(s.gone)
+	for _, res := range s.run.desk.shut(&s.inbox) {
+		s.run.tooLate(res)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	if err := wire.Do(ctx, s.ac, s.ch.Close); err != nil {
@@ -187,9 +192,31 @@ func (s *session) end(why error) {
 	}
 }
 
+// withdraw takes back what no handler has begun.
+func (s *session) withdraw() []job {
+	jobs := s.run.desk.withdraw()
+	s.out -= len(jobs)
+	return jobs
+}
+
+// finishAll acts on the results there are, and returns how many there were.
+func (s *session) finishAll() int {
+	results := s.run.desk.collect(&s.inbox)
+	s.batch.Begin()
+	defer s.batch.End()
+	for _, res := range results {
+		s.finish(res)
+	}
+	if len(s.acked) > 0 {
+		s.ledger.acks(s.acked, time.Now(), func(tag uint64, multiple bool) { s.settled(s.ch.Ack(tag, multiple)) })
+		s.acked = s.acked[:0]
+	}
+	return len(results)
+}
+
 // finish acts on a handler's result.
 func (s *session) finish(res result) {
-	s.running--
+	s.out--
 	d, how, after := res.d, res.how, res.after
 	switch how {
 	case ack:
@@ -259,21 +286,26 @@ func (s *session) arm() {
 	}
 }
 
-// settle sends the one settlement of a delivery. An error means that the channel is gone or
-// going, which closed reports.
+// settle sends the one settlement of a delivery, or notes it for finishAll to send.
 func (s *session) settle(tag uint64, how settlement) {
-	var err error
 	switch how {
 	case ack:
-		err = s.ch.Ack(tag, false)
+		s.ledger.finish(tag)
+		s.acked = append(s.acked, tag)
+		return
 	case reject:
-		err = s.ch.Reject(tag, false)
+		s.settled(s.ch.Reject(tag, false))
 	case postpone:
-		err = s.ch.Nack(tag, false, true)
+		s.settled(s.ch.Nack(tag, false, true))
 	case fail:
-		err = s.ch.Reject(tag, true)
+		s.settled(s.ch.Reject(tag, true))
 	}
 	s.ledger.settle(tag, time.Now())
+}
+
+// settled notes what came of sending a settlement. An error means that the channel is gone or
+// going, which closed reports.
+func (s *session) settled(err error) {
 	if err != nil {
 		s.log.Debug("consumer: delivery not settled", "err", err)
 		return

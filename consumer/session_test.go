@@ -61,7 +61,7 @@ func TestLateResultIsDroppedWithTheReason(t *testing.T) {
 		if n := log.count("result not sent"); n != 1 || log.count("had been unsettled for 1m0s") != 2 { // the loss, and the result
 			t.Errorf("%d results told as not sent, want 1 with the cancel and the time as its reason", n)
 		}
-		if n := b.count(ackMethod); n != 0 {
+		if n := b.acked(); n != 0 {
 			t.Errorf("%d acknowledgements sent, want none", n)
 		}
 		if err := end(); err != nil {

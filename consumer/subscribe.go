@@ -59,9 +59,8 @@ func (r *run) subscribe(ctx context.Context, ac *amqp.Connection) (*session, err
 		// and then drops the event.
 		closed:    ch.NotifyClose(make(chan *amqp.Error, 1)),
 		cancelled: ch.NotifyCancel(make(chan string, 2)), // for the two consumers while widen runs
-		results:   make(chan result),
-		gone:      make(chan struct{}),
-		ledger:    ledger{open: map[uint64]arrival{}},
+		inbox:     inbox{arrived: make(chan struct{}, 1)},
+		batch:     wire.BatchOn(ac),
 		suspect:   r.poison.err != nil,
 	}
 	// An exclusive consumer cannot be replaced by another, nor one of a stream, which has its

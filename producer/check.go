@@ -19,7 +19,7 @@ const propertiesSize = 4096
 //
 // It also refuses headers that are too large for this connection's frames, and a user id that
 // is not this login's.
-func (s *session) check(r *Receipt) (exists, ok bool) {
+func (s *session) check(r *Receipt, batch *wire.Batch) (exists, ok bool) {
 	if size := s.ac.Config.FrameSize; size > 0 && size < wire.MaxHeaders+propertiesSize {
 		if p := wire.TableWithin(r.msg.Publishing.Headers, size-propertiesSize); p != nil {
 			s.p.window.finish(r, r.failure(ErrNotPublished, fault("Headers"+p.Field, p.Problem, "raise RabbitMQ's frame_max, or "+p.Fix)))
@@ -27,6 +27,9 @@ func (s *session) check(r *Receipt) (exists, ok bool) {
 		}
 	}
 	name, user := r.msg.Exchange, r.msg.Publishing.UserId
+	if !s.known[name] || !s.users[user] {
+		batch.End() // whoever asks waits for the answer
+	}
 	if !s.known[name] {
 		// Of a passive declare RabbitMQ looks only at the name.
 		err := s.ask(func(ch *amqp.Channel) error {

@@ -60,14 +60,10 @@ func check(m *Message, maxSize int) error {
 	if pub.ReplyTo == "amq.rabbitmq.reply-to" {
 		return fault("ReplyTo", "direct reply-to works only on a channel that consumes the replies", "use a raw channel, or a queue for the replies")
 	}
-	if p := wire.Table(pub.Headers); p != nil {
-		return fault("Headers"+p.Field, p.Problem, p.Fix)
-	}
-	if err := checkKnownHeaders(pub.Headers); err != nil {
-		return err
-	}
-	if err := pub.Headers.Validate(); err != nil { // amqp091-go's own opinion, last: it recurses without bound
-		return fault("Headers", err.Error(), "use the types of AMQP 0-9-1")
+	if len(pub.Headers) > 0 {
+		if err := checkHeaders(pub.Headers); err != nil {
+			return err
+		}
 	}
 	if p := wire.Expiration(pub.Expiration); p != nil {
 		return fault("Expiration", p.Problem, p.Fix)
@@ -78,6 +74,19 @@ func check(m *Message, maxSize int) error {
 	if len(pub.Body) > maxSize {
 		return fault("Body", fmt.Sprintf("%d bytes are more than the largest message, %d", len(pub.Body), maxSize),
 			"store it elsewhere and send a reference, or raise Config.MaxMessageSize together with RabbitMQ's max_message_size")
+	}
+	return nil
+}
+
+func checkHeaders(headers amqp.Table) error {
+	if p := wire.Table(headers); p != nil {
+		return fault("Headers"+p.Field, p.Problem, p.Fix)
+	}
+	if err := checkKnownHeaders(headers); err != nil {
+		return err
+	}
+	if err := headers.Validate(); err != nil { // amqp091-go's own opinion, last: it recurses without bound
+		return fault("Headers", err.Error(), "use the types of AMQP 0-9-1")
 	}
 	return nil
 }

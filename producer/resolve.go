@@ -19,35 +19,41 @@ func (s *session) resolve() {
 	defer close(s.resolved)
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
-	sent := s.sent
 	var flight []*Receipt // in the order of sending
 	var head *Receipt     // the oldest, waiting
 	var since time.Time   // from this time
-	for sent != nil || len(flight) > 0 {
+	for sending := true; sending || len(flight) > 0; {
 		var oldest <-chan struct{}
 		var tick <-chan time.Time
 		if len(flight) > 0 {
 			oldest, tick = flight[0].confirmed(), sweep.C
 		}
+		sent := s.sent
+		if !sending {
+			sent = nil
+		}
 		select {
 		case r, ok := <-sent:
 			if !ok {
-				sent = nil
+				sending = false
 				continue
 			}
 			flight = append(flight, r)
 		case r := <-s.announced:
 			s.hear(r)
 		case <-oldest:
-			s.settle(flight[0])
-			flight[0] = nil
-			flight = flight[1:]
+			// A confirm is often one of many messages: those behind it follow without a wait.
+			n := 0
+			for n < len(flight) && flight[n].isConfirmed() {
+				s.settle(flight[n])
+				n++
+			}
+			clear(flight[:n])
+			flight = flight[n:]
 		case <-tick:
 			for _, r := range flight {
-				select {
-				case <-r.confirmed():
+				if r.isConfirmed() {
 					s.settle(r)
-				default:
 				}
 			}
 			flight = slices.DeleteFunc(flight, func(r *Receipt) bool { return r.settled })
@@ -62,6 +68,8 @@ func (s *session) resolve() {
 				close(s.expired)
 			}
 		}
+		s.p.window.finishAll(s.acked)
+		s.acked = s.acked[:0]
 	}
 }
 
@@ -83,6 +91,15 @@ func (r *Receipt) confirmed() <-chan struct{} {
 	return r.confirm.Done()
 }
 
+func (r *Receipt) isConfirmed() bool {
+	select {
+	case <-r.confirmed():
+		return true
+	default:
+		return false
+	}
+}
+
 // settle gives r, whose confirmation is in, its outcome, or notes it as lost.
 //
 // A false confirmation means a nack only while the channel is open: amqp091-go marks the
@@ -101,7 +118,7 @@ func (s *session) settle(r *Receipt) {
 	case r.confirm == nil:
 		s.lost = append(s.lost, r)
 	case r.confirm.Acked():
-		w.finish(r, nil)
+		s.acked = append(s.acked, r)
 	case !s.ch.IsClosed():
 		w.finish(r, r.failure(ErrNacked, nil))
 	default:

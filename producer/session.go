@@ -2,6 +2,7 @@ package producer
 
 import (
 	"context"
+	"runtime"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -28,6 +29,7 @@ type session struct {
 	known     map[string]bool  // exchanges that exist, or may not be asked for
 	users     map[string]bool  // user ids that the broker accepts from this login
 	unsent    *Receipt         // claimed by the sender, but the channel was closed already
+	acked     []*Receipt       // confirmed, their publishers not told yet; the resolver's
 	lost      []*Receipt       // of unknown outcome, in order; the resolver's until resolved
 	returned  []amqp.Return    // not matched yet; the resolver's
 	announced chan *Receipt    // messages with a caller's own id, before they are handed over
@@ -123,10 +125,20 @@ func (p *Producer) open(ac *amqp.Connection) (*amqp.Channel, error) {
 // close, else nil.
 func (s *session) send() *amqp.Error {
 	w := s.p.window
+	batch := wire.BatchOn(s.ac)
+	yielded := false
+	defer batch.End()
 	for s.p.ctx.Err() == nil && !s.hasExpired() {
 		changed, blocked := s.gate.Watch()
 		r := w.head()
+		if r == nil && !yielded {
+			yielded = true
+			runtime.Gosched()
+			continue
+		}
+		yielded = false
 		if r == nil || blocked != nil {
+			batch.End()
 			wake := w.wake
 			if blocked != nil {
 				wake = nil
@@ -141,7 +153,7 @@ func (s *session) send() *amqp.Error {
 			}
 			continue
 		}
-		exists, ok := s.check(r)
+		exists, ok := s.check(r, batch)
 		if !ok {
 			break
 		}
@@ -153,6 +165,7 @@ func (s *session) send() *amqp.Error {
 		if !r.own {
 			s.announced <- r
 		}
+		batch.Begin()
 		confirm, err := s.ch.PublishWithDeferredConfirm(m.Exchange, m.Key, !s.p.cfg.AllowUnroutable, false, m.Publishing)
 		if wire.IsClosed(err) { // no whole message was written
 			s.unsent = r

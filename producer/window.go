@@ -149,6 +149,23 @@ func (w *window) claim(r *Receipt) bool {
 func (w *window) finish(r *Receipt, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.end(r, err)
+}
+
+// finishAll gives sent messages the outcome nil.
+func (w *window) finishAll(rs []*Receipt) {
+	if len(rs) == 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range rs {
+		w.end(r, nil)
+	}
+}
+
+// end is called with w.mu held.
+func (w *window) end(r *Receipt, err error) {
 	switch r.state {
 	case queued:
 		w.queue.remove(r)

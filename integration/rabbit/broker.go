@@ -83,7 +83,7 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 func (b *Broker) begin(ctx context.Context, o Options) error {
 	var c choice
 	var err error
-	host := &machine{progress: o.Progress}
+	host := &machine{progress: o.Progress, installedOnly: o.InstalledOnly}
 	if o.containerOnly() {
 		c.image, err = chooseContainer(ctx, os.Getenv, host, "a RabbitMQ with Files or Ports of its own")
 	} else {

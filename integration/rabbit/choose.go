@@ -46,7 +46,7 @@ func choose(ctx context.Context, env func(string) string, h host) (choice, error
 	if named != "" {
 		return choice{}, fmt.Errorf("rabbit: RABBITMQ_IMAGE=%s: %w", named, dockerErr)
 	}
-	server, serverErr := h.server(ctx)
+	server, serverErr := chooseServer(ctx, env("AMQPKIT_SERVER"), h)
 	if serverErr == nil {
 		return choice{server: server}, nil
 	}
@@ -70,6 +70,13 @@ func chooseContainer(ctx context.Context, env func(string) string, h host, what 
 	default:
 		return "", &DockerRequiredError{What: what, Docker: err}
 	}
+}
+
+func chooseServer(ctx context.Context, server string, h host) (path string, err error) {
+	if server == "off" {
+		return "", errors.New("switched off by AMQPKIT_SERVER=off")
+	}
+	return h.server(ctx)
 }
 
 func chooseImage(ctx context.Context, docker, named string, h host) (string, error) {

@@ -158,6 +158,21 @@ func TestChooseSaysWhatToInstallWhenNothingWorks(t *testing.T) {
 	}
 }
 
+func TestChooseLeavesOutWhatIsSwitchedOff(t *testing.T) {
+	env := map[string]string{"AMQPKIT_DOCKER": "off", "AMQPKIT_SERVER": "off"}
+	h := &fakeHost{can: []string{"docker", "has " + OfficialImage, "server"}}
+	_, err := choose(t.Context(), func(key string) string { return env[key] }, h)
+	var unavailable *UnavailableError
+	if !errors.As(err, &unavailable) || len(h.did) > 0 {
+		t.Errorf("choose = %v after %q, want an UnavailableError after nothing", err, h.did)
+	}
+	for _, off := range []string{"AMQPKIT_DOCKER=off", "AMQPKIT_SERVER=off"} {
+		if !strings.Contains(err.Error(), off) {
+			t.Errorf("the error does not tell of %s:\n%v", off, err)
+		}
+	}
+}
+
 func TestChooseEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -16,7 +16,8 @@
 //     $RABBITMQ_IMAGE; else of the official image, if it is there or can be pulled within a minute; else of
 //     an image that debian/image.sh builds from Debian packages, once. Once that is built, no pull is tried.
 //  3. A private node of an installed rabbitmq-server, on free ports, beside and apart from whatever
-//     service the package runs. As root on Debian the package is installed.
+//     service the package runs (AMQPKIT_SERVER=off leaves it out). As root on Debian the package is installed, unless
+//     Options.InstalledOnly forbids it.
 //
 // What Start started keeps its port and its data when it is stopped and started again, and ends at
 // Close. What a killed process left behind is ended by the next Start on the same machine.

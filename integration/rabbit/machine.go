@@ -21,7 +21,8 @@ var scripts embed.FS
 
 // machine is the host that the process runs on.
 type machine struct {
-	progress io.Writer
+	progress      io.Writer
+	installedOnly bool // no rabbitmq-server is installed
 }
 
 func (m *machine) docker(ctx context.Context) error {
@@ -102,6 +103,9 @@ var serverPaths = []string{"/usr/lib/rabbitmq/bin/rabbitmq-server"}
 func (m *machine) server(ctx context.Context) (string, error) {
 	if path := findServer(); path != "" {
 		return path, nil
+	}
+	if m.installedOnly {
+		return "", errors.New("it is not installed")
 	}
 	if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
 		return "", errors.New("it is not installed, and only root on Debian can have it installed from here")

@@ -19,6 +19,10 @@ type Options struct {
 	// StopKept ends it.
 	Keep bool
 
+	// InstalledOnly takes a rabbitmq-server only if it is installed, and has none installed. What Docker's image is built
+	// with is installed all the same.
+	InstalledOnly bool
+
 	// Conf is appended to the broker's configuration, in the format of rabbitmq.conf. Of two lines with the same key
 	// RabbitMQ takes the later one.
 	Conf string

@@ -30,9 +30,13 @@ type Problem struct{ Field, Problem, Fix string }
 // Short checks the length of a short string, such as a routing key or a message id.
 func Short(s string) *Problem {
 	if len(s) > MaxName {
-		return &Problem{Problem: fmt.Sprintf("%s is longer than %d bytes", Quote(s), MaxName), Fix: "shorten it"}
+		return tooLong(s)
 	}
 	return nil
+}
+
+func tooLong(s string) *Problem {
+	return &Problem{Problem: fmt.Sprintf("%s is longer than %d bytes", Quote(s), MaxName), Fix: "shorten it"}
 }
 
 // Name checks the name of an exchange, queue, consumer or connection: a short string that is

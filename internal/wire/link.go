@@ -122,7 +122,11 @@ type linkAddr struct {
 }
 
 func linkOf(ac *amqp.Connection) *Link {
-	if a, ok := ac.LocalAddr().(linkAddr); ok {
+	addr := ac.LocalAddr()
+	if a, ok := addr.(transportAddr); ok {
+		addr = a.Addr
+	}
+	if a, ok := addr.(linkAddr); ok {
 		return a.link
 	}
 	return nil // amqpkit did not dial it

@@ -1,28 +1,46 @@
 package wire
 
 import (
+	"bufio"
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"net"
+	"sync"
 	"sync/atomic"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 // A Transport is what amqp091-go reads and writes: a [Link], or TLS over one. It has no
 // deadlines to set, since the Link's are its own, and passes on no confirm that would make
-// amqp091-go count without end.
+// amqp091-go count without end. It reads in large pieces, and writes what a [Batch] holds
+// back in one.
 type Transport struct {
 	conn    net.Conn
 	written atomic.Uint64
+	in      *bufio.Reader
 	frames  frames
 	end     atomic.Pointer[error] // of reading
+
+	mu   sync.Mutex // held while writing
+	held int        // batches that have begun
+	out  []byte     // held back
+	err  error      // of writing, for good
 }
 
+const (
+	readSize  = 64 << 10 // bytes; amqp091-go reads 4 KiB at a time
+	batchSize = 32 << 10 // bytes that are held back at most
+)
+
 // NewTransport makes the Transport of a link, or of a TLS connection over it.
-func NewTransport(conn net.Conn) *Transport { return &Transport{conn: conn} }
+func NewTransport(conn net.Conn) *Transport {
+	return &Transport{conn: conn, in: bufio.NewReaderSize(conn, readSize)}
+}
 
 func (t *Transport) Read(b []byte) (int, error) {
-	n, err := t.conn.Read(b)
+	n, err := t.in.Read(b)
 	if err != nil {
 		t.end.CompareAndSwap(nil, &err)
 		return n, err
@@ -35,8 +53,66 @@ func (t *Transport) Read(b []byte) (int, error) {
 }
 
 func (t *Transport) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.written.Add(uint64(len(b)))
-	return t.conn.Write(b)
+	if t.held > 0 && len(t.out)+len(b) <= batchSize {
+		t.out = append(t.out, b...)
+		return len(b), t.err
+	}
+	t.flush()
+	return t.write(b)
+}
+
+// flush writes what is held back. It is called with mu held, as write is.
+func (t *Transport) flush() {
+	if len(t.out) > 0 {
+		_, _ = t.write(t.out)
+		t.out = t.out[:0]
+	}
+}
+
+func (t *Transport) write(b []byte) (n int, err error) {
+	if t.err == nil {
+		n, t.err = t.conn.Write(b)
+	}
+	return n, t.err
+}
+
+// BatchOn returns a Batch on ac, which does nothing if amqpkit did not dial it.
+func BatchOn(ac *amqp.Connection) *Batch {
+	a, _ := ac.LocalAddr().(transportAddr)
+	return &Batch{t: a.transport}
+}
+
+// A Batch holds back what is written on a connection, by whomever, to write it at once: a write
+// costs more than what it writes. It must not be held while waiting for an answer.
+type Batch struct {
+	t     *Transport
+	begun bool
+}
+
+// Begin holds back what is written from now on, if it does not yet.
+func (b *Batch) Begin() {
+	if b.t == nil || b.begun {
+		return
+	}
+	b.begun = true
+	b.t.mu.Lock()
+	defer b.t.mu.Unlock()
+	b.t.held++
+}
+
+// End writes what was held back, if it was. A failure closes the link, which the reader tells of.
+func (b *Batch) End() {
+	if !b.begun {
+		return
+	}
+	b.begun = false
+	b.t.mu.Lock()
+	defer b.t.mu.Unlock()
+	b.t.held--
+	b.t.flush()
 }
 
 // Err returns why reading ended, or nil. amqp091-go passes on no more than the text of it, and not
@@ -48,11 +124,22 @@ func (t *Transport) Err() error {
 	return nil
 }
 
-// Close closes the socket.
-func (t *Transport) Close() error { return t.conn.Close() }
+// Close closes the socket, after the last words that may be held back.
+func (t *Transport) Close() error {
+	if t.mu.TryLock() { // nobody writes
+		t.flush()
+		t.mu.Unlock()
+	}
+	return t.conn.Close()
+}
 
-// LocalAddr is the link's, for [Kill].
-func (t *Transport) LocalAddr() net.Addr { return t.conn.LocalAddr() }
+// LocalAddr is the link's address. It carries the Transport, for [Batch], [Kill] and [GateOf].
+func (t *Transport) LocalAddr() net.Addr { return transportAddr{t.conn.LocalAddr(), t} }
+
+type transportAddr struct {
+	net.Addr
+	transport *Transport
+}
 
 // RemoteAddr is the broker's address.
 func (t *Transport) RemoteAddr() net.Addr { return t.conn.RemoteAddr() }

@@ -17,9 +17,9 @@ var (
 	quorumArguments = []string{
 		"x-dead-letter-exchange", "x-dead-letter-routing-key", "x-dead-letter-strategy", "x-expires", "x-max-length",
 		"x-max-length-bytes", "x-max-in-memory-length", "x-max-in-memory-bytes", "x-overflow", "x-single-active-consumer",
-		"x-queue-type", "x-quorum-initial-group-size", "x-member-placement-tag", "x-delivery-limit", "x-message-ttl",
-		"x-queue-leader-locator", "x-consumer-disconnected-timeout", "x-consumer-timeout", "x-delayed-retry-type",
-		"x-delayed-retry-min", "x-delayed-retry-max",
+		"x-queue-type", "x-quorum-initial-group-size", "x-delivery-limit", "x-message-ttl", "x-queue-leader-locator",
+		"x-consumer-disconnected-timeout", "x-consumer-timeout", "x-delayed-retry-type", "x-delayed-retry-min",
+		"x-delayed-retry-max",
 	}
 	streamArguments = []string{
 		"x-max-length-bytes", "x-queue-type", "x-max-age", "x-stream-max-segment-size-bytes", "x-stream-filter-size-bytes",

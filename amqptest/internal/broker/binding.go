@@ -63,12 +63,12 @@ func (ch *channel) bind(add bool, bd binding) *exception {
 	if e := x.checkBinding(bd); e != nil && add {
 		return e
 	}
-	if q != nil && !bd.exchange {
+	i := slices.IndexFunc(x.bindings, bd.equals)
+	if q != nil && !bd.exchange && (add || i >= 0) { // what is not bound is not asked whose it is
 		if e := ch.checkOwner(q); e != nil {
 			return e
 		}
 	}
-	i := slices.IndexFunc(x.bindings, bd.equals)
 	switch {
 	case add && i < 0:
 		x.bindings = append(x.bindings, bd)
@@ -101,7 +101,7 @@ func (x *exchange) checkBinding(bd binding) *exception {
 		}
 		s, ok := v.(string)
 		if !ok {
-			return raise(preconditionFailed, "Invalid x-match field type %s (value %v); expected longstr", codec.TypeName(v), v)
+			return raise(preconditionFailed, "Invalid x-match field type %s (value %v); expected longstr", codec.TypeName(v), codec.Term(v))
 		}
 		if !slices.Contains([]string{"all", "any", "all-with-x", "any-with-x"}, s) {
 			return raise(preconditionFailed,

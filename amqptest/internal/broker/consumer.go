@@ -21,6 +21,7 @@ type consumer struct {
 	timeout   time.Duration
 	unsettled int
 	leaving   bool // the single active consumer, once its deliveries are settled, makes room for a higher priority
+	late      int  // deliveries that timed out and that the client has not settled yet: until then it gets no more
 }
 
 func (ch *channel) basicConsume(m *codec.BasicConsume) *exception {
@@ -29,6 +30,9 @@ func (ch *channel) basicConsume(m *codec.BasicConsume) *exception {
 	}
 	if m.Queue == replyName {
 		return ch.consumeReplies(m)
+	}
+	if ch.b.replies[m.Queue] != nil {
+		return raise(preconditionFailed, "only creator channel may consume from %s", ch.where(m.Queue))
 	}
 	q, e := ch.find(m.Queue)
 	if e != nil {
@@ -147,10 +151,11 @@ func (c *consumer) remove() {
 // elect chooses the single active consumer: the first of the highest priority. A quorum queue replaces the active one
 // for a higher priority, once that has nothing unsettled.
 func (q *queue) elect() {
-	if len(q.consumers) == 0 || !q.single {
+	i := slices.IndexFunc(q.consumers, func(c *consumer) bool { return c.late == 0 })
+	if i < 0 || !q.single {
 		return
 	}
-	first := q.consumers[0]
+	first := q.consumers[i]
 	switch {
 	case q.active == nil:
 		q.active = first
@@ -187,7 +192,7 @@ func (q *queue) nextConsumer() *consumer {
 }
 
 func (c *consumer) ready() bool {
-	return !c.leaving && (c.noAck || c.prefetch == 0 || c.unsettled < c.prefetch) && !c.ch.c.busy()
+	return !c.leaving && c.late == 0 && (c.noAck || c.prefetch == 0 || c.unsettled < c.prefetch) && !c.ch.c.busy()
 }
 
 // find returns a queue that the connection may use. An empty name is that of the queue declared last.

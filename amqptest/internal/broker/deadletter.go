@@ -27,7 +27,11 @@ func (q *queue) deadLetter(e *entry, reason string, failures int) {
 		return
 	}
 	for _, to := range q.v.route(x, m) {
-		if reason == "rejected" || !m.cycles(to.name) {
+		switch {
+		case reason != "rejected" && m.cycles(to.name):
+		case to.quorum: // it rejects only what its publisher waits for
+			to.put(m)
+		default:
 			to.accept(m)
 		}
 	}

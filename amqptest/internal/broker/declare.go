@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
@@ -8,13 +9,16 @@ import (
 
 func (ch *channel) queueDeclare(m *codec.QueueDeclare) *exception {
 	name := plain(m.Queue)
+	if name == replyName || strings.HasPrefix(name, replyPrefix) {
+		return ch.declareReplies(name, m.NoWait)
+	}
 	if m.Passive {
 		return ch.declarePassive(name, m.NoWait)
 	}
 	var owner *conn
 	durable := m.Durable
 	if m.Exclusive {
-		owner = ch.c
+		owner, durable = ch.c, false // an exclusive queue is never durable
 	}
 	arguments := m.Arguments
 	v, ok := arguments.Get("x-queue-type")
@@ -44,15 +48,11 @@ func (ch *channel) queueDeclare(m *codec.QueueDeclare) *exception {
 		q = ch.b.newQueue(ch.c.vhost, name, durable, m.AutoDelete, owner, arguments)
 		ch.c.vhost.rerouted()
 	}
-	ch.declared(q.name, q.ready, len(q.consumers), m.NoWait)
+	ch.declared(q.name, q.ready, q.counted(), m.NoWait)
 	return nil
 }
 
 func (ch *channel) declarePassive(name string, noWait bool) *exception {
-	if ch.b.replies[name] != nil {
-		ch.declared(name, 0, 1, noWait)
-		return nil
-	}
 	q := ch.c.vhost.queues[name]
 	if q == nil {
 		return ch.noQueue(name)
@@ -60,13 +60,41 @@ func (ch *channel) declarePassive(name string, noWait bool) *exception {
 	if e := ch.checkOwner(q); e != nil {
 		return e
 	}
-	ch.declared(name, q.ready, len(q.consumers), noWait)
+	if !q.quorum { // to look at a classic queue is to use it
+		q.used()
+	}
+	ch.declared(name, q.ready, q.counted(), noWait)
 	return nil
 }
 
 func (ch *channel) declared(name string, ready, consumers int, noWait bool) {
 	ch.last = name
 	ch.answer(noWait, &codec.QueueDeclareOk{Queue: name, Messages: uint32(ready), Consumers: uint32(consumers)})
+}
+
+// counted is how many consumers queue.declare-ok tells. To a quorum queue a consumer is who may get a message, which those
+// that wait to be the single active one may not, or has one, by basic.get or since before it was cancelled.
+func (q *queue) counted() int {
+	if !q.quorum {
+		return len(q.consumers)
+	}
+	n := len(q.consumers)
+	if q.single {
+		n = 0
+		if q.active != nil {
+			n = 1
+		}
+	}
+	cancelled := make(map[*consumer]bool)
+	for d := range q.delivered {
+		switch {
+		case d.consumer == nil:
+			n++
+		case !slices.Contains(q.consumers, d.consumer):
+			cancelled[d.consumer] = true
+		}
+	}
+	return n + len(cancelled)
 }
 
 // checkQueue tells whether a queue can be made.
@@ -137,6 +165,10 @@ func (q *queue) differs(durable, autoDelete bool, owner *conn, arguments codec.T
 }
 
 func (ch *channel) queuePurge(m *codec.QueuePurge) *exception {
+	if ch.b.replies[m.Queue] != nil { // which keeps nothing
+		ch.answer(m.NoWait, new(codec.QueuePurgeOk))
+		return nil
+	}
 	q, e := ch.find(m.Queue)
 	if e != nil {
 		return e
@@ -168,20 +200,19 @@ func (ch *channel) queueDelete(m *codec.QueueDelete) *exception {
 }
 
 func (q *queue) checkDelete(ifUnused, ifEmpty bool) *exception {
-	for _, f := range []struct {
-		set, violated bool
-		name, text    string
-	}{
-		{ifUnused, len(q.consumers) > 0, "if-unused", "in use"},
-		{ifEmpty, q.ready > 0, "if-empty", "not empty"},
-	} {
-		switch {
-		case f.set && q.quorum:
-			return raise(notImplemented, "cannot delete %s. queue.delete operations with %s flag set are not supported by quorum queues",
-				q.where(), f.name)
-		case f.set && f.violated:
-			return raise(preconditionFailed, "%s %s", q.where(), f.text)
-		}
+	unsupported := func(flag string) *exception {
+		return raise(notImplemented, "cannot delete %s. queue.delete operations with %s flag set are not supported by quorum queues",
+			q.where(), flag)
+	}
+	switch {
+	case q.quorum && ifUnused:
+		return unsupported("if-unused")
+	case q.quorum && ifEmpty:
+		return unsupported("if-empty")
+	case ifEmpty && q.ready > 0:
+		return raise(preconditionFailed, "%s not empty", q.where())
+	case ifUnused && len(q.consumers) > 0:
+		return raise(preconditionFailed, "%s in use", q.where())
 	}
 	return nil
 }

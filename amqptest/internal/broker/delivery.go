@@ -15,6 +15,7 @@ type delivery struct {
 	ch       *channel
 	deadline time.Time // zero for none
 	settled  bool      // also when the broker took it back: what the client says about it then does not count
+	late     bool      // it timed out: its consumer waits for the client to settle it nevertheless
 }
 
 // deliver sends a message to the client.
@@ -73,6 +74,9 @@ func (e *entry) counts(q *queue) (acquired, failures int) {
 }
 
 func (ch *channel) basicGet(m *codec.BasicGet) *exception {
+	if ch.b.replies[m.Queue] != nil {
+		return raise(notImplemented, "basic.get not supported by volatile %s", ch.where(m.Queue))
+	}
 	q, e := ch.find(m.Queue)
 	if e != nil {
 		return e
@@ -91,6 +95,9 @@ func (ch *channel) basicGet(m *codec.BasicGet) *exception {
 		return nil
 	}
 	got := q.pop(l)
+	if !q.quorum { // what has expired behind it is not counted any more
+		q.expire(func(e *entry) bool { return !e.expires.After(q.b.now) })
+	}
 	tag := ch.hold(q, nil, m.NoAck, got)
 	ok := codec.BasicGetOk{
 		Tag: tag, Redelivered: got.isRedelivered(), Exchange: got.exchange, Key: got.key, Messages: uint32(q.ready),

@@ -20,6 +20,7 @@ const (
 	commandInvalid     = 503
 	channelError       = 504
 	unexpectedFrame    = 505
+	resourceError      = 506
 	notAllowed         = 530
 	notImplemented     = 540
 	internalError      = 541
@@ -37,6 +38,7 @@ var codeNames = map[int]string{
 	commandInvalid:     "COMMAND_INVALID",
 	channelError:       "CHANNEL_ERROR",
 	unexpectedFrame:    "UNEXPECTED_FRAME",
+	resourceError:      "RESOURCE_ERROR",
 	notAllowed:         "NOT_ALLOWED",
 	notImplemented:     "NOT_IMPLEMENTED",
 	internalError:      "INTERNAL_ERROR",

@@ -40,6 +40,8 @@ func (ch *channel) exchangeDeclare(m *codec.ExchangeDeclare) *exception {
 	case kindDirect, kindFanout, kindTopic, kindHeaders:
 	case "x-local-random", "x-modulus-hash":
 		return refuse("exchange type '%s' is not there", m.Type)
+	case "":
+		return raise(preconditionFailed, "invalid exchange type ''")
 	default:
 		return raise(preconditionFailed, "unknown exchange type '%s'", m.Type)
 	}

@@ -41,7 +41,7 @@ func (c *conn) handshake() error {
 	}
 	c.reply(&codec.ConnectionStart{
 		Minor: 9, Properties: serverProperties(),
-		Mechanisms: []byte("PLAIN AMQPLAIN"), Locales: []byte("en_US"),
+		Mechanisms: []byte("PLAIN AMQPLAIN ANONYMOUS"), Locales: []byte("en_US"),
 	})
 	for _, step := range []func() error{c.login, c.tune, c.open} {
 		if err := step(); err != nil {
@@ -110,6 +110,8 @@ func (c *conn) login() error {
 		u, _ := t.Get("LOGIN")
 		p, _ := t.Get("PASSWORD")
 		user, password = fmt.Sprint(u), fmt.Sprint(p)
+	case "ANONYMOUS": // which RabbitMQ takes for this login, unless it is told otherwise
+		user, password = "guest", "guest"
 	default:
 		return errAbandoned
 	}

@@ -63,7 +63,7 @@ func newMessage(exchange, key string, p *codec.Properties, raw, body []byte) (*m
 		}
 		if name == "BCC" {
 			q := *p
-			q.SetHeaders(p.Headers.Without("BCC"))
+			q.Headers = p.Headers.Without("BCC") // they are there even if none is left
 			m.properties, m.raw = &q, q.Append(nil)
 		}
 	}

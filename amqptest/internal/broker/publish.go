@@ -80,8 +80,7 @@ func (ch *channel) distribute(p publishing) bool {
 	}
 	ok := true
 	for _, q := range p.queues {
-		// Between a transaction's publish and its commit the queue may have gone.
-		ok = (q.gone || q.accept(p.message)) && ok
+		ok = q.accept(p.message) && ok
 	}
 	for _, name := range p.replies {
 		ch.b.deliverReply(name, p.message)
@@ -163,11 +162,15 @@ func (ch *channel) transact(m codec.Method) *exception {
 		ch.send(new(codec.TxRollbackOk))
 		return nil
 	}
-	ch.tx = new(transaction)
 	ok := true
 	for _, p := range t.publishings {
+		if i := slices.IndexFunc(p.queues, func(q *queue) bool { return q.gone }); i >= 0 {
+			return raise(resourceError, "failed to deliver message: {not_found,{resource,%s,queue,%s}}",
+				codec.Erlang([]byte(ch.c.vhost.name)), codec.Erlang([]byte(p.queues[i].name)))
+		}
 		ok = ch.distribute(p) && ok
 	}
+	ch.tx = new(transaction)
 	for _, s := range t.settlements {
 		for _, d := range s.deliveries {
 			d.settle(s.outcome)

@@ -114,6 +114,12 @@ func (q *queue) accept(m *message) bool {
 		}
 		return false
 	}
+	q.put(m)
+	return true
+}
+
+// put takes a message, however many there are.
+func (q *queue) put(m *message) {
 	e := &entry{message: m, seq: q.b.next(), failures: m.failures}
 	switch {
 	case !q.quorum:
@@ -132,7 +138,6 @@ func (q *queue) accept(m *message) bool {
 		q.rejecting = true
 	}
 	q.touch()
-	return true
 }
 
 func shorter(a, b int64) int64 {
@@ -140,42 +145,6 @@ func shorter(a, b int64) int64 {
 		return b
 	}
 	return a
-}
-
-// full tells whether a message is to be rejected. A quorum queue does that once it is over its limit, until it is well
-// below; a classic one keeps to it, whether or not a consumer would take the message at once.
-func (q *queue) full(m *message) bool {
-	switch {
-	case q.overflow == dropHead:
-		return false
-	case q.quorum:
-		return q.rejecting
-	}
-	return q.maxLength >= 0 && int64(q.ready) >= q.maxLength ||
-		q.maxBytes >= 0 && int64(q.bytes+q.size(m)) > q.maxBytes
-}
-
-func (q *queue) over() bool {
-	return q.maxLength >= 0 && int64(q.ready+len(q.delayed)) > q.maxLength || q.maxBytes >= 0 && int64(q.bytes) > q.maxBytes
-}
-
-// below is when a quorum queue accepts again.
-func (q *queue) below() bool {
-	return (q.maxLength < 0 || int64(q.ready+len(q.delayed)) <= q.maxLength*8/10) &&
-		(q.maxBytes < 0 || int64(q.bytes) <= q.maxBytes*8/10)
-}
-
-func (q *queue) count(e *entry, n int) {
-	q.ready += n
-	q.bytes += n * q.size(e.message)
-}
-
-// size is what a message counts: in a quorum queue its properties count, too.
-func (q *queue) size(m *message) int {
-	if q.quorum {
-		return len(m.raw) + len(m.body)
-	}
-	return len(m.body)
 }
 
 func (q *queue) band(priority int) *list {
@@ -236,13 +205,18 @@ func (q *queue) serve() {
 	q.schedule()
 }
 
-// expire dead-letters what has expired at the heads: a message expires behind another one only when that is gone.
+// expire dead-letters what has expired at the heads: a message expires behind another one only when that is gone. A
+// classic queue has one head, a quorum queue one for each priority.
 func (q *queue) expire(over func(*entry) bool) {
 	for i := -1; i < len(q.bands); i++ {
 		l := q.list(i)
-		for e := l.peek(); e != nil && !e.expires.IsZero() && over(e); e = l.peek() {
+		e := l.peek()
+		for ; e != nil && !e.expires.IsZero() && over(e); e = l.peek() {
 			q.pop(l)
 			q.deadLetter(e, "expired", e.failures)
+		}
+		if e != nil && !q.quorum {
+			return
 		}
 	}
 }
@@ -266,6 +240,9 @@ func (q *queue) schedule() {
 	for i := -1; i < len(q.bands); i++ {
 		if e := q.list(i).peek(); e != nil {
 			consider(e.expires)
+			if !q.quorum {
+				break
+			}
 		}
 	}
 	if len(q.delayed) > 0 {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"net"
+	"regexp"
 	"testing"
 	"time"
 
@@ -126,4 +127,22 @@ func TestAnotherProtocolIsAnsweredWithTheHeader(t *testing.T) {
 		t.Errorf("%q %v", h, err)
 	}
 	s.must(nc.Close())
+}
+
+// amqp091-go names every consumer itself.
+func TestAConsumerWithoutATagIsGivenOne(t *testing.T) {
+	s := newStage(t)
+	s.classic("q", nil)
+	r := rawClient(t, s.Broker)
+	r.method(1, &codec.BasicConsume{Queue: "q"})
+	first := r.expect(new(codec.BasicConsumeOk)).(*codec.BasicConsumeOk).Tag
+	r.method(1, &codec.BasicConsume{Queue: "q"})
+	second := r.expect(new(codec.BasicConsumeOk)).(*codec.BasicConsumeOk).Tag
+	if tag := regexp.MustCompile(`^amq\.ctag-[\w-]{22}$`); !tag.MatchString(first) || !tag.MatchString(second) || first == second {
+		t.Errorf("tags %q and %q", first, second)
+	}
+	s.send("q", "m")
+	if d := r.expect(new(codec.BasicDeliver)).(*codec.BasicDeliver); d.Consumer != first {
+		t.Errorf("delivered to %q, want %q", d.Consumer, first)
+	}
 }

@@ -40,6 +40,22 @@ func (ch *channel) consumeReplies(m *codec.BasicConsume) *exception {
 	return nil
 }
 
+// declareReplies answers a declaration, which shows whether an address is in use. What is no address makes RabbitMQ stumble.
+func (ch *channel) declareReplies(name string, noWait bool) *exception {
+	switch {
+	case name == replyName || ch.b.replies[name] != nil:
+		ch.declared(name, 0, 1, noWait)
+		return nil
+	case isReply(name):
+		return ch.noQueue(name)
+	}
+	return raise(internalError, "")
+}
+
+func (ch *channel) where(queue string) string {
+	return "queue '" + queue + "' in vhost '" + ch.c.vhost.name + "'"
+}
+
 func (ch *channel) dropReplyTo() {
 	if ch.reply != nil {
 		delete(ch.b.replies, ch.reply.name)

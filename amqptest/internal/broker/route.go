@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
@@ -124,13 +125,24 @@ func (x binding) matchHeaders(headers codec.Table) bool {
 		}
 		v, ok := headers.Get(f.Key)
 		if ok && f.Value != nil {
-			ok = equalValues(v, f.Value)
+			ok = equalValues(term(v, time.Millisecond), term(f.Value, time.Second))
 		}
 		if ok == anyOf {
 			return anyOf
 		}
 	}
 	return !anyOf
+}
+
+// term is a value as RabbitMQ compares headers: a moment is a number, of milliseconds in messages, of seconds in bindings.
+func term(v any, unit time.Duration) any {
+	switch v := v.(type) {
+	case time.Time:
+		return v.Unix() * int64(time.Second/unit)
+	case float32:
+		return float64(v)
+	}
+	return v
 }
 
 // equalValues compares values as RabbitMQ does: numbers by what they are worth, whatever their width.

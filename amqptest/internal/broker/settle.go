@@ -40,6 +40,10 @@ func (ch *channel) recover() {
 }
 
 func (d *delivery) settle(o outcome) {
+	if d.late {
+		d.late = false
+		d.consumer.resume()
+	}
 	if !d.free() {
 		return
 	}
@@ -103,7 +107,8 @@ func (q *queue) giveBack(e *entry, o outcome) {
 	q.returns.push(e)
 }
 
-// timeOut takes back what was not settled in time. The consumer ends; a channel that got it by basic.get is closed.
+// timeOut takes back what was not settled in time. The client is told that its consumer has ended, which is only half
+// true (see resume). Where there is no consumer, after basic.get or basic.cancel, the channel is closed.
 func (q *queue) timeOut() {
 	var late []*delivery
 	for d := range q.delivered {
@@ -115,22 +120,46 @@ func (q *queue) timeOut() {
 		return cmp.Or(cmp.Compare(a.entry.seq, b.entry.seq), cmp.Compare(a.tag, b.tag))
 	})
 	for _, d := range late {
-		ch := d.ch
 		d.settle(returned)
-		if d.consumer == nil {
+	}
+	for _, d := range late {
+		ch := d.ch
+		switch {
+		case ch.closing:
+		case d.consumer != nil && ch.consumers[d.consumer.tag] == d.consumer:
+			d.late = true
+			d.consumer.suspend()
+		default:
 			ch.c.fail(ch.number, 0, raise(preconditionFailed, "delivery acknowledgement on channel %d timed out. "+
 				"Timeout value used: -1 ms. This timeout value can be configured, see consumers doc guide to learn more", ch.number))
-			continue
-		}
-		if ch.consumers[d.consumer.tag] == d.consumer {
-			delete(ch.consumers, d.consumer.tag)
-			d.consumer.tellCancelled()
-			d.consumer.remove()
 		}
 	}
 	for d := range q.delivered {
 		if !d.deadline.IsZero() && (q.slow.index == 0 || d.deadline.Before(q.slow.at)) {
 			q.b.clock.set(&q.slow, d.deadline)
 		}
+	}
+}
+
+// suspend has a consumer get nothing while the client has not settled what timed out.
+func (c *consumer) suspend() {
+	c.late++
+	if c.late > 1 {
+		return
+	}
+	c.tellCancelled()
+	if c.queue.active == c {
+		c.queue.active, c.leaving = nil, false
+		c.queue.elect()
+	}
+}
+
+// resume has a suspended consumer get messages again once all is settled, as RabbitMQ does, though the client takes it
+// for cancelled. Only basic.cancel or the end of the channel ends it.
+func (c *consumer) resume() {
+	c.late--
+	if c.late == 0 && !c.queue.gone {
+		c.queue.elect()
+		c.queue.touch()
 	}
 }

@@ -8,6 +8,9 @@ import (
 // errSyntax reports what ends too early or says what it must not.
 var errSyntax = errors.New("codec: malformed")
 
+// errNumber reports a float that is none or infinite, which Erlang cannot read.
+var errNumber = errors.New("codec: not a number")
+
 // A coder walks over the fields of a method, to read or to write them: each method names its fields once.
 type coder struct {
 	writing bool

@@ -24,6 +24,17 @@ func Erlang(b []byte) string {
 	return "<<" + strings.Join(octets, ",") + ">>"
 }
 
+// Term prints a simple value as Erlang does.
+func Term(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "undefined"
+	case []byte:
+		return Erlang(v)
+	}
+	return fmt.Sprint(v)
+}
+
 func printable(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < 32 || r >= 127 && r < 160 })
 }

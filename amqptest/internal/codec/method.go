@@ -1,6 +1,9 @@
 package codec
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"errors"
+)
 
 // An ID is a method's class and its number in it, 16 bits each.
 type ID uint32
@@ -19,7 +22,7 @@ type Method interface {
 	walk(c *coder)
 }
 
-// Parse reads the payload of a method frame. The method is nil if the number is nobody's.
+// Parse reads the payload of a method frame. The method is nil if the number is nobody's, or with [errNumber].
 func Parse(payload []byte) (ID, Method, error) {
 	if len(payload) < 4 {
 		return 0, nil, errSyntax
@@ -33,6 +36,9 @@ func Parse(payload []byte) (ID, Method, error) {
 	m.walk(&c)
 	if c.err == nil && len(c.buf) > 0 {
 		c.err = errSyntax
+	}
+	if errors.Is(c.err, errNumber) {
+		m = nil
 	}
 	return id, m, c.err
 }

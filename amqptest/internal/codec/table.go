@@ -234,9 +234,13 @@ func (c *coder) value(depth int) any {
 	case 'l', 'L':
 		return int64(be.Uint64(b))
 	case 'f':
-		return math.Float32frombits(be.Uint32(b))
+		f := math.Float32frombits(be.Uint32(b))
+		c.number(float64(f))
+		return f
 	case 'd':
-		return math.Float64frombits(be.Uint64(b))
+		f := math.Float64frombits(be.Uint64(b))
+		c.number(f)
+		return f
 	case 'D':
 		return Decimal{b[0], int32(be.Uint32(b[1:]))}
 	case 'T':
@@ -263,6 +267,12 @@ func (c *coder) value(depth int) any {
 	}
 	c.err = errSyntax
 	return nil
+}
+
+func (c *coder) number(f float64) {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		c.err = errNumber
+	}
 }
 
 // width is how many bytes the values of a type have, -1 if their length comes first.

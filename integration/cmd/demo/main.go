@@ -1,7 +1,8 @@
 // Command demo shows a message go through RabbitMQ: it brings up a broker if none is named by AMQP_URL,
 // runs examples/hello/receive and examples/hello/send on it, and succeeds only if the message was received and
-// acknowledged. The broker is left running; `demo -stop` ends it. Run it inside the module, as make
-// demo does.
+// acknowledged. The broker is left running; `demo -stop` ends it. Where there is neither Docker nor an installed
+// rabbitmq-server, it says so and runs on package amqptest, which takes Go alone. Run it inside the module, as make demo
+// does.
 package main
 
 import (
@@ -17,8 +18,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/integration/rabbit"
 )
@@ -63,30 +62,26 @@ func stopBroker(ctx context.Context, out io.Writer) error {
 }
 
 func demo(ctx context.Context, out io.Writer) error {
-	broker, err := rabbit.Start(ctx, rabbit.Options{Keep: true})
+	b, err := startBroker(ctx, out)
 	if err != nil {
 		return err
 	}
-	defer broker.Close(ctx)
+	defer b.Close(ctx)
 	ctx, cancel := context.WithTimeout(ctx, runTimeout)
 	defer cancel()
-	if err := converse(ctx, out, broker); err != nil {
-		err = fmt.Errorf("demo on %s: %w", broker, err)
-		if broker.Owned() {
+	if err := converse(ctx, out, b); err != nil {
+		err = fmt.Errorf("demo on %s: %w", b, err)
+		if _, kept := b.(keptBroker); kept {
 			err = fmt.Errorf("%w\nthe broker is left running; stop it with make demo-stop", err)
 		}
 		return err
 	}
-	if broker.Owned() {
-		fmt.Fprintf(out, "\nBroker left running: %s\n", broker)
-		fmt.Fprintf(out, "  try:     AMQP_URL=%s go run ./examples/hello/send\n", broker.URL())
-		fmt.Fprintln(out, "  stop it: make demo-stop")
-	}
+	b.farewell(out)
 	return nil
 }
 
 // converse runs the receiver and the sender, and prints what each says of the message.
-func converse(ctx context.Context, out io.Writer, broker *rabbit.Broker) error {
+func converse(ctx context.Context, out io.Writer, b broker) error {
 	dir, err := os.MkdirTemp("", "amqpkit-demo-")
 	if err != nil {
 		return err
@@ -99,7 +94,7 @@ func converse(ctx context.Context, out io.Writer, broker *rabbit.Broker) error {
 		return fmt.Errorf("build the examples: %w", err)
 	}
 
-	receiver, err := start(ctx, filepath.Join(dir, "receive"), broker.URL())
+	receiver, err := start(ctx, filepath.Join(dir, "receive"), b.URL())
 	if err != nil {
 		return err
 	}
@@ -107,7 +102,7 @@ func converse(ctx context.Context, out io.Writer, broker *rabbit.Broker) error {
 	if err := receiver.await(waiting); err != nil {
 		return err
 	}
-	sender, err := start(ctx, filepath.Join(dir, "send"), broker.URL())
+	sender, err := start(ctx, filepath.Join(dir, "send"), b.URL())
 	if err != nil {
 		return err
 	}
@@ -127,7 +122,7 @@ func converse(ctx context.Context, out io.Writer, broker *rabbit.Broker) error {
 		}
 	}()
 	for n := 1; n > 0; {
-		if n, err = left(ctx, broker); err != nil {
+		if n, err = b.left(ctx); err != nil {
 			return err
 		}
 	}
@@ -138,32 +133,11 @@ func converse(ctx context.Context, out io.Writer, broker *rabbit.Broker) error {
 		return err
 	}
 	// Had it not acknowledged, the broker would have put back what it had.
-	n, err := left(ctx, broker)
+	n, err := b.left(ctx)
 	if err == nil && n > 0 {
 		err = fmt.Errorf("queue %s holds %d messages again: they were received, but not acknowledged", queue, n)
 	}
 	return err
-}
-
-// left returns how many messages the queue holds. On a foreign broker those that are delivered and not
-// acknowledged cannot be seen.
-func left(ctx context.Context, b *rabbit.Broker) (int, error) {
-	if b.Owned() {
-		c, err := b.Queue(ctx, queue)
-		return c.Ready + c.Unacked, err
-	}
-	conn, err := amqp.DialConfig(b.URL(), amqp.Config{Dial: amqp.DefaultDial(10 * time.Second)})
-	if err != nil {
-		return 0, err
-	}
-	defer context.AfterFunc(ctx, func() { _ = conn.CloseDeadline(time.Now()) })()
-	defer conn.Close()
-	ch, err := conn.Channel()
-	if err != nil {
-		return 0, err
-	}
-	q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
-	return q.Messages, err
 }
 
 // program is an example that runs, with its output line by line.

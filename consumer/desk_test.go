@@ -1,0 +1,173 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// atWork runs n workers on a desk. The handler is called with each job; the function it returns ends them.
+func atWork(d *desk, n int, handle func(job)) (end func()) {
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			for {
+				j, ok := d.take()
+				if !ok {
+					return
+				}
+				handle(j)
+				d.done(result{job: j})
+			}
+		})
+	}
+	return func() { d.close(); wg.Wait() }
+}
+
+func newInbox() inbox { return inbox{arrived: make(chan struct{}, 1)} }
+
+func TestDeliveriesOfAKeyAreHandledInOrderAndThoseOfOthersBesideThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &session{inbox: newInbox()}
+		d := newDesk(t.Context())
+		var mu sync.Mutex
+		var most, now int
+		seen := map[string][]uint64{}
+		end := atWork(d, 8, func(j job) {
+			mu.Lock()
+			seen[j.key] = append(seen[j.key], j.tag)
+			now++
+			most = max(most, now)
+			mu.Unlock()
+			time.Sleep(time.Duration(1+rand.IntN(9)) * time.Millisecond)
+			mu.Lock()
+			now--
+			mu.Unlock()
+		})
+		const n = 1000
+		for tag := range uint64(n) {
+			d.put(job{s: s, tag: tag, key: fmt.Sprint("key-", tag%20)})
+		}
+		for got := 0; got < n; {
+			<-s.inbox.arrived
+			got += len(d.collect(&s.inbox))
+		}
+		end()
+		for key, tags := range seen {
+			if !slices.IsSorted(tags) {
+				t.Errorf("%s was handled as %v", key, tags)
+			}
+		}
+		if most != 8 {
+			t.Errorf("%d handlers at once, want all 8", most)
+		}
+		if len(d.lanes) != 0 {
+			t.Errorf("%d lanes are left", len(d.lanes))
+		}
+	})
+}
+
+// A handler that outlives its session holds its key: the message that comes again waits for it.
+func TestAKeyIsHeldByAHandlerOfALostSession(t *testing.T) {
+	d := newDesk(t.Context())
+	lost, next := &session{inbox: newInbox()}, &session{inbox: newInbox()}
+	d.put(job{s: lost, tag: 1, key: "k"})
+	d.put(job{s: lost, tag: 2, key: "k"})
+	j, _ := d.take()
+	if back := d.withdraw(); len(back) != 1 || back[0].tag != 2 {
+		t.Fatalf("taken back %v, want tag 2", back)
+	}
+	d.shut(&lost.inbox)
+	d.put(job{s: next, tag: 1, key: "k"})
+	if d.ready.len() != 0 {
+		t.Error("a second handler may begin with the key")
+	}
+	if d.done(result{job: j}) {
+		t.Error("the lost session took the result")
+	}
+	if d.ready.len() != 1 {
+		t.Error("the key is not free")
+	}
+}
+
+func TestWhatNoHandlerBeganIsTakenBackInTheOrderOfDelivery(t *testing.T) {
+	d := newDesk(t.Context())
+	s := &session{inbox: newInbox()}
+	for tag, key := range []string{"", "a", "b", "a", "", "b", "a"} {
+		d.put(job{s: s, tag: uint64(tag), key: key})
+	}
+	first, _ := d.take()
+	second, _ := d.take() // holds the key a
+	var tags []uint64
+	for _, j := range d.withdraw() {
+		tags = append(tags, j.tag)
+	}
+	if first.tag != 0 || second.tag != 1 || !slices.Equal(tags, []uint64{2, 3, 4, 5, 6}) {
+		t.Errorf("begun %d and %d, taken back %v", first.tag, second.tag, tags)
+	}
+	d.done(result{job: first})
+	d.done(result{job: second})
+	if len(d.lanes) != 0 || d.ready.len() != 0 {
+		t.Errorf("lanes %v, %d ready, want none", d.lanes, d.ready.len())
+	}
+}
+
+func TestNoHandlerBeginsAfterTheEndOfRunsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		d := newDesk(ctx)
+		end := atWork(d, 2, func(job) { t.Error("begun") })
+		synctest.Wait()
+		cancel()
+		d.put(job{s: &session{inbox: newInbox()}})
+		synctest.Wait()
+		if jobs := d.withdraw(); len(jobs) != 1 {
+			t.Errorf("%d jobs taken back, want 1", len(jobs))
+		}
+		end()
+	})
+}
+
+// However few of the workers are woken, each job that could run does.
+func TestSlowHandlersKeepNoJobWaitingForAnIdleWorker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t.Context())
+		s := &session{inbox: newInbox()}
+		release := make(chan struct{})
+		var begun sync.WaitGroup
+		begun.Add(50)
+		end := atWork(d, 50, func(job) { begun.Done(); <-release })
+		for range 50 {
+			d.put(job{s: s})
+		}
+		begun.Wait() // synctest reports a deadlock if one is not begun
+		close(release)
+		synctest.Wait()
+		end()
+	})
+}
+
+func TestFifoKeepsItsOrderInLittleMemory(t *testing.T) {
+	var f fifo[int]
+	next := 0
+	for i := range 10_000 {
+		f.push(i)
+		if i%3 == 0 || f.len() > 20 {
+			if v := f.pop(); v != next {
+				t.Fatalf("popped %d, want %d", v, next)
+			}
+			next++
+		}
+	}
+	if cap(f.items) > 100 {
+		t.Errorf("room for %d, with 20 at most in it", cap(f.items))
+	}
+	if all := f.all(); len(all) != 10_000-next || all[0] != next || f.len() != 0 {
+		t.Errorf("%d left, the first %d", len(all), all[0])
+	}
+}

@@ -1,0 +1,84 @@
+package billing
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqptest"
+)
+
+// start runs the service on a broker of the test's own until the test ends, and returns when it takes orders.
+func start(t *testing.T, broker *amqptest.Broker) {
+	t.Helper()
+	conn, err := amqpkit.DialConfig(t.Context(), amqpkit.Config{URLs: []string{broker.URL()}, Setup: Topology.Declare})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- Run(ctx, conn, func() { close(ready) }) }()
+	t.Cleanup(func() {
+		stop()
+		if err := errors.Join(<-ended, conn.Close(context.Background())); err != nil {
+			t.Error(err)
+		}
+	})
+	<-ready
+}
+
+// order publishes an order, as another program would.
+func order(t *testing.T, broker *amqptest.Broker, body string) {
+	t.Helper()
+	conn, err := amqp.Dial(broker.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := Topology.Declare(t.Context(), conn); err != nil {
+		t.Fatal(err)
+	}
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ch.PublishWithContext(t.Context(), "", "orders", true, false, amqp.Publishing{Body: []byte(body)}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// await fails the test if a condition does not come true: it is looked at whenever something changed in the broker.
+func await(t *testing.T, broker *amqptest.Broker, condition func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := broker.Await(ctx, condition); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What does my handler do with a message?
+func TestAnOrderIsBilledAndAnImpossibleOneIsParked(t *testing.T) {
+	broker := amqptest.Start(t)
+	start(t, broker)
+	order(t, broker, `{"ID": "7", "Cents": 1250}`)
+	order(t, broker, `{"ID": "8", "Cents": 0}`)
+	await(t, broker, func() bool { return len(broker.Published()) == 4 && settled(broker) })
+
+	if got := broker.Messages("invoices"); len(got) != 1 || string(got[0].Body) != "7: 12.50" || got[0].MessageID != "invoice-7" {
+		t.Errorf("invoices: %+v", got)
+	}
+	if got := broker.Messages("orders.dead"); len(got) != 1 || got[0].Headers["x-first-death-reason"] != "rejected" {
+		t.Errorf("orders.dead: %+v", got)
+	}
+}
+
+// settled reports whether no order waits or is being handled.
+func settled(broker *amqptest.Broker) bool {
+	q, _ := broker.Queue("orders")
+	return q.Ready == 0 && q.Unacked == 0
+}

@@ -1,0 +1,80 @@
+package billing
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqptest"
+	"github.com/amqpkit/amqpkit/consumer"
+)
+
+// Do delays in the broker take as long as they should? A day takes no time on a clock that the test moves.
+func TestAReminderComesADayAfterTheInvoice(t *testing.T) {
+	broker := amqptest.Start(t, amqptest.Config{StoppedClock: true})
+	start(t, broker)
+	order(t, broker, `{"ID": "7", "Cents": 1250}`)
+	await(t, broker, func() bool { return len(broker.Messages("reminders.wait")) == 1 })
+
+	broker.Advance(24*time.Hour - time.Millisecond)
+	if n := len(broker.Messages("reminders")); n != 0 {
+		t.Errorf("a millisecond too early there are %d reminders", n)
+	}
+	broker.Advance(time.Millisecond)
+	if got := broker.Messages("reminders"); len(got) != 1 || got[0].MessageID != "reminder-7" {
+		t.Errorf("after a day: %+v", got)
+	}
+}
+
+// Do delays in the program take as long as they should? In a bubble of testing/synctest all clocks are the test's, and
+// so is the broker's; it has to be in memory, because a bubble cannot see what waits for a network.
+func TestAFailingOrderIsTriedAgainEverMoreSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broker := amqptest.Start(t, amqptest.Config{InMemory: true})
+		conn, err := amqpkit.DialConfig(t.Context(), amqpkit.Config{
+			URLs: []string{broker.URL()}, Dialer: broker.Dial, Setup: Topology.Declare,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(t.Context())
+		began, tries := time.Now(), []time.Duration(nil)
+		c, err := consumer.New(conn, consumer.Config{Queue: "orders", DeadLettered: true},
+			func(context.Context, *consumer.Delivery) error {
+				tries = append(tries, time.Since(began).Round(time.Second))
+				if len(tries) < 5 {
+					return errors.New("the bank does not answer")
+				}
+				return nil
+			})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+		defer stop()
+		ac, err := conn.Publishing(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ch, err := ac.Channel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ch.PublishWithContext(ctx, "", "orders", true, false, amqp.Publishing{Body: []byte(`{"ID": "7"}`)}); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Run(ctx); err != nil { // a minute, in no time
+			t.Error(err)
+		}
+		want := []time.Duration{0, time.Second, 3 * time.Second, 7 * time.Second, 15 * time.Second}
+		if !slices.Equal(tries, want) {
+			t.Errorf("it was tried after %v, want %v", tries, want)
+		}
+	})
+}

@@ -1,0 +1,156 @@
+package conformance
+
+import (
+	"fmt"
+	"maps"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+var deliveryLimits = []Scenario{
+	{"delivery-limit-of-a-quorum-queue", func(s *Script) {
+		ch := s.Channel()
+		for _, c := range []struct {
+			name  string
+			limit any
+		}{{"none", nil}, {"0", 0}, {"1", 1}, {"3", 3}, {"the string 3", "3"}, {"-1", -1}} {
+			q := ch.Queue("limit "+c.name, "quorum", limit(c.limit))
+			ch.Store(q, "m")
+			s.Note("x-delivery-limit %s: rejected, %s", c.name, deliveries(s, q, rejectBack))
+		}
+	}},
+	{"only-failures-count-against-the-delivery-limit", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Queue("limited", "quorum", limit(2))
+		ch.Store(q, "m")
+		s.Note("x-delivery-limit 2: nacked, %s", deliveries(s, q, nackBack))
+	}},
+	{"over-the-limit-a-message-is-dead-lettered", func(s *Script) {
+		ch := s.Channel()
+		for _, kind := range []string{"classic", "quorum"} {
+			s.Title("to a %s queue", kind)
+			dead := ch.Queue("dead-"+kind, kind, nil)
+			q := ch.Queue("work-"+kind, "quorum", with(limit(1), to(dead)))
+			ch.Store(q, "m")
+			c := s.Channel().Subscribe(q, "c")
+			s.Must(rejectBack(c.Next()))
+			s.Must(rejectBack(c.Next()))
+			s.Must(ch.AwaitGet(dead).Ack(false))
+		}
+	}},
+	{"counts-travel-with-dead-letters", func(s *Script) {
+		ch := s.Channel()
+		for _, way := range waysAway {
+			s.Title("%s without requeue", way.name)
+			dead := ch.Queue("dead by "+way.name, "quorum", limit(3))
+			q := ch.Queue("work by "+way.name, "quorum", to(dead))
+			ch.Store(q, "m")
+			s.Must(way.act(ch.Get(q)))
+			s.Must(nackBack(ch.AwaitGet(dead)))
+			s.Must(nackBack(ch.AwaitGet(dead)))
+			s.Note("in dead, limit 3: rejected, %s", deliveries(s, dead, rejectBack))
+		}
+	}},
+	{"a-dead-letter-queue-goes-on-counting", func(s *Script) {
+		ch := s.Channel()
+		for _, c := range []struct {
+			name, kind string
+			limit      any
+			done       string
+			act        func(amqp.Delivery) error
+		}{
+			{"limit-5", "quorum", 5, "rejected", rejectBack},
+			{"limit-2", "quorum", 2, "rejected", rejectBack},
+			{"limit-2-as-well", "quorum", 2, "nacked", nackBack},
+			{"no-limit", "quorum", -1, "rejected", rejectBack},
+			{"classic", "classic", nil, "rejected", rejectBack},
+		} {
+			s.Title("to a queue %s", c.name)
+			dead := ch.Queue(c.name, c.kind, limit(c.limit))
+			q := ch.Queue("source-of-"+c.name, "quorum", with(limit(2), to(dead)))
+			ch.Store(q, "m")
+			s.Note("in its source, limit 2: rejected, %s", deliveries(s, q, rejectBack))
+			s.Note("there: %s, %s", c.done, deliveries(s, dead, c.act))
+		}
+	}},
+	{"what-died-of-the-limit-moves-on-when-it-comes-back", func(s *Script) {
+		ch := s.Channel()
+		last := ch.Queue("last", "quorum", nil)
+		dead := ch.Queue("dead", "quorum", with(limit(2), to(last)))
+		q := ch.Queue("work", "quorum", with(limit(2), to(dead)))
+		ch.Store(q, "m")
+		s.Note("in work: rejected, %s", deliveries(s, q, rejectBack))
+		s.Must(nackBack(ch.AwaitGet(dead)))
+		s.Must(ch.AwaitGet(last).Ack(false))
+	}},
+	{"a-circle-with-rejections-counts-without-a-limit", func(s *Script) {
+		ch := s.Channel()
+		for _, way := range waysAway {
+			s.Title("%s without requeue, limit 1", way.name)
+			wait := ch.Queue("wait by "+way.name, "quorum", with(amqp.Table{"x-message-ttl": 1}, to(s.Name("work by "+way.name))))
+			work := ch.Queue("work by "+way.name, "quorum", with(limit(1), to(wait)))
+			ch.Store(work, "m")
+			for n := range 4 {
+				d := ch.awaitGet(work)
+				s.Note("delivery %d: x-delivery-count %v, x-acquired-count %v", n+1, d.Headers["x-delivery-count"], d.Headers["x-acquired-count"])
+				s.Must(way.act(d))
+				ch.Sync()
+				s.Pass(time.Millisecond)
+			}
+			s.Must(ch.AwaitGet(work).Ack(false))
+		}
+	}},
+}
+
+func limit(v any) amqp.Table {
+	if v == nil {
+		return nil
+	}
+	return amqp.Table{"x-delivery-limit": v}
+}
+
+// to has a queue dead-letter to another one.
+func to(queue string) amqp.Table {
+	return amqp.Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue}
+}
+
+// with puts tables together.
+func with(tables ...amqp.Table) amqp.Table {
+	all := amqp.Table{}
+	for _, t := range tables {
+		maps.Copy(all, t)
+	}
+	return all
+}
+
+// waysAway are how a consumer gives up a delivery.
+var waysAway = []struct {
+	name string
+	act  func(amqp.Delivery) error
+}{
+	{"basic.reject", rejectAway},
+	{"basic.nack", func(d amqp.Delivery) error { return d.Nack(false, false) }},
+}
+
+func rejectAway(d amqp.Delivery) error { return d.Reject(false) }
+
+// deliveries tells how often a queue delivers its message, if that comes back each time. A second message behind it shows
+// that there will be no more.
+func deliveries(s *Script, queue string, back func(amqp.Delivery) error) string {
+	s.tb.Helper()
+	ch := s.Channel()
+	defer ch.conn.Close()
+	s.awaitReady(queue, 1)
+	ch.Store(queue, "behind")
+	s.Must(ch.Qos(1, 0, false))
+	c := ch.Subscribe(queue, "c")
+	for n := range 40 {
+		d, _ := c.take()
+		if string(d.Body) == "behind" {
+			return fmt.Sprintf("it is delivered %d times", n)
+		}
+		s.Must(back(d))
+	}
+	return "it is delivered 40 times, and on"
+}

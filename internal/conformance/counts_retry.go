@@ -1,0 +1,223 @@
+package conformance
+
+import (
+	"crypto/rand"
+	"strings"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+var delayedRetries = []Scenario{
+	{"types-of-delayed-retry", func(s *Script) {
+		for _, kind := range []string{"all", "failed", "returned"} {
+			s.Title("%s", kind)
+			for _, way := range waysBack {
+				if !strings.HasPrefix(way.name, "basic.cancel") {
+					s.Note("%s: %s", way.name, whenBack(s, way, delayed(kind, 60_000, nil)))
+				}
+			}
+		}
+	}},
+	{"delayed-retries-that-mean-none", func(s *Script) {
+		for _, c := range []struct {
+			name string
+			args amqp.Table
+		}{
+			{"disabled", delayed("disabled", 60_000, nil)},
+			{"an unknown type", delayed("bogus", 60_000, nil)},
+			{"no type", amqp.Table{"x-delayed-retry-min": 60_000}},
+			{"no min", amqp.Table{"x-delayed-retry-type": "all", "x-delayed-retry-max": 60_000}},
+			{"min 0", delayed("all", 0, nil)},
+			{"a negative min", delayed("all", -1, nil)},
+			{"min as a string", delayed("all", "60000", nil)},
+			{"a type that is no string", delayed(1, 60_000, nil)},
+		} {
+			s.Note("%s: %s", c.name, whenBack(s, waysBack[0], c.args))
+		}
+		s.Title("and those that mean one")
+		s.Note("max below min: %s", whenBack(s, waysBack[0], delayed("all", 60_000, 1)))
+		s.Note("max as a string: %s", whenBack(s, waysBack[0], delayed("all", 60_000, "1")))
+		s.Note("int32: %s", whenBack(s, waysBack[0], delayed("all", int32(60_000), int32(60_000))))
+	}},
+	{"delays-of-failures-grow", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Queue("work", "quorum", delayed("all", 400, 700))
+		ch.Store(q, "m")
+		s.Must(rejectBack(ch.Get(q)))
+		ch.Get(q)
+		s.Pass(500 * ms)
+		s.Must(rejectBack(ch.Get(q)))
+		ch.Sync()
+		s.Title("twice as long, but not longer than max")
+		s.Pass(500 * ms)
+		ch.Get(q)
+		s.Pass(300 * ms)
+		s.Must(nackBack(ch.Get(q)))
+		ch.Sync()
+		s.Title("a nack waits as long as the failures before it have it wait")
+		s.Pass(500 * ms)
+		ch.Get(q)
+		s.Pass(300 * ms)
+		s.Must(ch.Get(q).Ack(false))
+	}},
+	{"without-max-delays-do-not-grow", func(s *Script) {
+		ch := s.Channel()
+		for _, c := range []struct {
+			name string
+			most any
+		}{{"no max", nil}, {"max below min", 1}} {
+			s.Title("%s", c.name)
+			q := ch.Queue(c.name, "quorum", delayed("failed", 200, c.most))
+			ch.Store(q, "m")
+			for range 3 {
+				s.Must(rejectBack(ch.Get(q)))
+				ch.Sync()
+				s.Pass(300 * ms)
+			}
+			s.Must(ch.Get(q).Ack(false))
+		}
+	}},
+	{"while-a-retry-is-delayed", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Queue("work", "quorum", delayed("all", 60_000, nil))
+		ch.Store(q, "m")
+		s.Must(nackBack(ch.Get(q)))
+		ch.Get(q)
+		s.Holds(q, 0)
+		n, err := ch.QueuePurge(q, false)
+		s.Must(err)
+		s.Note("%d purged", n)
+
+		s.Title("others go ahead, and the prefetch is free for them")
+		s.Must(ch.Qos(1, 0, false))
+		ch.Store(q, "a", "b")
+		c := ch.Subscribe(q, "c")
+		s.Must(nackBack(c.Next()))
+		s.Must(c.Next().Ack(false))
+	}},
+	{"delayed-retries-keep-their-order", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Queue("work", "quorum", delayed("all", 300, nil))
+		ch.Store(q, "a", "b", "c")
+		ch.Get(q)
+		ch.Get(q)
+		s.Must(ch.Get(q).Nack(true, true))
+		ch.Sync()
+		s.Pass(400 * ms)
+		getAll(ch, q, 3)
+	}},
+	{"a-single-active-consumer-loses-the-order-over-a-delayed-retry", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Queue("work", "quorum", with(single, delayed("all", 300, nil)))
+		ch.Store(q, "a", "b")
+		s.Must(ch.Qos(1, 0, false))
+		c := ch.Subscribe(q, "c")
+		s.Must(nackBack(c.Next()))
+		s.Must(c.Next().Ack(false))
+		ch.Sync()
+		s.Pass(300 * ms)
+		s.Must(c.Next().Ack(false))
+	}},
+	{"over-the-limit-nothing-is-delayed", func(s *Script) {
+		ch := s.Channel()
+		dead := ch.Queue("dead", "quorum", nil)
+		q := ch.Queue("work", "quorum", with(limit(0), to(dead), delayed("all", 60_000, nil)))
+		ch.Store(q, "m")
+		s.Must(rejectBack(ch.Get(q)))
+		s.Must(ch.AwaitGet(dead).Ack(false))
+	}},
+	{"what-is-delayed-expires-afterwards", func(s *Script) {
+		ch := s.Channel()
+		dead := ch.Queue("dead", "quorum", nil)
+		q := ch.Queue("work", "quorum", with(to(dead), delayed("all", 900, nil), amqp.Table{"x-message-ttl": 300}))
+		ch.Store(q, "m")
+		d := ch.Get(q)
+		s.Must(nackBack(d))
+		ch.Sync()
+		s.Pass(500 * ms)
+		ch.Get(dead)
+		s.Pass(400 * ms)
+		s.Must(ch.AwaitGet(dead).Ack(false))
+	}},
+	{"delayed-retries-count-for-the-length", func(s *Script) {
+		ch := s.Channel()
+		dead := ch.Queue("dead", "quorum", nil)
+		q := ch.Queue("work", "quorum", with(to(dead), delayed("all", 300, nil), amqp.Table{"x-max-length": 2}))
+		ch.Store(q, "a")
+		s.Must(nackBack(ch.Get(q)))
+		ch.Sync()
+		ch.Store(q, "b", "c")
+		s.Pass(500 * ms)
+		for _, name := range []string{dead, q, q} {
+			ch.Get(name)
+		}
+	}},
+	{"a-queue-is-deleted-with-what-is-delayed", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Queue("work", "quorum", delayed("all", 60_000, nil))
+		ch.Store(q, "a", "b", "c")
+		s.Must(nackBack(ch.Get(q)))
+		ch.Get(q)
+		n, err := ch.QueueDelete(q, false, false, false)
+		s.Must(err)
+		s.Note("%d deleted", n)
+	}},
+	{"delayed-retry-is-for-quorum-queues", func(s *Script) {
+		for _, name := range []string{"x-delayed-retry-type", "x-delayed-retry-min", "x-delayed-retry-max"} {
+			v := delayed("all", 500, 2000)[name]
+			s.Try("a classic queue with "+name, func(ch *Channel) error {
+				_, err := ch.QueueDeclare(s.Name("classic"), true, false, false, false, amqp.Table{"x-queue-type": "classic", name: v})
+				return err
+			})
+		}
+	}},
+}
+
+// delayed are the arguments of a delayed retry, without max if that is nil.
+func delayed(kind, least, most any) amqp.Table {
+	args := amqp.Table{"x-delayed-retry-type": kind, "x-delayed-retry-min": least}
+	if most != nil {
+		args["x-delayed-retry-max"] = most
+	}
+	return args
+}
+
+// whenBack tells when a delivery that comes back to a queue can be delivered again.
+func whenBack(s *Script, way wayBack, args amqp.Table) string {
+	s.tb.Helper()
+	other, ch := s.Channel(), s.Channel()
+	defer other.conn.Close()
+	defer ch.conn.Close()
+	q := other.Queue("work-"+rand.Text(), "quorum", args)
+	other.Store(q, "m")
+	s.Must(ch.Qos(1, 0, false))
+	c := ch.Subscribe(q, "c")
+	d, _ := c.take()
+	if way.ends {
+		s.Must(way.act(ch, d))
+		return map[bool]string{true: "at once", false: "later"}[s.leftBehind(q) == 1]
+	}
+	// What comes back is delivered before what never was, unless it is delayed.
+	other.Store(q, "never delivered")
+	s.Must(way.act(ch, d))
+	d, _ = c.take()
+	return map[bool]string{true: "at once", false: "later"}[string(d.Body) == "m"]
+}
+
+// leftBehind returns how many messages are ready in a queue once its consumers are gone.
+func (s *Script) leftBehind(queue string) int {
+	s.tb.Helper()
+	ch := s.Channel()
+	defer ch.conn.Close()
+	for end := time.Now().Add(soon); ; time.Sleep(ms) {
+		q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+		s.Must(err)
+		if q.Consumers == 0 {
+			return q.Messages
+		}
+		if time.Now().After(end) {
+			s.tb.Fatalf("%s has %d consumers", queue, q.Consumers)
+		}
+	}
+}

@@ -1,0 +1,40 @@
+package conformance
+
+import amqp "github.com/rabbitmq/amqp091-go"
+
+var fullDeadLetterQueues = []Scenario{
+	{"a-full-dead-letter-queue", func(s *Script) {
+		for _, from := range []string{"classic", "quorum"} {
+			for _, kind := range []string{"classic", "quorum"} {
+				for _, overflow := range []string{"drop-head", "reject-publish"} {
+					ch := s.Channel()
+					id := from + " to " + kind + ", " + overflow
+					dead := ch.Queue("dead, "+id, kind, amqp.Table{"x-max-length": 1, "x-overflow": overflow})
+					q := ch.Queue(id, from, to(dead))
+					for range 4 {
+						ch.Store(q, "m")
+						s.Must(rejectAway(ch.awaitGet(q)))
+						ch.Sync()
+						s.awaitReady(q, 0)
+					}
+					fit := 1
+					if kind == "quorum" && overflow == "reject-publish" {
+						fit = 4 // it rejects only what its publisher has confirmed
+					}
+					s.Holds(dead, fit)
+				}
+			}
+		}
+	}},
+	{"an-internal-exchange-takes-dead-letters", func(s *Script) {
+		ch := s.Channel()
+		x := s.Name("internal")
+		s.Must(ch.ExchangeDeclare(x, "fanout", true, false, true, false, nil))
+		dead := ch.Queue("dead", "quorum", nil)
+		s.Must(ch.QueueBind(dead, "", x, false, nil))
+		q := ch.Queue("work", "quorum", amqp.Table{"x-dead-letter-exchange": x})
+		ch.Store(q, "m")
+		s.Must(rejectAway(ch.Get(q)))
+		s.Must(ch.AwaitGet(dead).Ack(false))
+	}},
+}

@@ -1,0 +1,63 @@
+package conformance
+
+import (
+	"strings"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// What is refused of messages.
+var refusedMessages = []Scenario{
+	{"expirations-that-are-numbers", func(s *Script) {
+		for _, v := range []string{
+			"0", "1", "+1", "007", "315360000000", "315360000001", "-1", "-0", "abc", "1.5", "1 ", " 1", "1e3", "0x10", "--1",
+		} {
+			s.Try(value(v), func(ch *Channel) error {
+				return ch.PublishWithContext(s.ctx, "amq.fanout", "", false, false, amqp.Publishing{Expiration: v})
+			})
+		}
+	}},
+	{"what-amqp091-go-cannot-send", func(s *Script) {
+		publish := func(key string, headers amqp.Table) func(*Channel) error {
+			return func(ch *Channel) error {
+				return ch.PublishWithContext(s.ctx, "amq.fanout", key, false, false, amqp.Publishing{Headers: headers})
+			}
+		}
+		s.Try("a header of uint64", publish("", amqp.Table{"a": uint64(1)}))
+		s.Try("a routing key of 255 bytes", publish(strings.Repeat("k", 255), nil))
+		ch := s.Channel()
+		s.Note("a routing key of 256 bytes:")
+		_ = publish(strings.Repeat("k", 256), nil)(ch) // an error of one kind or another: the connection is being closed
+		ch.conn.Closed()
+	}},
+	{"a-missing-exchange-costs-the-channel", func(s *Script) {
+		ch := s.Channel()
+		s.Must(ch.Confirm(false))
+		missing := s.Name("missing")
+		c, err := ch.PublishWithDeferredConfirmWithContext(s.ctx, missing, "", true, false, amqp.Publishing{})
+		s.Must(err)
+		ch.Event()
+		ok, err := c.WaitContext(s.ctx)
+		s.Must(err)
+		s.Note("confirmed: %t", ok)
+		ch.conn.Open().State()
+	}},
+	{"global-prefetch-is-for-each-consumer", func(s *Script) {
+		for _, kind := range []string{"classic", "quorum"} {
+			s.Title("%s", kind)
+			ch := s.Channel()
+			q := ch.Queue(kind, kind, nil)
+			ch.Store(q, "a", "b", "c", "d", "e")
+			s.Must(ch.Qos(2, 0, true))
+			a, err := ch.Consume(q, "a of "+kind, false, false, false, false, nil)
+			s.Must(err)
+			b, err := ch.Consume(q, "b of "+kind, false, false, false, false, nil)
+			s.Must(err)
+			<-a
+			<-a
+			<-b
+			<-b
+			s.Await(q, 1, 2)
+		}
+	}},
+}

@@ -1,0 +1,75 @@
+package conformance
+
+import (
+	"net"
+	"net/url"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// Logging in, as far as amqp091-go shows it: its errors about logins and virtual hosts are its own words.
+var handshakes = []Scenario{
+	{"logging-in", func(s *Script) {
+		u, err := url.Parse(s.broker.URL)
+		s.Must(err)
+		user := u.User.Username()
+		password, _ := u.User.Password()
+		for _, f := range []struct {
+			what  string
+			auth  amqp.Authentication
+			vhost string
+		}{
+			{"right", &amqp.PlainAuth{Username: user, Password: password}, "/"},
+			{"right", &amqp.AMQPlainAuth{Username: user, Password: password}, "/"},
+			{"wrong password", &amqp.PlainAuth{Username: user, Password: password + s.suffix}, "/"},
+			{"unknown user", &amqp.AMQPlainAuth{Username: user + s.suffix, Password: password}, "/"},
+			{"no user", anonymous{}, "/"},
+			{"a certificate", &amqp.ExternalAuth{}, "/"},
+			{"unknown virtual host", &amqp.PlainAuth{Username: user, Password: password}, "none" + s.suffix},
+		} {
+			_, err = s.dialWith(amqp.Config{SASL: []amqp.Authentication{f.auth}, Vhost: f.vhost})
+			if err == nil {
+				s.Note("%s, %s: ok", f.what, f.auth.Mechanism())
+				continue
+			}
+			s.Note("%s, %s: %s", f.what, f.auth.Mechanism(), failure(err))
+		}
+	}},
+	{"server-properties", func(s *Script) {
+		conn := s.Dial()
+		s.Note("AMQP %d.%d, locales %q", conn.Major, conn.Minor, conn.Locales)
+		s.Note("product %s", value(conn.Properties["product"]))
+		s.Note("capabilities %s", value(conn.Properties["capabilities"]))
+		s.Must(conn.UpdateSecret("another", "for a test")) // to RabbitMQ's own users it means nothing
+		conn.Open().State()
+	}},
+}
+
+// anonymous is a login without a name.
+type anonymous struct{}
+
+func (anonymous) Mechanism() string { return "ANONYMOUS" }
+func (anonymous) Response() string  { return "" }
+
+// dialWith connects with a configuration of its own. The connection is closed in the end.
+func (s *Script) dialWith(c amqp.Config) (*Conn, error) {
+	s.tb.Helper()
+	if c.Vhost == "" {
+		c.Vhost = "/"
+	}
+	var socket net.Conn
+	c.Dial = func(network, addr string) (_ net.Conn, err error) {
+		socket, err = amqp.DefaultDial(soon)(network, addr)
+		return socket, err
+	}
+	conn, err := amqp.DialConfig(s.broker.URL, c)
+	if err != nil {
+		if socket != nil {
+			_ = socket.Close() // amqp091-go leaves it open when no way to log in suits both
+		}
+		return nil, err
+	}
+	s.tb.Cleanup(func() { _ = conn.CloseDeadline(time.Now().Add(soon)) })
+	return &Conn{Connection: conn, s: s, closed: conn.NotifyClose(make(chan *amqp.Error, 1)), socket: socket}, nil
+}

@@ -1,0 +1,51 @@
+package conformance
+
+import (
+	"embed"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// A Scenario is something that clients do.
+type Scenario struct {
+	Name string // words joined by dashes: also the name of its file in testdata
+	Run  func(*Script)
+}
+
+// All returns every scenario.
+func All() []Scenario {
+	return slices.Concat(
+		basics, routing, routingByHeaders, bindings, alternates,
+		consuming, settling, contents, confirming, transactions, replying, closing,
+		counts, deliveryLimits, deadLetters, deadLetterRouting,
+		lengthLimits, timeLimits, priorities, singleActive, delayedRetries, consumerTimeouts,
+		comebackOrders, fullDeadLetterQueues,
+		declaring,
+	)
+}
+
+//go:embed testdata/*.txt
+var recorded embed.FS
+
+// Recorded returns what RabbitMQ 4.3 had a scenario write. It is empty if that was not recorded.
+func (c Scenario) Recorded(tb testing.TB) string {
+	tb.Helper()
+	b, err := recorded.ReadFile(c.file())
+	if err != nil {
+		tb.Errorf("%s is not recorded: %v", c.Name, err)
+	}
+	return string(b)
+}
+
+// Record keeps a transcript, in a checkout whose root is dir.
+func (c Scenario) Record(dir, transcript string) error {
+	return os.WriteFile(filepath.Join(dir, "internal", "conformance", filepath.FromSlash(c.file())), []byte(transcript), 0o600)
+}
+
+func (c Scenario) file() string { return "testdata/" + c.Name + ".txt" }
+
+// files lists the recorded transcripts.
+func files() ([]string, error) { return fs.Glob(recorded, "testdata/*.txt") }

@@ -1,0 +1,113 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"slices"
+	"testing"
+)
+
+// A socket takes down what is written to it.
+type socket struct {
+	net.Conn
+	writes []string
+	err    error
+	closed bool
+}
+
+func (s *socket) Write(b []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	s.writes = append(s.writes, string(b))
+	return len(b), nil
+}
+
+func (s *socket) Close() error { s.closed = true; return nil }
+
+func newBatch(t *Transport) *Batch { return &Batch{t: t} }
+
+func write(t *testing.T, tr *Transport, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		if n, err := tr.Write([]byte(text)); n != len(text) || err != nil {
+			t.Fatalf("Write = %d, %v", n, err)
+		}
+	}
+}
+
+func TestABatchIsWrittenAtOnce(t *testing.T) {
+	s := &socket{}
+	tr := NewTransport(s)
+	b := newBatch(tr)
+	write(t, tr, "alone")
+	b.Begin()
+	b.Begin()
+	write(t, tr, "a", "b", "c")
+	b.End()
+	b.End()
+	write(t, tr, "alone again")
+	if want := []string{"alone", "abc", "alone again"}; !slices.Equal(s.writes, want) {
+		t.Errorf("written %q, want %q", s.writes, want)
+	}
+}
+
+// Nothing waits for somebody else's batch.
+func TestTheFirstOfTwoBatchesToEndWritesBoth(t *testing.T) {
+	s := &socket{}
+	tr := NewTransport(s)
+	first, second := newBatch(tr), newBatch(tr)
+	first.Begin()
+	second.Begin()
+	write(t, tr, "1", "2")
+	first.End()
+	write(t, tr, "3")
+	second.End()
+	if want := []string{"12", "3"}; !slices.Equal(s.writes, want) {
+		t.Errorf("written %q, want %q", s.writes, want)
+	}
+}
+
+func TestABatchHoldsBackNoMoreThanItsSize(t *testing.T) {
+	s := &socket{}
+	tr := NewTransport(s)
+	b := newBatch(tr)
+	b.Begin()
+	half := string(bytes.Repeat([]byte("x"), batchSize/2))
+	write(t, tr, half, half, "y", "z")
+	if want := []string{half + half, "y"}; !slices.Equal(s.writes, want) {
+		t.Errorf("%d writes, want what fills the batch, and what came then", len(s.writes))
+	}
+	b.End()
+	if got := s.writes[len(s.writes)-1]; got != "z" {
+		t.Errorf("written last %q, want the rest", got)
+	}
+}
+
+func TestAFailureOfABatchIsEveryLaterWritesToo(t *testing.T) {
+	s := &socket{err: errors.New("reset")}
+	tr := NewTransport(s)
+	b := newBatch(tr)
+	b.Begin()
+	write(t, tr, "a")
+	b.End()
+	s.err = nil
+	if _, err := tr.Write([]byte("b")); err == nil || len(s.writes) > 0 {
+		t.Errorf("Write = %v after a part was lost; written %q", err, s.writes)
+	}
+	b.Begin()
+	if _, err := tr.Write([]byte("c")); err == nil {
+		t.Error("a later batch takes something")
+	}
+}
+
+func TestCloseWritesWhatIsHeldBack(t *testing.T) {
+	s := &socket{}
+	tr := NewTransport(s)
+	newBatch(tr).Begin()
+	write(t, tr, "bye")
+	if err := tr.Close(); err != nil || !slices.Equal(s.writes, []string{"bye"}) || !s.closed {
+		t.Errorf("Close = %v, written %q, closed %v", err, s.writes, s.closed)
+	}
+}

@@ -1,0 +1,294 @@
+package producer_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqptest"
+	"github.com/amqpkit/amqpkit/producer"
+	"github.com/amqpkit/amqpkit/topology"
+)
+
+// start returns a producer on a broker in memory that has the queue orders, and the broker.
+func start(t *testing.T, cfg producer.Config) (*amqptest.Broker, *producer.Producer) {
+	t.Helper()
+	b := amqptest.Start(t, amqptest.Config{InMemory: true})
+	orders := topology.Topology{Queues: []topology.Queue{{Name: "orders"}}}
+	quiet := slog.New(slog.DiscardHandler)
+	conn, err := amqpkit.DialConfig(t.Context(), amqpkit.Config{
+		URLs: []string{b.URL()}, Dialer: b.Dial, Setup: orders.Declare, Logger: quiet,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Logger = quiet
+	p, err := producer.New(conn, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx := context.Background()
+		if err := errors.Join(p.Close(ctx), conn.Close(ctx)); err != nil {
+			t.Error(err)
+		}
+	})
+	return b, p
+}
+
+// publish publishes to the queue orders, and returns when the broker has got it.
+func publish(t *testing.T, b *amqptest.Broker, p *producer.Producer, body string) *producer.Receipt {
+	t.Helper()
+	before := len(b.Published())
+	r, err := p.PublishAsync(t.Context(), "", "orders", amqp.Publishing{Body: []byte(body)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, b, func() bool { return len(b.Published()) > before })
+	return r
+}
+
+func await(t *testing.T, b *amqptest.Broker, condition func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := b.Await(ctx, condition); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// stored lists the bodies in the queue orders.
+func stored(b *amqptest.Broker) (bodies []string) {
+	for _, m := range b.Messages("orders") {
+		bodies = append(bodies, string(m.Body))
+	}
+	return bodies
+}
+
+func TestEachOfTheFiveOutcomesIsTold(t *testing.T) {
+	b, p := start(t, producer.Config{Resend: producer.Never})
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	var returned *producer.ReturnedError
+	for name, c := range map[string]struct {
+		publish func() error
+		want    func(error) bool
+		stored  bool
+		maybe   bool
+	}{
+		"routed and confirmed": {
+			publish: func() error { return publish(t, b, p, "m").Wait(t.Context()) },
+			want:    func(err error) bool { return err == nil },
+			stored:  true, maybe: true,
+		},
+		"returned": {
+			publish: func() error { return p.Publish(t.Context(), "", "order", amqp.Publishing{Body: []byte("m")}) },
+			want: func(err error) bool {
+				return errors.As(err, &returned) && returned.Code == 312 && returned.Text == "NO_ROUTE" && returned.Key == "order"
+			},
+		},
+		"nacked": {
+			publish: func() error { b.NackNext(1); return publish(t, b, p, "m").Wait(t.Context()) },
+			want:    func(err error) bool { return errors.Is(err, producer.ErrNacked) },
+		},
+		"unconfirmed": {
+			publish: func() error {
+				b.HoldConfirms()
+				defer b.ReleaseConfirms()
+				r := publish(t, b, p, "m")
+				b.DropConnections()
+				return r.Wait(t.Context())
+			},
+			want:   func(err error) bool { return errors.Is(err, producer.ErrUnconfirmed) },
+			stored: true, maybe: true,
+		},
+		"not published: its ctx has ended": {
+			publish: func() error { return p.Publish(ended, "", "orders", amqp.Publishing{Body: []byte("m")}) },
+			want: func(err error) bool {
+				return errors.Is(err, producer.ErrNotPublished) && errors.Is(err, context.Canceled)
+			},
+		},
+		"not published: there is no such exchange": {
+			publish: func() error { return p.Publish(t.Context(), "nowhere", "orders", amqp.Publishing{Body: []byte("m")}) },
+			want:    func(err error) bool { return errors.Is(err, producer.ErrNotPublished) },
+		},
+		"not published: it is invalid": {
+			publish: func() error { return p.Publish(t.Context(), "", "orders", amqp.Publishing{Expiration: "soon"}) },
+			want: func(err error) bool {
+				var field *producer.FieldError
+				return errors.Is(err, producer.ErrNotPublished) && errors.As(err, &field) && field.Field == "Expiration"
+			},
+		},
+	} {
+		before := len(b.Messages("orders"))
+		err := c.publish()
+		if !c.want(err) || producer.MaybeDelivered(err) != c.maybe {
+			t.Errorf("%s: %v, MaybeDelivered %v", name, err, producer.MaybeDelivered(err))
+		}
+		if got := len(b.Messages("orders")) == before+1; got != c.stored {
+			t.Errorf("%s: stored is %v, want %v", name, got, c.stored)
+		}
+	}
+}
+
+func TestAMessageHasAnIDAndIsPersistentAndIsOtherwiseAsGiven(t *testing.T) {
+	b, p := start(t, producer.Config{})
+	r := publish(t, b, p, "m")
+	if err := r.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	m := b.Messages("orders")[0]
+	if m.MessageID == "" || m.MessageID != r.MessageID() || m.DeliveryMode != amqp.Persistent || len(m.Headers) > 0 || m.ContentType != "" {
+		t.Errorf("%+v, receipt of %q", m, r.MessageID())
+	}
+}
+
+func TestLossOfTheConnectionSendsAgainInOrderUnderTheSameIDs(t *testing.T) {
+	b, p := start(t, producer.Config{})
+	b.HoldConfirms()
+	var receipts []*producer.Receipt
+	for _, body := range []string{"a", "b", "c"} {
+		receipts = append(receipts, publish(t, b, p, body))
+	}
+	b.DropConnections()
+	b.ReleaseConfirms()
+	for _, r := range receipts {
+		if err := r.Wait(t.Context()); err != nil {
+			t.Errorf("Wait = %v", err)
+		}
+	}
+	if got := stored(b); !slices.Equal(got, []string{"a", "b", "c", "a", "b", "c"}) {
+		t.Errorf("stored %q, want each twice, in order", got)
+	}
+	if receipts[0].MessageID() == receipts[1].MessageID() {
+		t.Error("two messages have one id")
+	}
+	for i, m := range b.Messages("orders") {
+		if want := receipts[i%3].MessageID(); m.MessageID != want {
+			t.Errorf("copy %d has the id %q, want %q", i, m.MessageID, want)
+		}
+	}
+}
+
+// The first attempt may have been stored, so that no later failure makes the message one that was not.
+func TestAfterALossEvenARefusalIsUnconfirmed(t *testing.T) {
+	b, p := start(t, producer.Config{})
+	b.HoldConfirms()
+	r := publish(t, b, p, "m")
+	b.NackNext(1)
+	b.DropConnections()
+	b.ReleaseConfirms()
+	err := r.Wait(t.Context())
+	if !errors.Is(err, producer.ErrUnconfirmed) || errors.Is(err, producer.ErrNacked) || !producer.MaybeDelivered(err) {
+		t.Errorf("Wait = %v, want ErrUnconfirmed", err)
+	}
+}
+
+func TestAReceiptIsDoneWhenTheBrokerConfirms(t *testing.T) {
+	b, p := start(t, producer.Config{})
+	b.HoldConfirms()
+	r := publish(t, b, p, "m")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.Wait(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Wait before the confirm = %v", err)
+	}
+	select {
+	case <-r.Done():
+		t.Error("done before the confirm")
+	default:
+	}
+	b.ReleaseConfirms()
+	if err := r.Wait(t.Context()); err != nil {
+		t.Errorf("Wait = %v", err)
+	}
+}
+
+func TestAFullWindowWaitsForAConfirm(t *testing.T) {
+	b, p := start(t, producer.Config{MaxInFlight: 2})
+	b.HoldConfirms()
+	publish(t, b, p, "a")
+	publish(t, b, p, "b")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := p.Publish(ctx, "", "orders", amqp.Publishing{}); !errors.Is(err, producer.ErrNotPublished) {
+		t.Errorf("a third message: %v, want ErrNotPublished", err)
+	}
+	b.ReleaseConfirms()
+	if err := p.Publish(t.Context(), "", "orders", amqp.Publishing{Body: []byte("c")}); err != nil {
+		t.Errorf("Publish = %v", err)
+	}
+	if got := stored(b); !slices.Equal(got, []string{"a", "b", "c"}) {
+		t.Errorf("stored %q", got)
+	}
+}
+
+func TestABlockedBrokerStopsPublishersUntilItTakesMessagesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, p := start(t, producer.Config{})
+		b.Block("low on memory")
+		first, err := p.PublishAsync(t.Context(), "", "orders", amqp.Publishing{Body: []byte("a")}) // after which it blocks
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		began := time.Now()
+		err = p.Publish(ctx, "", "orders", amqp.Publishing{Body: []byte("b")})
+		if !errors.Is(err, producer.ErrNotPublished) || !errors.Is(err, producer.ErrBlocked) || time.Since(began) != time.Minute {
+			t.Errorf("Publish = %v after %v, want ErrNotPublished and ErrBlocked at the end of ctx", err, time.Since(began))
+		}
+		b.Unblock()
+		if err := first.Wait(t.Context()); err != nil {
+			t.Errorf("Wait = %v", err)
+		}
+		if err := p.Publish(t.Context(), "", "orders", amqp.Publishing{Body: []byte("c")}); err != nil {
+			t.Errorf("Publish = %v", err)
+		}
+		if got := stored(b); !slices.Equal(got, []string{"a", "c"}) {
+			t.Errorf("stored %q", got)
+		}
+	})
+}
+
+func TestConfirmsThatStayAwayAreUnconfirmedAfterTheirTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, p := start(t, producer.Config{})
+		b.DropConfirms(true)
+		began := time.Now()
+		err := p.Publish(t.Context(), "", "orders", amqp.Publishing{})
+		if !errors.Is(err, producer.ErrUnconfirmed) || !errors.Is(err, producer.ErrConfirmTimeout) {
+			t.Errorf("Publish = %v, want ErrUnconfirmed and ErrConfirmTimeout", err)
+		}
+		if took := time.Since(began).Round(time.Second); took != 30*time.Second {
+			t.Errorf("given up after %v, want 30 s", took)
+		}
+		b.DropConfirms(false)
+		if err := p.Publish(t.Context(), "", "orders", amqp.Publishing{}); err != nil {
+			t.Errorf("the next: %v", err)
+		}
+	})
+}
+
+func TestCloseSendsWhatIsInFlightAndThenRefuses(t *testing.T) {
+	b, p := start(t, producer.Config{})
+	b.HoldConfirms()
+	r := publish(t, b, p, "m")
+	closed := make(chan error, 1)
+	go func() { closed <- p.Close(t.Context()) }()
+	b.ReleaseConfirms()
+	if err := errors.Join(<-closed, r.Wait(t.Context())); err != nil {
+		t.Error(err)
+	}
+	if err := p.Publish(t.Context(), "", "orders", amqp.Publishing{}); !errors.Is(err, producer.ErrNotPublished) || !errors.Is(err, producer.ErrClosed) {
+		t.Errorf("Publish after Close = %v", err)
+	}
+}
