@@ -80,3 +80,27 @@ func BenchmarkTable(b *testing.B) {
 		})
 	}
 }
+
+// What a message costs that is written in a batch of so many.
+func BenchmarkBatch(b *testing.B) {
+	for _, messages := range []int{1, 10, 100} {
+		b.Run(fmt.Sprintf("messages=%d", messages), func(b *testing.B) {
+			t := NewTransport(&endless{})
+			batch := newBatch(t)
+			message := make([]byte, 256)
+			n := 0
+			b.SetBytes(int64(len(message)))
+			b.ReportAllocs()
+			for b.Loop() {
+				batch.Begin()
+				if _, err := t.Write(message); err != nil {
+					b.Fatal(err)
+				}
+				if n++; n%messages == 0 {
+					batch.End()
+				}
+			}
+			batch.End()
+		})
+	}
+}

@@ -134,8 +134,12 @@ func consuming(id, queue string, t side.Task) group {
 		g.contenders = append(g.contenders, contender{"raw " + name, "raw/consume", many}, contender{"kit " + name, "kit/consume", many})
 		g.rows = append(g.rows, row{"consume-" + id + "-" + name, "kit " + name, "raw " + name, fmt.Sprintf("both sides with %d workers", n)})
 	}
+	lanes := t
+	lanes.Goroutines, lanes.How = 16, "lanes"
+	g.contenders = append(g.contenders, contender{"kit lanes", "kit/consume", lanes})
+	g.rows = append(g.rows, row{"consume-" + id + "-lanes", "kit lanes", "kit 16g", "16 workers that keep the order of 1,000 keys, against amqpkit itself without keys"})
 	defaults := t
-	defaults.Prefetch = 0
+	defaults.Prefetch, defaults.Messages = 0, t.Messages/4
 	g.contenders = append(g.contenders, contender{"kit default", "kit/consume", defaults})
 	g.rows = append(g.rows, row{"consume-" + id + "-default", "kit default", "raw", "amqpkit's side with its own default of Prefetch"})
 	return g

@@ -60,6 +60,9 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 
 func config(t side.Task, queue string) consumer.Config {
 	cfg := consumer.Config{Queue: queue, Workers: t.Goroutines, Prefetch: t.Prefetch}
+	if t.How == "lanes" { // a thousand keys: the message ids end with a number
+		cfg.Key = func(d *consumer.Delivery) string { return d.MessageId[max(0, len(d.MessageId)-3):] }
+	}
 	if t.Stream {
 		cfg.Arguments = amqp.Table{"x-stream-offset": "first"}
 	}
