@@ -17,6 +17,7 @@ type bench struct {
 	queues   queues
 	programs programs
 	progress io.Writer
+	hurry    time.Time // from then on a group makes do with three rounds; zero: never
 }
 
 // queues makes and looks at the queues of one run.
@@ -39,6 +40,8 @@ type programs interface {
 // runTimeout bounds one run of one program.
 const runTimeout = 2 * time.Minute
 
+const leastRounds = 3
+
 // measure runs every contender once in each round, taking turns, and returns their results by name. A round before the
 // first one warms up the broker and the page cache; its results are not among them.
 func (b *bench) measure(ctx context.Context, g group, rounds int) (results map[string][]side.Result, err error) {
@@ -48,6 +51,9 @@ func (b *bench) measure(ctx context.Context, g group, rounds int) (results map[s
 		defer func() { err = errors.Join(err, b.remove(ctx, g, prefix)) }()
 	}
 	for round := range rounds + 1 {
+		if round > leastRounds && !b.hurry.IsZero() && time.Now().After(b.hurry) {
+			break
+		}
 		for _, c := range g.contenders {
 			if !g.reuse {
 				prefix = freshPrefix()

@@ -123,3 +123,12 @@ func TestAGroupThatFailsDoesNotCostTheOthersTheirRows(t *testing.T) {
 		t.Errorf("%d rows, error %v, want the row of the second group and the error of the first", len(rows), err)
 	}
 }
+
+func TestInAHurryAGroupMakesDoWithThreeRounds(t *testing.T) {
+	f := new(fakeBroker)
+	b := &bench{queues: f, programs: f, progress: io.Discard, hurry: time.Now().Add(-time.Second)}
+	results, err := b.measure(t.Context(), consumeGroup(), 5)
+	if err != nil || len(results["raw"]) != 3 || len(results["kit"]) != 3 {
+		t.Errorf("%d and %d rounds, error %v, want 3", len(results["raw"]), len(results["kit"]), err)
+	}
+}
