@@ -55,7 +55,9 @@ func (s *session) giveBack(waiting []job) {
 	}
 	if s.deliveries != nil {
 		for d := range s.deliveries { // closed by Cancel, or along with the channel
-			s.enter(&d)
+			if !s.enter(&d) {
+				continue
+			}
 			s.settle(d.DeliveryTag, postpone)
 			s.run.givenBack++
 		}

@@ -37,9 +37,17 @@ type arrival struct {
 	offset    int64 // of a stream
 }
 
+// maxAhead is how far a delivery tag may be ahead of those before it: two consumers on a channel, each
+// with the largest prefetch, may be seen in any order.
+const maxAhead = 2 * maxPrefetch
+
 // delivered enters a delivery. It also tells of the earlier ones: tags count up from one, settlements
-// are taken in order, and of tag deliveries the broker leaves no more than window unsettled.
-func (l *ledger) delivered(tag uint64, a arrival) {
+// are taken in order, and of tag deliveries the broker leaves no more than window unsettled. It
+// returns false for a tag that cannot be.
+func (l *ledger) delivered(tag uint64, a arrival) bool {
+	if next := l.gone + uint64(l.lines.len()); tag <= l.gone || tag > next+maxAhead || tag <= next && l.line(tag).state != unknown { //nolint:gosec // a length is not negative
+		return false
+	}
 	for l.gone+uint64(l.lines.len()) < tag { //nolint:gosec // a length is not negative
 		l.lines.push(line{})
 	}
@@ -47,6 +55,7 @@ func (l *ledger) delivered(tag uint64, a arrival) {
 	l.open++
 	l.taken = max(l.taken, int(tag)-l.window) //nolint:gosec // a channel does not see 2^63 deliveries
 	l.end = a.offset + 1
+	return true
 }
 
 func (l *ledger) line(tag uint64) *line { return l.lines.at(int(tag - l.gone - 1)) }

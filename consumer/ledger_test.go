@@ -175,3 +175,19 @@ func TestNoRunCoversWhatIsOpen(t *testing.T) {
 		}
 	}
 }
+
+func TestDeliveryTagsThatCannotBeAreRefused(t *testing.T) {
+	l := ledger{window: 3}
+	if !l.delivered(1, arrival{}) || !l.delivered(3, arrival{}) || !l.delivered(2, arrival{}) {
+		t.Fatal("tags that can be are refused")
+	}
+	l.settle(1, time.Now())
+	for _, tag := range []uint64{0, 1, 2, 3, 3 + maxAhead + 1, 1 << 62} {
+		if l.delivered(tag, arrival{}) {
+			t.Errorf("tag %d was taken", tag)
+		}
+	}
+	if l.open != 2 || l.lines.len() != 2 {
+		t.Errorf("%d open of %d, want 2 of 2", l.open, l.lines.len())
+	}
+}

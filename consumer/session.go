@@ -120,18 +120,26 @@ func (s *session) subscribedAgain() {
 	s.log.Info("consumer: subscribed again", "tag", s.tag)
 }
 
-// enter enters a delivery into the ledger.
-func (s *session) enter(d *amqp.Delivery) {
+// enter enters a delivery into the ledger. A delivery tag that cannot be costs the connection: what the
+// broker means by it nobody can tell.
+func (s *session) enter(d *amqp.Delivery) bool {
 	a := arrival{at: time.Now(), messageID: d.MessageId}
 	if s.run.cfg.streams() {
 		a.offset, _ = d.Headers[streamOffset].(int64)
 	}
-	s.ledger.delivered(d.DeliveryTag, a)
+	if s.ledger.delivered(d.DeliveryTag, a) {
+		return true
+	}
+	s.log.Error("consumer: the broker sent a delivery tag that cannot be, the connection is cut", "tag", d.DeliveryTag)
+	wire.Kill(s.ac)
+	return false
 }
 
 // arrive takes in a delivery.
 func (s *session) arrive(d amqp.Delivery) {
-	s.enter(&d)
+	if !s.enter(&d) {
+		return
+	}
 	if most := s.run.cfg.MaxMessageSize; most > 0 && len(d.Body) > most {
 		s.log.Warn("consumer: message rejected, it is larger than Config.MaxMessageSize", "message_id", d.MessageId, "bytes", len(d.Body))
 		s.warnOfLoss("a rejected message")

@@ -83,3 +83,31 @@ func TestLostErrorTellsWhichOfTheCausesOfACancelItWas(t *testing.T) {
 		t.Errorf("%q, but the broker cancelled nothing", got)
 	}
 }
+
+func TestADeliveryTagThatCannotBeCostsItsConnectionAndNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logbook
+		var subscribed atomic.Int64
+		b := &fakeBroker{on: func(m method, l *link) {
+			if m == consume {
+				if subscribed.Add(1) == 1 {
+					l.sent = 1 << 40
+				}
+				l.deliver(nil)
+			}
+		}}
+		var handled atomic.Int64
+		_, end := runOn(t, b, Config{Logger: log.logger()}, func(context.Context, *Delivery) error { handled.Add(1); return nil })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := subscribed.Load(); n != 2 || handled.Load() != 1 || b.acked() != 1 {
+			t.Errorf("%d subscriptions, %d handled, %d acknowledged; want 2, and 1 from the second", n, handled.Load(), b.acked())
+		}
+		if log.count("a delivery tag that cannot be") != 1 {
+			t.Error("it is not told")
+		}
+		if err := end(); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+}
