@@ -37,7 +37,8 @@ type Config struct {
 	// not change the delivery; a panic in it counts as the handler's.
 	//
 	// A message that failed leaves the order: it comes again behind those of its key that were
-	// already delivered.
+	// already delivered. From one Run to the next the order is kept as far as RabbitMQ lets it:
+	// what it had sent within the last moments before the end may be put back out of order.
 	Key func(d *Delivery) string
 
 	// Tag is what the consumer tag, shown by RabbitMQ's tools, begins with; a random suffix
