@@ -190,6 +190,7 @@ func TestS29NothingIsSettledTwice(t *testing.T) {
 // An ack on a dead link is lost without an error: nobody can know. What amqpkit can do is to say so, deliver the
 // message again, and pass the flag on.
 func TestS30AnAckOnADeadLinkComesBackFlaggedAsRedelivered(t *testing.T) {
+	needsControl(t)
 	proxy := amqptest.StartProxy(t, broker(t).URL())
 	b := newConsumerBenchThrough(t, proxy.URL())
 	queue := b.queue(nil)
