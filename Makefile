@@ -13,7 +13,7 @@ ensure := sh integration/rabbit/debian/ensure.sh
 pika   := $(ensure) /usr/bin/python3 python3 && { /usr/bin/python3 -c 'import pika' 2>/dev/null || $(ensure) python3-pika python3-pika; }
 tool   := go tool -modfile=tools/go.mod
 
-.PHONY: help demo demo-stop test unit integration faults soak mutants cost bench lint fmt image
+.PHONY: help demo demo-stop test unit integration faults soak mutants bench lint fmt image
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,9 +55,6 @@ soak: ## random faults for DURATION=60s on NODES=1 or 3, judged; its last line i
 
 mutants: ## plant faults in the toolkit: the judge of the soak has to find each
 	go test -count=1 -timeout=30m -v -run Mutants ./integration/soak
-
-cost: ## what the care costs where nothing goes wrong, against amqp091-go alone, in one run
-	@go run ./integration/cmd/cost
 
 QUICK ?=
 
