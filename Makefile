@@ -13,7 +13,7 @@ ensure := sh integration/rabbit/debian/ensure.sh
 pika   := $(ensure) /usr/bin/python3 python3 && { /usr/bin/python3 -c 'import pika' 2>/dev/null || $(ensure) python3-pika python3-pika; }
 tool   := go tool -modfile=tools/go.mod
 
-.PHONY: help demo demo-stop test unit integration faults soak mutants cost lint fmt image
+.PHONY: help demo demo-stop test unit integration faults soak mutants bench lint fmt image
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,13 +31,14 @@ unit: ## unit tests
 	@$(ensure) gcc gcc libc6-dev
 	@$(pika)
 	go test -race $$(go list ./... | grep -v -e /integration -e /examples) ./examples/testing/...
+	go test ./integration/memory
 
 # Not from the cache: what is found depends on the broker. From inside the folder, because go test then shows
 # everything as it comes: the broker being started, and in the end what was not covered.
 integration: ## integration tests on a real RabbitMQ
 	@$(ensure) gcc gcc libc6-dev
 	@$(pika)
-	go test -race -skip Mutants ./integration/rabbit/... ./integration/cmd/... ./integration/soak/...
+	go test -race -skip Mutants ./integration/rabbit/... ./integration/bench/... ./integration/cmd/... ./integration/soak/...
 	cd integration && go test -race -count=1 -timeout=30m -parallel=6 -skip '^TestS[0-9]{2}'
 
 faults: ## one test for every scenario of the fault catalogue, see docs/reliability.md
@@ -55,12 +56,15 @@ soak: ## random faults for DURATION=60s on NODES=1 or 3, judged; its last line i
 mutants: ## plant faults in the toolkit: the judge of the soak has to find each
 	go test -count=1 -timeout=30m -v -run Mutants ./integration/soak
 
-cost: ## what the care costs where nothing goes wrong, against amqp091-go alone, in one run
-	@go run ./integration/cmd/cost
+QUICK ?=
+
+bench: ## amqpkit against amqp091-go, half an hour, into docs/benchmarks.md; QUICK=1 the main rows in two minutes, printed
+	@go run ./integration/cmd/bench $(if $(filter-out 0,$(QUICK)),-quick,-docs docs)
 
 lint: ## golangci-lint, with the import rules of ARCHITECTURE.md; its first run builds it
 	@echo "lint (the first run builds the linter, about two minutes) ..."
 	@$(tool) golangci-lint run ./...
+	@cd tools && go tool golangci-lint run ./...
 
 fmt: ## gofumpt
 	@$(tool) gofumpt -w .

@@ -15,10 +15,11 @@ import (
 // nil acknowledges it, [Reject], [Requeue] and other errors are as for one alone. A nil slice stands
 // for nil for all. If f panics, or returns another number of outcomes, all deliveries have failed.
 //
-// Each delivery of a batch holds a worker until the batch is done. Config.Workers must be size at
-// least, or no batch ever fills and each takes all of wait; twice as many let one batch gather
-// while another one is worked on. f's ctx is that of the batch's first delivery. Deliveries of the
-// same Config.Key are never in one batch.
+// Each delivery of a batch holds a worker until the batch is done. Config.Workers and Prefetch must
+// be size at least, or no batch ever fills and each takes all of wait; twice as many let one batch
+// gather while another one is worked on. f's ctx is that of the batch's first delivery: a Timeout
+// around it bounds gathering and work together. When Run is to end, what was gathered is worked on
+// at once. Deliveries of the same Config.Key are never in one batch. The Handler is for one Consumer.
 //
 // Batch panics if size or wait is not positive, or f is nil.
 func Batch(size int, wait time.Duration, f func(ctx context.Context, ds []*Delivery) []error) Handler {
@@ -79,6 +80,7 @@ func (b *batcher) lead(ctx context.Context, x *batch) {
 	select {
 	case <-x.full:
 	case <-t.C:
+	case <-ending(ctx): // nothing more will come
 	case <-ctx.Done():
 	}
 	b.mu.Lock()
@@ -104,7 +106,7 @@ func (b *batcher) work(ctx context.Context, x *batch) (errs []error, err error) 
 			err = &PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
-	if ctx.Err() != nil { // the drain time is over
+	if ctx.Err() != nil { // the drain time is over, or that of a Timeout around it
 		return nil, context.Cause(ctx)
 	}
 	errs = b.f(ctx, x.ds)

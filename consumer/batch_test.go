@@ -134,3 +134,25 @@ func TestABatchIsAcknowledgedAtOnceAndOnlyAfterItsFunction(t *testing.T) {
 		}
 	})
 }
+
+// At the end of Run nothing more can come: what was gathered is worked on at once.
+func TestABatchDoesNotWaitForMoreWhenRunIsToEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &fakeBroker{on: func(m method, l *link) {
+			if m == consume {
+				l.deliver(nil)
+			}
+		}}
+		_, end := runOn(t, b, Config{Workers: 10}, Batch(10, time.Hour, func(_ context.Context, ds []*Delivery) []error {
+			return make([]error, len(ds))
+		}))
+		synctest.Wait()
+		began := time.Now()
+		if err := end(); err != nil || b.acked() != 1 {
+			t.Errorf("Run = %v, %d acknowledged", err, b.acked())
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("Run took %v to end", took)
+		}
+	})
+}

@@ -22,8 +22,9 @@ type Config struct {
 	Workers int
 
 	// Prefetch is how many deliveries may wait unacknowledged, those in handlers and those
-	// held after a failure included. Zero means three times Workers, so that no worker
-	// idles for a round trip. At most 65535; quorum queues cap it at 2000.
+	// held after a failure included. Zero means three times Workers, 32 at least, so that no
+	// worker idles for a round trip. Where a handler takes seconds and several consumers share the
+	// queue, Workers is enough, and leaves the others their share. At most 65535; quorum queues cap it at 2000.
 	//
 	// Messages that keep failing take its places while they are held: when all are taken,
 	// nothing else is delivered. And RabbitMQ's consumer timeout, 30 minutes by default, runs for
@@ -36,7 +37,8 @@ type Config struct {
 	// not change the delivery; a panic in it counts as the handler's.
 	//
 	// A message that failed leaves the order: it comes again behind those of its key that were
-	// already delivered.
+	// already delivered. From one Run to the next the order is kept as far as RabbitMQ lets it:
+	// what it had sent within the last moments before the end may be put back out of order.
 	Key func(d *Delivery) string
 
 	// Tag is what the consumer tag, shown by RabbitMQ's tools, begins with; a random suffix
@@ -106,7 +108,7 @@ func (c Config) withDefaults() Config {
 		c.Workers = 1
 	}
 	if c.Prefetch == 0 {
-		c.Prefetch = min(3*c.Workers, maxPrefetch)
+		c.Prefetch = min(max(3*c.Workers, 32), maxPrefetch)
 	}
 	if c.Drain == 0 {
 		c.Drain = 30 * time.Second

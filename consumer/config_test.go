@@ -68,8 +68,11 @@ func TestNewAcceptsWhatRabbitMQTakes(t *testing.T) {
 
 func TestZeroConfigMeansWhatItsCommentsSay(t *testing.T) {
 	c := Config{Queue: "q"}.withDefaults()
-	if c.Workers != 1 || c.Prefetch != 3 || c.Drain != 30*time.Second {
-		t.Errorf("Workers %d, Prefetch %d, Drain %v; want 1, 3, 30s", c.Workers, c.Prefetch, c.Drain)
+	if c.Workers != 1 || c.Prefetch != 32 || c.Drain != 30*time.Second {
+		t.Errorf("Workers %d, Prefetch %d, Drain %v; want 1, 32, 30s", c.Workers, c.Prefetch, c.Drain)
+	}
+	if c := (Config{Queue: "q", Workers: 20}).withDefaults(); c.Prefetch != 60 {
+		t.Errorf("Prefetch for 20 workers = %d, want 60", c.Prefetch)
 	}
 	if c := (Config{Queue: "q", Workers: 40_000}).withDefaults(); c.Prefetch != maxPrefetch {
 		t.Errorf("Prefetch for 40,000 workers = %d, want %d", c.Prefetch, maxPrefetch)

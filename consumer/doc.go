@@ -25,6 +25,13 @@
 //	…
 //	err = c.Run(ctx) // until ctx ends; then it lets the handlers finish
 //
+// # Order, and many at once
+//
+// Workers take deliveries as they come, so their order is that of the queue only with one worker.
+// With [Config.Key] the deliveries of a key are handled one after another, and those of other keys
+// beside them: what happens to one order stays in its order. [Batch] has a function work on many
+// deliveries at once, as databases like it, with an outcome for each.
+//
 // # What RabbitMQ counts
 //
 // A quorum queue counts failed deliveries in the header x-delivery-count and drops (or

@@ -24,12 +24,22 @@ const (
 // After it no call of the protocol does the same. Settlements sent later are made sure to have
 // arrived, by a call that is answered after them, and then given time: the broker needs a few
 // milliseconds.
+//
+// A queue assigns messages as soon as settlements make room, and at the cancel it puts back those that
+// the client has not got yet: before the older ones that are given back then. Where order matters they
+// are waited for, without a settlement, before the cancel.
 func (s *session) drain() error {
 	s.draining = true
 	waiting := s.withdraw()
 	s.run.settled += s.finishAll() // to have it covered by the cancel
+	var err error
+	if s.run.cfg.Key != nil {
+		err = s.pause(settleTime)
+	}
 	before := s.ledger.settled
-	err := wire.Do(s.run.calls, s.ac, func() error { return s.ch.Cancel(s.tag, false) })
+	if err == nil {
+		err = wire.Do(s.run.calls, s.ac, func() error { return s.ch.Cancel(s.tag, false) })
+	}
 	if err == nil {
 		s.ledger.taken = before
 		s.giveBack(waiting)
@@ -47,8 +57,6 @@ func (s *session) drain() error {
 // giveBack returns what no handler has begun, in the queue's order, and settles at once what
 // is held. The consumer is cancelled, so that nothing of it comes back to this session.
 func (s *session) giveBack(waiting []job) {
-	s.batch.Begin()
-	defer s.batch.End()
 	for _, j := range waiting {
 		s.settle(j.tag, postpone)
 		s.run.givenBack++
@@ -65,6 +73,7 @@ func (s *session) giveBack(waiting []job) {
 	for _, h := range s.held.all() {
 		s.settle(h.tag, h.how)
 	}
+	s.flush()
 }
 
 // finishRunning settles the running handlers' deliveries as they return, until the drain time
@@ -93,7 +102,12 @@ func (s *session) letSettle(n int) error {
 	if err := wire.Do(s.run.calls, s.ac, arrived); err != nil {
 		return err
 	}
-	t := time.NewTimer(settleTime + time.Duration(n)*settleEach)
+	return s.pause(settleTime + time.Duration(n)*settleEach)
+}
+
+// pause returns after d. An error means that the channel is gone.
+func (s *session) pause(d time.Duration) error {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:

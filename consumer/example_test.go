@@ -160,3 +160,49 @@ func ExampleGet() {
 func delivery(body string) *consumer.Delivery {
 	return &consumer.Delivery{Delivery: amqp.Delivery{Body: []byte(body), AppId: "shop"}}
 }
+
+func ExampleBatch() {
+	insert := func(_ context.Context, rows []string) error { // one statement for all
+		fmt.Println("insert", len(rows), "rows")
+		return nil
+	}
+	handle := consumer.Batch(100, 50*time.Millisecond, func(ctx context.Context, ds []*consumer.Delivery) []error {
+		errs := make([]error, len(ds))
+		var rows []string
+		for i, d := range ds {
+			if len(d.Body) == 0 {
+				errs[i] = consumer.Reject(errors.New("empty")) // this one only
+				continue
+			}
+			rows = append(rows, string(d.Body))
+		}
+		if err := insert(ctx, rows); err != nil {
+			for i := range errs {
+				errs[i] = err
+			}
+		}
+		return errs
+	})
+
+	// Two batches: one gathers while the other one is inserted.
+	c, err := consumer.New(conn, consumer.Config{Queue: "orders", Workers: 200}, handle)
+	_, _ = c, err
+
+	fmt.Println(handle(context.Background(), delivery("7"))) // alone, it waits for 50 ms
+	// Output:
+	// insert 1 rows
+	// <nil>
+}
+
+// All of a customer's orders are handled in their order, and those of different customers at once.
+func ExampleConfig_key() {
+	cfg := consumer.Config{
+		Queue:   "orders",
+		Workers: 16,
+		Key: func(d *consumer.Delivery) string {
+			customer, _ := d.Headers["customer"].(string)
+			return customer
+		},
+	}
+	_ = cfg
+}

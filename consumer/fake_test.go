@@ -66,7 +66,7 @@ func (b *fakeBroker) Consuming(context.Context) (*amqp.Connection, error) {
 	client, server := net.Pipe()
 	l := &link{pipe: server}
 	go b.serve(l)
-	ac, err := amqp.Open(wire.NewLink(client), amqp.Config{SASL: []amqp.Authentication{&amqp.PlainAuth{}}})
+	ac, err := amqp.Open(wire.NewTransport(wire.NewLink(client)), amqp.Config{SASL: []amqp.Authentication{&amqp.PlainAuth{}}})
 	if err != nil {
 		return nil, err
 	}

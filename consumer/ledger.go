@@ -1,18 +1,22 @@
 package consumer
 
-import "time"
+import (
+	"iter"
+	"time"
+)
 
 // A ledger holds what a session was delivered and has not settled, and how many of its
 // settlements the broker is known to have taken.
 type ledger struct {
-	lines   fifo[line]
-	gone    uint64    // delivery tags before the first line
-	open    int       // lines that are not settled
-	window  int       // the prefetch: as many the broker leaves unsettled at most
-	settled int       // settlements sent, or tried to
-	taken   int       // the first so many of them are known to have arrived
-	last    time.Time // when the last one was sent
-	end     int64     // of a stream: the offset behind the last delivery
+	lines   fifo[line]       // the newest, as many as the prefetch and some
+	gone    uint64           // delivery tags before them
+	late    map[uint64]*line // those of them that are not closed
+	open    int              // lines that are not settled
+	window  int              // the prefetch: as many the broker leaves unsettled at most
+	settled int              // settlements sent, or tried to
+	taken   int              // the first so many of them are known to have arrived
+	last    time.Time        // when the last one was sent
+	end     int64            // of a stream: the offset behind the last delivery
 }
 
 // A line is a delivery, by its tag.
@@ -20,6 +24,8 @@ type line struct {
 	arrival
 	state lineState
 }
+
+func (x *line) isUnknown() bool { return x != nil && x.state == unknown }
 
 type lineState uint8
 
@@ -45,11 +51,14 @@ const maxAhead = 2 * maxPrefetch
 // are taken in order, and of tag deliveries the broker leaves no more than window unsettled. It
 // returns false for a tag that cannot be.
 func (l *ledger) delivered(tag uint64, a arrival) bool {
-	if next := l.gone + uint64(l.lines.len()); tag <= l.gone || tag > next+maxAhead || tag <= next && l.line(tag).state != unknown { //nolint:gosec // a length is not negative
+	if next := l.gone + uint64(l.lines.len()); tag > next+maxAhead || tag <= next && !l.line(tag).isUnknown() { //nolint:gosec // a length is not negative
 		return false
 	}
 	for l.gone+uint64(l.lines.len()) < tag { //nolint:gosec // a length is not negative
 		l.lines.push(line{})
+	}
+	for l.lines.len() > 2*l.window+64 {
+		l.retire()
 	}
 	*l.line(tag) = line{a, open}
 	l.open++
@@ -58,7 +67,25 @@ func (l *ledger) delivered(tag uint64, a arrival) bool {
 	return true
 }
 
-func (l *ledger) line(tag uint64) *line { return l.lines.at(int(tag - l.gone - 1)) }
+// retire makes room behind a delivery that stays open for long.
+func (l *ledger) retire() {
+	x := l.lines.pop()
+	l.gone++
+	if x.state != closed {
+		if l.late == nil {
+			l.late = map[uint64]*line{}
+		}
+		l.late[l.gone] = &x
+	}
+}
+
+// line returns the line of a tag, or nil if that is closed for long.
+func (l *ledger) line(tag uint64) *line {
+	if tag <= l.gone {
+		return l.late[tag]
+	}
+	return l.lines.at(int(tag - l.gone - 1)) //nolint:gosec // not more than there are lines
+}
 
 // settle enters a settlement by itself.
 func (l *ledger) settle(tag uint64, now time.Time) {
@@ -67,7 +94,8 @@ func (l *ledger) settle(tag uint64, now time.Time) {
 }
 
 func (l *ledger) close(tag uint64, now time.Time) {
-	l.line(tag).state = closed
+	*l.line(tag) = line{state: closed}
+	delete(l.late, tag)
 	l.open--
 	l.settled++
 	l.last = now
@@ -82,6 +110,9 @@ func (l *ledger) acks(tags []uint64, now time.Time, send func(tag uint64, multip
 	var run uint64 // the last of those in the run
 	n := 0         // as many
 	for i := range l.lines.len() {
+		if len(l.late) > 0 {
+			break
+		}
 		if s := l.lines.at(i).state; s == finished {
 			run = l.gone + uint64(i) + 1 //nolint:gosec // an index is not negative
 			n++
@@ -126,8 +157,8 @@ func (l *ledger) idle(now time.Time) time.Duration {
 
 // oldest returns the arrival that has waited longest to be settled.
 func (l *ledger) oldest() (first arrival, ok bool) {
-	for i := range l.lines.len() {
-		if x := l.lines.at(i); x.state == open && (!ok || x.at.Before(first.at)) {
+	for x := range l.unsettled() {
+		if !ok || x.at.Before(first.at) {
 			first, ok = x.arrival, true
 		}
 	}
@@ -137,10 +168,24 @@ func (l *ledger) oldest() (first arrival, ok bool) {
 // unread returns the first offset of a stream that is not settled.
 func (l *ledger) unread() int64 {
 	next := l.end
-	for i := range l.lines.len() {
-		if x := l.lines.at(i); x.state == open {
-			next = min(next, x.offset)
-		}
+	for x := range l.unsettled() {
+		next = min(next, x.offset)
 	}
 	return next
+}
+
+// unsettled yields the lines that are open.
+func (l *ledger) unsettled() iter.Seq[*line] {
+	return func(yield func(*line) bool) {
+		for _, x := range l.late {
+			if x.state == open && !yield(x) {
+				return
+			}
+		}
+		for i := range l.lines.len() {
+			if x := l.lines.at(i); x.state == open && !yield(x) {
+				return
+			}
+		}
+	}
 }

@@ -191,3 +191,45 @@ func TestDeliveryTagsThatCannotBeAreRefused(t *testing.T) {
 		t.Errorf("%d open of %d, want 2 of 2", l.open, l.lines.len())
 	}
 }
+
+// One delivery that stays open for long, as when its handler hangs, keeps nothing of those that are settled.
+func TestLedgerDoesNotGrowBehindAnOpenDelivery(t *testing.T) {
+	l := ledger{window: 10}
+	began := time.Now()
+	l.delivered(1, arrival{at: began, messageID: "hangs"})
+	acks := 0
+	for tag := uint64(2); tag <= 100_000; tag++ {
+		l.delivered(tag, arrival{at: began.Add(time.Second)})
+		l.finish(tag)
+		l.acks([]uint64{tag}, began, func(got uint64, multiple bool) {
+			if got != tag || multiple {
+				t.Fatalf("%d, %v sent for %d", got, multiple, tag)
+			}
+			acks++
+		})
+	}
+	if l.lines.len() > 200 || cap(l.lines.items) > 1000 || len(l.late) != 1 || l.open != 1 || acks != 99_999 {
+		t.Errorf("%d lines, room for %d, %d late, %d open, %d acks", l.lines.len(), cap(l.lines.items), len(l.late), l.open, acks)
+	}
+	if a, ok := l.oldest(); !ok || a.messageID != "hangs" {
+		t.Errorf("oldest = %+v", a)
+	}
+	l.finish(1)
+	l.acks([]uint64{1}, began, func(got uint64, multiple bool) {
+		if got != 1 || multiple {
+			t.Errorf("%d, %v sent for the one that hung", got, multiple)
+		}
+	})
+	l.delivered(100_001, arrival{})
+	l.delivered(100_002, arrival{})
+	l.finish(100_001)
+	l.finish(100_002)
+	l.acks([]uint64{100_001, 100_002}, began, func(got uint64, multiple bool) {
+		if got != 100_002 || !multiple {
+			t.Errorf("%d, %v sent, want one for both", got, multiple)
+		}
+	})
+	if l.open != 0 || len(l.late) != 0 {
+		t.Errorf("%d open, %d late at the end", l.open, len(l.late))
+	}
+}

@@ -61,7 +61,7 @@ type run struct {
 func (c *Consumer) run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	handlers, interrupt := context.WithCancel(context.WithoutCancel(ctx))
+	handlers, interrupt := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), endingKey{}, ctx.Done()))
 	defer interrupt()
 	calls, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cut(nil)
@@ -73,6 +73,7 @@ func (c *Consumer) run(ctx context.Context) error {
 		desk:     newDesk(ctx),
 		exited:   make(chan struct{}, c.cfg.Workers),
 	}
+	defer r.desk.close()
 	defer after(ctx, c.cfg.Drain, func() {
 		r.unfinished.Store(r.busy.Load())
 		interrupt()
@@ -273,6 +274,14 @@ func (r *run) wait() error {
 		return nil
 	}
 	return e
+}
+
+type endingKey struct{}
+
+// ending is closed when the Run that a handler's ctx is of is to end.
+func ending(ctx context.Context) <-chan struct{} {
+	done, _ := ctx.Value(endingKey{}).(<-chan struct{})
+	return done
 }
 
 // after calls f when d has passed since ctx ended, unless the function it returns is called

@@ -173,3 +173,25 @@ func TestWorkerSurvivesGoexitInAHandler(t *testing.T) {
 	r.desk.close()
 	<-r.exited
 }
+
+// What ends Run's own goroutine leaves no worker behind; goleak sees it.
+func TestGoexitInKeyLeavesNoWorkerBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &fakeBroker{on: func(m method, l *link) {
+			if m == consume {
+				l.deliver(nil)
+			}
+		}}
+		c, err := New(b, Config{Queue: "orders", Workers: 3, Key: func(*Delivery) string { runtime.Goexit(); return "" }, Logger: slog.New(slog.DiscardHandler)}, nop)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = c.Run(t.Context())
+		}()
+		<-ended
+		b.close()
+	})
+}

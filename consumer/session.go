@@ -21,6 +21,12 @@ const callTimeout = 5 * time.Second
 // RabbitMQ's default consumer timeout, which classic queues and streams do not even have.
 const overdueAfter = 15 * time.Minute
 
+// An order is a settlement to be sent.
+type order struct {
+	tag uint64
+	how settlement
+}
+
 // A session is one subscription: a channel, its consumer and what it delivered. Run's
 // goroutine owns it and alone touches the channel. No delivery or result of one session
 // reaches another: a new subscription is a new session.
@@ -39,7 +45,8 @@ type session struct {
 	inbox inbox       // results from the workers
 	out   int         // deliveries on the desk or with a handler, result not received
 	batch *wire.Batch // of settlements
-	acked []uint64    // finished, not acknowledged yet
+	acks  []uint64    // to be sent by flush
+	other []order     // likewise: rejections and returns
 
 	held   waiting
 	timer  *time.Timer // fires when the next held delivery is due
@@ -144,6 +151,7 @@ func (s *session) arrive(d amqp.Delivery) {
 		s.log.Warn("consumer: message rejected, it is larger than Config.MaxMessageSize", "message_id", d.MessageId, "bytes", len(d.Body))
 		s.warnOfLoss("a rejected message")
 		s.settle(d.DeliveryTag, reject)
+		s.flush()
 		return
 	}
 	s.out++
@@ -210,15 +218,10 @@ func (s *session) withdraw() []job {
 // finishAll acts on the results there are, and returns how many there were.
 func (s *session) finishAll() int {
 	results := s.run.desk.collect(&s.inbox)
-	s.batch.Begin()
-	defer s.batch.End()
 	for _, res := range results {
 		s.finish(res)
 	}
-	if len(s.acked) > 0 {
-		s.ledger.acks(s.acked, time.Now(), func(tag uint64, multiple bool) { s.settled(s.ch.Ack(tag, multiple)) })
-		s.acked = s.acked[:0]
-	}
+	s.flush()
 	return len(results)
 }
 
@@ -287,6 +290,7 @@ func (s *session) release(now time.Time) {
 		}
 		s.settle(h.tag, h.how)
 	}
+	s.flush()
 	s.arm()
 }
 
@@ -296,31 +300,49 @@ func (s *session) arm() {
 	}
 }
 
-// settle sends the one settlement of a delivery, or notes it for finishAll to send.
+// settle has flush send the one settlement of a delivery.
 func (s *session) settle(tag uint64, how settlement) {
-	switch how {
-	case ack:
+	if how == ack {
 		s.ledger.finish(tag)
-		s.acked = append(s.acked, tag)
+		s.acks = append(s.acks, tag)
 		return
-	case reject:
-		s.settled(s.ch.Reject(tag, false))
-	case postpone:
-		s.settled(s.ch.Nack(tag, false, true))
-	case fail, failNow:
-		s.settled(s.ch.Reject(tag, true))
 	}
-	s.ledger.settle(tag, time.Now())
+	s.other = append(s.other, order{tag, how})
 }
 
-// settled notes what came of sending a settlement. An error means that the channel is gone or
-// going, which closed reports.
-func (s *session) settled(err error) {
+// flush sends the settlements that were asked for, in one write. Nothing else happens meanwhile: a batch
+// holds back what others write on the connection, too. An error means that the channel is gone
+// or going, which closed reports.
+func (s *session) flush() {
+	if len(s.acks)+len(s.other) == 0 {
+		return
+	}
+	var err error
+	now := time.Now()
+	s.batch.Begin()
+	for _, o := range s.other {
+		err = errors.Join(err, s.send(o))
+		s.ledger.settle(o.tag, now)
+	}
+	s.ledger.acks(s.acks, now, func(tag uint64, multiple bool) { err = errors.Join(err, s.ch.Ack(tag, multiple)) })
+	s.batch.End()
+	s.acks, s.other = s.acks[:0], s.other[:0]
 	if err != nil {
-		s.log.Debug("consumer: delivery not settled", "err", err)
+		s.log.Debug("consumer: deliveries not settled", "err", err)
 		return
 	}
 	s.progress = true
+}
+
+func (s *session) send(o order) error {
+	switch o.how {
+	case postpone:
+		return s.ch.Nack(o.tag, false, true)
+	case fail, failNow:
+		return s.ch.Reject(o.tag, true)
+	case ack, reject:
+	}
+	return s.ch.Reject(o.tag, false)
 }
 
 // warnOverdue tells, once a session, of a delivery that is unsettled for long, and returns when to

@@ -2,6 +2,8 @@ package consumer
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -9,6 +11,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
 func TestADeliveryThatIsNotSettledForLongIsToldOnce(t *testing.T) {
@@ -111,3 +115,39 @@ func TestADeliveryTagThatCannotBeCostsItsConnectionAndNothingElse(t *testing.T) 
 		}
 	})
 }
+
+// A logger may do what it likes with the connection: nothing that others write is held back meanwhile.
+func TestALoggerMayUseTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &fakeBroker{on: func(m method, l *link) {
+			if m == consume {
+				l.deliver(nil)
+			}
+		}}
+		var asked atomic.Int64
+		log := slog.New(slog.NewTextHandler(writerFunc(func(p []byte) {
+			if !strings.Contains(string(p), "handler failed") {
+				return
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			ac, _ := b.Consuming(ctx)
+			if _, err := wire.Channel(ctx, ac); err != nil {
+				t.Errorf("a channel, from within the logger: %v", err)
+			}
+			asked.Add(1)
+		}), nil))
+		_, end := runOn(t, b, Config{Logger: log}, func(context.Context, *Delivery) error { return errors.New("boom") })
+		synctest.Wait()
+		if asked.Load() != 1 {
+			t.Errorf("the logger was called %d times over the failure", asked.Load())
+		}
+		if err := end(); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+}
+
+type writerFunc func(p []byte)
+
+func (f writerFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }

@@ -13,10 +13,12 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// Declare validates t and declares it on ac, over at most eight channels, which it closes:
-// exchanges, then queues, then bindings; of the queues those with a DeadLetter last, after the
-// bindings of the others. Nothing that exists is changed, so that it may run as often as one
-// likes and from many programs at once.
+// Declare validates t and declares it on ac: exchanges, then queues, then bindings; of the
+// queues those with a DeadLetter last, after the bindings of the others. Nothing that exists
+// is changed, so that it may run as often as one likes and from many programs at once.
+//
+// It opens a channel for every four objects of a kind, eight at most, or as many as the
+// connection has left, and closes them. [amqp.ErrChannelMax] means that there was not one.
 //
 // One failure does not stop the others, except for the bindings of what failed. All failures
 // are returned joined, in the order of t: a [*ConflictError] for what exists with other
@@ -87,7 +89,7 @@ func (q Queue) checkVersion(f *faults, ac *amqp.Connection) {
 // run makes the requests of each phase before those of the next, and returns the refusals in the
 // order of the topology.
 func run(ctx context.Context, ac *amqp.Connection, what string, phases ...[]step) error {
-	chs := channels{ac: ac}
+	chs := newChannels(ac)
 	defer chs.close(ctx)
 	total := 0
 	for _, steps := range phases {

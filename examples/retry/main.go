@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log"
 	"log/slog"
 	"os"
@@ -46,7 +45,7 @@ func run() error {
 		Policy: retry.Schedule(500*time.Millisecond, time.Second),
 		Rules:  []retry.Rule{retry.OnError(errBusy, retry.Schedule(2*time.Second))},
 		Source: &topology.Queue{},
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), // the prints below say the same
+		Logger: slog.New(slog.DiscardHandler), // the prints below say the same
 	}.Plan()
 	if err != nil {
 		return err
@@ -83,6 +82,7 @@ func run() error {
 		return err
 	}
 	working, end := context.WithCancel(ctx)
+	defer end()
 	ran := make(chan error, 1)
 	go func() { ran <- c.Run(working) }()
 

@@ -25,7 +25,7 @@ var mutants = []struct {
 	says  string // and what it contains
 }{
 	{"ack before the handler", []edit{
-		{"consumer/session.go", "\ts.run.desk.put(j)\n", "\ts.settled(s.ch.Ack(j.tag, false))\n\ts.run.desk.put(j)\n"},
+		{"consumer/session.go", "\ts.run.desk.put(j)\n", "\t_ = s.ch.Ack(j.tag, false)\n\ts.run.desk.put(j)\n"},
 		{"consumer/session.go", "\td, how, after := res.d, res.how, res.after\n", "\td, how, after := res.d, res.how, res.after\n\tif d != nil {\n\t\treturn\n\t}\n"},
 	}, falseSettled, "whose handler had not returned"},
 
@@ -40,7 +40,7 @@ var mutants = []struct {
 	{"stale ack sent", []edit{
 		{"consumer/run.go", "\tif res := (result{j, v}); !r.desk.done(res) {\n", `	if res := (result{j, v}); !r.desk.done(res) {
 		if s := r.last; s != j.s && v.how == ack {
-			s.settled(s.ch.Ack(j.tag, false))
+			_ = s.ch.Ack(j.tag, false)
 		}
 `},
 	}, falseSettled, "of tag"},

@@ -61,44 +61,52 @@ func Table(t amqp.Table) *Problem { return TableWithin(t, MaxHeaders) }
 // TableWithin is Table with another limit on the encoded size.
 func TableWithin(t amqp.Table, bytes int) *Problem {
 	w := walk{entries: MaxEntries, bytes: bytes, limit: bytes}
-	return w.table("", t, 1)
+	return w.table(t, 1)
 }
 
 type walk struct{ entries, bytes, limit int }
 
-func (w *walk) table(at string, t amqp.Table, depth int) *Problem {
+func (w *walk) table(t amqp.Table, depth int) *Problem {
 	for k, v := range t {
-		field := at + "[" + Quote(k) + "]"
-		if p := Name(k); p != nil {
-			return &Problem{Field: field, Problem: "key " + p.Problem, Fix: p.Fix}
+		p := Name(k)
+		if p != nil {
+			p.Problem = "key " + p.Problem
+		} else {
+			w.bytes -= len(k) + 1
+			p = w.value(v, depth)
 		}
-		w.bytes -= len(k) + 1
-		if p := w.value(field, v, depth); p != nil {
-			return p
+		if p != nil {
+			return p.in("[" + Quote(k) + "]")
 		}
 	}
 	return nil
 }
 
-func (w *walk) value(at string, v any, depth int) *Problem {
+// in puts the problem at a place.
+func (p *Problem) in(place string) *Problem {
+	p.Field = place + p.Field
+	return p
+}
+
+func (w *walk) value(v any, depth int) *Problem {
 	if depth > MaxDepth {
-		return &Problem{at, fmt.Sprintf("tables are nested deeper than %d", MaxDepth), "flatten them, or put the data into the body"}
+		return &Problem{"", fmt.Sprintf("tables are nested deeper than %d", MaxDepth), "flatten them, or put the data into the body"}
 	}
 	if w.entries--; w.entries < 0 {
-		return &Problem{at, fmt.Sprintf("more than %d entries", MaxEntries), "put the data into the body"}
+		return &Problem{"", fmt.Sprintf("more than %d entries", MaxEntries), "put the data into the body"}
 	}
 	w.bytes -= 9
 	switch v := v.(type) {
 	case nil, bool, int8, uint8, int16, uint16, int32, uint32, int64, amqp.Decimal:
 	case float32:
-		return w.value(at, float64(v), depth)
+		return w.value(float64(v), depth)
 	case float64:
 		if math.IsNaN(v) || math.IsInf(v, 0) { // RabbitMQ cannot decode it, and closes the connection (541)
-			return &Problem{at, fmt.Sprintf("%v is no number", v), "leave it out, or send it as a string"}
+			return &Problem{"", fmt.Sprintf("%v is no number", v), "leave it out, or send it as a string"}
 		}
 	case int:
 		if v < math.MinInt32 || v > math.MaxInt32 { // amqp091-go would send the low 32 bits
-			return &Problem{at, fmt.Sprintf("%d does not fit the 32 bits that an int is sent as", v), "convert it to int64"}
+			return &Problem{"", fmt.Sprintf("%d does not fit the 32 bits that an int is sent as", v), "convert it to int64"}
 		}
 	case time.Time:
 	case string:
@@ -106,20 +114,20 @@ func (w *walk) value(at string, v any, depth int) *Problem {
 	case []byte:
 		w.bytes -= len(v)
 	case amqp.Table:
-		if p := w.table(at, v, depth+1); p != nil {
+		if p := w.table(v, depth+1); p != nil {
 			return p
 		}
 	case []any:
 		for i, e := range v {
-			if p := w.value(at+"["+strconv.Itoa(i)+"]", e, depth+1); p != nil {
-				return p
+			if p := w.value(e, depth+1); p != nil {
+				return p.in("[" + strconv.Itoa(i) + "]")
 			}
 		}
 	default:
-		return &Problem{at, fmt.Sprintf("AMQP 0-9-1 cannot carry a %T", v), typeFix(v)}
+		return &Problem{"", fmt.Sprintf("AMQP 0-9-1 cannot carry a %T", v), typeFix(v)}
 	}
 	if w.bytes < 0 {
-		return &Problem{at, fmt.Sprintf("the table is larger than %d bytes", w.limit), "put the data into the body"}
+		return &Problem{"", fmt.Sprintf("the table is larger than %d bytes", w.limit), "put the data into the body"}
 	}
 	return nil
 }

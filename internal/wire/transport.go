@@ -42,7 +42,8 @@ func NewTransport(conn net.Conn) *Transport {
 func (t *Transport) Read(b []byte) (int, error) {
 	n, err := t.in.Read(b)
 	if err != nil {
-		t.end.CompareAndSwap(nil, &err)
+		end := err // which is kept; err itself is then no allocation
+		t.end.CompareAndSwap(nil, &end)
 		return n, err
 	}
 	if tag := t.frames.scan(b[:n]); tag > t.written.Load()/smallestPublish {

@@ -141,4 +141,6 @@ func (ch *channel) noQueue(name string) *exception {
 }
 
 // plain is a name without line ends, which RabbitMQ strips.
-func plain(name string) string { return strings.NewReplacer("\r", "", "\n", "").Replace(name) }
+func plain(name string) string { return lineEnds.Replace(name) }
+
+var lineEnds = strings.NewReplacer("\r", "", "\n", "")

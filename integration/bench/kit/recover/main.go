@@ -1,0 +1,49 @@
+// Command recover publishes one confirmed message after the other with amqpkit for a while, through the loss of its
+// connection, and tells the longest time without a confirm.
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/integration/bench/side"
+	"github.com/amqpkit/amqpkit/producer"
+)
+
+func main() { side.Main(run) }
+
+func run(ctx context.Context, t side.Task) (side.Result, error) {
+	quiet := slog.New(slog.DiscardHandler) // that the connection is lost is no news here
+	conn, err := amqpkit.DialConfig(ctx, amqpkit.Config{URLs: []string{t.URL}, Name: t.Name, Logger: quiet})
+	if err != nil {
+		return side.Result{}, err
+	}
+	defer conn.Close(ctx)
+	p, err := producer.New(conn, producer.Config{Logger: quiet})
+	if err != nil {
+		return side.Result{}, err
+	}
+	queue, body := t.QueueNames()[0], make([]byte, t.Size)
+	going, cancel := context.WithTimeout(ctx, t.For)
+	defer cancel()
+	var gap side.Gap
+	n := 0
+	clock := side.Start()
+	for going.Err() == nil {
+		if err := p.Publish(going, "", queue, amqp.Publishing{Body: body}); err != nil {
+			if going.Err() == nil {
+				return side.Result{}, err
+			}
+			break
+		}
+		n++
+		gap.Step()
+	}
+	gap.Step() // an outage that has not ended is a gap too
+	result := clock.Stop(n)
+	result.Gap = gap.Longest()
+	return result, p.Close(ctx)
+}

@@ -1,0 +1,114 @@
+// Command recover publishes one confirmed message after the other with amqp091-go alone for a while, through the loss of
+// its connection, and tells the longest time without a confirm. -how=loop dials again at once, and then every 200 ms, as
+// a hand-written program does; -how=library leaves it to amqp.Config.Recovery with its defaults.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/integration/bench/side"
+)
+
+const pause = 200 * time.Millisecond // between two attempts to connect
+
+func main() { side.Main(run) }
+
+func run(ctx context.Context, t side.Task) (side.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.For)
+	defer cancel()
+	var cfg amqp.Config
+	cfg.Properties = amqp.NewConnectionProperties()
+	cfg.Properties.SetClientConnectionName(t.Name)
+	queue, body := t.QueueNames()[0], make([]byte, t.Size)
+	switch t.How {
+	case "loop":
+		return loop(ctx, t, cfg, queue, body)
+	case "library":
+		cfg.Recovery = &amqp.Recovery{}
+		return library(ctx, t, cfg, queue, body)
+	default:
+		return side.Result{}, fmt.Errorf("-how=%q is not loop or library", t.How)
+	}
+}
+
+func loop(ctx context.Context, t side.Task, cfg amqp.Config, queue string, body []byte) (side.Result, error) {
+	var gap side.Gap
+	n := 0
+	clock := side.Start()
+	for ctx.Err() == nil {
+		conn, ch, err := open(t.URL, cfg)
+		if err != nil {
+			time.Sleep(pause)
+			continue
+		}
+		for ctx.Err() == nil && publish(ctx, ch, n, queue, body) == nil {
+			n++
+			gap.Step()
+		}
+		_ = conn.Close()
+	}
+	gap.Step() // an outage that has not ended is a gap too
+	result := clock.Stop(n)
+	result.Gap = gap.Longest()
+	return result, nil
+}
+
+func library(ctx context.Context, t side.Task, cfg amqp.Config, queue string, body []byte) (side.Result, error) {
+	conn, ch, err := open(t.URL, cfg)
+	if err != nil {
+		return side.Result{}, err
+	}
+	defer conn.Close()
+	var gap side.Gap
+	n := 0
+	clock := side.Start()
+	for ctx.Err() == nil {
+		if publish(ctx, ch, n, queue, body) != nil {
+			time.Sleep(10 * time.Millisecond) // the library reconnects meanwhile
+			continue
+		}
+		n++
+		gap.Step()
+	}
+	gap.Step()
+	result := clock.Stop(n)
+	result.Gap = gap.Longest()
+	return result, nil
+}
+
+func open(url string, cfg amqp.Config) (*amqp.Connection, *amqp.Channel, error) {
+	conn, err := amqp.DialConfig(url, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	ch, err := conn.Channel()
+	if err == nil {
+		err = ch.Confirm(false)
+	}
+	if err != nil {
+		_ = conn.Close()
+	}
+	return conn, ch, err
+}
+
+// publish waits a second for the confirm: with Recovery a confirmation may stay open for as long as the outage.
+func publish(ctx context.Context, ch *amqp.Channel, n int, queue string, body []byte) error {
+	c, err := ch.PublishWithDeferredConfirm("", queue, true, false, amqp.Publishing{
+		DeliveryMode: amqp.Persistent, MessageId: side.MessageID(n), Body: body,
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	acked, err := c.WaitContext(ctx)
+	if err == nil && !acked {
+		err = errors.New("not confirmed")
+	}
+	return err
+}

@@ -1,0 +1,19 @@
+package side
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"strconv"
+)
+
+var idPrefix = func() string {
+	var b [12]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:]) + "-"
+}()
+
+// MessageID returns the id of message i, as long as those that package producer gives, for one allocation.
+func MessageID(i int) string {
+	b := append(make([]byte, 0, 48), idPrefix...)
+	return string(strconv.AppendInt(b, int64(i)+1, 10))
+}

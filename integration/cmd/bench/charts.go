@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// A chart is what tools/charts draws: bars, one of each series for each label, or lines through the points of X.
+type chart struct {
+	File   string    `json:"file"`
+	Title  string    `json:"title"`
+	Unit   string    `json:"unit"`
+	Labels []string  `json:"labels,omitempty"`
+	X      []float64 `json:"x,omitempty"`
+	XUnit  string    `json:"x_unit,omitempty"`
+	Series []series  `json:"series"`
+}
+
+type series struct {
+	Name   string    `json:"name"`
+	Values []float64 `json:"values"`
+}
+
+// charts returns those for which something was measured.
+func (r report) charts() []chart {
+	main := r.matching("publish-quorum-1KiB-1g", "publish-quorum-1KiB-16g", "publish-quorum-1KiB-256g", "consume-quorum-1KiB", "both-quorum-1KiB")
+	perSecond := func(f figures) float64 { return f.PerSecond }
+	cpu := func(f figures) float64 { return f.CPU }
+	charts := []chart{
+		bars("benchmarks-throughput.svg", "Quorum queue, 1 KiB: messages a second", "messages/s", main, perSecond),
+		bars("benchmarks-cpu.svg", "Quorum queue, 1 KiB: CPU of the client", "µs a message", main, cpu),
+		r.byQueueType(),
+		r.manyQueues(),
+	}
+	drawn := charts[:0]
+	for _, c := range charts {
+		if len(c.Labels)+len(c.X) > 0 {
+			drawn = append(drawn, c)
+		}
+	}
+	return drawn
+}
+
+// matching returns the comparisons of these rows, those that there are.
+func (r report) matching(rows ...string) []comparison {
+	var found []comparison
+	for _, row := range rows {
+		for _, c := range r.Rows {
+			if c.Row == row {
+				found = append(found, c)
+			}
+		}
+	}
+	return found
+}
+
+func bars(file, title, unit string, rows []comparison, of func(figures) float64) chart {
+	c := chart{File: file, Title: title, Unit: unit, Series: []series{{Name: "amqp091-go"}, {Name: "amqpkit"}}}
+	for _, row := range rows {
+		c.Labels = append(c.Labels, strings.Replace(row.Row, "-quorum-1KiB", "", 1))
+		c.Series[0].Values = append(c.Series[0].Values, of(row.Raw))
+		c.Series[1].Values = append(c.Series[1].Values, of(row.Kit))
+	}
+	return c
+}
+
+// byQueueType shows the ratios of throughput of every type and size that all three kinds of work were measured with.
+func (r report) byQueueType() chart {
+	c := chart{
+		File: "benchmarks-queues.svg", Title: "Messages a second: amqpkit over amqp091-go", Unit: "ratio",
+		Series: []series{{Name: "publish, 256 goroutines"}, {Name: "consume"}, {Name: "both"}},
+	}
+	for _, queue := range queueTypes {
+		for _, size := range sizes {
+			id := queue + "-" + size.name
+			rows := r.matching("publish-"+id+"-256g", "consume-"+id, "both-"+id)
+			if len(rows) < len(c.Series) {
+				continue
+			}
+			c.Labels = append(c.Labels, queue+" "+size.name)
+			for i, row := range rows {
+				c.Series[i].Values = append(c.Series[i].Values, row.throughput())
+			}
+		}
+	}
+	return c
+}
+
+func (r report) manyQueues() chart {
+	c := chart{
+		File: "benchmarks-many.svg", Title: "Classic queues, 1 KiB: CPU of the client as the queues grow in number", Unit: "µs a message", XUnit: "queues",
+		Series: []series{{Name: "publish, amqp091-go"}, {Name: "publish, amqpkit"}, {Name: "consume, amqp091-go"}, {Name: "consume, amqpkit"}},
+	}
+	for _, n := range queueCounts {
+		rows := r.matching(fmt.Sprintf("publish-classic-1KiB-%dq", n), fmt.Sprintf("consume-classic-1KiB-%dq", n))
+		if len(rows) < 2 {
+			continue
+		}
+		c.X = append(c.X, float64(n))
+		for i, v := range []float64{rows[0].Raw.CPU, rows[0].Kit.CPU, rows[1].Raw.CPU, rows[1].Kit.CPU} {
+			c.Series[i].Values = append(c.Series[i].Values, v)
+		}
+	}
+	return c
+}
+
+// A drawer is the program tools/charts, which lives in the module of the tools: what draws is nothing that users of
+// amqpkit depend on.
+type drawer string
+
+func newDrawer(ctx context.Context, dir string) (drawer, error) {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/amqpkit/amqpkit").Output()
+	if err != nil {
+		return "", fmt.Errorf("go list: %w", err)
+	}
+	program := filepath.Join(dir, "charts")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", program, "./charts")
+	cmd.Dir = filepath.Join(strings.TrimSpace(string(root)), "tools")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build ./charts: %w\n%s", err, out)
+	}
+	return drawer(program), nil
+}
+
+func (d drawer) draw(ctx context.Context, charts []chart, dir string) error {
+	spec, err := json.Marshal(charts)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, string(d), "-out", dir)
+	cmd.Stdin = bytes.NewReader(spec)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("charts: %w\n%s", err, out)
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/amqpkit/amqpkit/integration/bench/side"
+)
+
+// Figures are medians over the rounds, of one message where that makes sense.
+type figures struct {
+	PerSecond float64 `json:"per_second"`
+	CPU       float64 `json:"cpu_us"`
+	Allocs    float64 `json:"allocs"`
+	P50       float64 `json:"p50_us,omitempty"`
+	P99       float64 `json:"p99_us,omitempty"`
+	Gap       float64 `json:"gap_ms,omitempty"`
+}
+
+func summarize(results []side.Result) figures {
+	of := func(f func(side.Result) float64) float64 {
+		values := make([]float64, len(results))
+		for i, r := range results {
+			values[i] = f(r)
+		}
+		return median(values)
+	}
+	return figures{
+		PerSecond: of(func(r side.Result) float64 { return float64(r.Messages) / r.Wall.Seconds() }),
+		CPU:       of(func(r side.Result) float64 { return micros(r.CPU) / float64(r.Messages) }),
+		Allocs:    of(func(r side.Result) float64 { return float64(r.Allocs) / float64(r.Messages) }),
+		P50:       of(func(r side.Result) float64 { return micros(r.P50) }),
+		P99:       of(func(r side.Result) float64 { return micros(r.P99) }),
+		Gap:       of(func(r side.Result) float64 { return micros(r.Gap) / 1000 }),
+	}
+}
+
+func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
+
+// median returns the middle of values, or the mean of the two that are.
+func median(values []float64) float64 {
+	s := slices.Sorted(slices.Values(values))
+	n := len(s)
+	if n == 0 {
+		return 0
+	}
+	return (s[(n-1)/2] + s[n/2]) / 2
+}
+
+// A comparison is a row as measured. Of the ratios, amqpkit's side is above the line.
+type comparison struct {
+	Row    string  `json:"row"`
+	Note   string  `json:"note,omitempty"`
+	Raw    figures `json:"raw"`
+	Kit    figures `json:"amqpkit"`
+	Rounds int     `json:"rounds"`
+	AA     *spread `json:"raw_against_itself,omitempty"`
+}
+
+// A spread is how far raw runs are from each other: ratios of the medians of two raw contenders, and the least and the
+// greatest p99 of all their rounds, in parts of their median.
+type spread struct {
+	P50    float64 `json:"p50"`
+	P99    float64 `json:"p99"`
+	P99Min float64 `json:"p99_min"`
+	P99Max float64 `json:"p99_max"`
+}
+
+func compare(r row, results map[string][]side.Result) comparison {
+	c := comparison{
+		Row: r.name, Note: r.note, Rounds: len(results[r.kit]),
+		Raw: summarize(results[r.raw]), Kit: summarize(results[r.kit]),
+	}
+	if again := results[againstItself]; again != nil {
+		second := summarize(again)
+		var p99s []float64
+		for _, r := range slices.Concat(results[r.raw], again) {
+			p99s = append(p99s, micros(r.P99))
+		}
+		mid := median(p99s)
+		c.AA = &spread{second.P50 / c.Raw.P50, second.P99 / c.Raw.P99, slices.Min(p99s) / mid, slices.Max(p99s) / mid}
+	}
+	return c
+}
+
+// work is the first word of the row's name: publish, consume, both, latency or recovery.
+func (c comparison) work() string { w, _, _ := strings.Cut(c.Row, "-"); return w }
+
+// manyQueues reports whether it is a row over a number of queues.
+func (c comparison) manyQueues() bool { return strings.HasSuffix(c.Row, "q") }
+
+func (c comparison) throughput() float64 { return ratio(c.Kit.PerSecond, c.Raw.PerSecond) }
+func (c comparison) cpu() float64        { return ratio(c.Kit.CPU, c.Raw.CPU) }
+func (c comparison) allocs() float64     { return ratio(c.Kit.Allocs, c.Raw.Allocs) }
+func (c comparison) p50() float64        { return ratio(c.Kit.P50, c.Raw.P50) }
+func (c comparison) p99() float64        { return ratio(c.Kit.P99, c.Raw.P99) }
+func (c comparison) gap() float64        { return ratio(c.Kit.Gap, c.Raw.Gap) }
+
+func ratio(kit, raw float64) float64 { return kit / cmp.Or(raw, 1) }
+
+// line is for machines: bench ROW ratio_throughput=… ratio_cpu=… ratio_allocs=…
+func (c comparison) line() string {
+	s := fmt.Sprintf("bench %s ratio_throughput=%.3f ratio_cpu=%.3f ratio_allocs=%.3f", c.Row, c.throughput(), c.cpu(), c.allocs())
+	switch c.work() {
+	case "latency":
+		s += fmt.Sprintf(" ratio_p50=%.3f ratio_p99=%.3f", c.p50(), c.p99())
+		if c.AA != nil {
+			s += fmt.Sprintf(" aa_p50=%.3f aa_p99=%.3f aa_p99_min=%.3f aa_p99_max=%.3f", c.AA.P50, c.AA.P99, c.AA.P99Min, c.AA.P99Max)
+		}
+	case "recovery":
+		s = fmt.Sprintf("bench %s ratio_gap=%.3f", c.Row, c.gap())
+	}
+	return s
+}

@@ -1,0 +1,127 @@
+// Command bench measures amqpkit against hand-written amqp091-go, whose programs are in integration/bench/raw. Each
+// side runs in its own process, taking turns; what is told are medians. It ends with a line for each comparison:
+//
+//	bench publish-quorum-1KiB-256g ratio_throughput=… ratio_cpu=… ratio_allocs=…
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"regexp"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/amqpkit/amqpkit/integration/rabbit"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	quick  bool
+	rows   string
+	rounds int
+	scale  float64
+	docs   string
+	from   string
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var o options
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.BoolVar(&o.quick, "quick", false, "the main rows, in less than two minutes")
+	f.StringVar(&o.rows, "rows", "", "only the rows that match this regular expression")
+	f.IntVar(&o.rounds, "rounds", 5, "rounds to take the median of")
+	f.Float64Var(&o.scale, "scale", 1, "factor for the messages of each run")
+	f.StringVar(&o.docs, "docs", "", "directory to write benchmarks.md, its charts and benchmarks.json into")
+	f.StringVar(&o.from, "from", "", "measure nothing, but tell what this benchmarks.json holds")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "amqpkit-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	var draw drawer // built before anything is measured: what fails shall fail soon
+	if o.docs != "" {
+		if draw, err = newDrawer(ctx, dir); err != nil {
+			return err
+		}
+	}
+	var r report
+	if o.from != "" {
+		r, err = load(o.from)
+	} else {
+		r, err = o.measure(ctx, dir, stderr)
+	}
+	if len(r.Rows) == 0 {
+		return err
+	}
+	if o.docs != "" && err == nil { // an incomplete page would look complete
+		err = r.write(ctx, o.docs, draw)
+	}
+	r.print(stdout)
+	return err
+}
+
+func (o options) measure(ctx context.Context, dir string, progress io.Writer) (r report, err error) {
+	groups, err := o.groups()
+	if err != nil {
+		return report{}, err
+	}
+	programs, err := build(ctx, dir)
+	if err != nil {
+		return report{}, err
+	}
+	broker, err := rabbit.Start(ctx, rabbit.Options{Progress: progress})
+	if err != nil {
+		return report{}, err
+	}
+	defer func() { err = errors.Join(err, broker.Close(context.WithoutCancel(ctx))) }()
+	if !broker.Owned() {
+		fmt.Fprintln(progress, "not measured on the broker from AMQP_URL, whose connections cannot be closed by force: recovery")
+		groups = slices.DeleteFunc(groups, func(g group) bool { return g.cut })
+	}
+	b := &bench{queues: onBroker{broker}, programs: programs, progress: progress}
+	if o.quick { // a busy machine costs rounds rather than time
+		b.hurry = time.Now().Add(30 * time.Second)
+	}
+	rows, err := b.all(ctx, groups, o.rounds)
+	return report{Environment: environment(broker), Rows: rows}, err
+}
+
+func (o options) groups() ([]group, error) {
+	groups := plan()
+	factor := o.scale
+	if o.quick {
+		groups = only(groups, func(row string) bool { return slices.Contains(quickRows, row) })
+		factor /= 2
+	}
+	pattern, err := regexp.Compile(o.rows)
+	if err != nil {
+		return nil, err
+	}
+	groups = only(groups, pattern.MatchString)
+	if len(groups) == 0 {
+		return nil, errors.New("there is no such row")
+	}
+	if o.scale <= 0 || o.rounds < 1 {
+		return nil, errors.New("it takes a round, and a scale of more than zero")
+	}
+	return scaled(groups, factor), nil
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/amqpkit/amqpkit/integration/bench/side"
+)
+
+// A bench is what groups are measured on.
+type bench struct {
+	queues   queues
+	programs programs
+	progress io.Writer
+	hurry    time.Time // from then on a group makes do with three rounds; zero: never
+}
+
+// queues makes and looks at the queues of one run.
+type queues interface {
+	// make makes these queues of this type, or empties them if they are there.
+	make(ctx context.Context, queueType string, names []string) error
+	// await waits until they hold so many messages altogether.
+	await(ctx context.Context, names []string, messages int) error
+	remove(ctx context.Context, names []string) error
+	// cut closes the connection of this name, as the broker does by force.
+	cut(ctx context.Context, connection string) error
+	url() string
+}
+
+// programs runs one program in a process of its own.
+type programs interface {
+	run(ctx context.Context, program string, t side.Task) (side.Result, error)
+}
+
+// runTimeout bounds one run of one program.
+const runTimeout = 2 * time.Minute
+
+const leastRounds = 3
+
+// measure runs every contender once in each round, taking turns, and returns their results by name. A round before the
+// first one warms up the broker and the page cache; its results are not among them.
+func (b *bench) measure(ctx context.Context, g group, rounds int) (results map[string][]side.Result, err error) {
+	results = map[string][]side.Result{}
+	prefix := freshPrefix()
+	if g.reuse {
+		defer func() { err = errors.Join(err, b.remove(ctx, g, prefix)) }()
+	}
+	for round := range rounds + 1 {
+		if round > leastRounds && !b.hurry.IsZero() && time.Now().After(b.hurry) {
+			break
+		}
+		for _, c := range g.contenders {
+			if !g.reuse {
+				prefix = freshPrefix()
+			}
+			result, err := b.once(ctx, g, c, prefix)
+			if !g.reuse {
+				err = errors.Join(err, b.remove(ctx, g, prefix))
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%s, %s: %w", g.rows[0].name, c.name, err)
+			}
+			if round > 0 {
+				results[c.name] = append(results[c.name], result)
+			}
+		}
+	}
+	return results, nil
+}
+
+// freshPrefix makes the names of queues that were never there before.
+func freshPrefix() string { return "bench-" + rand.Text() }
+
+func (b *bench) remove(ctx context.Context, g group, prefix string) error {
+	names := side.Task{Queue: prefix, Queues: g.queues}.QueueNames()
+	return b.queues.remove(context.WithoutCancel(ctx), names)
+}
+
+func (b *bench) once(ctx context.Context, g group, c contender, prefix string) (result side.Result, err error) {
+	ctx, cancel := context.WithTimeout(ctx, runTimeout)
+	defer cancel()
+	t := c.task
+	t.URL, t.Queue, t.Name = b.queues.url(), prefix, prefix
+	names := t.QueueNames()
+	if err := b.queues.make(ctx, g.queue, names); err != nil {
+		return side.Result{}, err
+	}
+	if g.fill {
+		filler := t
+		filler.Window = 1024
+		if _, err := b.programs.run(ctx, "raw/publish", filler); err != nil {
+			return side.Result{}, fmt.Errorf("filling: %w", err)
+		}
+	}
+	cut := make(chan error, 1)
+	if g.cut {
+		time.AfterFunc(cutAfter, func() { cut <- b.queues.cut(ctx, t.Name) })
+	} else {
+		cut <- nil
+	}
+	result, err = b.programs.run(ctx, c.program, t)
+	if err == nil {
+		err = <-cut
+	}
+	if err != nil || g.queue == "stream" { // consuming takes nothing out of a stream
+		return result, err
+	}
+	switch g.left {
+	case allMessages:
+		err = b.queues.await(ctx, names, t.Messages)
+	case noMessages:
+		err = b.queues.await(ctx, names, 0)
+	}
+	return result, err
+}
+
+// all measures the groups and returns a comparison for each of their rows. A group that fails does not cost the others
+// theirs: the error tells of all that failed.
+func (b *bench) all(ctx context.Context, groups []group, rounds int) (compared []comparison, err error) {
+	began := time.Now()
+	for i, g := range groups {
+		results, failed := b.measure(ctx, g, rounds)
+		if ctx.Err() != nil {
+			return compared, errors.Join(err, failed)
+		}
+		at := fmt.Sprintf("%5.0fs  %d/%d", time.Since(began).Seconds(), i+1, len(groups))
+		if failed != nil {
+			fmt.Fprintf(b.progress, "%s  FAILED %v\n", at, failed)
+			err = errors.Join(err, failed)
+			continue
+		}
+		for _, r := range g.rows {
+			c := compare(r, results)
+			compared = append(compared, c)
+			fmt.Fprintf(b.progress, "%s  %s\n", at, strings.TrimPrefix(c.line(), "bench "))
+		}
+	}
+	return compared, err
+}

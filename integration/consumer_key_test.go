@@ -1,0 +1,45 @@
+package integration
+
+import (
+	"context"
+	"strconv"
+	"testing"
+
+	"github.com/amqpkit/amqpkit/consumer"
+)
+
+// Promise 16, from one Run to the next: what no handler has begun is put back where it was.
+func TestPromise16OrderOfAKeyOutlivesTheEndOfARun(t *testing.T) {
+	b := newConsumerBench(t)
+	queue := b.queue(nil)
+	const n, each = 3000, 500
+	b.publish(queue, numbers(n)...)
+	next, runs := 0, 0
+	for ; next < n; runs++ {
+		ctx, cancel := context.WithCancel(b.ctx())
+		handled := 0
+		c, err := consumer.New(b.conn, consumer.Config{
+			Queue: queue, Workers: 4, Prefetch: 200, Key: func(*consumer.Delivery) string { return "k" },
+		}, func(_ context.Context, d *consumer.Delivery) error { // one at a time, by its key
+			if got, err := strconv.Atoi(string(d.Body)); err != nil || got != next {
+				t.Errorf("run %d: %s is handled when %d is next", runs, d.Body, next)
+			}
+			next++
+			if handled++; handled >= each {
+				cancel()
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d messages in %d runs", next, runs)
+}

@@ -1,0 +1,130 @@
+// Command charts draws the charts of make bench, which it reads as JSON from standard input, as SVG files. What it
+// reads is described in integration/cmd/bench/charts.go.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"image/color"
+	"io"
+	"os"
+	"path/filepath"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+)
+
+type chart struct {
+	File   string    `json:"file"`
+	Title  string    `json:"title"`
+	Unit   string    `json:"unit"`
+	Labels []string  `json:"labels"`
+	X      []float64 `json:"x"`
+	XUnit  string    `json:"x_unit"`
+	Series []struct {
+		Name   string    `json:"name"`
+		Values []float64 `json:"values"`
+	} `json:"series"`
+}
+
+// colors tell the series apart, for the color-blind too.
+var colors = []color.Color{
+	color.RGBA{R: 0x99, G: 0x99, B: 0x99, A: 0xff},
+	color.RGBA{R: 0xe6, G: 0x6a, B: 0x00, A: 0xff},
+	color.RGBA{R: 0x56, G: 0xb4, B: 0xe9, A: 0xff},
+	color.RGBA{R: 0x00, G: 0x45, B: 0x80, A: 0xff},
+}
+
+func main() {
+	out := flag.String("out", ".", "directory to write into")
+	flag.Parse()
+	if err := run(os.Stdin, *out); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(in io.Reader, dir string) error {
+	var charts []chart
+	if err := json.NewDecoder(in).Decode(&charts); err != nil {
+		return err
+	}
+	for _, c := range charts {
+		if err := c.draw(dir); err != nil {
+			return fmt.Errorf("%s: %w", c.File, err)
+		}
+	}
+	return nil
+}
+
+func (c chart) draw(dir string) error {
+	p := plot.New()
+	p.Title.Text = c.Title
+	p.Title.Padding = vg.Points(8)
+	p.Y.Label.Text = c.Unit
+	p.Y.Min = 0
+	p.BackgroundColor = color.White // the page may be dark
+	p.Legend.Top = true
+	p.Legend.XOffs = -vg.Points(8)
+	p.Legend.Padding = vg.Points(2)
+	grid := plotter.NewGrid()
+	grid.Vertical.Color = nil
+	p.Add(grid)
+	add := c.bars
+	if len(c.X) > 0 {
+		add = c.lines
+	}
+	if err := add(p); err != nil {
+		return err
+	}
+	p.Y.Max *= 1.1 + 0.07*float64(len(c.Series)) // room for the legend
+	return p.Save(width, height, filepath.Join(dir, c.File))
+}
+
+const (
+	width  = 9 * vg.Inch
+	height = 4 * vg.Inch
+)
+
+func (c chart) bars(p *plot.Plot) error {
+	n := len(c.Series)
+	bar := width * 0.6 / vg.Length(n*len(c.Labels))
+	for i, s := range c.Series {
+		b, err := plotter.NewBarChart(plotter.Values(s.Values), bar)
+		if err != nil {
+			return err
+		}
+		b.Color = colors[i%len(colors)]
+		b.LineStyle.Width = 0
+		b.Offset = bar * vg.Length(float64(i)-float64(n-1)/2)
+		p.Add(b)
+		p.Legend.Add(s.Name, b)
+	}
+	p.NominalX(c.Labels...)
+	p.X.Min, p.X.Max = -0.5, float64(len(c.Labels))-0.5
+	return nil
+}
+
+func (c chart) lines(p *plot.Plot) error {
+	p.X.Label.Text = c.XUnit
+	p.X.Scale = plot.LogScale{}
+	p.X.Tick.Marker = plot.LogTicks{Prec: -1}
+	for i, s := range c.Series {
+		points := make(plotter.XYs, len(c.X))
+		for j, x := range c.X {
+			points[j].X, points[j].Y = x, s.Values[j]
+		}
+		line, dots, err := plotter.NewLinePoints(points)
+		if err != nil {
+			return err
+		}
+		line.Color, dots.Color = colors[i%len(colors)], colors[i%len(colors)]
+		line.Width = vg.Points(2)
+		p.Add(line, dots)
+		p.Legend.Add(s.Name, line, dots)
+	}
+	p.X.Max *= 1.1 // room for the last number
+	return nil
+}
