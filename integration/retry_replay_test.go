@@ -81,7 +81,7 @@ func TestS36TwentyFivePeeksLeaveAMessageParkedAlsoOneThatDiedOfTheDeliveryLimit(
 }
 
 func TestAReplayThatIsKilledHalfWayAndRunAgainLosesNone(t *testing.T) {
-	const messages, rate = 10_000, 2500
+	const messages, rate = 10_000, 800
 	proxy := amqptest.StartProxy(t, broker(t).URL())
 	b := newRetryBench(t, oneTry, proxy.URL())
 	b.park(messages)
