@@ -50,7 +50,8 @@ type Config struct {
 	// says otherwise (x-consumer-timeout). Zero means RabbitMQ's 30 minutes.
 	ConsumerTimeout time.Duration
 
-	// Logged is how many messages Broker.Published remembers, the latest. Zero means 10,000; -1 means none.
+	// Logged is how many messages Broker.Published remembers, the latest. Zero means 10,000; -1 means none. Their bodies
+	// come to 64 MiB at most.
 	Logged int
 }
 

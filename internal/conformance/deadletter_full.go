@@ -26,6 +26,26 @@ var fullDeadLetterQueues = []Scenario{
 			}
 		}
 	}},
+	{"a-waiting-consumer-gets-what-was-rejected-as-new", func(s *Script) {
+		for _, from := range []string{"classic", "quorum"} {
+			for _, kind := range []string{"classic", "quorum"} {
+				s.Title("%s to %s", from, kind)
+				ch := s.Channel()
+				dead := ch.Queue("dead, "+from+" to "+kind, kind, nil)
+				q := ch.Queue(from+" to "+kind, from, to(dead))
+				s.Must(ch.Qos(1, 0, false))
+				c := ch.Subscribe(dead, "c")
+				ch.Store(q, "finds it waiting", "does not")
+				s.Must(rejectAway(ch.awaitGet(q)))
+				d := c.Next()
+				s.Must(rejectAway(ch.awaitGet(q)))
+				s.Holds(dead, 1)
+				s.Must(d.Ack(false))
+				s.Must(nackBack(c.Next()))
+				s.Must(c.Next().Ack(false))
+			}
+		}
+	}},
 	{"an-internal-exchange-takes-dead-letters", func(s *Script) {
 		ch := s.Channel()
 		x := s.Name("internal")

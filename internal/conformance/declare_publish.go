@@ -30,6 +30,36 @@ var refusedMessages = []Scenario{
 		_ = publish(strings.Repeat("k", 256), nil)(ch) // an error of one kind or another: the connection is being closed
 		ch.conn.Closed()
 	}},
+	{"names-that-are-not-utf-8", func(s *Script) {
+		const bad = "a\xff"
+		ch := s.Channel()
+		q := ch.Queue("work", "classic", nil)
+		publish := func(exchange, key string, m amqp.Publishing) func(*Channel) error {
+			return func(ch *Channel) error { return ch.PublishWithContext(s.ctx, exchange, key, false, false, m) }
+		}
+		for _, f := range []struct {
+			what string
+			act  func(*Channel) error
+		}{
+			{"queue.declare", func(ch *Channel) error { _, err := ch.QueueDeclare(bad, false, true, true, false, nil); return err }},
+			{"queue.declare, passive", func(ch *Channel) error {
+				_, err := ch.QueueDeclarePassive(bad, false, true, true, false, nil)
+				return err
+			}},
+			{"queue.bind", func(ch *Channel) error { return ch.QueueBind(q, bad, "amq.topic", false, nil) }},
+			{"exchange.declare", func(ch *Channel) error { return ch.ExchangeDeclare(bad, "fanout", false, true, false, false, nil) }},
+			{"basic.consume", func(ch *Channel) error { _, err := ch.Consume(q, bad, false, false, false, false, nil); return err }},
+			{"exchange of basic.publish", publish(bad, "", amqp.Publishing{})},
+			{"routing key of basic.publish", publish("", bad, amqp.Publishing{})},
+			{"a property", publish("", q, amqp.Publishing{MessageId: bad})},
+			{"the name of a header", publish("", q, amqp.Publishing{Headers: amqp.Table{bad: 1}})},
+			{"the value of a header", publish("", q, amqp.Publishing{Headers: amqp.Table{"a": bad}})},
+			{"the name of an argument", func(ch *Channel) error { return ch.QueueBind(q, "", "amq.headers", false, amqp.Table{bad: 1}) }},
+		} {
+			s.Try(f.what, f.act)
+		}
+		s.Try("a name of more than ASCII", func(ch *Channel) error { return ch.QueueBind(q, "ä€😀", "amq.topic", false, nil) })
+	}},
 	{"a-missing-exchange-costs-the-channel", func(s *Script) {
 		ch := s.Channel()
 		s.Must(ch.Confirm(false))

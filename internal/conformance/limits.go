@@ -29,6 +29,22 @@ var lengthLimits = []Scenario{
 			s.Must(ch.Get(q).Ack(false))
 		}
 	}},
+	{"what-comes-back-to-a-full-queue-is-dropped-first", func(s *Script) {
+		for _, kind := range []string{"classic", "quorum"} {
+			s.Title("%s", kind)
+			ch := s.Channel()
+			dead := ch.Queue("dead-"+kind, kind, nil)
+			q := ch.Queue(kind, kind, with(to(dead), amqp.Table{"x-max-length": 2}))
+			s.Must(ch.Qos(1, 0, false))
+			c := ch.Subscribe(q, "c")
+			ch.Store(q, "1")
+			d := c.Next()
+			ch.Store(q, "2", "3")
+			s.Must(nackBack(d))
+			c.Next()
+			s.Holds(dead, map[string]int{"classic": 1, "quorum": 0}[kind])
+		}
+	}},
 	{"a-queue-that-may-hold-nothing", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)

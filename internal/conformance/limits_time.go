@@ -48,6 +48,21 @@ var timeLimits = []Scenario{
 			s.Holds(q, 0)
 		}
 	}},
+	{"what-expired-behind-the-head-is-not-delivered", func(s *Script) {
+		for _, kind := range []string{"classic", "quorum"} {
+			s.Title("%s", kind)
+			ch := s.Channel()
+			q := ch.Queue(kind, kind, nil)
+			ch.Store(q, "first")
+			ch.StoreMessage(q, amqp.Publishing{Body: []byte("behind"), Expiration: "50"})
+			ch.Store(q, "last")
+			s.Pass(100 * ms)
+			c := ch.Subscribe(q, "c")
+			c.Next()
+			c.Next()
+			s.Holds(q, 0)
+		}
+	}},
 	{"what-comes-back-expires-when-it-was-to", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)

@@ -10,6 +10,11 @@ import (
 
 // How a declaration is compared with what is there.
 var redeclarations = []Scenario{
+	{"redeclare-queue-with-an-empty-type", func(s *Script) {
+		for _, has := range []any{"classic", "", "undefined"} {
+			s.redeclareType(has, "classic", "", "undefined", "nope", 1)
+		}
+	}},
 	{"redeclare-queue-with-other-properties", func(s *Script) {
 		ch := s.Channel()
 		q := ch.Queue("work", "classic", amqp.Table{"x-max-length": 1})
@@ -123,6 +128,23 @@ var redeclarations = []Scenario{
 			})
 		}
 	}},
+}
+
+// redeclareType declares a queue of one type and again of others.
+func (s *Script) redeclareType(has any, others ...any) {
+	s.tb.Helper()
+	s.Title("%s", value(has))
+	q := s.Name("typed")
+	_, err := s.Channel().QueueDeclare(q, true, false, false, false, amqp.Table{"x-queue-type": has})
+	s.Must(err)
+	for _, kind := range others {
+		s.Try(value(kind), func(ch *Channel) error {
+			_, err := ch.QueueDeclare(q, true, false, false, false, amqp.Table{"x-queue-type": kind})
+			return err
+		})
+	}
+	s.Try("none", func(ch *Channel) error { _, err := ch.QueueDeclare(q, true, false, false, false, nil); return err })
+	s.remove(q)
 }
 
 // redeclares declares a queue with arguments, and again with others, each time on a channel of its own.

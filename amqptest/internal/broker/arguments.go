@@ -153,7 +153,7 @@ func checkArguments(t codec.Table, checks []check, known, all []string, where, k
 			}
 		}
 	}
-	for _, f := range t {
+	for _, f := range sorted(t) {
 		if slices.Contains(all, f.Key) && !slices.Contains(known, f.Key) {
 			return raise(preconditionFailed, "invalid arg '%s' for %s of queue type %s", f.Key, where, kind)
 		}

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"net"
 	"slices"
@@ -33,6 +34,8 @@ var ErrClosed = errors.New("amqptest: the broker does not listen")
 type Broker struct {
 	cfg Config
 	wg  sync.WaitGroup // all goroutines
+	// turn is held by Start and the ways to end, one at a time. As a channel it is known to testing/synctest.
+	turn chan struct{}
 
 	mu       sync.Mutex // guards all that follows, and all state of connections, channels, queues and exchanges
 	listener net.Listener
@@ -49,6 +52,7 @@ type Broker struct {
 	seq      uint64 // the last number given to an entry, or used in a name
 	faults   faults
 	log      []*message
+	logBytes int
 	replies  map[string]*replyTo
 }
 
@@ -57,11 +61,15 @@ type vhost struct {
 	name      string
 	exchanges map[string]*exchange
 	queues    map[string]*queue
+	waiting   map[*queue]struct{} // those with messages that they could not dead-letter
 }
 
 // New starts a broker.
 func New(cfg Config) (*Broker, error) {
-	b := &Broker{cfg: cfg, conns: make(map[*conn]struct{}), vhosts: make(map[string]*vhost), replies: make(map[string]*replyTo)}
+	b := &Broker{
+		cfg: cfg, turn: make(chan struct{}, 1),
+		conns: make(map[*conn]struct{}), vhosts: make(map[string]*vhost), replies: make(map[string]*replyTo),
+	}
 	b.clock.init(cfg.StoppedClock, b.tick)
 	for _, name := range cfg.VHosts {
 		b.vhosts[name] = newVHost(name)
@@ -72,6 +80,7 @@ func New(cfg Config) (*Broker, error) {
 
 // Start listens, again on the same address after Stop.
 func (b *Broker) Start() error {
+	defer b.takeTurn()()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
@@ -104,6 +113,7 @@ func (b *Broker) Kill() { b.halt(false, nil) }
 func (b *Broker) Close() { b.halt(true, nil) }
 
 func (b *Broker) halt(forGood bool, tell *exception) {
+	defer b.takeTurn()()
 	b.update(func() {
 		b.running, b.closed = false, b.closed || forGood
 		if b.listener != nil {
@@ -131,6 +141,12 @@ func (b *Broker) halt(forGood bool, tell *exception) {
 		defer b.mu.Unlock()
 		b.clock.stop()
 	}
+}
+
+// takeTurn waits for the broker to be neither starting nor ending, and returns what lets the next one have it.
+func (b *Broker) takeTurn() (done func()) {
+	b.turn <- struct{}{}
+	return func() { <-b.turn }
 }
 
 // restart keeps what RabbitMQ finds again when it starts.
@@ -242,7 +258,9 @@ func (b *Broker) next() uint64 {
 }
 
 func newVHost(name string) *vhost {
-	v := &vhost{name: name, exchanges: make(map[string]*exchange), queues: make(map[string]*queue)}
+	v := &vhost{
+		name: name, exchanges: make(map[string]*exchange), queues: make(map[string]*queue), waiting: make(map[*queue]struct{}),
+	}
 	for _, x := range []struct{ name, kind string }{
 		{"", kindDirect},
 		{"amq.direct", kindDirect},
@@ -259,11 +277,8 @@ func newVHost(name string) *vhost {
 }
 
 // sortedQueues lists queues in the order of their names.
-func (v *vhost) sortedQueues() []*queue {
-	names := slices.Sorted(maps.Keys(v.queues))
-	queues := make([]*queue, len(names))
-	for i, name := range names {
-		queues[i] = v.queues[name]
-	}
-	return queues
+func (v *vhost) sortedQueues() []*queue { return sortedByName(maps.Values(v.queues)) }
+
+func sortedByName(queues iter.Seq[*queue]) []*queue {
+	return slices.SortedFunc(queues, func(a, b *queue) int { return strings.Compare(a.name, b.name) })
 }

@@ -107,7 +107,7 @@ func (ch *channel) methodFrame(f codec.Frame) {
 		ch.unexpected()
 		return
 	case m == nil || err != nil:
-		ch.c.failMethod(f, id, m)
+		ch.c.failMethod(f, id, m, err)
 		return
 	}
 	if p, ok := m.(*codec.BasicPublish); ok && ch.opened {

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"errors"
 	"net"
 	"time"
 
@@ -11,8 +10,9 @@ import (
 const (
 	// backlog is how many unsent bytes stop deliveries to a connection, until its client reads on.
 	backlog = 1 << 20
-	// closeTimeout is how long a client has to answer connection.close.
-	closeTimeout = 5 * time.Second
+	// maxUnsent is how many unsent bytes keep the broker from reading on. Deliveries alone seldom come to that, so that
+	// a client may settle before it reads.
+	maxUnsent = 4 * backlog
 )
 
 // A conn is one client's connection.
@@ -36,10 +36,12 @@ type conn struct {
 	// Guarded by Broker.mu.
 	channels map[uint16]*channel
 	out      []byte
-	writing  int  // bytes that the writer has taken and not yet written
-	starved  bool // deliveries wait for the writer
-	closing  bool // connection.close was sent: everything but the answer is ignored
-	finish   bool // the socket is closed once all is written
+	writing  int           // bytes that the writer has taken and not yet written
+	starved  bool          // deliveries wait for the writer
+	sent     chan struct{} // closed when the writer has written; nil if the reader does not wait for it
+	closing  bool          // connection.close was sent: everything but the answer is ignored
+	leaving  bool          // the client sent connection.close: it hangs up first
+	finish   bool          // the socket is closed once all is written
 	isCut    bool
 	told     bool // of connection.blocked
 	isWoken  bool // it is in Broker.woken
@@ -72,10 +74,16 @@ func (c *conn) run() {
 		if f.Type == codec.FrameHeader {
 			c.awaitUnblocked()
 		}
-		over := false
-		c.b.update(func() { over = c.handle(f) })
+		over, full := false, false
+		c.b.update(func() {
+			over = c.handle(f)
+			full = c.full()
+		})
 		if over {
 			return
+		}
+		if full {
+			c.awaitSent()
 		}
 	}
 }
@@ -88,74 +96,9 @@ func (c *conn) next() (codec.Frame, error) {
 	return c.reader.Next()
 }
 
-// give tells the client what it did wrong, if it can be told.
-func (c *conn) give(err error) {
-	var frame *codec.FrameError
-	var f *failure
-	switch {
-	case errors.As(err, &frame):
-		f = &failure{0, &exception{code: frameError, text: frame.Error()}}
-	case !errors.As(err, &f):
-		return
-	}
-	c.b.update(func() {
-		if !c.closing {
-			c.fail(0, f.id, f.exception)
-		}
-		c.cutSoon()
-	})
-	c.drain()
-}
-
-// drain reads until the client or the writer has closed: a socket closed with something unread is reset, and the
-// client may never see what it was told.
-func (c *conn) drain() {
-	_ = c.nc.SetReadDeadline(time.Time{}) // the writer sees to the end
-	b := make([]byte, 4096)
-	for {
-		if _, err := c.nc.Read(b); err != nil {
-			return
-		}
-	}
-}
-
-// end forgets the connection and all it had.
-func (c *conn) end() {
-	c.b.update(func() {
-		for _, ch := range c.channels {
-			ch.release()
-		}
-		c.channels = nil
-		for _, v := range c.b.vhosts {
-			for _, q := range v.queues {
-				if q.owner == c {
-					c.b.removeQueue(q)
-				}
-			}
-		}
-		delete(c.b.conns, c)
-		close(c.ended)
-	})
-	_ = c.nc.Close()
-}
-
-// fail closes the channel, or the connection if the exception is of that kind or the channel is 0.
-func (c *conn) fail(channel uint16, id codec.ID, e *exception) {
-	ch := c.channels[channel]
-	if channel != 0 && !e.hard() && ch != nil {
-		ch.fail(id, e)
-		return
-	}
-	c.send(0, e.connectionClose(id))
-	for _, ch := range c.channels {
-		ch.release()
-	}
-	c.closing = true
-}
-
 // handle carries out what a frame says. It returns true when the connection is over.
 func (c *conn) handle(f codec.Frame) bool {
-	if c.isCut && c.finish {
+	if c.finish {
 		return false // until the client has hung up
 	}
 	if f.Channel == 0 {
@@ -202,7 +145,9 @@ func (c *conn) handleOwn(f codec.Frame) bool {
 		for _, ch := range c.channels {
 			ch.release()
 		}
-		c.finish = true
+		c.dropExclusive()
+		c.leaving, c.finish = true, true
+		c.limitWrites()
 		c.pending()
 		return false
 	case *codec.ConnectionCloseOk:
@@ -221,53 +166,11 @@ func (c *conn) handleOwn(f codec.Frame) bool {
 		return false
 	}
 	if m == nil || err != nil {
-		c.failMethod(f, id, m)
+		c.failMethod(f, id, m, err)
 		return false
 	}
 	c.fail(0, id, raise(channelError, "unexpected method in connection state running"))
 	return false
-}
-
-// failMethod closes the connection for a method that cannot be read. One that is unknown costs RabbitMQ its composure,
-// and the client a word.
-func (c *conn) failMethod(f codec.Frame, id codec.ID, m codec.Method) {
-	if m == nil {
-		c.cutSoon()
-		return
-	}
-	c.fail(0, id, raise(frameError, "cannot decode %s", codec.Erlang(f.Payload[4:])))
-}
-
-// failFrame closes the connection for a frame that has no place, or is of no type.
-func (c *conn) failFrame(f codec.Frame) {
-	e := &exception{code: unexpectedFrame, text: codec.Snippet(f)}
-	switch f.Type {
-	case codec.FrameMethod, codec.FrameHeader, codec.FrameBody, codec.FrameHeartbeat:
-	default:
-		e = &exception{code: frameError, text: e.text + ": unknown_frame"}
-	}
-	c.fail(0, 0, e)
-}
-
-// reset cuts the connection at once.
-func (c *conn) reset() {
-	c.giveUp()
-	reset(c.nc)
-}
-
-// cutSoon cuts the connection once it is written what waits.
-func (c *conn) cutSoon() {
-	c.giveUp()
-	c.finish = true
-	_ = c.nc.SetWriteDeadline(time.Now().Add(closeTimeout))
-	c.pending()
-}
-
-func (c *conn) giveUp() {
-	if !c.isCut {
-		c.isCut = true
-		close(c.cut)
-	}
 }
 
 // awaitUnblocked keeps the reader from reading on, as RabbitMQ does at a publisher's next message under an alarm.

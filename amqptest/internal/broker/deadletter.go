@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -9,6 +10,7 @@ import (
 type pendingDeath struct {
 	m      *message
 	reason string
+	taken  []*queue // those that have it already
 }
 
 // deadLetter sends on a message that left the queue, if the queue says where to.
@@ -18,8 +20,8 @@ func (q *queue) deadLetter(e *entry, reason string, failures int) {
 	}
 	m := e.died(q.name, reason, *q.dlx, q.dlk, failures, q.b.now)
 	if q.atLeastOnce {
-		q.pending = append(q.pending, pendingDeath{m, reason})
-		q.touch()
+		q.pending = append(q.pending, &pendingDeath{m: m, reason: reason})
+		q.retrySoon()
 		return
 	}
 	x := q.v.exchanges[*q.dlx]
@@ -37,29 +39,45 @@ func (q *queue) deadLetter(e *entry, reason string, failures int) {
 	}
 }
 
-// retryDeaths dead-letters what waits for it, as far as there is a queue that takes it.
+// retryDeaths dead-letters what waits for it, as far as there are queues and all of them take it. It tries again when
+// there is another way, or room in a queue that was full.
 func (q *queue) retryDeaths() {
-	q.pending = slices.DeleteFunc(q.pending, func(p pendingDeath) bool {
+	if !q.retrying {
+		return
+	}
+	q.retrying = false
+	q.pending = slices.DeleteFunc(q.pending, func(p *pendingDeath) bool {
 		x := q.v.exchanges[*q.dlx]
 		if x == nil {
 			return false
 		}
-		taken := false
+		full := false
 		for _, to := range q.v.route(x, p.m) {
-			if p.reason == "rejected" || !p.m.cycles(to.name) {
-				taken = to.accept(p.m) || taken
+			switch {
+			case slices.Contains(p.taken, to) || p.reason != "rejected" && p.m.cycles(to.name):
+			case to.accept(p.m):
+				p.taken = append(p.taken, to)
+			default:
+				full = true
 			}
 		}
-		return taken
+		return !full && len(p.taken) > 0
 	})
+	if len(q.pending) == 0 {
+		delete(q.v.waiting, q)
+	}
+}
+
+func (q *queue) retrySoon() {
+	q.v.waiting[q] = struct{}{}
+	q.retrying = true
+	q.touch()
 }
 
 // rerouted has queues look whether what they could not dead-letter has a way now.
 func (v *vhost) rerouted() {
-	for _, q := range v.sortedQueues() {
-		if len(q.pending) > 0 {
-			q.touch()
-		}
+	for _, q := range sortedByName(maps.Keys(v.waiting)) {
+		q.retrySoon()
 	}
 }
 

@@ -25,7 +25,9 @@ func (ch *channel) queueDeclare(m *codec.QueueDeclare) *exception {
 	kind, isString := v.(string)
 	if !ok || isString && (kind == "" || kind == "undefined") {
 		kind, isString = kindClassic, true
-		arguments = arguments.Without("x-queue-type").With("x-queue-type", kindClassic)
+	}
+	if !ok { // an empty type is kept, and compared, as it is
+		arguments = arguments.With("x-queue-type", kindClassic)
 	}
 	switch {
 	case name == "" && kind == kindQuorum:

@@ -22,7 +22,11 @@ type delivery struct {
 func (c *consumer) deliver(e *entry) {
 	ch := c.ch
 	tag := ch.hold(c.queue, c, c.noAck, e)
-	m := codec.BasicDeliver{Consumer: c.tag, Tag: tag, Redelivered: e.isRedelivered(), Exchange: e.exchange, Key: e.key}
+	redelivered := e.isRedelivered()
+	if !c.queue.quorum && e.seq > c.queue.served { // a classic queue does not look at what it passes on at once
+		redelivered = e.redelivered
+	}
+	m := codec.BasicDeliver{Consumer: c.tag, Tag: tag, Redelivered: redelivered, Exchange: e.exchange, Key: e.key}
 	ch.c.sendContent(ch.number, &m, e.wireIn(c.queue), e.body)
 }
 
@@ -87,7 +91,7 @@ func (ch *channel) basicGet(m *codec.BasicGet) *exception {
 	}
 	q.used()
 	q.promote()
-	q.expire(func(e *entry) bool { return !e.expires.After(q.b.now) })
+	q.expire(q.expired)
 	l := q.head()
 	if l == nil {
 		ch.send(new(codec.BasicGetEmpty))
@@ -96,7 +100,7 @@ func (ch *channel) basicGet(m *codec.BasicGet) *exception {
 	}
 	got := q.pop(l)
 	if !q.quorum { // what has expired behind it is not counted any more
-		q.expire(func(e *entry) bool { return !e.expires.After(q.b.now) })
+		q.expire(q.expired)
 	}
 	tag := ch.hold(q, nil, m.NoAck, got)
 	ok := codec.BasicGetOk{

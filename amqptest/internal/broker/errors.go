@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
@@ -63,10 +64,21 @@ func (e *exception) reply() string {
 	default:
 		text = codeNames[e.code] + " - " + text
 	}
+	if !utf8.ValidString(text) { // Erlang takes a name for Latin-1 then
+		text = latin1(text)
+	}
 	if r := []rune(text); len(r) > 255 {
 		text = string(r[:252]) + "..."
 	}
 	return text
+}
+
+func latin1(s string) string {
+	var r []rune
+	for _, b := range []byte(s) {
+		r = append(r, rune(b))
+	}
+	return string(r)
 }
 
 // hard tells whether the connection is closed.

@@ -107,9 +107,8 @@ func (m *message) describe() Message {
 func (b *Broker) Published() []Message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	logged := b.log[max(0, len(b.log)-max(0, b.cfg.Logged)):]
-	list := make([]Message, len(logged))
-	for i, m := range logged {
+	list := make([]Message, len(b.log))
+	for i, m := range b.log {
 		list[i] = m.describe()
 	}
 	return list
@@ -121,7 +120,7 @@ func (b *Broker) Connections() []Connection {
 	defer b.mu.Unlock()
 	list := []Connection{}
 	for c := range b.conns {
-		if c.vhost != nil && c.channels != nil {
+		if c.vhost != nil && c.channels != nil && !c.leaving {
 			list = append(list, Connection{Name: c.name, User: c.user, VHost: c.vhost.name, Channels: len(c.channels), Blocked: c.told})
 		}
 	}

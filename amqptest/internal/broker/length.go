@@ -23,6 +23,14 @@ func (q *queue) below() bool {
 		(q.maxBytes < 0 || int64(q.bytes) <= q.maxBytes*8/10)
 }
 
+// hasRoom tells whether a queue that refused a message may take one now.
+func (q *queue) hasRoom() bool {
+	if q.quorum {
+		return !q.rejecting
+	}
+	return (q.maxLength < 0 || int64(q.ready) < q.maxLength) && (q.maxBytes < 0 || int64(q.bytes) < q.maxBytes)
+}
+
 func (q *queue) count(e *entry, n int) {
 	q.ready += n
 	q.bytes += n * q.size(e.message)

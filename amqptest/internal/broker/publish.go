@@ -105,15 +105,21 @@ func (ch *channel) confirm(seq uint64, ok bool) {
 	}
 }
 
+// maxLogBytes is how much the bodies in the log come to at most, but for a larger single one.
+const maxLogBytes = 64 << 20
+
 // record logs what was published, as far as the log reaches.
 func (b *Broker) record(m *message) {
 	if b.cfg.Logged <= 0 {
 		return
 	}
-	if len(b.log) >= 2*b.cfg.Logged {
-		b.log = append(b.log[:0], b.log[b.cfg.Logged:]...)
-	}
 	b.log = append(b.log, m)
+	b.logBytes += len(m.body)
+	for len(b.log) > b.cfg.Logged || len(b.log) > 1 && b.logBytes > maxLogBytes {
+		b.logBytes -= len(b.log[0].body)
+		b.log[0] = nil
+		b.log = b.log[1:]
+	}
 }
 
 // A transaction keeps back what its channel publishes and settles.

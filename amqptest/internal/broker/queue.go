@@ -35,9 +35,12 @@ type queue struct {
 	ready     int
 	bytes     int // of what is ready
 	delayed   []*entry
-	pending   []pendingDeath
+	pending   []*pendingDeath
 	unsettled int // delivered, and not settled
 	rejecting bool
+	refused   bool                   // it rejected a message, and has had no room since
+	retrying  bool                   // what is pending is to be tried again
+	served    uint64                 // the last number when it was served: what has a higher one has not waited for a consumer
 	delivered map[*delivery]struct{} // those unsettled
 
 	consumers    []*consumer // the highest priority first, within one the next to be served
@@ -104,11 +107,10 @@ func (q *queue) used() {
 	q.b.clock.set(&q.unused, q.b.now.Add(milliseconds(q.expires)))
 }
 
-func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
-
 // accept takes a message, or returns false if the queue is full and rejects what is published.
 func (q *queue) accept(m *message) bool {
 	if q.full(m) {
+		q.refused = true
 		if q.overflow == rejectPublishDLX {
 			q.deadLetter(&entry{message: m}, "maxlen", m.failures)
 		}
@@ -138,13 +140,6 @@ func (q *queue) put(m *message) {
 		q.rejecting = true
 	}
 	q.touch()
-}
-
-func shorter(a, b int64) int64 {
-	if a < 0 || b >= 0 && b < a {
-		return b
-	}
-	return a
 }
 
 func (q *queue) band(priority int) *list {
@@ -179,45 +174,40 @@ func (q *queue) serve() {
 	if q.gone {
 		return
 	}
+	last := q.b.seq
 	q.promote()
-	q.expire(func(e *entry) bool { return e.expires.Before(q.b.now) })
+	q.expire(q.overdue)
 	for l := q.head(); l != nil; l = q.head() {
 		c := q.nextConsumer()
 		if c == nil {
 			break
 		}
 		c.deliver(q.pop(l))
+		q.expire(q.overdue) // what is at the head now
 	}
-	// A message with a TTL of 0 is delivered, if somebody is there to take it.
-	q.expire(func(e *entry) bool { return !e.expires.After(q.b.now) })
-	for q.overflow == dropHead && q.over() {
-		l := q.head()
-		if l == nil {
-			break
-		}
-		e := q.pop(l)
-		q.deadLetter(e, "maxlen", e.failures)
-	}
+	q.served = last
+	q.expire(q.expired)
+	q.dropHeads()
 	if q.rejecting && q.below() {
 		q.rejecting = false
+	}
+	if q.refused && q.hasRoom() {
+		q.refused = false
+		q.v.rerouted()
 	}
 	q.retryDeaths()
 	q.schedule()
 }
 
-// expire dead-letters what has expired at the heads: a message expires behind another one only when that is gone. A
-// classic queue has one head, a quorum queue one for each priority.
-func (q *queue) expire(over func(*entry) bool) {
-	for i := -1; i < len(q.bands); i++ {
-		l := q.list(i)
-		e := l.peek()
-		for ; e != nil && !e.expires.IsZero() && over(e); e = l.peek() {
-			q.pop(l)
-			q.deadLetter(e, "expired", e.failures)
-		}
-		if e != nil && !q.quorum {
+// dropHeads has a queue keep to its limit, if it does that by dropping what is at its head.
+func (q *queue) dropHeads() {
+	for q.overflow == dropHead && q.over() {
+		l := q.head()
+		if l == nil {
 			return
 		}
+		e := q.pop(l)
+		q.deadLetter(e, "maxlen", e.failures)
 	}
 }
 
@@ -227,32 +217,6 @@ func (q *queue) list(i int) *list {
 		return &q.returns
 	}
 	return &q.bands[i].list
-}
-
-// schedule sets the timer for the next message to expire or to come back.
-func (q *queue) schedule() {
-	var at time.Time
-	consider := func(t time.Time) {
-		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
-			at = t
-		}
-	}
-	for i := -1; i < len(q.bands); i++ {
-		if e := q.list(i).peek(); e != nil {
-			consider(e.expires)
-			if !q.quorum {
-				break
-			}
-		}
-	}
-	if len(q.delayed) > 0 {
-		consider(q.delayed[0].at)
-	}
-	if at.IsZero() {
-		q.b.clock.unset(&q.due)
-		return
-	}
-	q.b.clock.set(&q.due, at)
 }
 
 // purge drops what is ready, and delayed.
@@ -270,6 +234,7 @@ func (b *Broker) removeQueue(q *queue) {
 	}
 	q.gone = true
 	delete(q.v.queues, q.name)
+	delete(q.v.waiting, q)
 	for _, t := range []*timer{&q.due, &q.unused, &q.slow} {
 		b.clock.unset(t)
 	}

@@ -93,6 +93,7 @@ func (q *queue) giveBack(e *entry, o outcome) {
 	if !q.quorum {
 		q.count(e, 1)
 		q.band(e.priority).insert(e)
+		q.dropHeads() // before a consumer gets it
 		return
 	}
 	e.acquired++

@@ -22,7 +22,7 @@ func (c *conn) write() {
 			return
 		}
 		c.b.mu.Lock()
-		buf, finish := c.out, c.finish
+		buf, finish, leaving := c.out, c.finish, c.leaving
 		c.out, c.writing, c.isWoken = spare[:0], len(buf), false
 		if c.heartbeat > 0 && beat == nil {
 			ticker := time.NewTicker(c.heartbeat / 2)
@@ -38,13 +38,15 @@ func (c *conn) write() {
 		}
 		if len(buf) > 0 {
 			if _, err := c.nc.Write(buf); err != nil {
-				reset(c.nc) // the reader ends
+				c.b.mu.Lock()
+				c.reset() // the reader ends
+				c.b.mu.Unlock()
 				<-c.ended
 				return
 			}
 		}
 		if finish {
-			c.hangUp()
+			c.hangUp(leaving)
 			return
 		}
 		spare = nil
@@ -55,24 +57,15 @@ func (c *conn) write() {
 	}
 }
 
-// hangUp ends what the client is sent, and waits until the client hangs up, too.
-func (c *conn) hangUp() {
-	if half, ok := c.nc.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite()
-	}
-	select {
-	case <-c.ended:
-	case <-time.After(closeTimeout):
-		reset(c.nc)
-		<-c.ended
-	}
-}
-
 // wrote has deliveries go on that waited for the writer.
 func (c *conn) wrote() {
 	c.b.mu.Lock()
 	defer c.b.mu.Unlock()
 	c.writing = 0
+	if c.sent != nil {
+		close(c.sent)
+		c.sent = nil
+	}
 	if !c.starved {
 		if c.b.watch != nil { // someone waits until nothing is unsent
 			close(c.b.watch)
@@ -123,6 +116,32 @@ func (c *conn) sendContent(channel uint16, m codec.Method, properties, body []by
 	c.out = codec.AppendMethod(c.out, channel, m)
 	c.out = codec.AppendContent(c.out, channel, properties, body, c.frameMax)
 	c.pending()
+}
+
+// full tells whether the reader has to wait for a client that sends and does not read.
+func (c *conn) full() bool { return !c.finish && len(c.out)+c.writing >= maxUnsent }
+
+// awaitSent keeps the reader from reading on until the client does.
+func (c *conn) awaitSent() {
+	for {
+		var sent chan struct{}
+		c.b.mu.Lock()
+		if c.full() {
+			if c.sent == nil {
+				c.sent = make(chan struct{})
+			}
+			sent = c.sent
+		}
+		c.b.mu.Unlock()
+		if sent == nil {
+			return
+		}
+		select {
+		case <-sent:
+		case <-c.cut:
+			return
+		}
+	}
 }
 
 // busy tells whether the client reads too slowly for more deliveries.

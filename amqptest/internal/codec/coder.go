@@ -3,6 +3,7 @@ package codec
 import (
 	"encoding/binary"
 	"errors"
+	"unicode/utf8"
 )
 
 // errSyntax reports what ends too early or says what it must not.
@@ -10,6 +11,9 @@ var errSyntax = errors.New("codec: malformed")
 
 // errNumber reports a float that is none or infinite, which Erlang cannot read.
 var errNumber = errors.New("codec: not a number")
+
+// ErrUTF8 reports a short string that is not UTF-8.
+var ErrUTF8 = errors.New("codec: malformed UTF-8")
 
 // A coder walks over the fields of a method, to read or to write them: each method names its fields once.
 type coder struct {
@@ -22,8 +26,10 @@ type coder struct {
 
 // take returns the next n bytes to read, or nil after an error.
 func (c *coder) take(n int) []byte {
-	if c.err != nil || n > len(c.buf) {
+	if c.err == nil && n > len(c.buf) {
 		c.err = errSyntax
+	}
+	if c.err != nil {
 		return nil
 	}
 	b := c.buf[:n]
@@ -108,6 +114,14 @@ func (c *coder) short(v *string) {
 		c.buf = appendShort(c.buf, *v)
 	} else if n := c.take(1); n != nil {
 		*v = string(c.take(int(n[0])))
+	}
+}
+
+// name is a short string of a method, which has to be UTF-8.
+func (c *coder) name(v *string) {
+	c.short(v)
+	if !c.writing && c.err == nil && !utf8.ValidString(*v) {
+		c.err = ErrUTF8
 	}
 }
 

@@ -119,8 +119,8 @@ func (*BasicConsume) ID() ID { return 60<<16 | 20 }
 
 func (m *BasicConsume) walk(c *coder) {
 	c.reserved()
-	c.short(&m.Queue)
-	c.short(&m.Tag)
+	c.name(&m.Queue)
+	c.name(&m.Tag)
 	c.bit(&m.NoLocal, &m.NoAck, &m.Exclusive, &m.NoWait)
 	c.table(&m.Arguments)
 }
@@ -129,14 +129,14 @@ func (m *BasicConsume) walk(c *coder) {
 func (*BasicConsumeOk) ID() ID { return 60<<16 | 21 }
 
 func (m *BasicConsumeOk) walk(c *coder) {
-	c.short(&m.Tag)
+	c.name(&m.Tag)
 }
 
 // ID is 60.30.
 func (*BasicCancel) ID() ID { return 60<<16 | 30 }
 
 func (m *BasicCancel) walk(c *coder) {
-	c.short(&m.Tag)
+	c.name(&m.Tag)
 	c.bit(&m.NoWait)
 }
 
@@ -144,7 +144,7 @@ func (m *BasicCancel) walk(c *coder) {
 func (*BasicCancelOk) ID() ID { return 60<<16 | 31 }
 
 func (m *BasicCancelOk) walk(c *coder) {
-	c.short(&m.Tag)
+	c.name(&m.Tag)
 }
 
 // ID is 60.40.
@@ -152,7 +152,7 @@ func (*BasicPublish) ID() ID { return 60<<16 | 40 }
 
 func (m *BasicPublish) walk(c *coder) {
 	c.reserved()
-	c.short(&m.Exchange)
+	c.short(&m.Exchange) // which RabbitMQ reads without a look at what is in it
 	c.short(&m.Key)
 	c.bit(&m.Mandatory, &m.Immediate)
 }
@@ -162,20 +162,20 @@ func (*BasicReturn) ID() ID { return 60<<16 | 50 }
 
 func (m *BasicReturn) walk(c *coder) {
 	c.u16(&m.Code)
-	c.short(&m.Text)
-	c.short(&m.Exchange)
-	c.short(&m.Key)
+	c.name(&m.Text)
+	c.name(&m.Exchange)
+	c.name(&m.Key)
 }
 
 // ID is 60.60.
 func (*BasicDeliver) ID() ID { return 60<<16 | 60 }
 
 func (m *BasicDeliver) walk(c *coder) {
-	c.short(&m.Consumer)
+	c.name(&m.Consumer)
 	c.u64(&m.Tag)
 	c.bit(&m.Redelivered)
-	c.short(&m.Exchange)
-	c.short(&m.Key)
+	c.name(&m.Exchange)
+	c.name(&m.Key)
 }
 
 // ID is 60.70.
@@ -183,7 +183,7 @@ func (*BasicGet) ID() ID { return 60<<16 | 70 }
 
 func (m *BasicGet) walk(c *coder) {
 	c.reserved()
-	c.short(&m.Queue)
+	c.name(&m.Queue)
 	c.bit(&m.NoAck)
 }
 
@@ -193,8 +193,8 @@ func (*BasicGetOk) ID() ID { return 60<<16 | 71 }
 func (m *BasicGetOk) walk(c *coder) {
 	c.u64(&m.Tag)
 	c.bit(&m.Redelivered)
-	c.short(&m.Exchange)
-	c.short(&m.Key)
+	c.name(&m.Exchange)
+	c.name(&m.Key)
 	c.u32(&m.Messages)
 }
 
@@ -202,7 +202,7 @@ func (m *BasicGetOk) walk(c *coder) {
 func (*BasicGetEmpty) ID() ID { return 60<<16 | 72 }
 
 func (m *BasicGetEmpty) walk(c *coder) {
-	c.short(&m.ClusterID)
+	c.name(&m.ClusterID)
 }
 
 // ID is 60.80.

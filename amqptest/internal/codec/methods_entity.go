@@ -105,8 +105,8 @@ func (*ExchangeDeclare) ID() ID { return 40<<16 | 10 }
 
 func (m *ExchangeDeclare) walk(c *coder) {
 	c.reserved()
-	c.short(&m.Exchange)
-	c.short(&m.Type)
+	c.name(&m.Exchange)
+	c.name(&m.Type)
 	c.bit(&m.Passive, &m.Durable, &m.AutoDelete, &m.Internal, &m.NoWait)
 	c.table(&m.Arguments)
 }
@@ -121,7 +121,7 @@ func (*ExchangeDelete) ID() ID { return 40<<16 | 20 }
 
 func (m *ExchangeDelete) walk(c *coder) {
 	c.reserved()
-	c.short(&m.Exchange)
+	c.name(&m.Exchange)
 	c.bit(&m.IfUnused, &m.NoWait)
 }
 
@@ -135,9 +135,9 @@ func (*ExchangeBind) ID() ID { return 40<<16 | 30 }
 
 func (m *ExchangeBind) walk(c *coder) {
 	c.reserved()
-	c.short(&m.Destination)
-	c.short(&m.Source)
-	c.short(&m.Key)
+	c.name(&m.Destination)
+	c.name(&m.Source)
+	c.name(&m.Key)
 	c.bit(&m.NoWait)
 	c.table(&m.Arguments)
 }
@@ -152,9 +152,9 @@ func (*ExchangeUnbind) ID() ID { return 40<<16 | 40 }
 
 func (m *ExchangeUnbind) walk(c *coder) {
 	c.reserved()
-	c.short(&m.Destination)
-	c.short(&m.Source)
-	c.short(&m.Key)
+	c.name(&m.Destination)
+	c.name(&m.Source)
+	c.name(&m.Key)
 	c.bit(&m.NoWait)
 	c.table(&m.Arguments)
 }
@@ -169,7 +169,7 @@ func (*QueueDeclare) ID() ID { return 50<<16 | 10 }
 
 func (m *QueueDeclare) walk(c *coder) {
 	c.reserved()
-	c.short(&m.Queue)
+	c.name(&m.Queue)
 	c.bit(&m.Passive, &m.Durable, &m.Exclusive, &m.AutoDelete, &m.NoWait)
 	c.table(&m.Arguments)
 }
@@ -178,7 +178,7 @@ func (m *QueueDeclare) walk(c *coder) {
 func (*QueueDeclareOk) ID() ID { return 50<<16 | 11 }
 
 func (m *QueueDeclareOk) walk(c *coder) {
-	c.short(&m.Queue)
+	c.name(&m.Queue)
 	c.u32(&m.Messages)
 	c.u32(&m.Consumers)
 }
@@ -188,9 +188,9 @@ func (*QueueBind) ID() ID { return 50<<16 | 20 }
 
 func (m *QueueBind) walk(c *coder) {
 	c.reserved()
-	c.short(&m.Queue)
-	c.short(&m.Exchange)
-	c.short(&m.Key)
+	c.name(&m.Queue)
+	c.name(&m.Exchange)
+	c.name(&m.Key)
 	c.bit(&m.NoWait)
 	c.table(&m.Arguments)
 }
@@ -205,7 +205,7 @@ func (*QueuePurge) ID() ID { return 50<<16 | 30 }
 
 func (m *QueuePurge) walk(c *coder) {
 	c.reserved()
-	c.short(&m.Queue)
+	c.name(&m.Queue)
 	c.bit(&m.NoWait)
 }
 
@@ -221,7 +221,7 @@ func (*QueueDelete) ID() ID { return 50<<16 | 40 }
 
 func (m *QueueDelete) walk(c *coder) {
 	c.reserved()
-	c.short(&m.Queue)
+	c.name(&m.Queue)
 	c.bit(&m.IfUnused, &m.IfEmpty, &m.NoWait)
 }
 
@@ -237,9 +237,9 @@ func (*QueueUnbind) ID() ID { return 50<<16 | 50 }
 
 func (m *QueueUnbind) walk(c *coder) {
 	c.reserved()
-	c.short(&m.Queue)
-	c.short(&m.Exchange)
-	c.short(&m.Key)
+	c.name(&m.Queue)
+	c.name(&m.Exchange)
+	c.name(&m.Key)
 	c.table(&m.Arguments)
 }
 

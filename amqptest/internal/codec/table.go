@@ -24,7 +24,7 @@ type Decimal struct {
 }
 
 // maxDepth bounds how deep tables and arrays may be nested.
-const maxDepth = 64
+const maxDepth = 512
 
 // Get returns the value of a key, the first if there are several.
 func (t Table) Get(key string) (any, bool) {
