@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,21 +102,21 @@ func TestPublishersAndConsumersHaveAConnectionEachOnceTheyAsk(t *testing.T) {
 func TestNobodyGetsASessionBeforeItsSetupIsDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // what fails pauses
 		b := inMemory(t)
-		var mu sync.Mutex
+		var running atomic.Bool
 		var runs int
-		done := map[*amqp.Connection]bool{}
+		var done sync.Map // the connections that were set up
 		orders := topology.Topology{Queues: []topology.Queue{{Name: "orders"}}}
 		conn := open(t, b, amqpkit.Config{Setup: func(ctx context.Context, ac *amqp.Connection) error {
-			if !mu.TryLock() {
+			if running.Swap(true) {
 				t.Error("two run at once")
 				return nil
 			}
-			defer mu.Unlock()
+			defer running.Store(false)
 			time.Sleep(50 * time.Millisecond) // longer than the other link's pause
 			if runs++; runs%2 == 1 {
 				return errors.New("not this time") // tried again, on another session
 			}
-			done[ac] = true
+			done.Store(ac, true)
 			return orders.Declare(ctx, ac)
 		}})
 		last := (*amqp.Connection)(nil)
@@ -130,12 +131,10 @@ func TestNobodyGetsASessionBeforeItsSetupIsDone(t *testing.T) {
 			}
 			wg.Wait()
 			pub := publishing(t, conn)
-			mu.Lock()
-			if !done[pub] || pub == last {
-				t.Errorf("handed out: a session of the time before %v, set up %v", pub == last, done[pub])
+			if _, ok := done.Load(pub); !ok || pub == last {
+				t.Errorf("handed out: a session of the time before %v, set up %v", pub == last, ok)
 			}
 			last = pub
-			mu.Unlock()
 			if _, ok := b.Queue("orders"); !ok {
 				t.Error("what Setup declares is not there")
 			}
