@@ -68,11 +68,21 @@ func (p *Plan) decide(err error, attempt int, age time.Duration) step {
 // action is that of the first rule for err.
 func (p *Plan) action(err error) Action {
 	for _, r := range p.cfg.Rules {
-		if r.match(err) {
+		if matches(r, err) {
 			return r.action
 		}
 	}
 	return p.cfg.Policy
+}
+
+// matches is false also where the rule's predicate panics.
+func matches(r Rule, err error) (matched bool) {
+	defer func() {
+		if recover() != nil {
+			matched = false
+		}
+	}()
+	return r.match(err)
 }
 
 // inProcess tells whether the worker waits out the step, and how long. A plan without wait queues has no

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -86,6 +87,7 @@ func (a *attempts) run(ctx context.Context) error {
 	}
 	for {
 		err := a.next(context.WithValue(ctx, attemptKey{}, a.story.attempts+1), a.story.show(a.d))
+		err = a.sound(ctx, err)
 		if passes(ctx, err) {
 			return err
 		}
@@ -119,10 +121,25 @@ func (a *attempts) run(ctx context.Context) error {
 			return a.hop(ctx, hop{queue: waitQueue(a.cfg.Queue, tier), story: a.story})
 		}
 		log.Info("retry: message failed, its worker waits", "delay", delay)
-		if sleep(ctx, delay) != nil {
+		// The deadline of a Timeout put around the middleware ends no attempts: they fail, and count.
+		if err := sleep(ctx, delay); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			return consumer.Requeue(firstHold) // these attempts are made again
 		}
 	}
+}
+
+// sound returns a handler's error, or a panic in its place if looking at it makes one, as with a typed nil.
+func (a *attempts) sound(ctx context.Context, err error) (sound error) {
+	defer func() {
+		if v := recover(); v != nil {
+			sound = &consumer.PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	if !passes(ctx, err) {
+		describe(err)
+		a.decide(err, 1, 0)
+	}
+	return err
 }
 
 // failures is how often RabbitMQ has counted the delivery as failed. A publisher may set the header on
@@ -132,7 +149,7 @@ func failures(d *consumer.Delivery) int {
 	if !d.Redelivered {
 		return 0
 	}
-	return int(min(max(n, 0), 1<<31))
+	return int(min(max(n, 0), 1<<30))
 }
 
 // passes tells the results that are no failure of the message: success, a postponement, and the end of the

@@ -265,3 +265,45 @@ func TestADelayInTheProcessHoldsBackItsKey(t *testing.T) {
 		}
 	})
 }
+
+type brittleError struct{ text string }
+
+func (e *brittleError) Error() string { return e.text } // panics if e is nil
+
+// What panics when it is looked at is a failure like any other: counted, and parked when the policy says so.
+func TestAnErrorOrARuleThatPanicsKeepsToThePolicy(t *testing.T) {
+	anger := retry.When("anger", func(error) bool { panic("in a rule") }, retry.Discard)
+	for name, c := range map[string]struct {
+		rules []retry.Rule
+		err   error
+	}{
+		"a typed nil": {nil, (*brittleError)(nil)},
+		"a rule":      {[]retry.Rule{anger}, errBoom},
+		"both":        {[]retry.Rule{anger}, (*brittleError)(nil)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, retry.Config{Policy: retry.Schedule(s), Rules: c.rules}, func(b *bench) {
+				var got calls
+				b.run(got.fail(c.err))
+				b.publish(amqp.Publishing{Body: []byte("m")})
+				if m := b.parked(time.Minute); got.count() != 2 || m.Headers[retry.HeaderAttempts] != int64(2) {
+					t.Errorf("%d calls, parked after %v attempts; want 2", got.count(), m.Headers[retry.HeaderAttempts])
+				}
+			})
+		})
+	}
+}
+
+// A Timeout belongs around a single attempt. Put around all of them, it still does not make them endless.
+func TestATimeoutAroundTheMiddlewareEndsWithThePolicy(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(20*s, 20*s), InProcess: 20 * s}, func(b *bench) {
+		var got calls
+		b.run(got.fail(errBoom), func(c *consumer.Config) {
+			c.Middleware = append([]consumer.Middleware{consumer.Timeout(30 * s)}, c.Middleware...)
+		})
+		b.publish(amqp.Publishing{Body: []byte("m")})
+		if b.parked(time.Hour); got.count() != 3 {
+			t.Errorf("%d calls, want 3", got.count())
+		}
+	})
+}
