@@ -97,26 +97,32 @@ type owed struct {
 	hops map[debtor]hop
 }
 
-// A debtor is a message as far as it can be known again.
+// A debtor is a message as far as it can be known again. Two that are the same in all of this can stand for
+// each other.
 type debtor struct {
 	id       string
 	attempts int64
-	body     uint64
+	rest     uint64
 }
 
 var seed = maphash.MakeSeed()
 
-func debtorOf(d *consumer.Delivery) (debtor, bool) {
+func debtorOf(d *consumer.Delivery) debtor {
 	n, _ := d.Headers[HeaderAttempts].(int64)
-	return debtor{d.MessageId, n, maphash.Bytes(seed, d.Body)}, d.MessageId != ""
+	var h maphash.Hash
+	h.SetSeed(seed)
+	for _, s := range []string{d.Exchange, d.RoutingKey, d.ContentType, d.ContentEncoding, d.CorrelationId, d.ReplyTo, d.Type, d.AppId} {
+		_, _ = h.WriteString(s)
+		_ = h.WriteByte(0)
+	}
+	_, _ = h.WriteString(d.Timestamp.String())
+	_, _ = h.Write(d.Body)
+	return debtor{d.MessageId, n, h.Sum64()}
 }
 
 // add remembers a hop. Beyond a bound any other is forgotten: that costs one more call of its handler.
 func (o *owed) add(d *consumer.Delivery, h hop) {
-	who, ok := debtorOf(d)
-	if !ok {
-		return
-	}
+	who := debtorOf(d)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.hops == nil {
@@ -141,10 +147,7 @@ func (o *owed) take(d *consumer.Delivery) (hop, bool) {
 	if len(o.hops) == 0 {
 		return hop{}, false
 	}
-	who, ok := debtorOf(d)
-	if !ok {
-		return hop{}, false
-	}
+	who := debtorOf(d)
 	h, ok := o.hops[who]
 	delete(o.hops, who)
 	return h, ok
