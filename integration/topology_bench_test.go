@@ -60,7 +60,7 @@ func declareRaw(ac *amqp.Connection, topo topology.Topology) error {
 // Medians are printed. What is compared is the shortest round of each side, since a busy machine only makes rounds
 // longer, and the bounds leave room.
 func TestDeclaringAThousandObjectsTakesLessThanARawLoop(t *testing.T) {
-	const rounds = 3
+	const rounds = 5
 	raw := dialRaw(t)
 	kit, err := connect(t, amqpkit.Config{}).Consuming(within(t, 20*time.Second))
 	if err != nil {
@@ -83,15 +83,14 @@ func TestDeclaringAThousandObjectsTakesLessThanARawLoop(t *testing.T) {
 	for _, row := range []struct {
 		name  string
 		times [2][]time.Duration
-		most  float64
-	}{{"fresh", fresh, 0.75}, {"unchanged", again, 0.95}} {
+	}{{"fresh", fresh}, {"unchanged", again}} {
 		t.Logf("%s: raw %v, Declare %v", row.name, row.times[0], row.times[1])
 		raw, kit := median(row.times[0]), median(row.times[1])
 		ratio := kit.Seconds() / raw.Seconds()
 		fmt.Fprintf(os.Stderr, "declaring 1,000 objects, %s, medians of %d rounds: raw loop %v, Declare %v, ratio %.2f\n",
 			row.name, rounds, raw.Round(time.Millisecond), kit.Round(time.Millisecond), ratio)
-		if best := slices.Min(row.times[1]).Seconds() / slices.Min(row.times[0]).Seconds(); best > row.most {
-			t.Errorf("%s: Declare took %.2f of the time of a raw loop, want less than %.2f", row.name, best, row.most)
+		if best := slices.Min(row.times[1]).Seconds() / slices.Min(row.times[0]).Seconds(); best > 0.75 {
+			t.Errorf("%s: Declare took %.2f of the time of a raw loop, want well below 0.75", row.name, best)
 		}
 	}
 	if f, a := slices.Min(fresh[1]), slices.Min(again[1]); a >= f {
