@@ -139,6 +139,30 @@ func TestAMessageIsTheBrokersUntilItsHandlerReturns(t *testing.T) {
 }
 
 // When a message comes again tells what the broker was told of it, and x-delivery-count whether it counted it as failed.
+func TestAHandlerCanTellThatItsDeliveryIsStale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		stale := make(chan [2]bool, 1)
+		drop := make(chan struct{})
+		b.run(consumer.Config{}, func(_ context.Context, d *consumer.Delivery) error {
+			if !d.Redelivered {
+				before := d.Stale()
+				<-drop
+				stale <- [2]bool{before, d.Stale()}
+			}
+			return nil
+		})
+		b.publish("m")
+		synctest.Wait()
+		b.DropConnections()
+		synctest.Wait()
+		close(drop)
+		if got := <-stale; got != [2]bool{false, true} {
+			t.Errorf("stale before and after the loss: %v", got)
+		}
+	})
+}
+
 func TestTheHandlersResultDecidesWhatBecomesOfTheMessage(t *testing.T) {
 	cause := errors.New("no such customer")
 	for name, c := range map[string]struct {

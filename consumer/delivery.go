@@ -13,7 +13,13 @@ type Delivery struct {
 
 	// Queue is the queue it was consumed from. AMQP does not send it along.
 	Queue string
+
+	gone func() bool // whether its channel is
 }
+
+// Stale reports, in a handler, that the channel the delivery came from is gone. Whatever the handler returns is not sent, and
+// RabbitMQ delivers the message again: what is still to be done for it is better left to that delivery.
+func (d *Delivery) Stale() bool { return d.gone != nil && d.gone() }
 
 // byResult is the Acknowledger of a delivery in a handler.
 type byResult struct{}

@@ -34,6 +34,7 @@ type session struct {
 	run   *run
 	ac    *amqp.Connection
 	ch    *amqp.Channel
+	gone  func() bool // ch.IsClosed, made once
 	queue string
 	tag   string
 	log   *slog.Logger
@@ -165,7 +166,7 @@ func (s *session) arrive(d amqp.Delivery) {
 
 func (s *session) delivery(d amqp.Delivery) *Delivery {
 	d.Acknowledger = byResult{}
-	return &Delivery{Delivery: d, Queue: s.queue}
+	return &Delivery{Delivery: d, Queue: s.queue, gone: s.gone}
 }
 
 // lost says how the session came to its end, nil standing for a basic.cancel.

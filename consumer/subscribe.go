@@ -53,6 +53,7 @@ func (r *run) subscribe(ctx context.Context, ac *amqp.Connection) (*session, err
 		run:   r,
 		ac:    ac,
 		ch:    ch,
+		gone:  ch.IsClosed,
 		queue: queue,
 		log:   r.cfg.Logger.With("queue", queue),
 		// Buffered, because amqp091-go's reader waits up to five seconds for a full listener

@@ -2,14 +2,18 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit"
 	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
 )
@@ -146,5 +150,94 @@ func (b *retryBench) fill(queue string) {
 		if taken, err = c.WaitContext(within(b.t, 10*time.Second)); err != nil {
 			b.t.Fatal(err)
 		}
+	}
+}
+
+// A watched is a Publisher that tells when a publish was refused.
+type watched struct {
+	*producer.Producer
+	refused chan struct{}
+}
+
+func (w watched) Publish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
+	err := w.Producer.Publish(ctx, exchange, key, msg)
+	if err != nil {
+		select {
+		case w.refused <- struct{}{}:
+		default:
+		}
+	}
+	return err
+}
+
+// RabbitMQ counts lost connections, and before 4.3 each return. A message that has nowhere to go nears its delivery
+// limit by them, at which it would be dropped: the queue has no dead-letter exchange.
+func TestAMessageBelowALowDeliveryLimitOutlivesAMissingQueue(t *testing.T) {
+	const limit, losses = 2, 6
+	for missing, policy := range map[string]retry.Policy{
+		".wait.5s": retry.Schedule(5 * time.Second),
+		".parked":  retry.Schedule(5 * time.Second).MaxAttempts(1),
+	} {
+		t.Run(missing, func(t *testing.T) {
+			name := unique("retry")
+			existing := topology.Topology{Queues: []topology.Queue{{Name: name, DeliveryLimit: new(limit)}}}
+			plan, err := retry.Config{Queue: name, Policy: policy, Logger: slog.New(slog.DiscardHandler)}.Plan()
+			if err != nil {
+				t.Fatal(err)
+			}
+			deleteAfter(t, existing)
+			deleteAfter(t, plan.Topology())
+			ctx := within(t, time.Minute)
+			if err := errors.Join(existing.Declare(ctx, dialRaw(t)), plan.Declare(ctx, dialRaw(t))); err != nil {
+				t.Fatal(err)
+			}
+			raw := rawChannel(t)
+			if _, err := raw.QueueDelete(name+missing, false, false, false); err != nil {
+				t.Fatal(err)
+			}
+
+			proxy := amqptest.StartProxy(t, broker(t).URL())
+			conn := connect(t, amqpkit.Config{URLs: []string{proxy.URL()}, Logger: slog.New(slog.DiscardHandler)}) // its Setup would declare what is missing
+			p := watched{newProducer(t, conn, producer.Config{Logger: slog.New(slog.DiscardHandler)}), make(chan struct{})}
+			var log callLog
+			c, err := consumer.New(conn, consumer.Config{
+				Queue: name, Logger: slog.New(slog.DiscardHandler), Middleware: []consumer.Middleware{plan.Middleware(p)},
+			}, log.fail)
+			if err != nil {
+				t.Fatal(err)
+			}
+			running, end := context.WithCancel(t.Context())
+			ran := make(chan error, 1)
+			go func() { ran <- c.Run(running) }()
+			if err := p.Producer.Publish(ctx, "", name, amqp.Publishing{MessageId: "m"}); err != nil {
+				t.Fatal(err)
+			}
+			for range losses {
+				receive(t, p.refused, "refusal") // the message is in hand
+				proxy.Cut()
+			}
+			if err := plan.Declare(ctx, dialRaw(t)); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Producer.Publish(ctx, "", name, amqp.Publishing{MessageId: "next"}); err != nil {
+				t.Fatal(err)
+			}
+			parked, err := raw.ConsumeWithContext(ctx, plan.ParkingQueue(), "", true, false, false, false, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for found := map[string]bool{}; !found["m"] || !found["next"]; { // of m there may be copies
+				d := receive(t, parked, "parked message")
+				found[d.MessageId] = true
+				if n := d.Headers[retry.HeaderAttempts]; n != int64(len(policy.Delays())+1) {
+					t.Errorf("message %s is parked after %v attempts, want %d", d.MessageId, n, len(policy.Delays())+1)
+				}
+			}
+			end()
+			if err := <-ran; err != nil {
+				t.Errorf("Run = %v", err)
+			}
+			t.Logf("%d calls for %s, %d connections lost", len(log.of("m")), policy, losses)
+		})
 	}
 }

@@ -30,14 +30,18 @@ type retryBench struct {
 	raw  *amqp.Channel // of a connection of its own, that nobody cuts
 }
 
-// newRetryBench declares a plan; through, if not empty, is the URL that the bench's Conn connects to.
+// newRetryBench declares a plan; through, if not empty, is the URL that the bench's Conn connects to. Without a Queue, one is
+// declared with the plan.
 func newRetryBench(t *testing.T, cfg retry.Config, through string) *retryBench {
 	t.Helper()
-	b := &retryBench{t: t, name: unique("retry"), raw: rawChannel(t)}
-	cfg.Queue, cfg.Logger = b.name, slog.New(slog.DiscardHandler)
-	if cfg.Source == nil {
-		cfg.Source = &topology.Queue{}
+	if cfg.Queue == "" {
+		cfg.Queue = unique("retry")
+		if cfg.Source == nil {
+			cfg.Source = &topology.Queue{}
+		}
 	}
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	b := &retryBench{t: t, name: cfg.Queue, raw: rawChannel(t)}
 	var err error
 	if b.plan, err = cfg.Plan(); err != nil {
 		t.Fatal(err)

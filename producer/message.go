@@ -54,11 +54,8 @@ func check(m *Message, maxSize int) error {
 			return fault(f.name, p.Problem, p.Fix)
 		}
 	}
-	if p := wire.Name(pub.ReplyTo); p != nil {
+	if p := wire.ReplyTo(pub.ReplyTo); p != nil {
 		return fault("ReplyTo", p.Problem, p.Fix)
-	}
-	if pub.ReplyTo == "amq.rabbitmq.reply-to" {
-		return fault("ReplyTo", "direct reply-to works only on a channel that consumes the replies", "use a raw channel, or a queue for the replies")
 	}
 	if len(pub.Headers) > 0 {
 		if err := checkHeaders(pub.Headers); err != nil {
@@ -107,9 +104,9 @@ func checkKnownHeaders(headers amqp.Table) error {
 			return fault("Headers["+wire.Quote(name)+"]", "is no list of routing keys", "use []any of strings")
 		}
 	}
-	if v, ok := headers["x-stream-filter-value"]; ok {
-		if s, ok := v.(string); !ok || wire.Name(s) != nil {
-			return fault(`Headers["x-stream-filter-value"]`, "is no UTF-8 string of up to 255 bytes", "use one")
+	if v, ok := headers[wire.StreamFilter]; ok {
+		if p := wire.FilterValue(v); p != nil {
+			return fault("Headers["+wire.Quote(wire.StreamFilter)+"]", p.Problem, p.Fix)
 		}
 	}
 	return nil

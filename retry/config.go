@@ -35,7 +35,8 @@ type Config struct {
 	// trip through a queue, holding back its key if Config.Key of the consumer orders by one.
 	// Longer delays use wait queues. If the connection is lost meanwhile, these attempts are made
 	// again. Zero means none; all such delays of a message are at most ten minutes together,
-	// well within RabbitMQ's consumer timeout of 30.
+	// well within RabbitMQ's consumer timeout of 30. What After asks for beyond that is waited in queues, or, by a plan
+	// without wait queues, not at all.
 	InProcess time.Duration
 
 	// Source, if set, is declared along with the plan; its name is Queue, or empty. Where it has no
@@ -137,14 +138,18 @@ func (c Config) held() time.Duration {
 	return longest
 }
 
-// tiers returns the delays that a wait queue is needed for, the shortest first.
+// tiers returns the delays that a wait queue is needed for, the shortest first. A delay beyond one that MaxAge forbids is among
+// them: the policy of a rule may have led past that one.
 func (c Config) tiers() []time.Duration {
 	var tiers []time.Duration
 	if c.Native {
 		return nil
 	}
 	for _, p := range c.policies() {
-		for _, d := range p.Delays() {
+		for i, d := range p.delays {
+			if i >= p.attempts-1 || p.maxAge > 0 && d > p.maxAge {
+				continue
+			}
 			if d > c.InProcess {
 				tiers = append(tiers, spread(d, p.jitter)...)
 			}

@@ -1,7 +1,9 @@
 package retry
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,11 +18,14 @@ import (
 const (
 	maxErrorText = 4000 // bytes of HeaderError
 	maxEntryText = 200  // of one error in HeaderHistory
+	maxEntry     = 300  // of one entry there
+	maxNamed     = 16   // entries of HeaderDropped
 )
 
-// publishing is the copy of d that goes to a wait or parking queue: body, properties and headers as they came,
-// and the story.
-func (p *Plan) publishing(d *consumer.Delivery, s story, why string) amqp.Publishing {
+// publishing is the copy of d that takes a hop: body, properties and headers as they came, and the story, within the
+// room that there is for headers.
+func (p *Plan) publishing(d *consumer.Delivery, h hop, room int) amqp.Publishing {
+	s := h.story
 	own := amqp.Table{
 		HeaderAttempts: int64(s.attempts),
 		HeaderHistory:  s.history,
@@ -31,7 +36,8 @@ func (p *Plan) publishing(d *consumer.Delivery, s story, why string) amqp.Publis
 		HeaderConsumer: d.ConsumerTag,
 	}
 	for name, value := range map[string]string{
-		HeaderError: s.error, HeaderErrorType: s.errorType, HeaderWhy: why, HeaderExpiration: s.expiration, HeaderUserID: s.userID,
+		HeaderError: s.error, HeaderErrorType: s.errorType, HeaderWhy: h.why, HeaderPark: s.park,
+		HeaderExpiration: s.expiration, HeaderUserID: s.userID,
 	} {
 		if value != "" {
 			own[name] = value
@@ -42,35 +48,54 @@ func (p *Plan) publishing(d *consumer.Delivery, s story, why string) amqp.Publis
 			own[name] = stamp(at)
 		}
 	}
-	if s.cc != nil {
-		own[HeaderCC] = s.cc
+	for name, value := range map[string]any{HeaderCC: s.cc, HeaderDropped: s.dropped} {
+		if value != nil {
+			own[name] = value
+		}
 	}
-	return amqp.Publishing{
-		Headers:         fit(d.Headers, own),
+	return sendable(amqp.Publishing{
+		Headers:         d.Headers,
 		ContentType:     d.ContentType,
 		ContentEncoding: d.ContentEncoding,
 		DeliveryMode:    d.DeliveryMode,
 		Priority:        d.Priority,
 		CorrelationId:   d.CorrelationId,
 		ReplyTo:         d.ReplyTo,
-		MessageId:       d.MessageId,
+		MessageId:       cmp.Or(d.MessageId, h.id),
 		Timestamp:       d.Timestamp,
 		Type:            d.Type,
 		AppId:           d.AppId,
 		Body:            d.Body,
-	}
+	}, own, room)
 }
 
-// fit joins a message's headers and those of its story within what a frame takes, and what the protocol library
+// sendable joins a message's headers and those of its story, and leaves out what RabbitMQ delivers and no
+// producer sends: a message is worth more than that. It is named in HeaderDropped.
+func sendable(msg amqp.Publishing, own amqp.Table, room int) amqp.Publishing {
+	dropped, _ := own[HeaderDropped].([]any)
+	dropped = slices.Clip(dropped)
+	if wire.ReplyTo(msg.ReplyTo) != nil {
+		msg.ReplyTo = ""
+		dropped = append(dropped, "reply-to")
+	}
+	if msg.DeliveryMode > amqp.Persistent {
+		msg.DeliveryMode = amqp.Persistent
+		dropped = append(dropped, "delivery-mode")
+	}
+	msg.Headers = fit(msg.Headers, own, dropped, room)
+	return msg
+}
+
+// fit joins headers within what a frame takes, and what the protocol library
 // can send. The message's come first; so the story is shortened, and if that is not enough, of the message's
-// headers the largest are left out: a message is worth more than they are.
-func fit(original, own amqp.Table) amqp.Table {
+// headers the largest are left out.
+func fit(original, own amqp.Table, dropped []any, room int) amqp.Table {
 	headers := amqp.Table{}
-	var names, dropped []string
+	var names []string
 	for k, v := range original {
 		switch {
 		case counted(k), isOwn(k), k == "CC", k == "BCC":
-		case wire.Table(amqp.Table{k: v}) != nil:
+		case wire.Table(amqp.Table{k: v}) != nil, k == wire.StreamFilter && wire.FilterValue(v) != nil:
 			dropped = append(dropped, k)
 		default:
 			headers[k] = v
@@ -82,13 +107,11 @@ func fit(original, own amqp.Table) amqp.Table {
 		dropped = append(dropped, "CC")
 	}
 	join := func() bool {
-		for k, v := range own {
-			headers[k] = v
+		if delete(own, HeaderDropped); len(dropped) > 0 {
+			own[HeaderDropped] = list(dropped)
 		}
-		if len(dropped) > 0 {
-			headers[HeaderDropped] = list(dropped)
-		}
-		return wire.Table(headers) == nil
+		maps.Copy(headers, own)
+		return wire.TableWithin(headers, room) == nil
 	}
 	if join() {
 		return headers
@@ -100,10 +123,10 @@ func fit(original, own amqp.Table) amqp.Table {
 		delete(headers, names[0])
 		dropped, names = append(dropped, names[0]), names[1:]
 	}
-	if !join() { // a very large CC, or as many names as entries are allowed
+	if _, ok := own[HeaderCC]; ok && !join() { // a very large one
 		delete(own, HeaderCC)
 		delete(headers, HeaderCC)
-		dropped = []string{"CC", fmt.Sprintf("and %d more", len(dropped))}
+		dropped = append([]any{"CC"}, dropped...)
 		join()
 	}
 	return headers
@@ -129,10 +152,14 @@ func size(v any) int {
 	return n
 }
 
-func list(names []string) []any {
-	l := make([]any, 0, len(names))
-	for _, n := range names {
-		l = append(l, cut(n, maxEntryText))
+// list is the value of HeaderDropped.
+func list(names []any) []any {
+	var l []any
+	for _, n := range names[:min(len(names), maxNamed)] {
+		l = append(l, cut(fmt.Sprint(n), maxEntryText))
+	}
+	if len(l) < len(names) {
+		l = append(l, "and more")
 	}
 	return l
 }

@@ -33,6 +33,7 @@ func TestHeadersAlwaysFitAFrame(t *testing.T) {
 		"unsendable":    {amqp.Table{"a\n": "x", "b": "c", "deep": deep(20)}, "boom", []string{"b"}, []string{"a\n", "deep"}},
 		"a huge CC":     {amqp.Table{"CC": []any{strings.Repeat("x", 110_000)}, "b": "c"}, "boom", []string{"b"}, []string{"CC"}},
 		"many":          {many, "boom", nil, nil},
+		"no filter":     {amqp.Table{"x-stream-filter-value": int64(1), "b": "c"}, "boom", []string{"b"}, []string{"x-stream-filter-value"}},
 		"invalid UTF-8": {amqp.Table{"a": "\xff"}, "boom\xff", []string{"a"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -45,7 +46,7 @@ func TestHeadersAlwaysFitAFrame(t *testing.T) {
 			for range 20 {
 				s.fails(errors.New(c.err), time.Now())
 			}
-			h := p.publishing(d, s, WhyAttempts).Headers
+			h := p.publishing(d, hop{story: s, why: WhyAttempts}, wire.MaxHeaders).Headers
 			if p := wire.Table(h); p != nil {
 				t.Fatalf("refused: %+v", p)
 			}
@@ -76,6 +77,61 @@ func TestHeadersAlwaysFitAFrame(t *testing.T) {
 	}
 }
 
+// Of very many headers only those make room that have to.
+func TestAsFewHeadersAsPossibleAreLeftOut(t *testing.T) {
+	d := &consumer.Delivery{Delivery: amqp.Delivery{Headers: amqp.Table{}}, Queue: "q"}
+	for i := range 1020 {
+		d.Headers[fmt.Sprint(i)] = int64(i)
+	}
+	p := planFor(t)
+	h := p.publishing(d, hop{story: read(d)}, wire.MaxHeaders).Headers
+	kept := 0
+	for k := range d.Headers {
+		if h[k] != nil {
+			kept++
+		}
+	}
+	dropped, _ := h[HeaderDropped].([]any)
+	if kept < 980 || len(dropped) != maxNamed+1 || dropped[maxNamed] != "and more" {
+		t.Errorf("%d of 1020 are kept, dropped %q", kept, dropped)
+	}
+}
+
+func planFor(t *testing.T) *Plan {
+	t.Helper()
+	p, err := New("q", Schedule(time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// RabbitMQ delivers what no producer sends. It is left out and named, also by the next hop.
+func TestWhatNoProducerSendsIsLeftOutAndNamed(t *testing.T) {
+	p := planFor(t)
+	d := &consumer.Delivery{Queue: "q", Delivery: amqp.Delivery{ReplyTo: "a\nb", DeliveryMode: 7, Headers: amqp.Table{"deep": deep(20), "kept": "k"}}}
+	for round := range 3 {
+		msg := p.publishing(d, hop{story: read(d)}, wire.MaxHeaders)
+		dropped := fmt.Sprint(msg.Headers[HeaderDropped])
+		if msg.ReplyTo != "" || msg.DeliveryMode != amqp.Persistent || msg.Headers["kept"] != "k" || dropped != "[reply-to delivery-mode deep]" {
+			t.Errorf("round %d: %+v, dropped %s", round, msg, dropped)
+		}
+		d = &consumer.Delivery{Queue: "q", Delivery: amqp.Delivery{ReplyTo: msg.ReplyTo, DeliveryMode: msg.DeliveryMode, Headers: msg.Headers}}
+	}
+}
+
+func TestAForgedStoryIsShortened(t *testing.T) {
+	long := strings.Repeat("x", 90_000)
+	d := &consumer.Delivery{Queue: "q", Delivery: amqp.Delivery{Headers: amqp.Table{
+		HeaderQueue: "q", HeaderAttempts: int64(1), HeaderHistory: []any{long, int64(7), long}, HeaderKey: long, HeaderExchange: long, HeaderExpiration: long,
+		HeaderUserID: long, HeaderError: long, HeaderErrorType: long, HeaderPark: long, HeaderDropped: []any{long, long}, "kept": "k",
+	}}}
+	h := planFor(t).publishing(d, hop{story: read(d)}, wire.MaxHeaders).Headers
+	if p := wire.Table(h); p != nil || h["kept"] != "k" || len(fmt.Sprint(h)) > 10_000 {
+		t.Errorf("%v, %d bytes, kept: %v", p, len(fmt.Sprint(h)), h["kept"])
+	}
+}
+
 func deep(n int) any {
 	if n == 0 {
 		return "end"
@@ -103,7 +159,7 @@ func FuzzRead(f *testing.F) {
 		if s.attempts != before+1 {
 			t.Fatalf("%d attempts after %d", s.attempts, before)
 		}
-		if p := wire.Table(p.publishing(d, s, "").Headers); p != nil {
+		if p := wire.Table(p.publishing(d, hop{story: s}, wire.MaxHeaders).Headers); p != nil {
 			t.Fatalf("refused: %+v", p)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/amqpkit/amqpkit/consumer"
@@ -85,24 +86,25 @@ func matches(r Rule, err error) (matched bool) {
 	return r.match(err)
 }
 
-// inProcess tells whether the worker waits out the step, and how long. A plan without wait queues has no
-// other way.
-func (p *Plan) inProcess(s step) (time.Duration, bool) {
-	longest := p.cfg.InProcess
+// inProcess tells whether the worker waits out the step, and how long, when it has held the message for some time already. A
+// plan without wait queues has no other way.
+func (p *Plan) inProcess(s step, held time.Duration) (time.Duration, bool) {
+	longest := min(p.cfg.InProcess, maxInProcess-held)
 	switch {
-	case longest == 0 || s.delay > longest && len(p.tiers) > 0:
+	case p.cfg.InProcess == 0 || s.delay > longest && len(p.tiers) > 0:
 		return 0, false
 	case s.asked:
 		return min(s.delay, longest), true
 	}
-	return jittered(s.delay, s.policy.jitter, rand.Int64N), true
+	return min(jittered(s.delay, s.policy.jitter, rand.Int64N), longest), true
 }
 
 // wait returns the tier of the wait queue to go to. If that is not enough, due is when it will be.
 func (p *Plan) wait(s step, now time.Time) (tier time.Duration, due time.Time) {
-	if !s.asked {
-		choice := spread(s.delay, s.policy.jitter)
-		return choice[rand.IntN(len(choice))], time.Time{}
+	choice := spread(s.delay, s.policy.jitter)
+	tier = choice[rand.IntN(len(choice))]
+	if _, made := slices.BinarySearch(p.tiers, tier); made && !s.asked {
+		return tier, time.Time{}
 	}
 	return p.rest(s.delay, now)
 }

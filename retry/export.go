@@ -115,8 +115,8 @@ func (l *line) publishing() (amqp.Publishing, error) {
 			own[HeaderQueue], own[HeaderExchange], own[HeaderKey], own[HeaderWhy] = m.Queue, m.Exchange, m.Key, m.Why
 		}
 	}
-	return amqp.Publishing{
-		Headers: fit(headers, own), ContentType: l.ContentType, ContentEncoding: l.ContentEncoding, DeliveryMode: l.DeliveryMode, Priority: l.Priority,
+	return sendable(amqp.Publishing{
+		Headers: headers, ContentType: l.ContentType, ContentEncoding: l.ContentEncoding, DeliveryMode: l.DeliveryMode, Priority: l.Priority,
 		CorrelationId: l.CorrelationID, ReplyTo: l.ReplyTo, MessageId: l.MessageID, Timestamp: l.Timestamp, Type: l.Type, AppId: l.AppID, Body: l.Body,
-	}, nil
+	}, own, wire.MaxHeaders), nil
 }

@@ -1,10 +1,13 @@
 package retry
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,9 +19,7 @@ const (
 	firstHold = time.Second
 	lastHold  = 30 * time.Second
 
-	// keepFrom is the number of counted deliveries from which a message is not given back to a
-	// quorum queue any more: RabbitMQ before 4.3 counts that, and drops the message at 20.
-	keepFrom = 10
+	minHeaders = 4096 // bytes: the story alone may need as much
 
 	maxOwed = 1024
 )
@@ -29,8 +30,9 @@ const (
 // When it comes again, only the hop is tried again; elsewhere, or after a restart, the handler is called once
 // more for the same attempt.
 //
-// Earlier releases do count, and drop a message at 20: there, from the tenth time on, the worker keeps it
-// and tries on until it succeeds.
+// Where returns are counted, as earlier releases do, a message that was given back is not given back again, since it might
+// reach its delivery limit: it is published to the end of its own queue, as a new one, or, if that cannot be done either,
+// its worker keeps it and tries on.
 type HopError struct {
 	Queue string // where it was to go
 	Err   error  // the Publisher's
@@ -49,45 +51,73 @@ func (e *HopError) Unwrap() []error { return []error{consumer.Requeue(e.hold), e
 type hop struct {
 	queue string
 	story story
-	why   string // of parking
+	why   string    // of parking
+	ends  time.Time // when its wait is over
+	id    string    // the message's, or one for it, the same at each try
 	tried int
 }
 
 // hop publishes the message to another queue. Its nil says that RabbitMQ has confirmed it, and that the original may be
 // acknowledged.
 func (a *attempts) hop(ctx context.Context, h hop) error {
-	msg := a.publishing(a.d, h.story, h.why)
+	if h.id == "" {
+		h.id = cmp.Or(a.d.MessageId, rand.Text())
+	}
 	for {
-		err := a.publish(ctx, h.queue, func(ctx context.Context) error { return a.to.Publish(ctx, "", h.queue, msg) })
+		if a.d.Stale() { // it comes again, and there would be two
+			return consumer.ErrStaleDelivery
+		}
+		err := a.publish(ctx, h)
 		if err == nil {
 			return nil
 		}
 		hold := min(firstHold<<min(h.tried, 5), lastHold)
 		h.tried++
 		a.cfg.Logger.Warn("retry: message not moved, it is held and stays in its queue", "queue", a.d.Queue, "to", h.queue,
-			"message_id", a.d.MessageId, "attempt", h.story.attempts, "held", hold, "err", err)
-		if !a.mustKeep() || sleep(ctx, hold) != nil {
+			"message_id", h.id, "attempt", h.story.attempts, "held", hold, "err", err)
+		if a.mayReturn() {
+			a.owed.add(a.d, h)
+			return &HopError{Queue: h.queue, Err: err, hold: hold}
+		}
+		if a.publish(ctx, a.renewal(h)) == nil {
+			return nil
+		}
+		if sleep(ctx, hold) != nil { // the drain time is over
 			a.owed.add(a.d, h)
 			return &HopError{Queue: h.queue, Err: err, hold: hold}
 		}
 	}
 }
 
-// publish bounds a hop. A deadline that is over already is that of a handler's Timeout put around the middleware:
-// that shall not keep the message from being moved. The end of the drain time shall.
-func (a *attempts) publish(ctx context.Context, queue string, do func(context.Context) error) error {
+// mayReturn tells that the message was not given back in vain before, as far as RabbitMQ counts that.
+func (a *attempts) mayReturn() bool { return a.cfg.Native || failures(a.d) == 0 }
+
+// renewal is the way to the end of the message's own queue. What it owes is in its story: the rest of the wait, or to be parked.
+func (a *attempts) renewal(h hop) hop {
+	if h.story.due.IsZero() {
+		h.story.due = h.ends
+	}
+	h.story.park, h.why, h.queue = h.why, "", a.d.Queue
+	return h
+}
+
+// publish publishes the message, with shorter headers where this connection's frames need that. It is bounded. A deadline that is over
+// already is that of a handler's Timeout put around the middleware: that shall not keep the message from being moved. The end of
+// the drain time shall.
+func (a *attempts) publish(ctx context.Context, h hop) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		ctx = context.WithoutCancel(ctx)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, a.cfg.HopTimeout, fmt.Errorf("retry: not confirmed by queue %s within %v: %w",
-		wire.Quote(queue), a.cfg.HopTimeout, context.DeadlineExceeded))
+		wire.Quote(h.queue), a.cfg.HopTimeout, context.DeadlineExceeded))
 	defer cancel()
-	return do(ctx)
-}
-
-// mustKeep tells that RabbitMQ may drop the message when it is given back once more.
-func (a *attempts) mustKeep() bool {
-	return !a.cfg.Native && failures(a.d) >= keepFrom
+	for room := wire.MaxHeaders; ; room /= 2 {
+		err := a.to.Publish(ctx, "", h.queue, a.publishing(a.d, h, room))
+		var wrong *FieldError
+		if room < minHeaders || !errors.As(err, &wrong) || !strings.HasPrefix(wrong.Field, "Headers") {
+			return err
+		}
+	}
 }
 
 // owed are hops that failed, by the message that is to make them, so that its handler is not called once more

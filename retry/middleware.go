@@ -67,6 +67,7 @@ type attempts struct {
 	next  consumer.Handler
 	d     *consumer.Delivery
 	story story
+	held  time.Duration // in the process, between attempts
 }
 
 func (a *attempts) run(ctx context.Context) error {
@@ -74,10 +75,13 @@ func (a *attempts) run(ctx context.Context) error {
 		a.story = h.story
 		return a.hop(ctx, h)
 	}
-	if rest := time.Until(a.story.due); rest > 0 && len(a.tiers) > 0 {
-		tier, due := a.rest(min(rest, maxDelay), time.Now())
-		a.story.due = due
-		return a.hop(ctx, hop{queue: waitQueue(a.cfg.Queue, tier), story: a.story})
+	if a.story.park != "" {
+		return a.park(ctx, a.story.park)
+	}
+	now := time.Now()
+	if rest := a.story.due.Sub(now); rest > 0 && len(a.tiers) > 0 {
+		tier, due := a.rest(min(rest, maxDelay), now)
+		return a.later(ctx, tier, due, now)
 	}
 	if a.cfg.Native {
 		a.story.attempts = failures(a.d)
@@ -113,14 +117,14 @@ func (a *attempts) run(ctx context.Context) error {
 		if a.cfg.Native {
 			return consumer.Fail(err) // which the consumer logs
 		}
-		delay, ok := a.inProcess(s)
+		delay, ok := a.inProcess(s, a.held)
 		if !ok {
 			tier, due := a.wait(s, now)
-			a.story.due = due
 			log.Info("retry: message failed, it waits", "delay", tier)
-			return a.hop(ctx, hop{queue: waitQueue(a.cfg.Queue, tier), story: a.story})
+			return a.later(ctx, tier, due, now)
 		}
 		log.Info("retry: message failed, its worker waits", "delay", delay)
+		a.held += delay
 		// The deadline of a Timeout put around the middleware ends no attempts: they fail, and count.
 		if err := sleep(ctx, delay); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			return consumer.Requeue(firstHold) // these attempts are made again
@@ -171,7 +175,14 @@ func passes(ctx context.Context, err error) bool {
 }
 
 func (a *attempts) park(ctx context.Context, why string) error {
+	a.story.park = ""
 	return a.hop(ctx, hop{queue: a.ParkingQueue(), story: a.story, why: why})
+}
+
+// later takes the message to the wait queue of a tier, and if that is not enough, to another one until it is due.
+func (a *attempts) later(ctx context.Context, tier time.Duration, due, now time.Time) error {
+	a.story.due = due
+	return a.hop(ctx, hop{queue: waitQueue(a.cfg.Queue, tier), story: a.story, ends: now.Add(tier)})
 }
 
 // sleep returns nil after d, or the cause when ctx ends.

@@ -266,6 +266,68 @@ func TestADelayInTheProcessHoldsBackItsKey(t *testing.T) {
 	})
 }
 
+// The delay beyond the one that is too long is used when a rule's policy has led there.
+func TestEachDelayThatPoliciesTogetherCanReachHasItsQueue(t *testing.T) {
+	rule := retry.OnError(errStock, retry.Schedule(30*s).MaxAttempts(3))
+	bubble(t, retry.Config{Policy: retry.Schedule(10*s, 2*time.Hour, 3*s).MaxAge(time.Hour), Rules: []retry.Rule{rule}}, func(b *bench) {
+		var got calls
+		results := []error{errBoom, errStock, errBoom, errBoom}
+		b.run(func(ctx context.Context, d *consumer.Delivery) error { return got.fail(results[got.count()])(ctx, d) })
+		b.publish(amqp.Publishing{})
+		if b.parked(time.Hour); !slices.Equal(got.gaps(), []time.Duration{10 * s, 30 * s, 3 * s}) {
+			t.Errorf("calls at distances of %v, want 10, 30 and 3 s", got.gaps())
+		}
+	})
+}
+
+// However long After asks for, a delivery is not held into the consumer timeout.
+func TestAMessageIsHeldInTheProcessForTenMinutesAtMost(t *testing.T) {
+	policy := retry.Schedule(s).MaxAttempts(30)
+	for name, c := range map[string]struct {
+		rules []retry.Rule
+		waits bool
+	}{
+		"with wait queues":    {[]retry.Rule{retry.OnError(errStock, retry.Schedule(5*time.Minute))}, true},
+		"without wait queues": {nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, retry.Config{Policy: policy, Rules: c.rules, InProcess: time.Minute}, func(b *bench) {
+				var got calls
+				b.run(got.fail(retry.After(time.Minute, errBoom)))
+				b.publish(amqp.Publishing{})
+				synctest.Wait()
+				time.Sleep(11*time.Minute - s)
+				synctest.Wait()
+				q, _ := b.Queue("orders.wait.5m")
+				if waits := q.Ready == 1; waits != c.waits {
+					t.Errorf("after eleven minutes it waits in a queue: %v, want %v", waits, c.waits)
+				}
+				if want := 11; c.waits && got.count() != want || !c.waits && got.count() != 30 {
+					t.Errorf("%d calls by then", got.count())
+				}
+				if b.parked(10 * time.Hour); got.count() != 30 {
+					t.Errorf("%d calls, want 30", got.count())
+				}
+			})
+		})
+	}
+}
+
+func TestAHandlerChangesNothingOfTheOriginal(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(s).MaxAttempts(1)}, func(b *bench) {
+		b.run(func(_ context.Context, d *consumer.Delivery) error {
+			inner, _ := d.Headers["table"].(amqp.Table)
+			list, _ := inner["list"].([]any)
+			list[0], inner["more"] = "changed", true
+			return errBoom
+		})
+		b.publish(amqp.Publishing{Headers: amqp.Table{"table": amqp.Table{"list": []any{"a"}}}})
+		if m := b.parked(s); fmt.Sprint(m.Headers["table"]) != "map[list:[a]]" {
+			t.Errorf("parked with %v", m.Headers["table"])
+		}
+	})
+}
+
 type brittleError struct{ text string }
 
 func (e *brittleError) Error() string { return e.text } // panics if e is nil

@@ -8,6 +8,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
 // A Parked is a message in a parking queue, and its story as far as its headers tell it.
@@ -81,8 +82,7 @@ func (m *Parked) again(now time.Time) amqp.Publishing {
 		own[HeaderCC] = cc
 	}
 	msg.Expiration, msg.UserId = "", ""
-	msg.Headers = fit(m.Message.Headers, own)
-	return msg
+	return sendable(msg, own, wire.MaxHeaders)
 }
 
 // remember adds an entry to a history, of which the newest are kept.

@@ -55,6 +55,8 @@ func (c Config) Plan() (*Plan, error) {
 // A wait queue gives what it holds back to the source queue when its TTL is over, at least once: if the
 // source queue is missing then, it keeps it. The parking queue has no end of any kind: neither a TTL nor
 // a limit of deliveries, so that looking at a message any number of times does not end it.
+//
+// It may be declared as a part of another topology. With Config.Native only Declare refuses a broker that would ignore it.
 func (p *Plan) Topology() topology.Topology {
 	t := p.topo
 	t.Queues = slices.Clone(t.Queues)

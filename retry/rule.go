@@ -94,7 +94,7 @@ type AfterError struct {
 //
 // The wait is made up of the plan's tiers, one wait queue after another where it needs several. It
 // is never shorter than d, and longer by a quarter or by the shortest tier at most. A plan without wait
-// queues waits no longer than Config.InProcess. After of nil is nil.
+// queues waits no longer than Config.InProcess each time, and ten minutes in all. After of nil is nil.
 func After(d time.Duration, err error) error {
 	if err == nil {
 		return nil

@@ -1,12 +1,14 @@
 package retry
 
 import (
+	"bytes"
 	"strings"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
 // The headers of a message that failed. In the wait and parking queues a message carries them beside its
@@ -25,7 +27,8 @@ const (
 	HeaderHost         = "x-amqpkit-host"          // where the handler ran
 	HeaderConsumer     = "x-amqpkit-consumer"      // its consumer tag
 	HeaderDue          = "x-amqpkit-due"           // of After: not to be handled before
-	HeaderDropped      = "x-amqpkit-dropped"       // list of its own headers that did not fit a frame
+	HeaderPark         = "x-amqpkit-park"          // to be parked for this reason: it is back in its queue, since the parking queue was away
+	HeaderDropped      = "x-amqpkit-dropped"       // list of its own headers and properties that could not be sent
 
 	// What would act again in another queue is kept under another name, and in the handler it
 	// is back in its place, except for the user id, which RabbitMQ vouches for and this cannot.
@@ -46,6 +49,8 @@ type story struct {
 	first, last time.Time
 	history     []any
 	due         time.Time
+	park        string // why it is to be parked, its failures being over
+	dropped     any
 
 	error, errorType string
 
@@ -61,11 +66,9 @@ func read(d *consumer.Delivery) story {
 	if text(d.Headers, HeaderQueue) != d.Queue {
 		return s
 	}
-	if history, ok := d.Headers[HeaderHistory].([]any); ok {
-		s.history = history[max(0, len(history)-maxHistory):]
-	}
-	if key, ok := d.Headers[HeaderKey].(string); ok {
-		s.exchange, s.key = text(d.Headers, HeaderExchange), key
+	s.history, s.dropped, s.park = entries(d.Headers[HeaderHistory]), d.Headers[HeaderDropped], text(d.Headers, HeaderPark)
+	if _, ok := d.Headers[HeaderKey].(string); ok {
+		s.exchange, s.key = text(d.Headers, HeaderExchange), text(d.Headers, HeaderKey)
 		s.expiration, s.userID = text(d.Headers, HeaderExpiration), text(d.Headers, HeaderUserID)
 		s.cc = d.Headers[HeaderCC]
 	}
@@ -96,9 +99,9 @@ func (s *story) show(d *consumer.Delivery) *consumer.Delivery {
 	shown := *d
 	shown.Body = append([]byte(nil), d.Body...)
 	shown.Exchange, shown.RoutingKey, shown.Expiration = s.exchange, s.key, s.expiration
-	shown.Headers = make(amqp.Table, len(d.Headers)+1)
-	for k, v := range d.Headers {
-		shown.Headers[k] = v
+	shown.Headers, _ = clone(d.Headers).(amqp.Table)
+	if shown.Headers == nil {
+		shown.Headers = amqp.Table{}
 	}
 	delete(shown.Headers, HeaderCC)
 	if s.cc != nil {
@@ -128,9 +131,50 @@ func counted(header string) bool {
 	return strings.HasPrefix(header, "x-first-death-") || strings.HasPrefix(header, "x-last-death-")
 }
 
+// text is a header of a story. What is longer than the story makes it, somebody else has made.
 func text(h amqp.Table, name string) string {
 	s, _ := h[name].(string)
+	most := wire.MaxName
+	if name == HeaderError {
+		most = maxErrorText
+	}
+	if len(s) > most {
+		return cut(s, most)
+	}
 	return s
+}
+
+// entries are those of a history, likewise.
+func entries(history any) []any {
+	all, _ := history.([]any)
+	var kept []any
+	for _, e := range all[max(0, len(all)-maxHistory):] {
+		if s, ok := e.(string); ok {
+			kept = append(kept, cut(s, maxEntry))
+		}
+	}
+	return kept
+}
+
+// clone copies a header's value, with what it holds.
+func clone(v any) any {
+	switch v := v.(type) {
+	case amqp.Table:
+		t := make(amqp.Table, len(v))
+		for k, e := range v {
+			t[k] = clone(e)
+		}
+		return t
+	case []any:
+		l := make([]any, len(v))
+		for i, e := range v {
+			l[i] = clone(e)
+		}
+		return l
+	case []byte:
+		return bytes.Clone(v)
+	}
+	return v
 }
 
 func when(h amqp.Table, name string) time.Time {

@@ -54,6 +54,25 @@ func Name(s string) *Problem {
 	return nil
 }
 
+// ReplyTo checks the reply-to of a message.
+func ReplyTo(s string) *Problem {
+	if s == "amq.rabbitmq.reply-to" {
+		return &Problem{Problem: "direct reply-to works only on a channel that consumes the replies", Fix: "use a raw channel, or a queue for the replies"}
+	}
+	return Name(s)
+}
+
+// StreamFilter is the header that RabbitMQ itself reads when it publishes to a stream.
+const StreamFilter = "x-stream-filter-value"
+
+// FilterValue checks the value of the header StreamFilter.
+func FilterValue(v any) *Problem {
+	if s, ok := v.(string); ok && Name(s) == nil {
+		return nil
+	}
+	return &Problem{Problem: "is no UTF-8 string of up to 255 bytes", Fix: "use one"}
+}
+
 // Table checks a table of headers or arguments: types that AMQP 0-9-1 can carry, names,
 // depth, number of entries and encoded size.
 func Table(t amqp.Table) *Problem { return TableWithin(t, MaxHeaders) }

@@ -1,0 +1,203 @@
+package retry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/producer"
+	"github.com/amqpkit/amqpkit/retry"
+)
+
+// A mover is a Publisher that remembers what it moved, and cannot reach some queues.
+type mover struct {
+	away  []string
+	moved []move
+	tried int
+}
+
+type move struct {
+	queue string
+	msg   amqp.Publishing
+}
+
+func (m *mover) Publish(_ context.Context, _, key string, msg amqp.Publishing) error {
+	m.tried++
+	if slices.Contains(m.away, key) {
+		return fmt.Errorf("%s: %w", key, producer.ErrNacked)
+	}
+	m.moved = append(m.moved, move{key, msg})
+	return nil
+}
+
+// counted is a delivery that RabbitMQ has counted as given back before.
+func counted(d amqp.Delivery) *consumer.Delivery {
+	if d.Headers == nil {
+		d.Headers = amqp.Table{}
+	}
+	d.Headers["x-delivery-count"], d.Redelivered = int64(1), true
+	return &consumer.Delivery{Delivery: d, Queue: "orders"}
+}
+
+// again is a delivery of what was moved.
+func again(m move) *consumer.Delivery {
+	return &consumer.Delivery{Delivery: amqp.Delivery{MessageId: m.msg.MessageId, Headers: m.msg.Headers, Body: m.msg.Body}, Queue: m.queue}
+}
+
+// RabbitMQ before 4.3 counts what is given back, and drops a message that reaches its delivery limit.
+func TestAMessageWhoseReturnsAreCountedBeginsAnewInItsQueue(t *testing.T) {
+	for name, c := range map[string]struct {
+		err  error
+		away string
+	}{
+		"its wait queue is away":    {errBoom, "orders.wait.10s"},
+		"its parking queue is away": {retry.Permanent(errBoom), "orders.parked"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Logger: quiet})
+				m := &mover{away: []string{c.away}}
+				var got calls
+				h := plan.Middleware(m)(got.fail(c.err))
+				if err := h(t.Context(), counted(amqp.Delivery{MessageId: "id", Body: []byte("m")})); err != nil || len(m.moved) != 1 || m.moved[0].queue != "orders" {
+					t.Fatalf("%v; moved %v, want it in its own queue", err, m.moved)
+				}
+				var hop *retry.HopError
+				if err := h(t.Context(), again(m.moved[0])); !errors.As(err, &hop) || hop.Queue != c.away {
+					t.Fatalf("%v, want it given back: that was not counted yet", err)
+				}
+				m.away = nil
+				time.Sleep(5 * s)
+				if err := h(t.Context(), again(m.moved[0])); err != nil || len(m.moved) != 2 || m.moved[1].queue != c.away {
+					t.Fatalf("%v; moved %v, want it in %s in the end", err, m.moved, c.away)
+				}
+				if got.count() != 1 || m.moved[1].msg.MessageId != "id" || m.moved[1].msg.Headers[retry.HeaderAttempts] != int64(1) {
+					t.Errorf("%d calls, moved %+v; want one call, and the message after one attempt", got.count(), m.moved[1].msg)
+				}
+			})
+		})
+	}
+}
+
+// The wait it owed was over in its own queue.
+func TestAMessageThatBeganAnewIsTriedAgainWhenItsWaitIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Logger: quiet})
+		m := &mover{away: []string{"orders.wait.10s"}}
+		var got calls
+		h := plan.Middleware(m)(got.fail(errBoom))
+		if err := h(t.Context(), counted(amqp.Delivery{})); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * s)
+		if err := h(t.Context(), again(m.moved[0])); err != nil || !slices.Equal(got.attempts, []int{1, 2}) || m.moved[1].queue != "orders.parked" {
+			t.Errorf("%v; attempts %v, moved to %s; want it parked after 1 and 2", err, got.attempts, m.moved[1].queue)
+		}
+	})
+}
+
+func TestAMessageWhoseReturnsAreCountedIsKeptWhereNothingTakesIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Logger: quiet})
+		m := &mover{away: []string{"orders.wait.10s", "orders"}}
+		var got calls
+		h := plan.Middleware(m)(got.fail(errBoom))
+		ctx, cancel := context.WithCancel(t.Context())
+		results := make(chan error, 1)
+		go func() { results <- h(ctx, counted(amqp.Delivery{})) }()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		select {
+		case err := <-results:
+			t.Fatalf("%v after %d tries, want it kept", err, m.tried)
+		default:
+		}
+		cancel() // the drain time is over
+		var hop *retry.HopError
+		if err := <-results; !errors.As(err, &hop) || got.count() != 1 || m.tried < 100 {
+			t.Errorf("%v after %d calls and %d tries, want it given back after one and many", err, got.count(), m.tried)
+		}
+	})
+}
+
+// It is so on a broker too: what was counted does not grow.
+func TestTheCountOfAMessageThatCannotLeaveDoesNotGrow(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
+		var got calls
+		end := b.run(got.fail(errBoom))
+		synctest.Wait() // its connection is up, and stays
+		end()
+		b.publish(amqp.Publishing{Body: []byte("m")})
+		b.onConnection(func(ac *amqp.Connection) error {
+			ch, err := ac.Channel()
+			if err != nil {
+				return err
+			}
+			d, _, err := ch.Get("orders", false)
+			return errors.Join(err, d.Reject(true), ch.Close())
+		})
+		b.deleteQueue("orders.wait.10s")
+		end = b.run(got.fail(errBoom))
+		b.held(5 * s)
+		end()
+		if ms := b.Messages("orders"); len(ms) != 1 || ms[0].Headers["x-delivery-count"] != nil {
+			t.Errorf("the queue has %+v, want a message that counts as new", ms)
+		}
+		b.declare()
+		b.run(got.fail(errBoom))
+		if b.parked(time.Minute); got.count() != 2 {
+			t.Errorf("%d calls, want 2", got.count())
+		}
+	})
+}
+
+// A message without an id gets one for its way, the same at each try: its copies are known by it.
+func TestEachTryOfAHopHasTheSameMessageID(t *testing.T) {
+	plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Logger: quiet})
+	var ids []string
+	to := publishing(func(_ string, msg amqp.Publishing) error {
+		ids = append(ids, msg.MessageId)
+		return producer.ErrUnconfirmed
+	})
+	h := plan.Middleware(to)(fails(errBoom))
+	for _, redelivered := range []bool{false, true, true} {
+		_ = h(t.Context(), &consumer.Delivery{Delivery: amqp.Delivery{Redelivered: redelivered}, Queue: "orders"}) // a HopError
+	}
+	if len(ids) != 3 || ids[0] == "" || ids[0] != ids[1] || ids[1] != ids[2] {
+		t.Errorf("message ids %q, want one", ids)
+	}
+}
+
+type publishing func(queue string, msg amqp.Publishing) error
+
+func (p publishing) Publish(_ context.Context, _, key string, msg amqp.Publishing) error {
+	return p(key, msg)
+}
+
+// The connection at hand may take smaller frames than others.
+func TestHeadersAreShortenedUntilTheProducerTakesThem(t *testing.T) {
+	plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Logger: quiet})
+	var taken amqp.Table
+	to := publishing(func(_ string, msg amqp.Publishing) error {
+		size := 0
+		for k, v := range msg.Headers {
+			size += len(k) + len(fmt.Sprint(v))
+		}
+		if size > 4096 {
+			return fmt.Errorf("%w: %w", producer.ErrNotPublished, &retry.FieldError{Field: `Headers["large"]`})
+		}
+		taken = msg.Headers
+		return nil
+	})
+	d := &consumer.Delivery{Queue: "orders", Delivery: amqp.Delivery{Headers: amqp.Table{"large": string(make([]byte, 9000)), "small": "s"}}}
+	if err := plan.Middleware(to)(fails(errBoom))(t.Context(), d); err != nil || taken["small"] != "s" || taken[retry.HeaderAttempts] != int64(1) {
+		t.Errorf("%v: %v", err, taken)
+	}
+}
