@@ -13,6 +13,7 @@ import (
 
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/topology"
 )
 
 const (
@@ -25,7 +26,7 @@ const (
 )
 
 // A HopError is the middleware's result for a message that could not be taken to its wait or parking queue: it
-// is missing or full, or RabbitMQ could not be reached. Nothing is lost: the consumer holds the original
+// is missing or full, RabbitMQ could not be reached, or the Publisher refuses it. Nothing is lost: the consumer holds the original
 // for 1 s, doubling to 30 s, and gives it back to its queue, which RabbitMQ 4.3 does not count as a failure.
 // When it comes again, only the hop is tried again; elsewhere, or after a restart, the handler is called once
 // more for the same attempt.
@@ -71,6 +72,12 @@ func (a *attempts) hop(ctx context.Context, h hop) error {
 		if err == nil {
 			return nil
 		}
+		var never *FieldError
+		if errors.As(err, &never) && a.deadLetters() {
+			a.cfg.Logger.Error("retry: message cannot be moved, it is rejected: RabbitMQ dead-letters it", "queue", a.d.Queue, "to", h.queue,
+				"message_id", h.id, "err", err)
+			return consumer.Reject(err)
+		}
 		hold := min(firstHold<<min(h.tried, 5), lastHold)
 		h.tried++
 		a.cfg.Logger.Warn("retry: message not moved, it is held and stays in its queue", "queue", a.d.Queue, "to", h.queue,
@@ -87,6 +94,11 @@ func (a *attempts) hop(ctx context.Context, h hop) error {
 			return &HopError{Queue: h.queue, Err: err, hold: hold}
 		}
 	}
+}
+
+// deadLetters tells that what is rejected cannot be lost: RabbitMQ takes it to another queue at least once.
+func (p *Plan) deadLetters() bool {
+	return p.cfg.Source != nil && p.topo.Queues[0].DeadLetter.Strategy == topology.AtLeastOnce
 }
 
 // mayReturn tells that the message was not given back in vain before, as far as RabbitMQ counts that.

@@ -14,6 +14,7 @@ import (
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
+	"github.com/amqpkit/amqpkit/topology"
 )
 
 // A mover is a Publisher that remembers what it moved, and cannot reach some queues.
@@ -199,5 +200,36 @@ func TestHeadersAreShortenedUntilTheProducerTakesThem(t *testing.T) {
 	d := &consumer.Delivery{Queue: "orders", Delivery: amqp.Delivery{Headers: amqp.Table{"large": string(make([]byte, 9000)), "small": "s"}}}
 	if err := plan.Middleware(to)(fails(errBoom))(t.Context(), d); err != nil || taken["small"] != "s" || taken[retry.HeaderAttempts] != int64(1) {
 		t.Errorf("%v: %v", err, taken)
+	}
+}
+
+// What cannot be moved at all must not fill the consumer's hands either.
+func TestAMessageThatTheProducerRefusesIsParkedByRabbitMQ(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
+		small, err := producer.New(b.conn, producer.Config{MaxMessageSize: 10, Logger: quiet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got calls
+		b.run(got.fail(errBoom), func(c *consumer.Config) { c.Middleware = []consumer.Middleware{b.plan.Middleware(small)} })
+		b.publish(amqp.Publishing{Body: make([]byte, 11)})
+		if m := b.parked(time.Minute); got.count() != 1 || len(m.Body) != 11 {
+			t.Errorf("%d bytes are parked after %d calls, want 11 after one", len(m.Body), got.count())
+		}
+		if err := small.Close(b.t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Where nobody knows what becomes of a rejected message, it stays.
+func TestAMessageThatTheProducerRefusesStaysWhereRejectingCouldLoseIt(t *testing.T) {
+	refuses := publishing(func(string, amqp.Publishing) error { return &retry.FieldError{Field: "Body"} })
+	for name, source := range map[string]*topology.Queue{"declared elsewhere": nil, "at most once": {MaxLength: 10}} {
+		plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Source: source, Logger: quiet})
+		var hop *retry.HopError
+		if err := plan.Middleware(refuses)(fails(errBoom))(t.Context(), &consumer.Delivery{Queue: "orders"}); !errors.As(err, &hop) {
+			t.Errorf("%s: %v, want it given back", name, err)
+		}
 	}
 }
