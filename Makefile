@@ -13,10 +13,10 @@ ensure := sh integration/rabbit/debian/ensure.sh
 pika   := $(ensure) /usr/bin/python3 python3 && { /usr/bin/python3 -c 'import pika' 2>/dev/null || $(ensure) python3-pika python3-pika; }
 tool   := go tool -modfile=tools/go.mod
 
-.PHONY: help demo demo-stop test unit integration faults soak mutants bench lint fmt image
+.PHONY: help demo demo-stop test unit integration retry-4.0 faults soak mutants bench lint fmt image
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## send and receive "Hello World!" through a RabbitMQ, which is left running, or with Go alone
 	@go run ./integration/cmd/demo
@@ -44,6 +44,14 @@ integration: ## integration tests on a real RabbitMQ
 faults: ## one test for every scenario of the fault catalogue, see docs/reliability.md
 	@$(ensure) gcc gcc libc6-dev
 	@go run ./integration/cmd/faults
+
+# Retries rest on what the broker counts, and that has changed: all of their tests, on the release before.
+retries = $(shell sed -n 's/^func \(Test[A-Za-z0-9]*\).*/^\1$$/p' integration/retry_*_test.go integration/faults_retry_test.go | paste -sd'|')
+
+retry-4.0: ## the tests of retries once more, on RabbitMQ 4.0 (in Docker)
+	@$(ensure) gcc gcc libc6-dev
+	@image=$$(AMQPKIT_SUITE=trixie sh integration/rabbit/debian/image.sh) && cd integration && \
+		RABBITMQ_IMAGE=$$image go test -race -count=1 -timeout=30m -parallel=6 -run '$(retries)'
 
 DURATION ?= 60s
 NODES    ?= 1
