@@ -66,7 +66,7 @@ func read(d *consumer.Delivery) story {
 	if text(d.Headers, HeaderQueue) != d.Queue {
 		return s
 	}
-	s.history, s.dropped, s.park = entries(d.Headers[HeaderHistory]), d.Headers[HeaderDropped], text(d.Headers, HeaderPark)
+	s.history, s.dropped, s.park = latest(d.Headers[HeaderHistory]), d.Headers[HeaderDropped], text(d.Headers, HeaderPark)
 	if _, ok := d.Headers[HeaderKey].(string); ok {
 		s.exchange, s.key = text(d.Headers, HeaderExchange), text(d.Headers, HeaderKey)
 		s.expiration, s.userID = text(d.Headers, HeaderExpiration), text(d.Headers, HeaderUserID)
@@ -144,8 +144,8 @@ func text(h amqp.Table, name string) string {
 	return s
 }
 
-// entries are those of a history, likewise.
-func entries(history any) []any {
+// latest are the entries of a history, likewise.
+func latest(history any) []any {
 	all, _ := history.([]any)
 	var kept []any
 	for _, e := range all[max(0, len(all)-maxHistory):] {
