@@ -1,0 +1,109 @@
+package soak
+
+import "slices"
+
+// leadsTo reports whether a routing key is that of a wait or parking queue.
+func (r *Retry) leadsTo(key string) bool {
+	return key != "" && key == r.Parked || slices.Contains(r.Waits, key)
+}
+
+// parks reports whether a consumer's queue is the parking queue.
+func (r *Retry) parks(c Consumer) bool { return c.Queue != "" && c.Queue == r.Parked }
+
+// moved reports whether a failed delivery was in another queue for sure: between its handler's beginning and now the
+// same client was told that a copy is confirmed, and routed. Each copy stands for one delivery.
+func (s *story) moved(client string, h *handling) bool {
+	for _, a := range s.traceOf(h.MessageID).hops {
+		if a.at >= h.Began && a.ch.link.client == client && a.acked && a.returned == 0 && !a.spent {
+			a.spent = true
+			return true
+		}
+	}
+	return false
+}
+
+// judgeRetries holds what became of failed messages against the plan.
+func (s *story) judgeRetries(f *findings, r *Result) {
+	for _, m := range s.order {
+		if slices.ContainsFunc(m.tries, func(t timed[Try]) bool { return t.v.Attempt > 1 }) {
+			r.Retried++
+		}
+		s.judgeTries(f, m)
+		failed, sent := 0, 0
+		parked := false
+		for _, h := range m.handled {
+			switch from := s.consumerOf(h.Consumer); {
+			case s.run.Retry.parks(from):
+				parked = true
+				judgeParked(f, m, h)
+			case h.Result == Moved:
+				failed++
+			case h.Stayed:
+				failed++
+				r.Stayed++
+			}
+		}
+		if parked {
+			r.Parked++
+		}
+		for _, a := range m.trace.hops {
+			if a.reached(slack) {
+				sent++
+			}
+		}
+		if sent > failed {
+			f.add(unexpected, "%s went to wait and parking queues %d times, and %d of its deliveries failed", m.ID, sent, failed)
+		}
+	}
+}
+
+// most is how many attempts a message may have.
+func (m *message) most() int {
+	if m.Why != "" {
+		return m.Fails
+	}
+	return m.Fails + 1
+}
+
+// judgeTries checks that the attempts at a message end when it is over, and that each is counted: it comes after a
+// failure of the one before, and no copy of the message has it twice unless RabbitMQ delivers it again.
+func (s *story) judgeTries(f *findings, m *message) {
+	fresh := map[int]int{}
+	for i, t := range m.tries {
+		switch n := t.v.Attempt; {
+		case n > m.most():
+			f.add(overtried, "attempt %d at %s, at %s, of %d", n, m.ID, seconds(t.at), m.most())
+		case n < 1 || n > 1 && !failed(m.tries[:i], n-1):
+			f.add(overtried, "attempt %d at %s, at %s, without a failure of the one before", n, m.ID, seconds(t.at))
+		}
+		if !t.v.Redelivered {
+			fresh[t.v.Attempt]++
+		}
+	}
+	for n, times := range fresh {
+		sent := len(m.trace.attempts)
+		if n > 1 && n-2 < len(s.run.Retry.Waits) {
+			sent = m.trace.hopsTo(s.run.Retry.Waits[n-2])
+		}
+		if times > sent && (n == 1 || !s.passedAgain(m, m.tries[len(m.tries)-1].at)) {
+			f.add(overtried, "attempt %d at %s was made %d times without a redelivery, and it was sent for it %d times", n, m.ID, times, sent)
+		}
+	}
+}
+
+// failed reports whether an attempt of a number is among those that failed.
+func failed(tries []timed[Try], attempt int) bool {
+	return slices.ContainsFunc(tries, func(t timed[Try]) bool { return t.v.Attempt == attempt && t.v.Result == Fail })
+}
+
+// judgeParked checks that a message was parked for its reason, after as many failures as it has.
+func judgeParked(f *findings, m *message, h *handling) {
+	switch {
+	case m.Why == "":
+		f.add(unexpected, "%s, parked at %s, although attempt %d was to succeed", m.ID, seconds(h.Began), m.most())
+	case h.Attempts != m.Fails || h.Why != m.Why:
+		f.add(unexpected, "%s, parked at %s after %d attempts (%s), and was to be after %d (%s)", m.ID, seconds(h.Began), h.Attempts, h.Why, m.Fails, m.Why)
+	case !failed(m.tries, m.Fails):
+		f.add(unexpected, "%s, parked at %s, although attempt %d had not failed", m.ID, seconds(h.Began), m.Fails)
+	}
+}
