@@ -13,29 +13,32 @@ import (
 
 // fates are what becomes of the messages of the retry route. The number of a message decides, and not chance, so that
 // whoever has a copy of it does the same.
-var fates = []struct {
-	fails int
-	why   string // it is parked after these
-	last  error  // what it fails of then
-}{
+var fates = []fate{
 	{},
 	{},
 	{},
 	{},
 	{fails: 1},
-	{fails: 1},
+	{fails: 1, after: 700 * time.Millisecond},
 	{fails: 2},
-	{3, retry.WhyAttempts, errOnPurpose},
-	{1, retry.WhyPermanent, retry.Permanent(errOnPurpose)},
-	{1, retry.WhyRejected, consumer.Reject(errOnPurpose)},
-	{2, retry.WhyRule, errHopeless},
+	{fails: 2},
+	{fails: 3},
+	{fails: 4, why: retry.WhyAttempts, last: errOnPurpose},
+	{fails: 1, why: retry.WhyPermanent, last: retry.Permanent(errOnPurpose)},
+	{fails: 2, why: retry.WhyRejected, last: consumer.Reject(errOnPurpose)},
+	{fails: 3, why: retry.WhyRule, last: errHopeless},
 }
 
-// fateOf returns how often a message fails, why it is parked then, and of what it fails last.
-func fateOf(id string) (fails int, why string, last error) {
+type fate struct {
+	fails int
+	why   string        // it is parked after these; empty: the next attempt succeeds
+	last  error         // what it fails of then
+	after time.Duration // that its first failure asks for; zero: the policy's
+}
+
+func fateOf(id string) fate {
 	n, _ := strconv.Atoi(id[strings.LastIndexByte(id, '-')+1:])
-	x := fates[n%len(fates)]
-	return x.fails, x.why, x.last
+	return fates[n%len(fates)]
 }
 
 type lastTry struct{}
@@ -65,7 +68,7 @@ func (x *worker) moves(next consumer.Handler) consumer.Handler {
 
 // try is the handler of the retry route: it fails as the fate of its message says, until all is to succeed.
 func (x *worker) try(ctx context.Context, d *consumer.Delivery) (err error) {
-	t := &Try{ID: idOf(d.Body), Attempt: retry.Attempt(ctx), Redelivered: d.Redelivered, Result: OK}
+	t := &Try{ID: idOf(d.Body), Began: x.w.h.Now(), Attempt: retry.Attempt(ctx), Redelivered: d.Redelivered, Result: OK}
 	defer func() {
 		*ctx.Value(lastTry{}).(*string) = t.Result
 		x.w.h.Put(Record{Try: t})
@@ -80,18 +83,20 @@ func (x *worker) try(ctx context.Context, d *consumer.Delivery) (err error) {
 		t.Result = Interrupted
 		return ctx.Err()
 	}
-	fails, _, last := fateOf(t.ID)
+	f := fateOf(t.ID)
 	switch {
 	case x.w.calm.Err() != nil:
 	case x.draw(100) < 1:
 		t.Result = Requeue
 		return consumer.Requeue(x.upTo(100 * time.Millisecond))
-	case t.Attempt <= fails:
+	case t.Attempt <= f.fails:
 		t.Result = Fail
-		if t.Attempt == fails && last != nil {
-			return last
-		}
-		if d.DeliveryTag%2 == 0 {
+		switch {
+		case t.Attempt == f.fails && f.last != nil:
+			return f.last
+		case t.Attempt == 1 && f.after > 0:
+			return retry.After(f.after, errOnPurpose)
+		case d.DeliveryTag%2 == 0:
 			panic(errOnPurpose)
 		}
 		return errOnPurpose

@@ -95,7 +95,8 @@ func (p *publisher) message(ctx context.Context, route string) *outgoing {
 	case toSide:
 		o.Doomed = true
 	case toRetry:
-		o.Fails, o.Why, _ = fateOf(o.ID)
+		x := fateOf(o.ID)
+		o.Fails, o.Why, o.After = x.fails, x.why, int64(x.after)
 	case invalid:
 		p.spoil(o)
 	}

@@ -39,7 +39,7 @@ const (
 type queues struct {
 	prefix string
 	plan   *retry.Plan // of the retry route
-	waits  []string    // its wait queues
+	waits  []Wait
 
 	mu   sync.Mutex
 	side int // how many side queues were deleted
@@ -50,18 +50,23 @@ const hopTimeout = time.Second
 
 func newQueues(prefix string, logger *slog.Logger) (*queues, error) {
 	q := &queues{prefix: prefix}
+	policy := retry.Schedule(20*time.Millisecond, 200*time.Millisecond, time.Second)
 	var err error
 	q.plan, err = retry.Config{
-		Queue: q.name(toRetry), Source: &topology.Queue{}, Policy: retry.Schedule(200*time.Millisecond, time.Second),
+		Queue: q.name(toRetry), Source: &topology.Queue{}, Policy: policy, InProcess: 20 * time.Millisecond,
 		Rules: []retry.Rule{retry.OnError(errHopeless, retry.Park)}, HopTimeout: hopTimeout, Logger: logger,
 	}.Plan()
 	if err != nil {
 		return nil, err
 	}
-	for _, x := range q.plan.Topology().Queues {
-		if x.MessageTTL > 0 {
-			q.waits = append(q.waits, x.Name)
+	for _, delay := range policy.Delays() {
+		w := Wait{Delay: int64(delay)}
+		for _, x := range q.plan.Topology().Queues {
+			if x.MessageTTL == delay {
+				w.Queue = x.Name
+			}
 		}
+		q.waits = append(q.waits, w)
 	}
 	return q, nil
 }
@@ -77,7 +82,12 @@ const fullLength = 5
 
 // all returns every queue that has to be empty in the end.
 func (q *queues) all() []string {
-	names := append([]string{q.name(toOrder), q.name(toFull), q.name("dead"), q.sideQueue(), q.name(toRetry), q.plan.ParkingQueue()}, q.waits...)
+	names := []string{q.name(toOrder), q.name(toFull), q.name("dead"), q.sideQueue(), q.name(toRetry), q.plan.ParkingQueue()}
+	for _, x := range q.waits {
+		if x.Queue != "" {
+			names = append(names, x.Queue)
+		}
+	}
 	for i := range workQueues {
 		names = append(names, q.work(i))
 	}

@@ -41,10 +41,16 @@ type Settings struct {
 
 // Retry is the plan by which one queue's failed messages are retried and parked.
 type Retry struct {
-	Queue  string   `json:"queue"`
-	Waits  []string `json:"waits"`  // the wait queue after the first failure, after the second, and so on
-	Parked string   `json:"parked"` // the parking queue
-	Enough int      `json:"enough"` // as many messages retried, and as many parked, make the run valid
+	Queue  string `json:"queue"`
+	Waits  []Wait `json:"waits"`  // after the first failure, after the second, and so on
+	Parked string `json:"parked"` // the parking queue
+	Enough int    `json:"enough"` // as many messages retried, and as many parked, make the run valid
+}
+
+// A Wait is a delay between two attempts.
+type Wait struct {
+	Queue string `json:"queue"` // empty: in the process
+	Delay int64  `json:"delay"`
 }
 
 // A Client is a connection of the workload, with what uses it.
@@ -77,6 +83,7 @@ type Publish struct {
 
 	Fails int    `json:"fails,omitempty"` // how many attempts fail, on the retry route
 	Why   string `json:"why,omitempty"`   // it is parked after these; empty: the next attempt succeeds
+	After int64  `json:"after,omitempty"` // the delay that its first failure asks for
 }
 
 // What can become of a message, as its publisher is told.
@@ -111,6 +118,7 @@ const (
 // Try is one attempt at a message, within the middleware that retries. Its delivery is Handled when that has returned.
 type Try struct {
 	ID          string `json:"id"` // from the body
+	Began       int64  `json:"began"`
 	Attempt     int    `json:"attempt"`
 	Redelivered bool   `json:"redelivered,omitempty"`
 	Result      string `json:"result"`

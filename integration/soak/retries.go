@@ -1,10 +1,13 @@
 package soak
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // leadsTo reports whether a routing key is that of a wait or parking queue.
 func (r *Retry) leadsTo(key string) bool {
-	return key != "" && key == r.Parked || slices.Contains(r.Waits, key)
+	return key != "" && (key == r.Parked || slices.ContainsFunc(r.Waits, func(w Wait) bool { return w.Queue == key }))
 }
 
 // parks reports whether a consumer's queue is the parking queue.
@@ -65,35 +68,53 @@ func (m *message) most() int {
 	return m.Fails + 1
 }
 
-// judgeTries checks that the attempts at a message end when it is over, and that each is counted: it comes after a
-// failure of the one before, and no copy of the message has it twice unless RabbitMQ delivers it again.
+// judgeTries checks that the attempts at a message end when it is over, and that each is counted and has its delay: it
+// comes so long after a failure of the one before, and no copy of the message has it twice unless RabbitMQ delivers it
+// again.
 func (s *story) judgeTries(f *findings, m *message) {
 	fresh := map[int]int{}
-	for i, t := range m.tries {
-		switch n := t.v.Attempt; {
+	for _, t := range m.tries {
+		n, delay := t.v.Attempt, int64(0)
+		if n > 1 && n-2 < len(s.run.Retry.Waits) {
+			delay = s.run.Retry.Waits[n-2].Delay
+		}
+		if n == 2 && m.After > 0 {
+			delay = m.After
+		}
+		switch {
 		case n > m.most():
 			f.add(overtried, "attempt %d at %s, at %s, of %d", n, m.ID, seconds(t.at), m.most())
-		case n < 1 || n > 1 && !failed(m.tries[:i], n-1):
-			f.add(overtried, "attempt %d at %s, at %s, without a failure of the one before", n, m.ID, seconds(t.at))
+		case n < 1 || n > 1 && !m.failed(n-1, t.v.Began-delay+closeToEnd):
+			f.add(overtried, "attempt %d at %s, at %s, without a failure of the one before, %v earlier", n, m.ID, seconds(t.v.Began), time.Duration(delay))
 		}
 		if !t.v.Redelivered {
-			fresh[t.v.Attempt]++
+			fresh[n]++
 		}
 	}
 	for n, times := range fresh {
-		sent := len(m.trace.attempts)
-		if n > 1 && n-2 < len(s.run.Retry.Waits) {
-			sent = m.trace.hopsTo(s.run.Retry.Waits[n-2])
-		}
-		if times > sent && (n == 1 || !s.passedAgain(m, m.tries[len(m.tries)-1].at)) {
+		if sent := s.sentFor(m, n); times > sent && (n == 1 || !s.passedAgain(m, m.tries[len(m.tries)-1].at)) {
 			f.add(overtried, "attempt %d at %s was made %d times without a redelivery, and it was sent for it %d times", n, m.ID, times, sent)
 		}
 	}
 }
 
-// failed reports whether an attempt of a number is among those that failed.
-func failed(tries []timed[Try], attempt int) bool {
-	return slices.ContainsFunc(tries, func(t timed[Try]) bool { return t.v.Attempt == attempt && t.v.Result == Fail })
+// sentFor counts how often a message was sent to be tried for the n-th time, or for an attempt from which that one
+// comes without leaving the process.
+func (s *story) sentFor(m *message, n int) int {
+	for ; n > 1 && n-2 < len(s.run.Retry.Waits); n-- {
+		if n == 2 && m.After > 0 { // in one wait queue after another
+			return len(m.trace.hops) - m.trace.hopsTo(s.run.Retry.Parked)
+		}
+		if queue := s.run.Retry.Waits[n-2].Queue; queue != "" {
+			return m.trace.hopsTo(queue)
+		}
+	}
+	return len(m.trace.attempts)
+}
+
+// failed reports whether an attempt of a number had failed by then.
+func (m *message) failed(attempt int, by int64) bool {
+	return slices.ContainsFunc(m.tries, func(t timed[Try]) bool { return t.v.Attempt == attempt && t.v.Result == Fail && t.at <= by })
 }
 
 // judgeParked checks that a message was parked for its reason, after as many failures as it has.
@@ -103,7 +124,7 @@ func judgeParked(f *findings, m *message, h *handling) {
 		f.add(unexpected, "%s, parked at %s, although attempt %d was to succeed", m.ID, seconds(h.Began), m.most())
 	case h.Attempts != m.Fails || h.Why != m.Why:
 		f.add(unexpected, "%s, parked at %s after %d attempts (%s), and was to be after %d (%s)", m.ID, seconds(h.Began), h.Attempts, h.Why, m.Fails, m.Why)
-	case !failed(m.tries, m.Fails):
+	case !m.failed(m.Fails, h.Began):
 		f.add(unexpected, "%s, parked at %s, although attempt %d had not failed", m.ID, seconds(h.Began), m.Fails)
 	}
 }

@@ -36,6 +36,19 @@ func TestJudgeFindsRetriesBeyondThePolicy(t *testing.T) {
 			t.fails("m", 1, "wait2")
 			t.succeeds("m", 3)
 		}, overtried + ": attempt 3 at m"},
+		"an attempt before its delay is over": {func(t *tale) {
+			t.fated("m", 1, "")
+			t.records[0].Settings.Retry.Waits[0].Delay = 100 * ms
+			t.fails("m", 1, "wait1")
+			t.succeeds("m", 2)
+		}, overtried + ": 100ms earlier"},
+		"an attempt before the delay is over that was asked for": {func(t *tale) {
+			t.fated("m", 2, "")
+			t.records[len(t.records)-4].Publish.After = 100 * ms
+			t.fails("m", 1, "wait1")
+			t.fails("m", 2, "wait2")
+			t.succeeds("m", 3)
+		}, overtried + ": 100ms earlier"},
 		"an attempt without a number": {func(t *tale) { t.fated("m", 0, ""); t.succeeds("m", 0) }, overtried},
 		"an attempt after one that was postponed": {func(t *tale) {
 			t.fated("m", 2, "")
@@ -57,6 +70,41 @@ func TestJudgeFindsRetriesBeyondThePolicy(t *testing.T) {
 			t.succeeds("m", 3)
 			t.fault(1, Cut)
 		}, overtried + ": attempt 2 at m was made 2 times"},
+		"an attempt in the process, and one after": {func(t *tale) {
+			t.records[0].Settings.Retry.Waits[0].Queue = ""
+			t.fated("m", 2, "")
+			tag, began, _ := t.tries("m", 1, Fail)
+			t.now += 10 * ms
+			t.put(Record{Try: &Try{ID: "m", Began: t.now, Attempt: 2, Result: Fail}})
+			t.wire(1, "Confirmed", Wire{Tag: t.hops(1, "m", "wait2")})
+			t.settles("m", tag, began, Moved)
+			t.succeeds("m", 3)
+		}, ""},
+		"an attempt in the process, made again with nothing to show for it": {func(t *tale) {
+			t.records[0].Settings.Retry.Waits[0].Queue = ""
+			t.fated("m", 2, "")
+			tag, began, _ := t.tries("m", 1, Fail)
+			t.now += 10 * ms
+			for range 2 {
+				t.put(Record{Try: &Try{ID: "m", Began: t.now, Attempt: 2, Result: Fail}})
+			}
+			t.wire(1, "Confirmed", Wire{Tag: t.hops(1, "m", "wait2")})
+			t.settles("m", tag, began, Moved)
+			t.succeeds("m", 3)
+		}, overtried + ": attempt 2 at m was made 2 times"},
+		"a delay that was asked for, in several waits and copies": {func(t *tale) {
+			t.records[0].Settings.Retry.Waits[0].Queue = ""
+			t.fated("m", 1, "")
+			t.records[len(t.records)-4].Publish.After = 25 * ms
+			t.fault(1, Cut)
+			t.fails("m", 1, "wait2")
+			tag, began := t.delivered(1, "r-1-X", "m", false), t.now
+			t.hops(1, "m", "wait2")
+			t.wire(1, "Confirmed", Wire{Tag: t.hops(1, "m", "wait2")})
+			t.settles("m", tag, began, Moved)
+			t.succeeds("m", 2)
+			t.succeeds("m", 2)
+		}, ""},
 		"the second attempt again, passed on twice in an outage": {func(t *tale) {
 			t.fated("m", 2, "")
 			t.fails("m", 1, "wait1")

@@ -28,7 +28,7 @@ func newTale() *tale {
 			"w": {Queue: "work", Prefetch: 5}, "d": {Queue: "dead", Prefetch: 5, Dead: true},
 			"r": {Queue: "retry", Dead: true}, "p": {Queue: "parked"},
 		},
-		Retry: Retry{Queue: "retry", Waits: []string{"wait1", "wait2"}, Parked: "parked"},
+		Retry: Retry{Queue: "retry", Waits: []Wait{{"wait1", 10 * ms}, {"wait2", 20 * ms}}, Parked: "parked"},
 	}})
 	t.open(1)
 	return t
@@ -123,10 +123,12 @@ func (t *tale) fated(id string, fails int, why string) {
 	t.told(id, Confirmed)
 }
 
-// tries is an attempt at a fresh delivery of the retry route, whose tag and beginning it returns.
+// tries is an attempt at a fresh delivery of the retry route, a delay after what was before. It returns the delivery's
+// tag and beginning.
 func (t *tale) tries(id string, attempt int, result string) (tag uint64, began int64, x *Try) {
+	t.now += 20 * ms
 	tag, began = t.delivered(t.link, "r-1-X", id, false), t.now
-	x = &Try{ID: id, Attempt: attempt, Result: result}
+	x = &Try{ID: id, Began: began, Attempt: attempt, Result: result}
 	t.put(Record{Try: x})
 	return tag, began, x
 }
