@@ -33,13 +33,13 @@ type Result struct {
 
 	Confirmed   int `json:"confirmed"`
 	Delivered   int `json:"delivered"`    // messages that a handler got at least once
-	Lost        int `json:"lost"`         // confirmed and never processed
+	Lost        int `json:"lost"`         // confirmed, or delivered, and never processed; or a copy of what is retried
 	Phantom     int `json:"phantom"`      // handled, or sent, although certainly not published; or refused and handled
 	Unexpected  int `json:"unexpected"`   // handled or sent, and never published, or under another message id
 	Corrupt     int `json:"corrupt"`      // handled with another body
 	FalseSettle int `json:"false_settle"` // settlements on the wire without their handler's result before them
 	Misreported int `json:"misreported"`  // outcomes that the wire disproves, answers that got lost, needless repeats
-	Overtried   int `json:"overtried"`    // attempts beyond the policy, or out of their count
+	Overtried   int `json:"overtried"`    // attempts beyond the policy, out of their count, or before their delay was over
 
 	Retried int `json:"retried"` // messages that had a further attempt after one that failed
 	Parked  int `json:"parked"`  // messages that came out of the parking queue

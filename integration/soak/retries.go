@@ -31,31 +31,67 @@ func (s *story) judgeRetries(f *findings, r *Result) {
 		if slices.ContainsFunc(m.tries, func(t timed[Try]) bool { return t.v.Attempt > 1 }) {
 			r.Retried++
 		}
-		s.judgeTries(f, m)
-		failed, sent := 0, 0
 		parked := false
 		for _, h := range m.handled {
-			switch from := s.consumerOf(h.Consumer); {
-			case s.run.Retry.parks(from):
+			if h.Stayed {
+				r.Stayed++
+			}
+			if s.run.Retry.parks(s.consumerOf(h.Consumer)) {
 				parked = true
 				judgeParked(f, m, h)
-			case h.Result == Moved:
-				failed++
-			case h.Stayed:
-				failed++
-				r.Stayed++
 			}
 		}
 		if parked {
 			r.Parked++
 		}
-		for _, a := range m.trace.hops {
-			if a.reached(slack) {
-				sent++
-			}
+		s.judgeTries(f, m)
+		s.judgeHops(f, m)
+		if m.Route == toRetry {
+			s.judgeCopies(f, m)
 		}
-		if sent > failed {
-			f.add(unexpected, "%s went to wait and parking queues %d times, and %d of its deliveries failed", m.ID, sent, failed)
+	}
+}
+
+// judgeHops checks that a message was not taken to other queues more often than it failed. Who did not hear that it was
+// may do so again.
+func (s *story) judgeHops(f *findings, m *message) {
+	failed, heard := 0, 0
+	for _, h := range m.handled {
+		if h.Result == Moved || h.Stayed {
+			failed++
+		}
+	}
+	for _, a := range m.trace.hops {
+		if a.reached(slack) {
+			heard++
+		}
+	}
+	if heard > failed {
+		f.add(unexpected, "%s went to wait and parking queues %d times, and %d of its deliveries failed", m.ID, heard, failed)
+	}
+}
+
+// judgeCopies checks that no copy got lost where another one did not: as many as were confirmed, in the queue or on
+// their way to it, were acknowledged there.
+func (s *story) judgeCopies(f *findings, m *message) {
+	confirmed, done := map[string]int{}, map[string]int{}
+	for _, a := range slices.Concat(m.trace.attempts, m.trace.hops) {
+		switch {
+		case !a.acked || a.returned > 0:
+		case a.key == s.run.Retry.Parked:
+			confirmed[a.key]++
+		default:
+			confirmed[s.run.Retry.Queue]++
+		}
+	}
+	for _, h := range m.handled {
+		if d := s.delivered[deliveryID{h.Consumer, h.Tag}]; d != nil && d.settled && (h.Result == OK || h.Result == Moved) {
+			done[s.consumerOf(h.Consumer).Queue]++
+		}
+	}
+	for queue, n := range confirmed {
+		if done[queue] < n {
+			f.add(lost, "%s, confirmed %d times for queue %s, and acknowledged there %d times", m.ID, n, queue, done[queue])
 		}
 	}
 }

@@ -146,6 +146,38 @@ func TestJudgeFindsFailedMessagesThatGoAstray(t *testing.T) {
 			t.fails("m", 1, "wait1")
 			t.fault(1, Cut)
 		}, lost + ": reported as unconfirmed"},
+		"confirmed on the wire, its publisher not told, and never delivered": {func(t *tale) {
+			p := t.publish("m")
+			p.Route, p.Deadline = toRetry, t.now
+			t.wire(1, "Confirmed", Wire{Tag: t.sent(1, "m"), MessageID: "m"})
+			t.told("m", Unconfirmed)
+			t.fault(1, Cut)
+		}, lost + ": acknowledged there 0 times"},
+		"one of two copies never back from a wait queue": {func(t *tale) {
+			t.fated("m", 1, "")
+			t.fails("m", 1, "wait1")
+			t.fault(1, Cut)
+			t.wire(1, "Confirmed", Wire{Tag: t.hops(1, "m", "wait1")})
+			t.wire(1, "ChannelClosed", Wire{})
+			t.succeeds("m", 2)
+		}, lost + ": confirmed 3 times for queue retry"},
+		"one of two copies never out of the parking queue": {func(t *tale) {
+			t.fated("m", 1, "rule")
+			t.fails("m", 1, "parked")
+			t.fault(1, Cut)
+			t.wire(1, "Confirmed", Wire{Tag: t.hops(1, "m", "parked")})
+			t.wire(1, "ChannelClosed", Wire{})
+			t.open(2)
+			t.parked("m", 1, "rule")
+		}, lost + ": confirmed 2 times for queue parked"},
+		"a copy that was delivered, and not acknowledged": {func(t *tale) {
+			t.fated("m", 1, "")
+			t.fails("m", 1, "wait1")
+			tag, began, _ := t.tries("m", 2, OK)
+			t.handled("r-1-X", "m", tag, OK).Began = began
+			t.wire(1, "ChannelClosed", Wire{})
+			t.fault(1, Cut)
+		}, lost + ": confirmed 2 times for queue retry"},
 		"acknowledged, and taken nowhere": {func(t *tale) {
 			t.fated("m", 1, "permanent")
 			tag, began, _ := t.tries("m", 1, Fail)
@@ -214,6 +246,8 @@ func TestJudgeFindsFailedMessagesThatGoAstray(t *testing.T) {
 			t.fated("m", 0, "")
 			t.succeeds("m", 1)
 			t.wire(1, "Confirmed", Wire{Tag: t.hops(1, "m", "wait1")})
+			t.fault(1, Cut)
+			t.againAt("r-1-X", "m")
 		}, unexpected + ": 0 of its deliveries failed"},
 		"on its way, and never published": {func(t *tale) { t.hops(1, "m", "wait1") }, unexpected + ": on the wire"},
 		"given back, and handled once more": {func(t *tale) {

@@ -118,7 +118,7 @@ func (t *tale) againAt(consumer, id string) *Handled {
 // fated is a message that was published to the retry route, confirmed, and is to fail so often.
 func (t *tale) fated(id string, fails int, why string) {
 	p := t.publish(id)
-	p.Fails, p.Why = fails, why
+	p.Route, p.Fails, p.Why = toRetry, fails, why
 	t.wire(t.link, "Confirmed", Wire{Tag: t.sent(t.link, id), MessageID: id})
 	t.told(id, Confirmed)
 }
