@@ -43,6 +43,7 @@ type workload struct {
 	publishers sync.WaitGroup
 	conns      map[string]*amqpkit.Conn
 	producers  []*producer.Producer
+	movers     map[string]*producer.Producer // by client: they take failed messages to their wait and parking queues
 	work       []*worker
 }
 
@@ -82,6 +83,13 @@ func (w *workload) connect(ctx context.Context) error {
 			return err
 		}
 		w.conns[name] = conn
+	}
+	w.movers = map[string]*producer.Producer{}
+	for _, name := range []string{alice, bob} {
+		var err error
+		if w.movers[name], err = w.newProducer(name, producer.UntilDone); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -46,8 +46,8 @@ func (s *story) judgeFates(f *findings, r *Result) {
 		published[m.messageID()] = true
 	}
 	for id, t := range s.traces {
-		if len(t.attempts) > 0 && !published[id] {
-			f.add(unexpected, "message id %q on the wire at %s", id, seconds(t.attempts[0].at))
+		if sent := slices.Concat(t.attempts, t.hops); len(sent) > 0 && !published[id] {
+			f.add(unexpected, "message id %q on the wire at %s", id, seconds(sent[0].at))
 		}
 	}
 	if most := len(s.faults) * s.run.MaxInFlight; r.Unknown > most {
@@ -66,6 +66,10 @@ func (s *story) judgeFate(f *findings, m *message) {
 	case Confirmed:
 		if !m.Doomed && !m.processed() {
 			f.add(lost, "%s, confirmed at %s, %d times on the wire, handled %d times", m.ID, seconds(m.told), len(m.trace.attempts), len(m.handled))
+		}
+	case Unconfirmed: // what was delivered was stored
+		if handled && !m.Doomed && !m.processed() {
+			f.add(lost, "%s, reported as unconfirmed at %s, handled %d times", m.ID, seconds(m.told), len(m.handled))
 		}
 	case NotPublished:
 		if handled || len(m.trace.attempts) > 0 {

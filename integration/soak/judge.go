@@ -33,12 +33,17 @@ type Result struct {
 
 	Confirmed   int `json:"confirmed"`
 	Delivered   int `json:"delivered"`    // messages that a handler got at least once
-	Lost        int `json:"lost"`         // confirmed and never processed
+	Lost        int `json:"lost"`         // confirmed, or delivered, and never processed; or a copy of what is retried
 	Phantom     int `json:"phantom"`      // handled, or sent, although certainly not published; or refused and handled
 	Unexpected  int `json:"unexpected"`   // handled or sent, and never published, or under another message id
 	Corrupt     int `json:"corrupt"`      // handled with another body
 	FalseSettle int `json:"false_settle"` // settlements on the wire without their handler's result before them
 	Misreported int `json:"misreported"`  // outcomes that the wire disproves, answers that got lost, needless repeats
+	Overtried   int `json:"overtried"`    // attempts beyond the policy, out of their count, or before their delay was over
+
+	Retried int `json:"retried"` // messages that had a further attempt after one that failed
+	Parked  int `json:"parked"`  // messages that came out of the parking queue
+	Stayed  int `json:"stayed"`  // failed deliveries that went back, their way to another queue being blocked or lost
 
 	Duplicates  int `json:"duplicates"`  // deliveries of what had been processed
 	Unexplained int `json:"unexplained"` // of these, without a redelivery, a repeat or an outage behind them
@@ -103,6 +108,7 @@ func (s *story) judge() *Result {
 	s.judgeFates(f, r)
 	s.judgeReports(f)
 	s.judgeSettlements(f)
+	s.judgeRetries(f, r)
 	s.judgeRepeats(f, r)
 	s.judgeTimes(f, r)
 	s.judgeResources(f, r)
@@ -112,7 +118,7 @@ func (s *story) judge() *Result {
 
 	r.Lost, r.Phantom, r.Unexpected, r.Corrupt = f.n(lost), f.n(phantom), f.n(unexpected), f.n(corrupt)
 	r.FalseSettle, r.Misreported, r.Late = f.n(falseSettled), f.n(misreported), f.n(late)
-	r.Unexplained = f.n(duplicated)
+	r.Unexplained, r.Overtried = f.n(duplicated), f.n(overtried)
 	r.Reasons = f.reasons()
 	r.Verdict = Failed
 	if len(r.Reasons) == 0 {
@@ -158,6 +164,9 @@ func (s *story) missing(r *Result) []string {
 			short("no handler's result %q", result)
 		}
 	}
+	if least := s.run.Retry.Enough; r.Retried < least || r.Parked < least {
+		short("%d messages retried and %d parked, which takes %d of both", r.Retried, r.Parked, least)
+	}
 	return reasons
 }
 
@@ -170,6 +179,7 @@ const (
 	falseSettled = "false settle"
 	refused      = "refused by the broker"
 	misreported  = "misreported"
+	overtried    = "overtried"
 	duplicated   = "unexplained duplicate"
 	disordered   = "out of order"
 	tooUnknown   = "too many unknown"

@@ -10,7 +10,7 @@ import (
 func plenty() *tale {
 	t := newTale()
 	run := t.records[0].Settings
-	run.Minimums, run.Rate, t.lasted = map[string]int{Cut: 1}, 4, 1e9
+	run.Minimums, run.Rate, t.lasted = map[string]int{Cut: 1}, 5, 1e9
 	for i := range 3 {
 		t.confirmed(fmt.Sprint(i))
 		t.processed(fmt.Sprint(i))
@@ -35,6 +35,11 @@ func plenty() *tale {
 		frame.Tag = tag
 		t.wire(1, frame.Event, frame)
 	}
+	t.fated("parked", 2, "rule")
+	t.fails("parked", 1, "wait1")
+	t.fails("parked", 2, "parked")
+	t.parked("parked", 2, "rule")
+	run.Retry.Enough = 1
 	t.wire(1, "Lost", Wire{})
 	t.fault(1, Cut)
 	t.open(2)
@@ -58,7 +63,8 @@ func TestRunWithTooLittleOfAnythingIsInvalid(t *testing.T) {
 	}
 	of := func(id string) func(Record) bool {
 		return func(r Record) bool {
-			return r.Publish != nil && r.Publish.ID == id || r.Outcome != nil && r.Outcome.ID == id || r.Handled != nil && r.Handled.ID == id || r.Wire != nil && r.Wire.MessageID == id
+			return r.Publish != nil && r.Publish.ID == id || r.Outcome != nil && r.Outcome.ID == id || r.Handled != nil && r.Handled.ID == id ||
+				r.Try != nil && r.Try.ID == id || r.Wire != nil && r.Wire.MessageID == id
 		}
 	}
 	for name, c := range map[string]struct {
@@ -85,6 +91,20 @@ func TestRunWithTooLittleOfAnythingIsInvalid(t *testing.T) {
 			return x
 		}(), "0 faults of kind cut"},
 		"alarms": {func() *tale { x := plenty(); x.fault(2, Alarm); x.records[0].Settings.Minimums[Alarm] = 1; return x }(), "no publisher was told"},
+		"retries": {func() *tale {
+			x := without(of("parked"))
+			x.fated("m", 1, "rule")
+			x.fails("m", 1, "parked")
+			x.parked("m", 1, "rule")
+			return x
+		}(), "0 messages retried and 1 parked, which takes 1 of both"},
+		"parked": {func() *tale {
+			x := without(of("parked"))
+			x.fated("m", 1, "")
+			x.fails("m", 1, "wait1")
+			x.succeeds("m", 2)
+			return x
+		}(), "1 messages retried and 0 parked"},
 		"a kind": {func() *tale { x := plenty(); x.records[0].Settings.Minimums["kill"] = 5; return x }(), "0 faults of kind kill, which takes 5"},
 	} {
 		t.Run(name, func(t *testing.T) {

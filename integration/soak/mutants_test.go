@@ -52,11 +52,26 @@ var mutants = []struct {
 	{"resend under a new id", []edit{
 		{"producer/dispose.go", "\t\tw.mark(r, why)\n", "\t\tw.mark(r, why)\n\t\tr.msg.Publishing.MessageId = s.p.ids.next()\n"},
 	}, unexpected, "message id"},
+
+	{"failed message acknowledged, its way to another queue failed", []edit{
+		{"retry/hop.go", "\t\tif err == nil {\n", "\t\tif err == nil || h.tried == 0 {\n"},
+	}, falseSettled, "which failed, and nothing before it confirms"},
+
+	{"failed message acknowledged before the confirm", []edit{
+		{"retry/hop.go", "{ return a.to.Publish(ctx, \"\", h.queue, msg) }", `{
+			go func() { _ = a.to.Publish(context.WithoutCancel(ctx), "", h.queue, msg) }()
+			return nil
+		}`},
+	}, falseSettled, "which failed, and nothing before it confirms"},
+
+	{"attempts not counted", []edit{
+		{"retry/story.go", "\ts.attempts = int(min(n, 1<<31))\n", "\ts.attempts = 0\n"},
+	}, overtried, "attempt 1 at"},
 }
 
 // directed are the arguments of a short run that gives every mutant its occasion. The broker is shared, so that only
 // faults of links can be done.
-var directed = []string{"-duration", "10s", "-seed", "1", "-rate", "800", "-faults", strings.Join([]string{Cut, Unheard, Torn}, ",")}
+var directed = []string{"-duration", "10s", "-seed", "1", "-rate", "800", "-faults", strings.Join([]string{Cut, Unheard, Torn, Hold}, ",")}
 
 func TestMutantsOfTheToolkitAreFound(t *testing.T) {
 	broker, err := rabbit.Start(t.Context(), rabbit.Options{})

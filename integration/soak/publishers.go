@@ -94,6 +94,9 @@ func (p *publisher) message(ctx context.Context, route string) *outgoing {
 		o.Exchange, o.Key = "", q.name(route)
 	case toSide:
 		o.Doomed = true
+	case toRetry:
+		x := fateOf(o.ID)
+		o.Fails, o.Why, o.After = x.fails, x.why, int64(x.after)
 	case invalid:
 		p.spoil(o)
 	}
@@ -202,7 +205,9 @@ func (w *workload) publish() error {
 			p.start(0.02*float64(w.rate), func() { p.one(toWork) })
 		}
 		p := w.newPublisher(client+"async", client, to)
-		p.start(0.25*float64(w.rate), p.oneAsync)
+		p.start(0.25*float64(w.rate), func() { p.oneAsync(toWork) })
+		failing := w.newPublisher(client+"retry", client, to)
+		failing.start(0.02*float64(w.rate), func() { failing.oneAsync(toRetry) })
 		batches := w.newPublisher(client+"batch", client, to)
 		batches.start(0.005*float64(w.rate), batches.batch)
 		if client == alice {
@@ -229,7 +234,7 @@ func (w *workload) publishOddly() error {
 	}
 	p := w.newPublisher("once", carol, once)
 	p.once = true
-	p.start(0.06*float64(w.rate), p.oneAsync)
+	p.start(0.06*float64(w.rate), func() { p.oneAsync(toWork) })
 	v := w.newPublisher("visit", visitor, nil)
 	v.start(2, func() {
 		if err := w.visit(v); err != nil {
@@ -247,14 +252,14 @@ func (p *publisher) one(route string) {
 	p.blocking(ctx, o)
 }
 
-func (p *publisher) oneAsync() {
+func (p *publisher) oneAsync(route string) {
 	select {
 	case p.open <- struct{}{}:
 	default:
 		return // as many are open as there may be
 	}
 	ctx, cancel, hasty := p.ctx()
-	o := p.message(ctx, toWork)
+	o := p.message(ctx, route)
 	o.Hasty = hasty
 	p.async(ctx, o, func() {
 		cancel()

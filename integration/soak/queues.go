@@ -3,18 +3,21 @@ package soak
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
 )
 
 // The names of the clients, which are their connection names too.
 const (
-	alice   = "a" // publishes to the work queues and in a sequence, and works
-	bob     = "b" // publishes to the work queues, and works
-	carol   = "c" // everything else: what is to be sent once, refused, returned, nacked, deleted
+	alice   = "a" // publishes to the work queues, in a sequence and what is retried, and works
+	bob     = "b" // publishes to the work queues and what is retried, and works
+	carol   = "c" // everything else: what is to be sent once, refused, returned, nacked, deleted, what is parked
 	visitor = "v" // comes, publishes a little and goes, over and over
 )
 
@@ -25,6 +28,7 @@ var clients = []string{alice, bob, carol}
 const (
 	toWork    = "work"    // one of the work queues
 	toOrder   = "order"   // one consumer takes one at a time
+	toRetry   = "retry"   // what fails there is retried, and parked
 	toFull    = "full"    // a queue that is mostly full and then refuses
 	toSide    = "side"    // a queue that faults delete
 	toNowhere = "nowhere" // no queue: to be returned
@@ -34,9 +38,37 @@ const (
 // queues are the names of one run, which may share its broker with others.
 type queues struct {
 	prefix string
+	plan   *retry.Plan // of the retry route
+	waits  []Wait
 
 	mu   sync.Mutex
 	side int // how many side queues were deleted
+}
+
+// hopTimeout is shorter than many faults, so that failed messages stay in their queue too.
+const hopTimeout = time.Second
+
+func newQueues(prefix string, logger *slog.Logger) (*queues, error) {
+	q := &queues{prefix: prefix}
+	policy := retry.Schedule(20*time.Millisecond, 200*time.Millisecond, time.Second)
+	var err error
+	q.plan, err = retry.Config{
+		Queue: q.name(toRetry), Source: &topology.Queue{}, Policy: policy, InProcess: 20 * time.Millisecond,
+		Rules: []retry.Rule{retry.OnError(errHopeless, retry.Park)}, HopTimeout: hopTimeout, Logger: logger,
+	}.Plan()
+	if err != nil {
+		return nil, err
+	}
+	for _, delay := range policy.Delays() {
+		w := Wait{Delay: int64(delay)}
+		for _, x := range q.plan.Topology().Queues {
+			if x.MessageTTL == delay {
+				w.Queue = x.Name
+			}
+		}
+		q.waits = append(q.waits, w)
+	}
+	return q, nil
 }
 
 func (q *queues) name(s string) string { return q.prefix + "-" + s }
@@ -50,7 +82,12 @@ const fullLength = 5
 
 // all returns every queue that has to be empty in the end.
 func (q *queues) all() []string {
-	names := []string{q.name(toOrder), q.name(toFull), q.name("dead"), q.sideQueue()}
+	names := []string{q.name(toOrder), q.name(toFull), q.name("dead"), q.sideQueue(), q.name(toRetry), q.plan.ParkingQueue()}
+	for _, x := range q.waits {
+		if x.Queue != "" {
+			names = append(names, x.Queue)
+		}
+	}
 	for i := range workQueues {
 		names = append(names, q.work(i))
 	}
@@ -74,6 +111,8 @@ func (q *queues) topology() topology.Topology {
 		t.Queues = append(t.Queues, topology.Queue{Name: q.work(i), DeadLetter: dead, Overflow: topology.RejectPublish})
 		t.Bindings = append(t.Bindings, topology.Binding{Source: exchange, Queue: q.work(i), Key: q.work(i)})
 	}
+	t.Queues = append(t.Queues, q.plan.Topology().Queues...)
+	t.Bindings = append(t.Bindings, topology.Binding{Source: exchange, Queue: q.name(toRetry), Key: toRetry})
 	return t
 }
 

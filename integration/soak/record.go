@@ -8,6 +8,7 @@ type Record struct {
 	Settings *Settings `json:"settings,omitempty"` // first: what the run is meant to be
 	Publish  *Publish  `json:"publish,omitempty"`  // a message is about to be published
 	Outcome  *Outcome  `json:"outcome,omitempty"`  // its publisher has been told
+	Try      *Try      `json:"try,omitempty"`      // an attempt at a message of the retry route is about to return its result
 	Handled  *Handled  `json:"handled,omitempty"`  // a handler is about to return its result
 	Stop     *Stop     `json:"stop,omitempty"`     // a consumer's Run is told to end
 	Call     *Call     `json:"call,omitempty"`     // a bounded call has returned
@@ -35,6 +36,21 @@ type Settings struct {
 
 	Clients   map[string]Client   `json:"clients"`   // by connection name: those that are always there
 	Consumers map[string]Consumer `json:"consumers"` // by the beginning of their tags, without the number of the Run
+	Retry     Retry               `json:"retry"`
+}
+
+// Retry is the plan by which one queue's failed messages are retried and parked.
+type Retry struct {
+	Queue  string `json:"queue"`
+	Waits  []Wait `json:"waits"`  // after the first failure, after the second, and so on
+	Parked string `json:"parked"` // the parking queue
+	Enough int    `json:"enough"` // as many messages retried, and as many parked, make the run valid
+}
+
+// A Wait is a delay between two attempts.
+type Wait struct {
+	Queue string `json:"queue"` // empty: in the process
+	Delay int64  `json:"delay"`
 }
 
 // A Client is a connection of the workload, with what uses it.
@@ -64,6 +80,10 @@ type Publish struct {
 	Doomed bool   `json:"doomed,omitempty"` // a fault may delete its queue: it stands outside Lost
 	Order  string `json:"order,omitempty"`  // the sequence it belongs to, if any
 	Seq    int    `json:"seq,omitempty"`    // its place there
+
+	Fails int    `json:"fails,omitempty"` // how many attempts fail, on the retry route
+	Why   string `json:"why,omitempty"`   // it is parked after these; empty: the next attempt succeeds
+	After int64  `json:"after,omitempty"` // the delay that its first failure asks for
 }
 
 // What can become of a message, as its publisher is told.
@@ -90,7 +110,19 @@ const (
 	Fail    = "fail" // an error or a panic
 	Reject  = "reject"
 	Requeue = "requeue"
+
+	Moved       = "moved"       // of a delivery: it failed, and is in its wait or parking queue
+	Interrupted = "interrupted" // of a Try: by the end of the drain time, which is no failure
 )
+
+// Try is one attempt at a message, within the middleware that retries. Its delivery is Handled when that has returned.
+type Try struct {
+	ID          string `json:"id"` // from the body
+	Began       int64  `json:"began"`
+	Attempt     int    `json:"attempt"`
+	Redelivered bool   `json:"redelivered,omitempty"`
+	Result      string `json:"result"`
+}
 
 // Handled is a delivery with its handler's result.
 type Handled struct {
@@ -102,6 +134,10 @@ type Handled struct {
 	MessageID   string `json:"message_id"`
 	Sum         string `json:"sum"` // of the body
 	Result      string `json:"result"`
+
+	Stayed   bool   `json:"stayed,omitempty"`   // the way to its wait or parking queue failed
+	Attempts int    `json:"attempts,omitempty"` // that failed, as the message says
+	Why      string `json:"why,omitempty"`      // it was parked, as the message says
 }
 
 // Stop tells that the Run of a consumer is told to end. Its tags began with the Run's name: NAME-RUN.
@@ -141,6 +177,7 @@ type Wire struct {
 	Requeue     bool   `json:"requeue,omitempty"`
 	Redelivered bool   `json:"redelivered,omitempty"`
 	MessageID   string `json:"message_id,omitempty"`
+	Key         string `json:"key,omitempty"` // routing key
 	Consumer    string `json:"consumer,omitempty"`
 	Code        int    `json:"code,omitempty"`
 	Text        string `json:"text,omitempty"`

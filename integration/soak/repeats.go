@@ -20,12 +20,13 @@ func (s *story) judgeSettlements(f *findings) {
 
 // judgeRepeats counts what was delivered again, and what came out of order, and looks for the reasons.
 func (s *story) judgeRepeats(f *findings, r *Result) {
-	repeated := 0 // messages that their producer sent again
+	repeated := 0 // messages that their producer sent again, and hops
 	clean := s.clean()
 	for _, m := range s.order {
 		if len(m.trace.attempts) > 1 {
 			repeated++
 		}
+		repeated += m.trace.repeats()
 		s.judgeDuplicates(f, r, m, clean)
 	}
 	held := 0
@@ -55,23 +56,23 @@ func (s *story) judgeDuplicates(f *findings, r *Result, m *message, clean map[st
 	if m.trace.fresh > len(m.trace.attempts) {
 		f.add(duplicated, "%s was delivered %d times without the mark of a redelivery, and sent %d times", m.ID, m.trace.fresh, len(m.trace.attempts))
 	}
-	var done [2]*handling // in its queue, and in that of the dead letters
+	if sent := m.trace.hopsTo(s.run.Retry.Parked); m.trace.parked > sent {
+		f.add(duplicated, "%s was delivered %d times from the parking queue without the mark of a redelivery, and sent there %d times", m.ID, m.trace.parked, sent)
+	}
+	done := map[string]*handling{} // by queue
 	for _, h := range m.handled {
-		stage := 0
-		if s.consumerOf(h.Consumer).Dead {
-			stage = 1
-		}
-		if before := done[stage]; before != nil {
+		from := s.consumerOf(h.Consumer)
+		if before := done[from.Queue]; before != nil {
 			r.Duplicates++
 			if !s.explained(m, h) {
 				f.add(duplicated, "%s, delivered again at %s", m.ID, seconds(h.Began))
 			}
-			if stage == 0 && clean[before.Consumer] && len(m.trace.attempts) == 1 && s.cameBack(before, h) {
+			if !from.Dead && clean[before.Consumer] && len(m.trace.attempts) == 1 && m.trace.repeats() == 0 && s.cameBack(before, h) {
 				f.add(misreported, "%s was delivered again at %s, settled by consumer %s, whose Run returned nil", m.ID, seconds(h.Began), before.Consumer)
 			}
 		}
 		if h.Result == OK || h.Result == Reject {
-			done[stage] = h
+			done[from.Queue] = h
 		}
 	}
 }
@@ -84,13 +85,19 @@ func (s *story) cameBack(before, h *handling) bool {
 }
 
 // explained reports whether there is a reason for a duplicate: the message was sent again, or marked as redelivered. The
-// handler of its first delivery may have begun after that of the redelivery. A dead letter is passed on at least once,
-// so after an outage again.
+// handler of its first delivery may have begun after that of the redelivery.
 func (s *story) explained(m *message, h *handling) bool {
-	dead := s.consumerOf(h.Consumer).Dead
-	return len(s.faults) > 0 && (len(m.trace.attempts) > 1 ||
-		slices.ContainsFunc(m.handled, func(other *handling) bool { return other.Redelivered && s.consumerOf(other.Consumer).Dead == dead }) ||
-		dead && slices.ContainsFunc(s.faults, func(f *fault) bool { return len(f.Nodes) > 0 && f.from < h.Began && f.to > m.at }))
+	from := s.consumerOf(h.Consumer)
+	return len(s.faults) > 0 && (len(m.trace.attempts) > 1 || m.trace.repeats() > 0 ||
+		slices.ContainsFunc(m.handled, func(other *handling) bool {
+			return other.Redelivered && s.consumerOf(other.Consumer).Queue == from.Queue
+		}) || from.Dead && s.passedAgain(m, h.Began))
+}
+
+// passedAgain reports whether a node was away while the message was there: a dead letter is passed on at least once, so
+// after an outage again.
+func (s *story) passedAgain(m *message, until int64) bool {
+	return slices.ContainsFunc(s.faults, func(f *fault) bool { return len(f.Nodes) > 0 && f.from < until && f.to > m.at })
 }
 
 // judgeOrder looks at the sequences: each was published one by one, to a queue of which one consumer takes one at a

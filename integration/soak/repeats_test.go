@@ -30,6 +30,25 @@ func TestJudgeFindsRepeatsWithoutReason(t *testing.T) {
 				t.again("m")
 			}
 		}, duplicated + ": 11 duplicates after 1 faults"},
+		"a dead letter again after a fault, of what had been redelivered before it died": {func(t *tale) {
+			t.confirmed("m")
+			tag := t.delivered(1, "w-1-X", "m", true)
+			t.handled("w-1-X", "m", tag, Reject).Redelivered = true
+			t.wire(1, "Rejected", Wire{Tag: tag})
+			t.fault(1, Cut)
+			t.againAt("d-1-X", "m").Redelivered = false
+			t.againAt("d-1-X", "m").Redelivered = false
+		}, duplicated + ": delivered again"},
+		"a dead letter again after an outage": {func(t *tale) {
+			t.confirmed("m")
+			tag := t.delivered(1, "w-1-X", "m", false)
+			t.handled("w-1-X", "m", tag, Reject)
+			t.wire(1, "Rejected", Wire{Tag: tag})
+			t.fault(1, Kill)
+			t.records[len(t.records)-2].Fault.Nodes = []int{0}
+			t.againAt("d-1-X", "m").Redelivered = false
+			t.againAt("d-1-X", "m").Redelivered = false
+		}, ""},
 		"delivered as often as sent": {func(t *tale) {
 			t.publish("m")
 			t.sent(1, "m")

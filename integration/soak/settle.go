@@ -19,6 +19,7 @@ var settlements = map[string]string{
 	Reject:  "Rejected",
 	Fail:    "Rejected requeue",
 	Requeue: "NackedByClient requeue",
+	Moved:   "Acked",
 }
 
 // wrong says what is wrong with a settlement, or "". Everything that could excuse it has happened before it.
@@ -41,6 +42,8 @@ func (s *story) wrong(c *channel, w *Wire) string {
 	switch {
 	case h == nil && !back:
 		return fmt.Sprintf("%s (%s), whose handler had not returned", at, w.MessageID)
+	case h != nil && h.Result == Moved && !s.moved(c.link.client, h):
+		return fmt.Sprintf("%s (%s), which failed, and nothing before it confirms that it is in another queue", at, w.MessageID)
 	case h == nil, settlements[h.Result] == frame:
 		return ""
 	case h.Result == Fail && back: // interrupted, when the drain time was over

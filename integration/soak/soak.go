@@ -103,7 +103,9 @@ func (r *runner) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	r.q = &queues{prefix: "soak" + strings.ToLower(rand.Text()[:6])}
+	if r.q, err = newQueues("soak"+strings.ToLower(rand.Text()[:6]), r.logger); err != nil {
+		return err
+	}
 	defer func() { err = errors.Join(err, r.s.clear(r.q)) }()
 	seen := newTraffic()
 	for i, x := range r.s.proxies {
@@ -129,6 +131,7 @@ func (r *runner) describe(p plan) *Settings {
 		Seed: r.o.Seed, Nodes: r.o.Nodes, Broker: r.s.String(), Duration: int64(r.o.Duration), Minimums: p.minimums, Rate: enoughRate,
 		MaxInFlight: maxInFlight, ConfirmTimeout: int64(confirmTimeout), Heartbeat: int64(heartbeat), Reconnect: int64(backoffCap + dialTimeout),
 		Clients: map[string]Client{}, Consumers: r.w.consumers(),
+		Retry: Retry{Queue: r.q.name(toRetry), Waits: r.q.waits, Parked: r.q.plan.ParkingQueue(), Enough: int(r.o.Duration / time.Second)},
 	}
 	for _, client := range clients {
 		run.Clients[client] = Client{Publishes: true, Consumes: true}

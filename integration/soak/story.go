@@ -71,8 +71,30 @@ func (c *channel) end(at int64) { c.ended = min(c.ended, at) }
 
 // A trace is what went over the wire under one message id.
 type trace struct {
-	attempts []*attempt
-	fresh    int // deliveries from queues other than those of dead letters, not marked as redelivered
+	attempts []*attempt // its publisher's
+	hops     []*attempt // to its wait and parking queues, by those who failed to handle it
+	fresh    int        // deliveries from queues other than those of dead letters, not marked as redelivered
+	parked   int        // the same from the parking queue
+}
+
+// hopsTo counts the hops to a queue.
+func (t *trace) hopsTo(queue string) int {
+	n := 0
+	for _, a := range t.hops {
+		if a.key == queue {
+			n++
+		}
+	}
+	return n
+}
+
+// repeats counts the hops besides the first to each queue.
+func (t *trace) repeats() int {
+	queues := map[string]bool{}
+	for _, a := range t.hops {
+		queues[a.key] = true
+	}
+	return len(t.hops) - len(queues)
 }
 
 // An attempt is a message handed on to the broker.
@@ -82,6 +104,8 @@ type attempt struct {
 	returned int64 // when basic.return was handed on to the client; 0: it was not
 	answered int64 // when its confirm was; 0: it was not
 	acked    bool
+	key      string // routing key
+	spent    bool   // of a hop: a delivery was acknowledged for it
 }
 
 // reached reports whether the client must have read the answer: the channel outlived it by the slack.
@@ -110,6 +134,7 @@ type message struct {
 	outcome  *Outcome
 	outcomes int
 	handled  []*handling // in the order of their beginning
+	tries    []timed[Try]
 	trace    *trace
 }
 

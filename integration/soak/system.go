@@ -143,7 +143,7 @@ func (s *system) connections(ctx context.Context) int {
 // toolkit is what the goroutines of the toolkit, and of amqp091-go under it, have on their stacks.
 var toolkit = [][]byte{
 	[]byte("github.com/amqpkit/amqpkit."), []byte("github.com/amqpkit/amqpkit/producer."), []byte("github.com/amqpkit/amqpkit/consumer."),
-	[]byte("github.com/amqpkit/amqpkit/internal/"), []byte("github.com/amqpkit/amqpkit/topology."), []byte("github.com/rabbitmq/amqp091-go."),
+	[]byte("github.com/amqpkit/amqpkit/internal/"), []byte("github.com/amqpkit/amqpkit/topology."), []byte("github.com/amqpkit/amqpkit/retry."), []byte("github.com/rabbitmq/amqp091-go."),
 }
 
 // toolkitGoroutines counts them.

@@ -23,8 +23,12 @@ func newTale() *tale {
 	t := &tale{}
 	t.put(Record{Settings: &Settings{
 		Nodes: 1, Duration: 60e9, MaxInFlight: 10, Heartbeat: 2e9, Reconnect: 3e9,
-		Clients:   map[string]Client{"a": {Publishes: true, Consumes: true}},
-		Consumers: map[string]Consumer{"w": {Queue: "work", Prefetch: 5}, "d": {Queue: "dead", Prefetch: 5, Dead: true}},
+		Clients: map[string]Client{"a": {Publishes: true, Consumes: true}},
+		Consumers: map[string]Consumer{
+			"w": {Queue: "work", Prefetch: 5}, "d": {Queue: "dead", Prefetch: 5, Dead: true},
+			"r": {Queue: "retry", Dead: true}, "p": {Queue: "parked"},
+		},
+		Retry: Retry{Queue: "retry", Waits: []Wait{{"wait1", 10 * ms}, {"wait2", 20 * ms}}, Parked: "parked"},
 	}})
 	t.open(1)
 	return t
@@ -107,6 +111,62 @@ func (t *tale) againAt(consumer, id string) *Handled {
 	tag := t.delivered(t.link, consumer, id, true)
 	h := t.handled(consumer, id, tag, OK)
 	h.Redelivered = true
+	t.wire(t.link, "Acked", Wire{Tag: tag, MessageID: id})
+	return h
+}
+
+// fated is a message that was published to the retry route, confirmed, and is to fail so often.
+func (t *tale) fated(id string, fails int, why string) {
+	p := t.publish(id)
+	p.Route, p.Fails, p.Why = toRetry, fails, why
+	t.wire(t.link, "Confirmed", Wire{Tag: t.sent(t.link, id), MessageID: id})
+	t.told(id, Confirmed)
+}
+
+// tries is an attempt at a fresh delivery of the retry route, a delay after what was before. It returns the delivery's
+// tag and beginning.
+func (t *tale) tries(id string, attempt int, result string) (tag uint64, began int64, x *Try) {
+	t.now += 20 * ms
+	tag, began = t.delivered(t.link, "r-1-X", id, false), t.now
+	x = &Try{ID: id, Began: began, Attempt: attempt, Result: result}
+	t.put(Record{Try: x})
+	return tag, began, x
+}
+
+// hops puts a failed message on its way to another queue, and returns the tag of its confirm.
+func (t *tale) hops(link int, id, queue string) uint64 {
+	t.number++
+	t.wire(link, "Published", Wire{MessageID: id, Tag: t.number, Key: queue})
+	return t.number
+}
+
+func (t *tale) settles(id string, tag uint64, began int64, result string) *Handled {
+	h := t.handled("r-1-X", id, tag, result)
+	h.Began = began
+	t.wire(t.link, "Acked", Wire{Tag: tag, MessageID: id})
+	return h
+}
+
+// fails is an attempt that failed, after which the message was taken to another queue.
+func (t *tale) fails(id string, attempt int, queue string) *Try {
+	tag, began, x := t.tries(id, attempt, Fail)
+	t.wire(t.link, "Confirmed", Wire{Tag: t.hops(t.link, id, queue), MessageID: id})
+	t.settles(id, tag, began, Moved)
+	return x
+}
+
+// succeeds is an attempt that did not fail.
+func (t *tale) succeeds(id string, attempt int) *Try {
+	tag, began, x := t.tries(id, attempt, OK)
+	t.settles(id, tag, began, OK)
+	return x
+}
+
+// parked is a message that came out of the parking queue.
+func (t *tale) parked(id string, attempts int, why string) *Handled {
+	tag := t.delivered(t.link, "p-1-X", id, false)
+	h := t.handled("p-1-X", id, tag, OK)
+	h.Attempts, h.Why = attempts, why
 	t.wire(t.link, "Acked", Wire{Tag: tag, MessageID: id})
 	return h
 }

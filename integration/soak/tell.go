@@ -44,6 +44,10 @@ func tell(records iter.Seq2[Record, error]) (*story, error) {
 			m.outcomes++
 		case r.Handled != nil:
 			s.hear(&handling{*r.Handled, r.T})
+		case r.Try != nil:
+			if m := s.messages[r.Try.ID]; m != nil { // else what is Handled tells
+				m.tries = append(m.tries, timed[Try]{r.T, *r.Try})
+			}
 		case r.Stop != nil:
 			s.stopped[r.Stop.Run] = true
 		case r.Call != nil:
@@ -121,13 +125,18 @@ func (s *story) see(at int64, w *Wire) {
 	case "Published":
 		at = min(at, l.lost) // what the client wrote before it hung up may be handed on later
 		l.publishes, c.published = true, at
-		a := &attempt{at: at, ch: c}
+		a := &attempt{at: at, ch: c, key: w.Key}
 		c.unanswered[w.Tag] = a
 		t := s.traceOf(w.MessageID)
-		t.attempts = append(t.attempts, a)
+		if s.run.Retry.leadsTo(w.Key) {
+			t.hops = append(t.hops, a)
+		} else {
+			t.attempts = append(t.attempts, a)
+		}
 	case "Returned":
-		for _, a := range s.traceOf(w.MessageID).attempts {
-			if a.ch == c {
+		t := s.traceOf(w.MessageID)
+		for _, a := range slices.Concat(t.attempts, t.hops) {
+			if a.ch == c && a.key == w.Key {
 				a.returned = at
 			}
 		}
@@ -148,7 +157,11 @@ func (s *story) see(at int64, w *Wire) {
 		if l.closed > at {
 			s.arrivals[l.client] = append(s.arrivals[l.client], at)
 		}
-		if !w.Redelivered && !s.consumerOf(w.Consumer).Dead {
+		switch from := s.consumerOf(w.Consumer); {
+		case w.Redelivered, from.Dead:
+		case s.run.Retry.parks(from):
+			s.traceOf(w.MessageID).parked++
+		default:
 			s.traceOf(w.MessageID).fresh++
 		}
 	case "Acked", "Rejected", "NackedByClient":

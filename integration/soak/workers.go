@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/retry"
 )
 
 // A worker consumes from a queue: one Run after another, each under a name of its own.
@@ -19,7 +20,8 @@ type worker struct {
 	name   string
 	client string
 	cfg    consumer.Config
-	steady bool // its handler always succeeds
+	steady bool        // its handler always succeeds
+	plan   *retry.Plan // by which its failures are retried; nil: they are not
 	pace   time.Duration
 
 	mu  sync.Mutex
@@ -33,7 +35,10 @@ type worker struct {
 // to answer what ends it.
 const runEnds = max(drainTime, 5*time.Second) + 500*time.Millisecond
 
-var errOnPurpose = errors.New("failed on purpose")
+var (
+	errOnPurpose = errors.New("failed on purpose")
+	errHopeless  = errors.New("failed on purpose, for which there is a rule")
+)
 
 // makeWorkers makes the workers, not started.
 func (w *workload) makeWorkers() {
@@ -41,9 +46,11 @@ func (w *workload) makeWorkers() {
 		for i := range workQueues {
 			w.newWorker(client, w.q.work(i), consumer.Config{Workers: 4, Prefetch: 24, DeadLettered: true})
 		}
+		w.newWorker(client, w.q.name(toRetry), consumer.Config{Workers: 4, Prefetch: 16, DeadLettered: true}).plan = w.q.plan
 	}
 	w.newWorker(carol, w.q.name(toOrder), consumer.Config{Prefetch: 1}).steady = true
 	w.newWorker(carol, w.q.name("dead"), consumer.Config{Prefetch: 8}).steady = true
+	w.newWorker(carol, w.q.plan.ParkingQueue(), consumer.Config{Prefetch: 8}).steady = true
 	full := w.newWorker(carol, w.q.name(toFull), consumer.Config{Prefetch: 1})
 	full.steady, full.pace = true, 50*time.Millisecond // slower than what comes
 	w.newWorker(carol, w.q.name(toSide), consumer.Config{Prefetch: 8, Declare: w.q.declareSide}).steady = true
@@ -74,7 +81,7 @@ func (w *workload) newWorker(client, queue string, cfg consumer.Config) *worker 
 func (w *workload) consumers() map[string]Consumer {
 	all := map[string]Consumer{}
 	for _, x := range w.work {
-		all[x.name] = Consumer{Queue: x.cfg.Queue, Prefetch: x.cfg.Prefetch, Dead: x.cfg.Queue == w.q.name("dead")}
+		all[x.name] = Consumer{Queue: x.cfg.Queue, Prefetch: x.cfg.Prefetch, Dead: x.plan != nil || x.cfg.Queue == w.q.name("dead")}
 	}
 	return all
 }
@@ -107,7 +114,12 @@ func (x *worker) runs(ctx context.Context) {
 func (x *worker) run(ctx context.Context, name string) {
 	cfg := x.cfg
 	cfg.Tag = name
-	c, err := consumer.New(x.w.conns[x.client], cfg, x.handle)
+	handler := x.handle
+	if x.plan != nil {
+		cfg.Middleware = []consumer.Middleware{x.moves, x.plan.Middleware(x.w.movers[x.client])}
+		handler = x.try
+	}
+	c, err := consumer.New(x.w.conns[x.client], cfg, handler)
 	if err != nil {
 		x.w.logger.Error("soak: no consumer", "error", err)
 		<-ctx.Done()
@@ -149,13 +161,7 @@ func (x *worker) upTo(d time.Duration) time.Duration { return time.Duration(x.dr
 
 // handle is the handler: it takes some time, mostly succeeds, and writes down what it returns.
 func (x *worker) handle(ctx context.Context, d *consumer.Delivery) error {
-	h := &Handled{
-		Began: x.w.h.Now(), Consumer: d.ConsumerTag, Tag: d.DeliveryTag, Redelivered: d.Redelivered,
-		MessageID: d.MessageId, Sum: sum(d.Body),
-	}
-	if id, _, ok := bytes.Cut(d.Body, []byte("\n")); ok {
-		h.ID = string(id)
-	}
+	h := x.received(d)
 	var took time.Duration
 	h.Result, took = x.decide(d)
 	select {
@@ -179,6 +185,21 @@ func (x *worker) handle(ctx context.Context, d *consumer.Delivery) error {
 	}
 	return nil
 }
+
+// received is what is to be written down of a delivery.
+func (x *worker) received(d *consumer.Delivery) *Handled {
+	h := &Handled{
+		ID: idOf(d.Body), Began: x.w.h.Now(), Consumer: d.ConsumerTag, Tag: d.DeliveryTag, Redelivered: d.Redelivered,
+		MessageID: d.MessageId, Sum: sum(d.Body),
+	}
+	attempts, _ := d.Headers[retry.HeaderAttempts].(int64)
+	h.Attempts = int(attempts)
+	h.Why, _ = d.Headers[retry.HeaderWhy].(string)
+	return h
+}
+
+// idOf returns what a message's body begins with.
+func idOf(body []byte) string { return string(body[:max(0, bytes.IndexByte(body, '\n'))]) }
 
 // decide says what a handler is to return and how long it is to take. A message that has failed twice fails no more:
 // it would be held too long for a short run to see its end.
