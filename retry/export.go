@@ -34,8 +34,8 @@ type line struct {
 }
 
 // Export writes the messages of a parking queue, or of any other, to w: one JSON object a line, from which Import
-// makes the same messages again. They stay in the queue. It returns how many it wrote; those of a Write that
-// failed are among them.
+// makes the same messages again, whatever bytes they are of. They stay in the queue. It returns how many it wrote; those of
+// a Write that failed are among them.
 func Export(ctx context.Context, conn consumer.Connection, queue string, w io.Writer) (n int, err error) {
 	l, err := lookInto(ctx, conn, queue, defaultHold)
 	if err != nil {
@@ -58,7 +58,9 @@ func Export(ctx context.Context, conn consumer.Connection, queue string, w io.Wr
 }
 
 // Import publishes what Export wrote to a queue, the parking queue as a rule, each line confirmed before the next is read. It
-// returns how many lines it did: after an error, the first of r that may not be there.
+// returns how many lines it did; after an error the next one may be there or not, and those behind it are not.
+//
+// Headers that no Producer takes are left out and named in [HeaderDropped], as when parking.
 func Import(ctx context.Context, to Publisher, queue string, r io.Reader) (n int, err error) {
 	in := json.NewDecoder(bufio.NewReader(r))
 	in.DisallowUnknownFields() // another file's lines are no messages

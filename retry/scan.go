@@ -47,16 +47,16 @@ type look struct {
 	acked  bool
 }
 
-// A mark is a message as far as it can be known again.
-type mark struct {
-	debtor
-	headers uint64
-}
+// A mark is a hash of all that a message can be known again by.
+type mark uint64
 
 func markOf(d *consumer.Delivery) mark {
 	headers := maps.Clone(d.Headers)
 	maps.DeleteFunc(headers, func(name string, _ any) bool { return counted(name) })
-	return mark{debtorOf(d), maphash.String(seed, fmt.Sprint(headers))}
+	return mark(maphash.Comparable(seed, struct {
+		debtor
+		headers string
+	}{debtorOf(d), fmt.Sprint(headers)}))
 }
 
 // lookInto begins a look at the messages that a queue has now: what is parked meanwhile is not among them.
