@@ -24,7 +24,7 @@ const programPatience = time.Minute
 func TestExamplesRunAndShutDownClean(t *testing.T) {
 	examples := buildExamples(t, "hello/send", "hello/receive", "workqueues/newtask", "workqueues/worker",
 		"pubsub/emitlog", "pubsub/receivelogs", "routing/emit", "routing/receive", "topics/emit", "topics/receive",
-		"rpc/server", "rpc/client", "confirms", "retry")
+		"rpc/server", "rpc/client", "confirms", "retry", "parking-and-replay")
 
 	t.Run("hello", func(t *testing.T) {
 		forget(t, "hello")
@@ -77,6 +77,57 @@ func TestExamplesRunAndShutDownClean(t *testing.T) {
 		}
 		p.expectEnd()
 		p.exits(0)
+	})
+
+	t.Run("parking-and-replay", func(t *testing.T) {
+		const name = "parking-and-replay"
+		for _, q := range []string{"", ".wait.200ms", ".parked"} {
+			forget(t, "parking.orders"+q)
+		}
+		file := filepath.Join(t.TempDir(), "parked.jsonl")
+		examples.start(t, name, "park").expectAll("parked 4 orders in parking.orders.parked")
+		p := examples.start(t, name, "list")
+		p.expectWords("MESSAGE OF QUEUE ATTEMPTS LAST FAILURE WHY ERROR")
+		var rows []string
+		for range 4 {
+			words := strings.Fields(p.next())
+			if len(words) != 8 {
+				t.Fatalf("listed %q", words)
+			}
+			rows = append(rows, strings.Join(slices.Delete(words, 3, 5), " ")) // without the time
+		}
+		slices.Sort(rows)
+		if want := []string{
+			`book parking.orders 2 attempts "payment timeout"`, `chair parking.orders 1 permanent "no address"`,
+			`lamp parking.orders 2 attempts "payment timeout"`, `table parking.orders 1 permanent "no address"`,
+		}; !slices.Equal(rows, want) {
+			t.Errorf("listed %q, want %q", rows, want)
+		}
+		p.expectEnd()
+		p.exits(0)
+		examples.start(t, name, "-error", "timeout", "-dry", "replay").expectAll("would replay 2 of 4 messages, 2 stay parked")
+		examples.start(t, name, "-older", "1h", "replay").expectAll("replayed 0 of 4 messages, 4 stay parked")
+		p = examples.start(t, name, "-error", "timeout", "-rate", "10", "replay")
+		p.expectAll("replayed 2 of 4 messages, 2 stay parked")
+		if s := p.stderr.String(); !strings.HasSuffix(s, "\r4 of 4 seen, 2 replayed \n") {
+			t.Errorf("its progress was %q", s)
+		}
+		examples.start(t, name, "-file", file, "export").expectAll("exported 2 messages to " + file)
+		examples.start(t, name, "-file", file, "import").expectAll("imported 2 messages from " + file)
+		if back, parked := ready(t, "parking.orders"), ready(t, "parking.orders.parked"); back != 2 || parked != 4 {
+			t.Errorf("%d are back and %d are parked, want 2 and, with the imported ones, 4", back, parked)
+		}
+		p = examples.start(t, name, "park") // the replayed ones are worked first
+		p.expectAnyOrder("done: book", "done: lamp")
+		p.expectAll("parked 4 orders in parking.orders.parked")
+		for command, why := range map[string]string{"-queue=parking.missing list": "no queue 'parking.missing'", "forget": `"forget" is none of park, list`} {
+			p := examples.start(t, name, strings.Fields(command)...)
+			p.expectEnd()
+			p.exits(1)
+			if s := p.stderr.String(); !strings.Contains(s, why) {
+				t.Errorf("%s: it said %q, want %q", command, s, why)
+			}
+		}
 	})
 
 	t.Run("workqueues", func(t *testing.T) {

@@ -2,7 +2,10 @@ package integration
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -21,15 +24,37 @@ func (b *retryBench) park(n int) {
 	b.t.Helper()
 	var pending []*amqp.DeferredConfirmation
 	for i := range n {
-		c, err := b.raw.PublishWithDeferredConfirm("", b.plan.ParkingQueue(), true, false, amqp.Publishing{
+		pending = append(pending, b.send(b.plan.ParkingQueue(), amqp.Publishing{
 			MessageId: fmt.Sprint(i), DeliveryMode: amqp.Persistent, Body: make([]byte, 100),
 			Headers: amqp.Table{retry.HeaderQueue: b.name, retry.HeaderExchange: "", retry.HeaderKey: b.name, retry.HeaderAttempts: int64(1)},
-		})
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		pending = append(pending, c)
+		}))
 	}
+	b.confirm(pending)
+}
+
+// queue declares another queue of the test, and returns its name.
+func (b *retryBench) queue(args amqp.Table) string {
+	b.t.Helper()
+	name := unique("archive")
+	if _, err := b.raw.QueueDeclare(name, true, false, false, false, args); err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { _, _ = rawChannel(b.t).QueueDelete(name, false, false, false) })
+	return name
+}
+
+// send publishes with amqp091-go alone.
+func (b *retryBench) send(queue string, msg amqp.Publishing) *amqp.DeferredConfirmation {
+	b.t.Helper()
+	c, err := b.raw.PublishWithDeferredConfirm("", queue, true, false, msg)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return c
+}
+
+func (b *retryBench) confirm(pending []*amqp.DeferredConfirmation) {
+	b.t.Helper()
 	for _, c := range pending {
 		if ok, err := c.WaitContext(within(b.t, 60*time.Second)); !ok {
 			b.t.Fatalf("publish: %v, %v", ok, err)
@@ -121,4 +146,167 @@ func TestAReplayThatIsKilledHalfWayAndRunAgainLosesNone(t *testing.T) {
 		twice += n - 1
 	}
 	t.Logf("%d messages back, %d of them twice", len(back), twice)
+}
+
+// By then RabbitMQ would have closed the channel that holds what stays.
+func TestAReplayMayTakeLongerThanTheConsumerTimeout(t *testing.T) {
+	for name, args := range map[string]amqp.Table{
+		"no delivery limit":      {"x-queue-type": "quorum", "x-delivery-limit": -1, "x-consumer-timeout": 2000},
+		"default delivery limit": {"x-queue-type": "quorum", "x-consumer-timeout": 2000},
+		"classic":                {"x-queue-type": "classic"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newRetryBench(t, oneTry, "")
+			queue := b.queue(args)
+			const n = 40
+			var pending []*amqp.DeferredConfirmation
+			for i := range n { // the ids do not tell them apart, nor do the bodies
+				pending = append(pending, b.send(queue, amqp.Publishing{Headers: amqp.Table{retry.HeaderQueue: b.name, "vip": i%2 == 1, "n": i / 4}}))
+			}
+			b.confirm(pending)
+			asked := map[string]int{}
+			r, err := retry.Replay(within(t, 60*time.Second), b.conn, retry.InOrder(b.p.PublishAsync), retry.ReplayConfig{
+				Queue: queue, Rate: 4, Hold: time.Second,
+				Match: func(m retry.Parked) bool {
+					asked[fmt.Sprint(m.Message.Headers["vip"], m.Message.Headers["n"])]++
+					return m.Message.Headers["vip"] == true
+				},
+			})
+			if want := (retry.ReplayResult{Total: n, Seen: n, Replayed: n / 2, Kept: n / 2}); err != nil || r != want {
+				t.Fatalf("Replay = %+v, %v, want %+v", r, err, want)
+			}
+			for of, times := range asked {
+				if times != 2 {
+					t.Errorf("%s was looked at %d times, there are two of it", of, times)
+				}
+			}
+			for i, d := range take(t, b.name, n/2) {
+				if d.Headers["n"] != int32(i/2) {
+					t.Errorf("at %d comes number %v", i, d.Headers["n"])
+				}
+			}
+			take(t, queue, n/2)
+		})
+	}
+}
+
+func TestAMessageGoesBackToTheQueueWhereItDiedLast(t *testing.T) {
+	a, b := newRetryBench(t, oneTry, ""), newRetryBench(t, oneTry, "")
+	a.park(1)
+	d := a.parked(1)[0] // and somebody passes it on with all its headers
+	b.publish(amqp.Publishing{MessageId: d.MessageId, Headers: d.Headers, Body: d.Body})
+	waitFor(t, func() bool {
+		d, ok, err := b.raw.Get(b.name, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok && d.Reject(false) == nil
+	})
+	waitFor(t, func() bool { return b.ready(b.plan.ParkingQueue()) == 1 })
+	ctx := within(t, 20*time.Second)
+	ms, err := retry.Peek(ctx, b.conn, b.plan.ParkingQueue(), 1)
+	if err != nil || len(ms) != 1 || ms[0].Queue != b.name || ms[0].Why != "rejected" || ms[0].Attempts != 0 {
+		t.Errorf("Peek = %+v, %v, want a message that died in %s", ms, err, b.name)
+	}
+	var file bytes.Buffer
+	if n, err := retry.Export(ctx, b.conn, b.plan.ParkingQueue(), &file); n != 1 || err != nil {
+		t.Errorf("Export = %d, %v", n, err)
+	}
+	if n, err := retry.Import(ctx, b.p, b.plan.ParkingQueue(), &file); n != 1 || err != nil {
+		t.Errorf("Import = %d, %v", n, err)
+	}
+	if r, err := retry.Replay(ctx, b.conn, b.p, retry.ReplayConfig{Queue: b.plan.ParkingQueue()}); err != nil || r.Replayed != 2 {
+		t.Errorf("Replay = %+v, %v", r, err)
+	}
+	if here, there := b.ready(b.name), b.ready(a.name); here != 2 || there != 0 {
+		t.Errorf("%d went back to where it died, %d to the queue before", here, there)
+	}
+}
+
+func TestWhatIsExportedAndImportedIsTheSameInEveryByte(t *testing.T) {
+	b := newRetryBench(t, oneTry, "")
+	queue := b.queue(amqp.Table{"x-queue-type": "quorum"})
+	b.confirm([]*amqp.DeferredConfirmation{b.send(queue, amqp.Publishing{
+		Headers:     amqp.Table{"raw": "\xff", "bytes": []byte{0, 0xff}, "list": []any{"\xfe", amqp.Table{"é": "\x80"}}, "at": time.Unix(1<<40, 0)},
+		ContentType: "\xff", ContentEncoding: "é", CorrelationId: "\x80\x00", MessageId: "\xfe", Type: "\xc3", AppId: "a\xffb", DeliveryMode: amqp.Persistent,
+		Priority: 200, Timestamp: time.Date(12_000, 1, 1, 0, 0, 0, 0, time.UTC), Body: []byte{0xff, 0, '\n'},
+	})})
+	ctx := within(t, 20*time.Second)
+	var file bytes.Buffer
+	if n, err := retry.Export(ctx, b.conn, queue, &file); n != 1 || err != nil {
+		t.Fatalf("Export = %d, %v", n, err)
+	}
+	t.Logf("%s", &file)
+	get := func() amqp.Delivery {
+		d, ok, err := b.raw.Get(queue, true)
+		if !ok || err != nil {
+			t.Fatalf("nothing is there: %v", err)
+		}
+		d.Acknowledger, d.Redelivered, d.DeliveryTag = nil, false, 0
+		return d
+	}
+	before := get()
+	if n, err := retry.Import(ctx, b.p, queue, &file); n != 1 || err != nil {
+		t.Fatalf("Import = %d, %v", n, err)
+	}
+	after := get()
+	for _, count := range []string{"x-acquired-count", "x-delivery-count"} { // of looking at it
+		delete(before.Headers, count)
+	}
+	if !reflect.DeepEqual(before, after) {
+		t.Errorf("imported %+v, want %+v", after, before)
+	}
+}
+
+func TestReplayInOrderKeepsTheOrderOfTheQueue(t *testing.T) {
+	const n = 3000
+	b := newRetryBench(t, oneTry, "")
+	b.park(n)
+	start := time.Now()
+	r, err := retry.Replay(within(t, 60*time.Second), b.conn, retry.InOrder(b.p.PublishAsync), retry.ReplayConfig{Queue: b.plan.ParkingQueue()})
+	if err != nil || r.Replayed != n {
+		t.Fatalf("Replay = %+v, %v", r, err)
+	}
+	t.Logf("%d messages in %v", n, time.Since(start).Round(ms))
+	for i, d := range take(t, b.name, n) {
+		if d.MessageId != fmt.Sprint(i) {
+			t.Fatalf("at %d comes %s", i, d.MessageId)
+		}
+	}
+}
+
+type writerFunc func()
+
+func (f writerFunc) Write(b []byte) (int, error) { f(); return len(b), nil }
+
+func TestWhatLooksIntoAQueueReturnsInTimeOnAStalledConnection(t *testing.T) {
+	for name, look := range map[string]func(ctx context.Context, b *retryBench, stall func()) error{
+		"Replay": func(ctx context.Context, b *retryBench, stall func()) error {
+			_, err := retry.Replay(ctx, b.conn, b.p, retry.ReplayConfig{Queue: b.plan.ParkingQueue(), Progress: func(retry.ReplayResult) { stall() }})
+			return err
+		},
+		"Replay that chooses": func(ctx context.Context, b *retryBench, stall func()) error {
+			_, err := retry.Replay(ctx, b.conn, b.p, retry.ReplayConfig{Queue: b.plan.ParkingQueue(), Match: func(retry.Parked) bool { stall(); return false }})
+			return err
+		},
+		"Export": func(ctx context.Context, b *retryBench, stall func()) error {
+			_, err := retry.Export(ctx, b.conn, b.plan.ParkingQueue(), writerFunc(stall))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			proxy := amqptest.StartProxy(t, broker(t).URL())
+			b := newRetryBench(t, oneTry, proxy.URL())
+			b.park(500)
+			t.Cleanup(proxy.Resume)
+			var calls timings
+			err := calls.call(t.Context(), name, func(ctx context.Context) error {
+				return look(ctx, b, func() { proxy.Discard(amqptest.Both) })
+			})
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s = %v, want the end of its ctx", name, err)
+			}
+			calls.check(t)
+		})
+	}
 }

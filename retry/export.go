@@ -15,33 +15,33 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// A line is an exported message: one JSON object a line. Body is base64.
+// A line is an exported message: one JSON object a line. Body is base64, Timestamp {"time":seconds}.
 type line struct {
-	Headers         value     `json:"headers"`
-	ContentType     string    `json:"content_type,omitempty"`
-	ContentEncoding string    `json:"content_encoding,omitempty"`
-	DeliveryMode    uint8     `json:"delivery_mode,omitempty"`
-	Priority        uint8     `json:"priority,omitempty"`
-	CorrelationID   string    `json:"correlation_id,omitempty"`
-	ReplyTo         string    `json:"reply_to,omitempty"`
-	Expiration      string    `json:"expiration,omitempty"`
-	MessageID       string    `json:"message_id,omitempty"`
-	Timestamp       time.Time `json:"timestamp,omitzero"`
-	Type            string    `json:"type,omitempty"`
-	UserID          string    `json:"user_id,omitempty"`
-	AppID           string    `json:"app_id,omitempty"`
-	Body            []byte    `json:"body"`
+	Headers         value  `json:"headers"`
+	ContentType     octets `json:"content_type,omitempty"`
+	ContentEncoding octets `json:"content_encoding,omitempty"`
+	DeliveryMode    uint8  `json:"delivery_mode,omitempty"`
+	Priority        uint8  `json:"priority,omitempty"`
+	CorrelationID   octets `json:"correlation_id,omitempty"`
+	ReplyTo         octets `json:"reply_to,omitempty"`
+	Expiration      octets `json:"expiration,omitempty"`
+	MessageID       octets `json:"message_id,omitempty"`
+	Timestamp       value  `json:"timestamp,omitzero"`
+	Type            octets `json:"type,omitempty"`
+	UserID          octets `json:"user_id,omitempty"`
+	AppID           octets `json:"app_id,omitempty"`
+	Body            []byte `json:"body"`
 }
 
 // Export writes the messages of a parking queue, or of any other, to w: one JSON object a line, from which Import
-// makes the same messages again. They stay in the queue. It returns how many it wrote; those of a Write that
-// failed are among them.
+// makes the same messages again, whatever bytes they are of. They stay in the queue. It returns how many it wrote; those of
+// a Write that failed are among them.
 func Export(ctx context.Context, conn consumer.Connection, queue string, w io.Writer) (n int, err error) {
-	l, err := lookInto(ctx, conn, queue)
+	l, err := lookInto(ctx, conn, queue, defaultHold)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, l.close()) }()
+	defer func() { err = errors.Join(err, l.close(ctx)) }()
 	out := json.NewEncoder(w)
 	for {
 		ds, err := l.next(ctx, replayWindow)
@@ -58,9 +58,12 @@ func Export(ctx context.Context, conn consumer.Connection, queue string, w io.Wr
 }
 
 // Import publishes what Export wrote to a queue, the parking queue as a rule, each line confirmed before the next is read. It
-// returns how many lines it did: after an error, the first of r that may not be there.
+// returns how many lines it did; after an error the next one may be there or not, and those behind it are not.
+//
+// Headers that no Producer takes are left out and named in [HeaderDropped], as when parking.
 func Import(ctx context.Context, to Publisher, queue string, r io.Reader) (n int, err error) {
 	in := json.NewDecoder(bufio.NewReader(r))
+	in.DisallowUnknownFields() // another file's lines are no messages
 	for {
 		var l line
 		if err := in.Decode(&l); errors.Is(err, io.EOF) {
@@ -80,11 +83,15 @@ func Import(ctx context.Context, to Publisher, queue string, r io.Reader) (n int
 }
 
 func lineOf(d *amqp.Delivery) line {
-	return line{
-		Headers: value{d.Headers}, ContentType: d.ContentType, ContentEncoding: d.ContentEncoding, DeliveryMode: d.DeliveryMode, Priority: d.Priority,
-		CorrelationID: d.CorrelationId, ReplyTo: d.ReplyTo, Expiration: d.Expiration, MessageID: d.MessageId, Timestamp: d.Timestamp,
-		Type: d.Type, UserID: d.UserId, AppID: d.AppId, Body: d.Body,
+	l := line{
+		Headers: value{d.Headers}, ContentType: octets(d.ContentType), ContentEncoding: octets(d.ContentEncoding), DeliveryMode: d.DeliveryMode,
+		Priority: d.Priority, CorrelationID: octets(d.CorrelationId), ReplyTo: octets(d.ReplyTo), Expiration: octets(d.Expiration),
+		MessageID: octets(d.MessageId), Type: octets(d.Type), UserID: octets(d.UserId), AppID: octets(d.AppId), Body: d.Body,
 	}
+	if !d.Timestamp.IsZero() {
+		l.Timestamp = value{d.Timestamp}
+	}
+	return l
 }
 
 // publishing is the message again. RabbitMQ's own counts are left out, and so is what would act in the queue, as
@@ -94,29 +101,22 @@ func (l *line) publishing() (amqp.Publishing, error) {
 	if !ok && l.Headers.any != nil {
 		return amqp.Publishing{}, errors.New("headers are no table")
 	}
-	own := amqp.Table{}
-	for k, v := range headers {
-		if isOwn(k) {
-			own[k] = v
-		}
+	timestamp, ok := l.Timestamp.any.(time.Time)
+	if !ok && l.Timestamp.any != nil {
+		return amqp.Publishing{}, errors.New("timestamp is no time")
 	}
-	for name, v := range map[string]string{HeaderExpiration: l.Expiration, HeaderUserID: l.UserID} {
+	own := told(headers) // RabbitMQ's own word for it goes
+	for name, v := range map[string]octets{HeaderExpiration: l.Expiration, HeaderUserID: l.UserID} {
 		if v != "" {
-			own[name] = v
+			own[name] = string(v)
 		}
 	}
 	if cc := headers["CC"]; cc != nil {
 		own[HeaderCC] = cc
 	}
-	if _, known := own[HeaderQueue]; !known { // RabbitMQ dead-lettered it, and its own word for that goes
-		m := Parked{}
-		m.died(headers)
-		if m.Queue != "" {
-			own[HeaderQueue], own[HeaderExchange], own[HeaderKey], own[HeaderWhy] = m.Queue, m.Exchange, m.Key, m.Why
-		}
-	}
 	return sendable(amqp.Publishing{
-		Headers: headers, ContentType: l.ContentType, ContentEncoding: l.ContentEncoding, DeliveryMode: l.DeliveryMode, Priority: l.Priority,
-		CorrelationId: l.CorrelationID, ReplyTo: l.ReplyTo, MessageId: l.MessageID, Timestamp: l.Timestamp, Type: l.Type, AppId: l.AppID, Body: l.Body,
+		Headers: headers, ContentType: string(l.ContentType), ContentEncoding: string(l.ContentEncoding), DeliveryMode: l.DeliveryMode,
+		Priority: l.Priority, CorrelationId: string(l.CorrelationID), ReplyTo: string(l.ReplyTo), MessageId: string(l.MessageID),
+		Timestamp: timestamp, Type: string(l.Type), AppId: string(l.AppID), Body: l.Body,
 	}, own, wire.MaxHeaders), nil
 }

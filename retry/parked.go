@@ -32,13 +32,13 @@ func parkedFrom(d *amqp.Delivery) Parked {
 		CorrelationId: d.CorrelationId, ReplyTo: d.ReplyTo, Expiration: d.Expiration, MessageId: d.MessageId, Timestamp: d.Timestamp,
 		Type: d.Type, UserId: d.UserId, AppId: d.AppId, Body: d.Body,
 	}}
-	h := d.Headers
-	m.Queue = text(h, HeaderQueue)
-	if m.Queue == "" {
-		m.died(h)
+	of := *d
+	of.Headers = told(d.Headers)
+	h := of.Headers
+	if m.Queue = text(h, HeaderQueue); m.Queue == "" {
 		return m
 	}
-	s := read(&consumer.Delivery{Delivery: *d, Queue: m.Queue})
+	s := read(&consumer.Delivery{Delivery: of, Queue: m.Queue})
 	m.Exchange, m.Key, m.Attempts, m.FirstFailure, m.LastFailure = s.exchange, s.key, s.attempts, s.first, s.last
 	m.Error, m.ErrorType, m.Why, m.Host, m.Consumer = s.error, s.errorType, text(h, HeaderWhy), text(h, HeaderHost), text(h, HeaderConsumer)
 	for _, e := range s.history {
@@ -47,27 +47,55 @@ func parkedFrom(d *amqp.Delivery) Parked {
 	return m
 }
 
-// died reads where RabbitMQ dead-lettered a message that no middleware has parked.
-func (m *Parked) died(h amqp.Table) {
+// told returns the headers of a message's story, after RabbitMQ's word on where the message died. That is newer than the
+// story, since whoever writes one leaves out what RabbitMQ counts. If it died in another queue than the story's, its headers
+// had only been passed on, and say nothing of that queue.
+func told(h amqp.Table) amqp.Table {
+	own := amqp.Table{}
+	death := lastDeath(h)
+	queue := text(death, "queue")
+	elsewhere := death != nil && queue != text(h, HeaderQueue)
+	for name, v := range h {
+		if isOwn(name) && (!elsewhere || name == HeaderDropped) {
+			own[name] = v
+		}
+	}
+	if death != nil {
+		own[HeaderWhy] = text(death, "reason")
+	}
+	if elsewhere {
+		own[HeaderQueue], own[HeaderExchange], own[HeaderKey] = queue, text(death, "exchange"), ""
+		if keys, _ := death["routing-keys"].([]any); len(keys) > 0 {
+			own[HeaderKey] = keys[0]
+		}
+	}
+	return own
+}
+
+// lastDeath returns where a message died last, other than in the wait and parking queues of its story.
+func lastDeath(h amqp.Table) amqp.Table {
+	of := text(h, HeaderQueue)
 	deaths, _ := h["x-death"].([]any)
-	if len(deaths) == 0 {
-		return
+	for _, d := range deaths { // the newest comes first
+		death, _ := d.(amqp.Table)
+		queue := text(death, "queue")
+		waited := strings.HasPrefix(queue, of+".wait.") && text(death, "reason") == "expired"
+		if queue != "" && (of == "" || !waited && queue != parkingQueue(of)) {
+			return death
+		}
 	}
-	last, _ := deaths[0].(amqp.Table) // the newest comes first
-	m.Queue, m.Why, m.Exchange = text(last, "queue"), text(last, "reason"), text(last, "exchange")
-	if keys, _ := last["routing-keys"].([]any); len(keys) > 0 {
-		m.Key, _ = keys[0].(string)
-	}
+	return nil
 }
 
 // again is the message as it goes back to work: its attempts count anew, its history is kept.
 func (m *Parked) again(now time.Time) amqp.Publishing {
+	story := told(m.Message.Headers)
 	own := amqp.Table{
 		HeaderQueue: m.Queue, HeaderExchange: m.Exchange, HeaderKey: m.Key,
-		HeaderHistory: remember(m.Message.Headers[HeaderHistory], stamp(now)+" replayed"),
+		HeaderHistory: remember(story[HeaderHistory], stamp(now)+" replayed"),
 	}
 	for _, name := range []string{HeaderCC, HeaderExpiration, HeaderUserID, HeaderDropped} {
-		if v, ok := m.Message.Headers[name]; ok {
+		if v, ok := story[name]; ok {
 			own[name] = v
 		}
 	}

@@ -1,6 +1,7 @@
 package retry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,10 +34,16 @@ type ReplayConfig struct {
 	// parked again meanwhile stays.
 	Limit int
 
-	// Rate is how many messages a second go back at most. Zero means no bound.
+	// Rate is how many messages a second go back at most, also less than one. Zero means no bound.
 	Rate float64
 
-	// DryRun only counts.
+	// Hold is how long a message is kept in hand at most. What stays (Match) is held while the others are
+	// brought back, and RabbitMQ takes back what is held for longer than its consumer timeout, 30 minutes unless it is told
+	// otherwise. So after this time everything is given back; RabbitMQ delivers it again, and it is passed over, not looked at
+	// once more. Zero means ten minutes; set it where the queue's timeout is shorter than 15.
+	Hold time.Duration
+
+	// DryRun only counts: nothing is published, and the Publisher may be nil.
 	DryRun bool
 
 	// Progress, if set, is called after each batch of up to 64 messages, with the counts so far.
@@ -50,6 +57,12 @@ func (c ReplayConfig) validate() error {
 	}
 	if !(c.Rate >= 0) { // NaN too
 		errs = append(errs, fault("Rate", fmt.Sprintf("%v is no rate", c.Rate), "write messages per second, or 0 for no bound"))
+	}
+	if c.Rate > 0 && float64(time.Second)/c.Rate > float64(maxDelay) {
+		errs = append(errs, fault("Rate", fmt.Sprintf("%v is less than one message in ten years", c.Rate), "write messages per second, or 0 for no bound"))
+	}
+	if c.Hold < 0 {
+		errs = append(errs, fault("Hold", fmt.Sprintf("%v is negative", c.Hold), "write 0 for ten minutes"))
 	}
 	return errors.Join(errs...)
 }
@@ -67,22 +80,30 @@ type ReplayResult struct {
 // queue), nothing is lost: what was not confirmed is still parked, and Replay can be run again. What was confirmed at
 // that moment may be there twice, with one message id.
 //
-// The first message that cannot be published ends it with the Publisher's error.
+// They go back in any order, 64 at a time; in that of the queue with [InOrder].
+//
+// The first message that cannot be published ends it with the Publisher's error. On RabbitMQ before 4.3 a replay of more
+// than Config.Hold may end with [ErrWorn].
 func Replay(ctx context.Context, conn consumer.Connection, to Publisher, c ReplayConfig) (r ReplayResult, err error) {
 	if err := c.validate(); err != nil {
 		return r, err
 	}
-	l, err := lookInto(ctx, conn, c.Queue)
+	l, err := lookInto(ctx, conn, c.Queue, cmp.Or(c.Hold, defaultHold))
 	if err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, l.close()) }()
+	defer func() { err = errors.Join(err, l.close(ctx)) }()
 	r.Total = l.left
 	pace := newPace(c.Rate)
-	for {
+	for l.left > 0 {
 		n := pace.batch
 		if c.Limit > 0 {
 			n = min(n, c.Limit-r.Replayed)
+		}
+		if n > 0 && !c.DryRun {
+			if err := l.pause(ctx, pace.left()); err != nil {
+				return r, err
+			}
 		}
 		ds, err := l.next(ctx, n)
 		if err != nil || len(ds) == 0 {
@@ -100,9 +121,7 @@ func Replay(ctx context.Context, conn consumer.Connection, to Publisher, c Repla
 		if c.DryRun {
 			r.Replayed += len(batch)
 		} else {
-			if err := pace.wait(ctx, len(batch)); err != nil {
-				return r, err
-			}
+			pace.spend(len(batch))
 			done, err := send(ctx, l, to, batch)
 			r.Replayed += done
 			if err != nil {
@@ -113,6 +132,7 @@ func Replay(ctx context.Context, conn consumer.Connection, to Publisher, c Repla
 			c.Progress(r)
 		}
 	}
+	return r, nil
 }
 
 // A returning message is on its way back.
@@ -139,19 +159,16 @@ func (c ReplayConfig) choose(d *amqp.Delivery) (returning, bool) {
 
 // send publishes a batch and acknowledges what was confirmed.
 func send(ctx context.Context, l *look, to Publisher, batch []returning) (done int, err error) {
-	results := make([]error, len(batch))
-	var all sync.WaitGroup
-	for i, b := range batch {
-		all.Go(func() { results[i] = to.Publish(ctx, b.exchange, b.key, b.msg) })
-	}
-	all.Wait()
+	results := publish(ctx, to, batch)
+	late, end := outlast(ctx)
+	defer end()
 	var errs []error
 	for i, b := range batch {
 		if results[i] != nil {
 			errs = append(errs, fmt.Errorf("retry: message %s stays parked: %w", wire.Quote(b.d.MessageId), results[i]))
 			continue
 		}
-		if err := l.ack(context.WithoutCancel(ctx), b.d); err != nil {
+		if err := l.ack(late, &b.d); err != nil {
 			errs = append(errs, fmt.Errorf("retry: message %s was replayed and is parked still: %w", wire.Quote(b.d.MessageId), err))
 			continue
 		}
@@ -161,6 +178,52 @@ func send(ctx context.Context, l *look, to Publisher, batch []returning) (done i
 		errs = append(errs[:3], fmt.Errorf("retry: and %d more messages", len(errs)-3))
 	}
 	return done, errors.Join(errs...)
+}
+
+// publish publishes a batch, and returns an outcome for each message.
+func publish(ctx context.Context, to Publisher, batch []returning) []error {
+	results := make([]error, len(batch))
+	var all sync.WaitGroup
+	for i, b := range batch {
+		wait := func() error { return to.Publish(ctx, b.exchange, b.key, b.msg) }
+		if s, ok := to.(starter); ok {
+			wait = s.start(ctx, b.exchange, b.key, b.msg)
+		}
+		all.Go(func() { results[i] = wait() })
+	}
+	all.Wait()
+	return results
+}
+
+// A starter hands a message over before it returns, so that one comes after the other. Its result waits for the outcome.
+type starter interface {
+	start(ctx context.Context, exchange, key string, msg amqp.Publishing) (wait func() error)
+}
+
+// InOrder makes the Publisher with which Replay keeps to the order of the queue, as far as one connection does, and still
+// has 64 messages on their way at a time. It takes the method of a *producer.Producer:
+//
+//	retry.Replay(ctx, conn, retry.InOrder(p.PublishAsync), …)
+func InOrder[R interface{ Wait(context.Context) error }](
+	publishAsync func(ctx context.Context, exchange, key string, msg amqp.Publishing) (R, error),
+) Publisher {
+	return inOrder(func(ctx context.Context, exchange, key string, msg amqp.Publishing) func() error {
+		receipt, err := publishAsync(ctx, exchange, key, msg)
+		if err != nil {
+			return func() error { return err }
+		}
+		return func() error { return receipt.Wait(ctx) }
+	})
+}
+
+type inOrder func(ctx context.Context, exchange, key string, msg amqp.Publishing) func() error
+
+func (o inOrder) start(ctx context.Context, exchange, key string, msg amqp.Publishing) func() error {
+	return o(ctx, exchange, key, msg)
+}
+
+func (o inOrder) Publish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
+	return o(ctx, exchange, key, msg)()
 }
 
 // A pace keeps to a rate. What a slow batch fell behind is not made up for, since the rate is a bound.
@@ -175,18 +238,13 @@ func newPace(rate float64) *pace {
 		return &pace{batch: replayWindow}
 	}
 	return &pace{
-		batch: min(max(int(rate/10), 1), replayWindow), // smooth to a tenth of a second
+		batch: int(min(max(rate/10, 1), replayWindow)), // smooth to a tenth of a second
 		each:  time.Duration(float64(time.Second) / rate),
-		next:  time.Now(),
 	}
 }
 
-// wait waits until n messages may go.
-func (p *pace) wait(ctx context.Context, n int) error {
-	if p.each == 0 {
-		return ctx.Err()
-	}
-	err := sleep(ctx, time.Until(p.next))
-	p.next = time.Now().Add(time.Duration(n) * p.each)
-	return err
-}
+// left is how long to wait before the next message.
+func (p *pace) left() time.Duration { return time.Until(p.next) }
+
+// spend counts n messages that go now.
+func (p *pace) spend(n int) { p.next = time.Now().Add(time.Duration(n) * p.each) }

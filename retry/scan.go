@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
+	"maps"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -13,25 +15,53 @@ import (
 )
 
 const (
+	wornFrom      = 10               // counted deliveries, see ErrWorn
+	defaultHold   = 10 * time.Minute // a third of RabbitMQ's default consumer timeout
 	closeTimeout  = 5 * time.Second
+	overtime      = 40 * time.Millisecond // see outlast
 	returnTimeout = time.Second
 	returnPoll    = 5 * time.Millisecond
 	settleFor     = 100 * time.Millisecond // see look.close
 )
 
+// ErrWorn ends a look that lasted longer than messages may be held, at one that RabbitMQ before 4.3 has counted as
+// delivered ten times. Its queue has a delivery limit, 20 unless it says otherwise, beyond which looking at the message
+// once more drops it.
+var ErrWorn = errors.New("a message has been delivered so often that its queue may drop it")
+
 // A look goes once through a queue, message by message, over a channel of its own. What is not acknowledged is
 // back in its place when the look is closed, or lost.
+//
+// RabbitMQ takes back what is held for longer than its consumer timeout, by closing the channel. So before that everything
+// in hand is given back. A queue puts it in front as a rule, and at its end if it has no delivery limit and RabbitMQ is
+// older than 4.3; when it comes again it is known by its mark, taken in hand, and not shown once more.
 type look struct {
-	ac    *amqp.Connection
-	ch    *amqp.Channel
-	queue string
-	left  int // messages that were there when it began
-	taken int // and are in hand
-	acked bool
+	ac     *amqp.Connection
+	ch     *amqp.Channel
+	closed chan *amqp.Error // why RabbitMQ closed the channel
+	queue  string
+	hold   time.Duration
+	left   int // messages that were there when it began, and have not been shown
+	held   map[uint64]mark
+	since  time.Time // when the first that is held was taken
+	shown  map[mark]int
+	acked  bool
+}
+
+// A mark is a hash of all that a message can be known again by.
+type mark uint64
+
+func markOf(d *consumer.Delivery) mark {
+	headers := maps.Clone(d.Headers)
+	maps.DeleteFunc(headers, func(name string, _ any) bool { return counted(name) })
+	return mark(maphash.Comparable(seed, struct {
+		debtor
+		headers string
+	}{debtorOf(d), fmt.Sprint(headers)}))
 }
 
 // lookInto begins a look at the messages that a queue has now: what is parked meanwhile is not among them.
-func lookInto(ctx context.Context, conn consumer.Connection, queue string) (*look, error) {
+func lookInto(ctx context.Context, conn consumer.Connection, queue string, hold time.Duration) (*look, error) {
 	if p := wire.Name(queue); p != nil {
 		return nil, fault("Queue", p.Problem, p.Fix)
 	}
@@ -42,7 +72,7 @@ func lookInto(ctx context.Context, conn consumer.Connection, queue string) (*loo
 	if err != nil {
 		return nil, fmt.Errorf("retry: %w", err)
 	}
-	l := &look{ac: ac, queue: queue}
+	l := &look{ac: ac, queue: queue, hold: hold, held: map[uint64]mark{}, shown: map[mark]int{}}
 	err = wire.Do(ctx, ac, func() error {
 		ch, err := ac.Channel()
 		if err != nil {
@@ -52,7 +82,7 @@ func lookInto(ctx context.Context, conn consumer.Connection, queue string) (*loo
 		if err != nil {
 			return errors.Join(err, ch.Close())
 		}
-		l.ch, l.left = ch, q.Messages
+		l.ch, l.closed, l.left = ch, ch.NotifyClose(make(chan *amqp.Error, 1)), q.Messages
 		return nil
 	})
 	if err != nil {
@@ -62,79 +92,163 @@ func lookInto(ctx context.Context, conn consumer.Connection, queue string) (*loo
 }
 
 func (l *look) failed(err error) error {
+	if wire.IsClosed(err) {
+		select {
+		case cause := <-l.closed:
+			if cause != nil {
+				err = cause
+			}
+		default:
+		}
+	}
 	return fmt.Errorf("retry: look into queue %s: %w", wire.Quote(l.queue), err)
 }
 
 // next returns the next n messages at most, none at the end.
-func (l *look) next(ctx context.Context, n int) ([]amqp.Delivery, error) {
-	return wire.Call(ctx, l.ac, func() ([]amqp.Delivery, error) {
-		var ds []amqp.Delivery
-		for len(ds) < n && l.left > 0 {
+func (l *look) next(ctx context.Context, n int) (fresh []amqp.Delivery, err error) {
+	if err := l.pause(ctx, 0); err != nil {
+		return nil, err
+	}
+	for len(fresh) < n && l.left > 0 {
+		if len(l.held) == 0 {
+			l.since = time.Now()
+		}
+		want := min(n-len(fresh), l.left)
+		ds, err := l.get(ctx, want)
+		for i := range ds {
+			d := &consumer.Delivery{Delivery: ds[i]}
+			m := markOf(d)
+			l.held[d.DeliveryTag] = m
+			if l.shown[m] == 0 {
+				l.left--
+				fresh = append(fresh, ds[i])
+				continue
+			}
+			l.shown[m]--
+			if failures(d) >= wornFrom && canDelay(l.ac.Properties) != nil {
+				err = ErrWorn
+			}
+		}
+		if err != nil {
+			return nil, l.failed(err)
+		}
+		if len(ds) < want {
+			l.left = 0
+		}
+	}
+	return fresh, nil
+}
+
+// get takes n messages from the queue, or all that it has.
+func (l *look) get(ctx context.Context, n int) ([]amqp.Delivery, error) {
+	return wire.Call(ctx, l.ac, func() (ds []amqp.Delivery, err error) {
+		for len(ds) < n {
 			d, ok, err := l.ch.Get(l.queue, false)
-			if err != nil {
-				return nil, l.failed(err)
+			if err != nil || !ok {
+				return ds, err
 			}
-			if !ok {
-				l.left = 0
-				break
-			}
-			l.left--
-			l.taken++
 			ds = append(ds, d)
+			if ctx.Err() != nil { // RabbitMQ is there: no reason to kill its link
+				return ds, context.Cause(ctx)
+			}
 		}
 		return ds, nil
 	})
 }
 
-func (l *look) ack(ctx context.Context, d amqp.Delivery) error {
-	l.acked, l.taken = true, l.taken-1
+// pause waits before the next messages are taken, and gives back what would be held for too long by then.
+func (l *look) pause(ctx context.Context, d time.Duration) error {
+	if len(l.held) > 0 && time.Since(l.since)+d >= l.hold {
+		if err := l.giveBack(ctx); err != nil {
+			return l.failed(err)
+		}
+	}
+	if d <= 0 {
+		return context.Cause(ctx)
+	}
+	return sleep(ctx, d)
+}
+
+// giveBack puts everything in hand back into the queue. Unlike what a closed channel returns, this does not count as
+// failed deliveries.
+func (l *look) giveBack(ctx context.Context) error {
+	err := wire.Do(ctx, l.ac, func() error { return l.ch.Nack(0, true, true) })
+	if err != nil {
+		return err
+	}
+	for _, m := range l.held {
+		l.shown[m]++
+	}
+	clear(l.held)
+	return nil
+}
+
+func (l *look) ack(ctx context.Context, d *amqp.Delivery) error {
+	l.acked = true
+	delete(l.held, d.DeliveryTag)
 	return wire.Do(ctx, l.ac, func() error { return l.ch.Ack(d.DeliveryTag, false) })
 }
 
 // close gives back what was not acknowledged. RabbitMQ throws away acknowledgements of a quorum queue that it still has in its
-// buffers when the channel closes: they get the time to leave it.
-func (l *look) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	if l.acked {
-		_ = sleep(ctx, settleFor)
+// buffers when the channel closes: they get the time to leave it, less of it when ctx has ended, so that close is over
+// 250 ms later.
+func (l *look) close(ctx context.Context) error {
+	if l.ch.IsClosed() {
+		return nil
 	}
-	return wire.Do(ctx, l.ac, func() error {
-		if l.ch.IsClosed() {
-			return nil
-		}
-		if l.taken > 0 {
-			// Unlike what a closed channel returns, this does not count as failed deliveries.
-			if err := l.ch.Nack(0, true, true); err != nil {
-				return err
-			}
-			l.awaitReturn()
-		}
-		return l.ch.Close()
-	})
+	if l.acked && sleep(ctx, settleFor) != nil {
+		_ = sleep(context.Background(), settleFor/2)
+	}
+	late, end := outlast(ctx)
+	defer end()
+	late, cancel := context.WithTimeout(late, closeTimeout)
+	defer cancel()
+	n := len(l.held)
+	err := l.giveBack(late)
+	if err == nil {
+		l.awaitReturn(ctx, late, n)
+		err = wire.Do(late, l.ac, l.ch.Close)
+	}
+	if err == nil || wire.IsClosed(err) {
+		return nil
+	}
+	wire.Kill(l.ac) // a channel that is not closed would go on holding messages
+	return l.failed(err)
 }
 
 // awaitReturn waits until the queue has what was given back, which a quorum queue takes in its own time: the next look is
 // to see it. Where others consume it may never be as many, so there is an end to it.
-func (l *look) awaitReturn() {
-	for end := time.Now().Add(returnTimeout); time.Now().Before(end); time.Sleep(returnPoll) {
-		q, err := l.ch.QueueDeclarePassive(l.queue, false, false, false, false, nil)
-		if err != nil || q.Messages >= l.taken {
+func (l *look) awaitReturn(ctx, late context.Context, n int) {
+	for end := time.Now().Add(returnTimeout); n > 0 && time.Now().Before(end); {
+		q, err := wire.Call(late, l.ac, func() (amqp.Queue, error) {
+			return l.ch.QueueDeclarePassive(l.queue, false, false, false, false, nil)
+		})
+		if err != nil || q.Messages >= n || sleep(ctx, returnPoll) != nil {
 			return
 		}
 	}
 }
 
-// Peek returns the first n messages of a parking queue, or of any other, and leaves them there; RabbitMQ may put
-// them behind those that were not looked at. Being looked
-// at counts as a delivery, which a plan's parking queue takes any number of times; a queue with a delivery limit
-// may drop a message by it.
+// outlast returns a ctx that ends a little later than ctx: for what has yet to be said to RabbitMQ when ctx has ended.
+func outlast(ctx context.Context) (context.Context, context.CancelFunc) {
+	late, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(overtime, func() { cancel(context.Cause(ctx)) })
+	})
+	return late, func() { stop(); cancel(nil) }
+}
+
+// Peek returns the first n messages of a parking queue, or of any other but a stream, and leaves them there. RabbitMQ before
+// 4.3 puts them behind those that were not looked at if the queue has no delivery limit, as a plan's parking queue has none.
+//
+// Being looked at counts as a delivery, which a plan's parking queue takes any number of times; a queue with a delivery
+// limit may drop a message by it.
 func Peek(ctx context.Context, conn consumer.Connection, queue string, n int) (messages []Parked, err error) {
-	l, err := lookInto(ctx, conn, queue)
+	l, err := lookInto(ctx, conn, queue, defaultHold)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, l.close()) }()
+	defer func() { err = errors.Join(err, l.close(ctx)) }()
 	ds, err := l.next(ctx, n)
 	for i := range ds {
 		messages = append(messages, parkedFrom(&ds[i]))

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -20,10 +22,7 @@ func (v value) MarshalJSON() ([]byte, error) {
 	case nil, bool:
 		return json.Marshal(x)
 	case string:
-		if utf8.ValidString(x) {
-			return json.Marshal(x)
-		}
-		return tagged("string", []byte(x)) // bytes that JSON has no text for
+		return octets(x).MarshalJSON()
 	case []byte:
 		return tagged("bytes", x)
 	case time.Time:
@@ -33,6 +32,9 @@ func (v value) MarshalJSON() ([]byte, error) {
 	case amqp.Table:
 		fields := make(map[string]value, len(x))
 		for k, e := range x {
+			if !utf8.ValidString(k) {
+				return tagged("entries", entries(x))
+			}
 			fields[k] = value{e}
 		}
 		return tagged("table", fields)
@@ -46,6 +48,38 @@ func (v value) MarshalJSON() ([]byte, error) {
 		return tagged(fmt.Sprintf("%T", x), x)
 	}
 	return nil, fmt.Errorf("a header of type %T", v.any)
+}
+
+// entries are the names and values of a table, one of whose names JSON has no text for.
+func entries(t amqp.Table) [][2]value {
+	var pairs [][2]value
+	for _, k := range slices.Sorted(maps.Keys(t)) {
+		pairs = append(pairs, [2]value{{k}, {t[k]}})
+	}
+	return pairs
+}
+
+// Octets are a string of AMQP, which may be anything, in JSON: itself, or {"string":base64} where JSON has no text for it.
+type octets string
+
+func (o octets) MarshalJSON() ([]byte, error) {
+	if utf8.ValidString(string(o)) {
+		return json.Marshal(string(o))
+	}
+	return json.Marshal(map[string][]byte{"string": []byte(o)})
+}
+
+func (o *octets) UnmarshalJSON(b []byte) error {
+	var v value
+	if err := v.UnmarshalJSON(b); err != nil {
+		return err
+	}
+	s, ok := v.any.(string)
+	if !ok {
+		return fmt.Errorf("%.40s is no string", b)
+	}
+	*o = octets(s)
+	return nil
 }
 
 func (v *value) UnmarshalJSON(b []byte) error {
@@ -109,6 +143,17 @@ func typed(kind string, raw json.RawMessage) (any, error) {
 		table := make(amqp.Table, len(fields))
 		for k, e := range fields {
 			table[k] = e.any
+		}
+		return table, err
+	case "entries":
+		pairs, err := as[[][2]value](raw)
+		table := make(amqp.Table, len(pairs))
+		for _, p := range pairs {
+			name, ok := p[0].any.(string)
+			if !ok && err == nil {
+				err = errors.New("a name is no string")
+			}
+			table[name] = p[1].any
 		}
 		return table, err
 	case "list":

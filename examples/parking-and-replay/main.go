@@ -1,0 +1,143 @@
+// Parking-and-replay looks after what a retry plan has parked: it lists it, brings it back, and keeps it in a file.
+//
+//	$ go run ./examples/parking-and-replay park    # four orders fail, so that there is something to see
+//	parked 4 orders in parking.orders.parked
+//	$ go run ./examples/parking-and-replay list
+//	MESSAGE  OF QUEUE        ATTEMPTS  LAST FAILURE         WHY        ERROR
+//	chair    parking.orders  1         2026-11-23 03:36:34  permanent  "no address"
+//	table    parking.orders  1         2026-11-23 03:36:34  permanent  "no address"
+//	book     parking.orders  2         2026-11-23 03:36:34  attempts   "payment timeout"
+//	lamp     parking.orders  2         2026-11-23 03:36:34  attempts   "payment timeout"
+//	$ go run ./examples/parking-and-replay -error timeout -dry replay
+//	would replay 2 of 4 messages, 2 stay parked
+//	$ go run ./examples/parking-and-replay -error timeout -rate 10 replay
+//	4 of 4 seen, 2 replayed
+//	replayed 2 of 4 messages, 2 stay parked
+//	$ go run ./examples/parking-and-replay -file parked.jsonl export    # they stay in the queue, too
+//	exported 2 messages to parked.jsonl
+//	$ go run ./examples/parking-and-replay -file parked.jsonl import
+//	imported 2 messages from parked.jsonl
+//
+// All but park do the same with a parking queue of your own:
+//
+//	$ go run ./examples/parking-and-replay -queue billing.parked list
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/producer"
+	"github.com/amqpkit/amqpkit/retry"
+)
+
+var (
+	queue = flag.String("queue", "parking.orders.parked", "the parking `queue`")
+	file  = flag.String("file", "parked.jsonl", "the `file` of export and import")
+	text  = flag.String("error", "", "replay only what failed with an error that contains this `text`")
+	older = flag.Duration("older", 0, "replay only what failed this long ago")
+	limit = flag.Int("limit", 0, "replay this many at most; 0 means all")
+	rate  = flag.Float64("rate", 100, "replay this many a second at most; 0 means no bound")
+	dry   = flag.Bool("dry", false, "count what would be replayed")
+)
+
+func main() {
+	flag.Parse()
+	if err := run(flag.Arg(0)); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(command string) error {
+	do, ok := map[string]func(context.Context, *amqpkit.Conn, *producer.Producer) error{
+		"park": park, "list": list, "replay": replay, "export": export, "import": imports,
+	}[command]
+	if !ok {
+		return fmt.Errorf("%q is none of park, list, replay, export, import; flags come before it", command)
+	}
+	// Ctrl-C ends a replay after the messages on their way. The others stay parked: run it again.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	conn, err := amqpkit.Dial(ctx, cmp.Or(os.Getenv("AMQP_URL"), "amqp://guest:guest@localhost:5672/"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.Background())
+	p, err := producer.New(conn, producer.Config{})
+	if err != nil {
+		return err
+	}
+	defer p.Close(context.Background())
+	return do(ctx, conn, p)
+}
+
+// list shows the first hundred.
+func list(ctx context.Context, conn *amqpkit.Conn, _ *producer.Producer) error {
+	parked, err := retry.Peek(ctx, conn, *queue, 100)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "MESSAGE\tOF QUEUE\tATTEMPTS\tLAST FAILURE\tWHY\tERROR")
+	for _, m := range parked {
+		at := "unknown" // where RabbitMQ dead-lettered it
+		if !m.LastFailure.IsZero() {
+			at = m.LastFailure.Local().Format(time.DateTime)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%.60q\n", m.Message.MessageId, m.Queue, m.Attempts, at, m.Why, m.Error)
+	}
+	return w.Flush()
+}
+
+func replay(ctx context.Context, conn *amqpkit.Conn, p *producer.Producer) error {
+	r, err := retry.Replay(ctx, conn, retry.InOrder(p.PublishAsync), retry.ReplayConfig{
+		Queue: *queue,
+		Match: func(m retry.Parked) bool {
+			return strings.Contains(m.Error, *text) && time.Since(m.LastFailure) >= *older
+		},
+		Limit: *limit, Rate: *rate, DryRun: *dry,
+		Progress: func(r retry.ReplayResult) {
+			fmt.Fprintf(os.Stderr, "\r%d of %d seen, %d replayed ", r.Seen, r.Total, r.Replayed)
+		},
+	})
+	fmt.Fprintln(os.Stderr)
+	did := "replayed"
+	if *dry {
+		did = "would replay"
+	}
+	fmt.Printf("%s %d of %d messages, %d stay parked\n", did, r.Replayed, r.Total, r.Total-r.Replayed)
+	return err
+}
+
+func export(ctx context.Context, conn *amqpkit.Conn, _ *producer.Producer) error {
+	f, err := os.Create(*file)
+	if err != nil {
+		return err
+	}
+	n, err := retry.Export(ctx, conn, *queue, f)
+	fmt.Printf("exported %d messages to %s\n", n, *file)
+	return errors.Join(err, f.Close())
+}
+
+// imports is import, which is a keyword.
+func imports(ctx context.Context, _ *amqpkit.Conn, p *producer.Producer) error {
+	f, err := os.Open(*file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	n, err := retry.Import(ctx, p, *queue, f)
+	fmt.Printf("imported %d messages from %s\n", n, *file)
+	return err
+}

@@ -1,0 +1,313 @@
+package retry_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/retry"
+	"github.com/amqpkit/amqpkit/topology"
+)
+
+// fill puts n messages of orders, of the bodies 0 to n-1, into a queue of its own.
+func (b *bench) fill(q topology.Queue, n int) {
+	b.t.Helper()
+	b.onConnection(func(ac *amqp.Connection) error {
+		return topology.Topology{Queues: []topology.Queue{q}}.Declare(b.t.Context(), ac)
+	})
+	for i := range n {
+		msg := amqp.Publishing{Headers: amqp.Table{retry.HeaderQueue: "orders"}, Body: fmt.Append(nil, i)}
+		if err := b.producer.Publish(b.t.Context(), "", q.Name, msg); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+// odd chooses the messages of odd bodies, and counts how often it was asked for each.
+func odd(asked map[string]int) func(retry.Parked) bool {
+	return func(m retry.Parked) bool {
+		body := string(m.Message.Body)
+		asked[body]++
+		return strings.ContainsAny(body[len(body)-1:], "13579")
+	}
+}
+
+func TestAReplayMayTakeLongerThanTheConsumerTimeout(t *testing.T) {
+	for name, q := range map[string]topology.Queue{
+		"no delivery limit":      {Name: "archive", DeliveryLimit: new(topology.Unlimited)},
+		"default delivery limit": {Name: "archive"},
+		"delivery limit":         {Name: "archive", DeliveryLimit: new(1)},
+		"classic":                {Name: "archive", Type: topology.Classic},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, oneTry, func(b *bench) {
+				const n = 100
+				b.fill(q, n)
+				asked := map[string]int{}
+				began := time.Now()
+				r, err := retry.Replay(b.t.Context(), b.conn, b.producer, retry.ReplayConfig{Queue: q.Name, Match: odd(asked), Rate: 1.0 / 300})
+				if want := (retry.ReplayResult{Total: n, Seen: n, Replayed: n / 2, Kept: n / 2}); err != nil || r != want {
+					t.Fatalf("Replay = %+v, %v, want %+v", r, err, want)
+				}
+				if took := time.Since(began); took < 49*300*s {
+					t.Errorf("it took %v, the rate allows %v", took, 49*300*s)
+				}
+				if len(asked) != n || slices.Max(slices.Collect(maps.Values(asked))) != 1 {
+					t.Errorf("%d of %d messages were looked at, one of them %d times", len(asked), n, slices.Max(slices.Collect(maps.Values(asked))))
+				}
+				if back, left := bodies(b, "orders"), bodies(b, q.Name); len(back) != n/2 || len(left) != n/2 {
+					t.Errorf("%d are back and %d stayed, want %d each", len(back), len(left), n/2)
+				}
+			})
+		})
+	}
+}
+
+// older returns a Conn that takes the broker for RabbitMQ 4.0.
+func (b *bench) older() *amqpkit.Conn {
+	b.t.Helper()
+	return b.dial(func(nc net.Conn) net.Conn { return oldLink{nc} })
+}
+
+type oldLink struct{ net.Conn }
+
+func (l oldLink) Read(p []byte) (int, error) {
+	n, err := l.Conn.Read(p)
+	copy(p, bytes.ReplaceAll(p[:n], []byte("4.3.6"), []byte("4.0.5")))
+	return n, err
+}
+
+// dial returns a Conn of its own, over what wrap makes of its connections.
+func (b *bench) dial(wrap func(net.Conn) net.Conn) *amqpkit.Conn {
+	b.t.Helper()
+	conn, err := amqpkit.DialConfig(b.t.Context(), amqpkit.Config{URLs: []string{b.URL()}, Logger: quiet, Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		nc, err := b.Dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return wrap(nc), nil
+	}})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+func TestALookEndsBeforeAnOlderRabbitMQDropsAMessage(t *testing.T) {
+	bubble(t, oneTry, func(b *bench) {
+		b.fill(topology.Queue{Name: "archive"}, 6)
+		b.onConnection(func(ac *amqp.Connection) error {
+			ch, err := ac.Channel()
+			for range 10 {
+				d, _, e := ch.Get("archive", false)
+				err = errors.Join(err, e, d.Reject(true))
+			}
+			return errors.Join(err, ch.Close())
+		})
+		c := retry.ReplayConfig{Queue: "archive", Match: odd(map[string]int{}), Rate: 1.0 / 3600}
+		if r, err := retry.Replay(b.t.Context(), b.older(), b.producer, c); !errors.Is(err, retry.ErrWorn) || r.Replayed != 1 {
+			t.Errorf("Replay = %+v, %v, want ErrWorn after one", r, err)
+		}
+		if left := bodies(b, "archive"); len(left) != 5 {
+			t.Errorf("left are %v", left)
+		}
+		if r, err := retry.Replay(b.t.Context(), b.conn, b.producer, c); err != nil || r.Replayed != 2 { // 4.3 does not count looks
+			t.Errorf("Replay = %+v, %v", r, err)
+		}
+	})
+}
+
+// A link to a broker whose writes can be held up, for a while each or for good.
+type slowLink struct {
+	net.Conn
+	delay   atomic.Int64
+	stalled atomic.Bool
+	closed  chan struct{}
+	close   func()
+}
+
+func (l *slowLink) Write(p []byte) (int, error) {
+	if l.stalled.Load() {
+		<-l.closed
+		return 0, net.ErrClosed
+	}
+	time.Sleep(time.Duration(l.delay.Load()))
+	return l.Conn.Write(p)
+}
+
+func (l *slowLink) Close() error {
+	l.close()
+	return l.Conn.Close()
+}
+
+// slow returns a Conn whose first connection is over a slowLink.
+func (b *bench) slow() (*amqpkit.Conn, *slowLink) {
+	b.t.Helper()
+	link := &slowLink{closed: make(chan struct{})}
+	link.close = sync.OnceFunc(func() { close(link.closed) })
+	return b.dial(func(nc net.Conn) net.Conn {
+		if link.Conn != nil {
+			return nc
+		}
+		link.Conn = nc
+		return link
+	}), link
+}
+
+type publisherFunc func() error
+
+func (f publisherFunc) Publish(context.Context, string, string, amqp.Publishing) error { return f() }
+
+func TestAReplayOnAStalledConnectionEndsWithItsContext(t *testing.T) {
+	for name, ends := range map[string]time.Duration{"at once": 0, "later": 2 * s} {
+		for name, chosen := range map[string]bool{name + ", acknowledging": true, name + ", giving back": false} {
+			t.Run(name, func(t *testing.T) {
+				bubble(t, oneTry, func(b *bench) {
+					b.park(3)
+					conn, link := b.slow()
+					ctx, cancel := context.WithCancel(b.t.Context())
+					defer cancel()
+					began := time.Now()
+					r, err := retry.Replay(ctx, conn, publisherFunc(func() error { return nil }), retry.ReplayConfig{Queue: "orders.parked", Match: func(retry.Parked) bool {
+						if !link.stalled.Swap(true) {
+							time.AfterFunc(ends, cancel)
+						}
+						return chosen
+					}})
+					if took := time.Since(began) - ends; err == nil || r.Replayed != 0 || took > 250*time.Millisecond {
+						t.Errorf("Replay = %+v, %v, %v after the end of its ctx", r, err, took)
+					}
+					if left := b.messages("orders.parked", time.Minute); len(left) != 3 {
+						t.Errorf("%d are parked, want 3", len(left))
+					}
+				})
+			})
+		}
+	}
+}
+
+// Its consumers would lose their connection.
+func TestTheEndOfALooksContextDoesNotCostAHealthyConnection(t *testing.T) {
+	bubble(t, oneTry, func(b *bench) {
+		b.park(64)
+		conn, link := b.slow()
+		link.delay.Store(int64(30 * time.Millisecond))
+		before, err := conn.Consuming(b.t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(b.t.Context(), 500*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		if _, err := retry.Peek(ctx, conn, "orders.parked", 64); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Peek = %v", err)
+		}
+		if took := time.Since(began); took > 750*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+		if before.IsClosed() {
+			t.Error("the connection is lost")
+		}
+		if left := b.messages("orders.parked", s); len(left) != 64 {
+			t.Errorf("%d are parked, want 64", len(left))
+		}
+	})
+}
+
+func TestReplayInOrderKeepsTheOrderOfTheQueue(t *testing.T) {
+	bubble(t, oneTry, func(b *bench) {
+		const n = 500
+		b.fill(topology.Queue{Name: "archive"}, n)
+		for _, c := range []retry.ReplayConfig{{Limit: n / 2}, {Rate: 1000}} {
+			c.Queue = "archive"
+			if _, err := retry.Replay(b.t.Context(), b.conn, retry.InOrder(b.producer.PublishAsync), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		back := bodies(b, "orders")
+		for i, body := range back {
+			if body != fmt.Sprint(i) {
+				t.Fatalf("at %d of %d is %s", i, len(back), body)
+			}
+		}
+		if len(back) != n {
+			t.Errorf("%d are back, want %d", len(back), n)
+		}
+	})
+}
+
+func TestReplayInOrderTellsWhatWasNotPublished(t *testing.T) {
+	bubble(t, oneTry, func(b *bench) {
+		b.park(3)
+		for name, to := range map[string]string{"returned": "nowhere", "refused": strings.Repeat("x", 256)} {
+			r, err := retry.Replay(b.t.Context(), b.conn, retry.InOrder(b.producer.PublishAsync), retry.ReplayConfig{
+				Queue: "orders.parked", To: func(retry.Parked) (string, string) { return "", to },
+			})
+			if err == nil || r.Replayed != 0 || r.Seen != 3 || !strings.Contains(err.Error(), "stays parked") {
+				t.Errorf("%s: Replay = %+v, %v", name, r, err)
+			}
+		}
+		publisher := retry.InOrder(b.producer.PublishAsync)
+		if err := publisher.Publish(b.t.Context(), "", "nowhere", amqp.Publishing{}); err == nil {
+			t.Error("Publish of what is unroutable returned nil")
+		}
+		if left := bodies(b, "orders.parked"); len(left) != 3 {
+			t.Errorf("%d are parked, want 3", len(left))
+		}
+	})
+}
+
+func TestReplayToTheParkingQueueItselfEnds(t *testing.T) {
+	bubble(t, oneTry, func(b *bench) {
+		b.park(100)
+		r, err := b.replay(retry.ReplayConfig{To: func(retry.Parked) (string, string) { return "", "orders.parked" }})
+		if err != nil || r.Replayed != 100 || len(bodies(b, "orders.parked")) != 100 {
+			t.Errorf("Replay = %+v, %v, %d are parked", r, err, len(bodies(b, "orders.parked")))
+		}
+	})
+}
+
+func TestReplayTakesAnyRateThatIsOne(t *testing.T) {
+	bubble(t, oneTry, func(b *bench) {
+		for _, rate := range []float64{-1, math.NaN(), math.Inf(-1), 1e-10} {
+			if _, err := b.replay(retry.ReplayConfig{Rate: rate}); len(fieldErrors(err)) != 1 {
+				t.Errorf("Rate %v: %v", rate, err)
+			}
+		}
+		if _, err := b.replay(retry.ReplayConfig{Hold: -1}); len(fieldErrors(err)) != 1 {
+			t.Errorf("Hold -1: %v", err)
+		}
+		for rate, least := range map[float64]time.Duration{math.Inf(1): 0, 1e300: 0, 1e12: 0, 1000: 64 * time.Millisecond, 0.01: 12_700 * s} {
+			b.park(128)
+			began, batches := time.Now(), 0
+			r, err := b.replay(retry.ReplayConfig{Rate: rate, Progress: func(retry.ReplayResult) { batches++ }})
+			if took := time.Since(began); err != nil || r.Replayed != 128 || took < least || took > least+s || rate >= 1000 && batches != 2 {
+				t.Errorf("Rate %v: %+v, %v in %v and %d batches, want %v", rate, r, err, took, batches, least)
+			}
+			b.onConnection(func(ac *amqp.Connection) error {
+				ch, err := ac.Channel()
+				if err != nil {
+					return err
+				}
+				_, err = ch.QueuePurge("orders", false)
+				return errors.Join(err, ch.Close())
+			})
+			synctest.Wait()
+		}
+	})
+}
