@@ -213,11 +213,28 @@ func within(limit time.Duration, wait func()) bool {
 func (r *runner) drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, drainBound)
 	defer cancel()
-	for since := time.Now(); time.Since(since) < r.o.quiet() && ctx.Err() == nil; sleep(ctx, 200*time.Millisecond) {
+	awaitQuiet(ctx, r.o.quiet(), func() bool {
 		for _, name := range r.q.all() {
 			if ready, unacked, err := r.s.counts(ctx, name); err != nil || ready+unacked > 0 {
-				since = time.Now()
+				return false
 			}
+		}
+		return true
+	})
+}
+
+// awaitQuiet returns when one look after another has found nothing for some time, or when ctx ends. A look may take longer
+// than that time, and what it misses was perhaps on its way from one queue to another: so it takes two of them at least.
+func awaitQuiet(ctx context.Context, quiet time.Duration, empty func() bool) {
+	for since := (time.Time{}); ctx.Err() == nil; sleep(ctx, 200*time.Millisecond) {
+		began := time.Now()
+		switch {
+		case !empty():
+			since = time.Time{}
+		case since.IsZero():
+			since = began
+		case began.Sub(since) >= quiet:
+			return
 		}
 	}
 }
