@@ -26,7 +26,7 @@ func (s *story) judgeRepeats(f *findings, r *Result) {
 		if len(m.trace.attempts) > 1 {
 			repeated++
 		}
-		repeated += m.trace.repeats()
+		repeated += m.trace.repeats(s.run.Retry.Queue)
 		s.judgeDuplicates(f, r, m, clean)
 	}
 	held := 0
@@ -67,7 +67,7 @@ func (s *story) judgeDuplicates(f *findings, r *Result, m *message, clean map[st
 			if !s.explained(m, h) {
 				f.add(duplicated, "%s, delivered again at %s", m.ID, seconds(h.Began))
 			}
-			if !from.Dead && clean[before.Consumer] && len(m.trace.attempts) == 1 && m.trace.repeats() == 0 && s.cameBack(before, h) {
+			if !from.Dead && clean[before.Consumer] && len(m.trace.attempts) == 1 && m.trace.repeats(s.run.Retry.Queue) == 0 && s.cameBack(before, h) {
 				f.add(misreported, "%s was delivered again at %s, settled by consumer %s, whose Run returned nil", m.ID, seconds(h.Began), before.Consumer)
 			}
 		}
@@ -88,7 +88,7 @@ func (s *story) cameBack(before, h *handling) bool {
 // handler of its first delivery may have begun after that of the redelivery.
 func (s *story) explained(m *message, h *handling) bool {
 	from := s.consumerOf(h.Consumer)
-	return len(s.faults) > 0 && (len(m.trace.attempts) > 1 || m.trace.repeats() > 0 ||
+	return len(s.faults) > 0 && (len(m.trace.attempts) > 1 || m.trace.repeats(s.run.Retry.Queue) > 0 ||
 		slices.ContainsFunc(m.handled, func(other *handling) bool {
 			return other.Redelivered && s.consumerOf(other.Consumer).Queue == from.Queue
 		}) || from.Dead && s.passedAgain(m, h.Began))

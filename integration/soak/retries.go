@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// leadsTo reports whether a routing key is that of a wait or parking queue.
+// leadsTo reports whether a routing key is that of a wait or parking queue, or of the queue itself, to the end of which goes what was
+// given back and cannot be moved. Publishers use another key.
 func (r *Retry) leadsTo(key string) bool {
-	return key != "" && (key == r.Parked || slices.ContainsFunc(r.Waits, func(w Wait) bool { return w.Queue == key }))
+	return key != "" && (key == r.Parked || key == r.Queue || slices.ContainsFunc(r.Waits, func(w Wait) bool { return w.Queue == key }))
 }
 
 // parks reports whether a consumer's queue is the parking queue.
@@ -53,9 +54,9 @@ func (s *story) judgeRetries(f *findings, r *Result) {
 }
 
 // judgeHops checks that a message was not taken to other queues more often than it failed. Who did not hear that it was
-// may do so again.
+// may do so again, or take it to the end of its own.
 func (s *story) judgeHops(f *findings, m *message) {
-	failed, heard := 0, 0
+	failed, heard := m.trace.hopsTo(s.run.Retry.Queue), 0
 	for _, h := range m.handled {
 		if h.Result == Moved || h.Stayed {
 			failed++
@@ -142,7 +143,7 @@ func (s *story) sentFor(m *message, n int) int {
 			return len(m.trace.hops) - m.trace.hopsTo(s.run.Retry.Parked)
 		}
 		if queue := s.run.Retry.Waits[n-2].Queue; queue != "" {
-			return m.trace.hopsTo(queue)
+			return m.trace.hopsTo(queue) + m.trace.hopsTo(s.run.Retry.Queue)
 		}
 	}
 	return len(m.trace.attempts)

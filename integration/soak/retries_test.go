@@ -17,6 +17,14 @@ func TestJudgeFindsRetriesBeyondThePolicy(t *testing.T) {
 			t.fails("m", 3, "parked")
 			t.parked("m", 3, "attempts")
 		}, ""},
+		"failed, and begun anew in its own queue": {func(t *tale) {
+			t.fated("m", 1, "")
+			tag, began, _ := t.tries("m", 1, Fail)
+			t.hops(1, "m", "wait1")
+			t.wire(1, "Confirmed", Wire{Tag: t.hops(1, "m", "retry"), MessageID: "m"})
+			t.settles("m", tag, began, Moved)
+			t.succeeds("m", 2)
+		}, ""},
 		"an attempt too many": {func(t *tale) {
 			t.fated("m", 1, "permanent")
 			t.fails("m", 1, "wait1")

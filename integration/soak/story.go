@@ -88,11 +88,13 @@ func (t *trace) hopsTo(queue string) int {
 	return n
 }
 
-// repeats counts the hops besides the first to each queue.
-func (t *trace) repeats() int {
+// repeats counts the hops besides the first to each queue but its own.
+func (t *trace) repeats(own string) int {
 	queues := map[string]bool{}
 	for _, a := range t.hops {
-		queues[a.key] = true
+		if a.key != own {
+			queues[a.key] = true
+		}
 	}
 	return len(t.hops) - len(queues)
 }
