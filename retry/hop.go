@@ -32,8 +32,8 @@ const (
 // more for the same attempt.
 //
 // Where returns are counted, as earlier releases do, a message that was given back is not given back again, since it might
-// reach its delivery limit: it is published to the end of its own queue, as a new one, or, if that cannot be done either,
-// its worker keeps it and tries on.
+// reach its delivery limit. If the other queue is missing or full it is published to the end of its own, as a new one; if that
+// cannot be done either, or RabbitMQ does not answer, its worker keeps it and tries on.
 type HopError struct {
 	Queue string // where it was to go
 	Err   error  // the Publisher's
@@ -86,7 +86,8 @@ func (a *attempts) hop(ctx context.Context, h hop) error {
 			a.owed.add(a.d, h)
 			return &HopError{Queue: h.queue, Err: err, hold: hold}
 		}
-		if a.publish(ctx, a.renewal(h)) == nil {
+		// What was not answered in time may be there already: a renewal might be one copy more.
+		if !errors.Is(err, context.DeadlineExceeded) && a.publish(ctx, a.renewal(h)) == nil {
 			return nil
 		}
 		if sleep(ctx, hold) != nil { // the drain time is over

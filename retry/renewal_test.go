@@ -104,6 +104,25 @@ func TestAMessageThatBeganAnewIsTriedAgainWhenItsWaitIsOver(t *testing.T) {
 	})
 }
 
+// A hop without an answer may have been made.
+func TestAMessageDoesNotBeginAnewWhileRabbitMQDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Logger: quiet})
+		var queues []string
+		to := publishing(func(ctx context.Context, queue string, _ amqp.Publishing) error {
+			if queues = append(queues, queue); len(queues) == 3 {
+				return nil
+			}
+			<-ctx.Done()
+			return errors.Join(producer.ErrUnconfirmed, context.Cause(ctx))
+		})
+		err := plan.Middleware(to)(fails(errBoom))(t.Context(), counted(amqp.Delivery{}))
+		if want := "orders.wait.10s"; err != nil || !slices.Equal(queues, []string{want, want, want}) {
+			t.Errorf("%v, moved to %q, want %s each time", err, queues, want)
+		}
+	})
+}
+
 func TestAMessageWhoseReturnsAreCountedIsKeptWhereNothingTakesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Logger: quiet})
@@ -163,7 +182,7 @@ func TestTheCountOfAMessageThatCannotLeaveDoesNotGrow(t *testing.T) {
 func TestEachTryOfAHopHasTheSameMessageID(t *testing.T) {
 	plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Logger: quiet})
 	var ids []string
-	to := publishing(func(_ string, msg amqp.Publishing) error {
+	to := publishing(func(_ context.Context, _ string, msg amqp.Publishing) error {
 		ids = append(ids, msg.MessageId)
 		return producer.ErrUnconfirmed
 	})
@@ -176,17 +195,17 @@ func TestEachTryOfAHopHasTheSameMessageID(t *testing.T) {
 	}
 }
 
-type publishing func(queue string, msg amqp.Publishing) error
+type publishing func(ctx context.Context, queue string, msg amqp.Publishing) error
 
-func (p publishing) Publish(_ context.Context, _, key string, msg amqp.Publishing) error {
-	return p(key, msg)
+func (p publishing) Publish(ctx context.Context, _, key string, msg amqp.Publishing) error {
+	return p(ctx, key, msg)
 }
 
 // The connection at hand may take smaller frames than others.
 func TestHeadersAreShortenedUntilTheProducerTakesThem(t *testing.T) {
 	plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Logger: quiet})
 	var taken amqp.Table
-	to := publishing(func(_ string, msg amqp.Publishing) error {
+	to := publishing(func(_ context.Context, _ string, msg amqp.Publishing) error {
 		size := 0
 		for k, v := range msg.Headers {
 			size += len(k) + len(fmt.Sprint(v))
@@ -224,7 +243,7 @@ func TestAMessageThatTheProducerRefusesIsParkedByRabbitMQ(t *testing.T) {
 
 // Where nobody knows what becomes of a rejected message, it stays.
 func TestAMessageThatTheProducerRefusesStaysWhereRejectingCouldLoseIt(t *testing.T) {
-	refuses := publishing(func(string, amqp.Publishing) error { return &retry.FieldError{Field: "Body"} })
+	refuses := publishing(func(context.Context, string, amqp.Publishing) error { return &retry.FieldError{Field: "Body"} })
 	for name, source := range map[string]*topology.Queue{"declared elsewhere": nil, "at most once": {MaxLength: 10}} {
 		plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Source: source, Logger: quiet})
 		var hop *retry.HopError

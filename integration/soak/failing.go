@@ -7,7 +7,10 @@ import (
 	"strings"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
 )
 
@@ -41,18 +44,37 @@ func fateOf(id string) fate {
 	return fates[n%len(fates)]
 }
 
-type lastTry struct{}
+// A course is what happens to one delivery.
+type course struct {
+	last    string // result of its handler; Moved: it was not called, since the message has had its attempt
+	unmoved int    // times that it could not be taken to another queue
+}
+
+type courseKey struct{}
+
+func courseOf(ctx context.Context) *course { return ctx.Value(courseKey{}).(*course) }
+
+// A mover takes failed messages to their wait and parking queues.
+type mover struct{ *producer.Producer }
+
+func (m mover) Publish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
+	err := m.Producer.Publish(ctx, exchange, key, msg)
+	if err != nil {
+		courseOf(ctx).unmoved++
+	}
+	return err
+}
 
 // moves is the outermost middleware of the retry route. It writes down what becomes of each delivery in the end.
 func (x *worker) moves(next consumer.Handler) consumer.Handler {
 	return func(ctx context.Context, d *consumer.Delivery) error {
 		h := x.received(d)
-		last := Moved // if the handler is not called, since the message has had its attempt
-		err := next(context.WithValue(ctx, lastTry{}, &last), d)
+		c := &course{last: Moved}
+		err := next(context.WithValue(ctx, courseKey{}, c), d)
 		var requeue *consumer.RequeueError
 		var hop *retry.HopError
 		switch {
-		case err == nil && last == OK:
+		case err == nil && c.last == OK:
 			h.Result = OK
 		case err == nil:
 			h.Result = Moved
@@ -61,6 +83,7 @@ func (x *worker) moves(next consumer.Handler) consumer.Handler {
 		default:
 			h.Result = Fail
 		}
+		h.Unmoved = c.unmoved
 		x.w.h.Put(Record{Handled: h})
 		return err
 	}
@@ -70,7 +93,7 @@ func (x *worker) moves(next consumer.Handler) consumer.Handler {
 func (x *worker) try(ctx context.Context, d *consumer.Delivery) (err error) {
 	t := &Try{ID: idOf(d.Body), Began: x.w.h.Now(), Attempt: retry.Attempt(ctx), Redelivered: d.Redelivered, Result: OK}
 	defer func() {
-		*ctx.Value(lastTry{}).(*string) = t.Result
+		courseOf(ctx).last = t.Result
 		x.w.h.Put(Record{Try: t})
 	}()
 	took := time.Duration(0)

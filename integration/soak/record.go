@@ -136,6 +136,7 @@ type Handled struct {
 	Result      string `json:"result"`
 
 	Stayed   bool   `json:"stayed,omitempty"`   // the way to its wait or parking queue failed
+	Unmoved  int    `json:"unmoved,omitempty"`  // times that it could not be taken to another queue
 	Attempts int    `json:"attempts,omitempty"` // that failed, as the message says
 	Why      string `json:"why,omitempty"`      // it was parked, as the message says
 }

@@ -56,9 +56,10 @@ func (s *story) judgeRetries(f *findings, r *Result) {
 // judgeHops checks that a message was not taken to other queues more often than it failed. Who did not hear that it was
 // may do so again, or take it to the end of its own.
 func (s *story) judgeHops(f *findings, m *message) {
-	failed, heard := m.trace.hopsTo(s.run.Retry.Queue), 0
+	failed, heard := 0, 0
 	for _, h := range m.handled {
-		if h.Result == Moved || h.Stayed {
+		failed += h.Unmoved
+		if h.Result == Moved {
 			failed++
 		}
 	}

@@ -130,7 +130,7 @@ func TestJudgeFindsRetriesBeyondThePolicy(t *testing.T) {
 			t.fault(1, Cut)
 			t.open(2)
 			h := t.handled("r-1-X", "m", tag, Requeue)
-			h.Began, h.Stayed = began, true
+			h.Began, h.Stayed, h.Unmoved = began, true, 1
 			t.succeeds("m", 2)
 			t.fails("m", 1, "wait1").Redelivered = true
 			t.succeeds("m", 2)
@@ -263,7 +263,7 @@ func TestJudgeFindsFailedMessagesThatGoAstray(t *testing.T) {
 			tag, began, _ := t.tries("m", 1, Fail)
 			t.wire(1, "Nacked", Wire{Tag: t.hops(1, "m", "wait1")})
 			h := t.handled("r-1-X", "m", tag, Requeue)
-			h.Began, h.Stayed = began, true
+			h.Began, h.Stayed, h.Unmoved = began, true, 1
 			t.wire(1, "NackedByClient", Wire{Tag: tag, Requeue: true})
 			tag, began = t.delivered(1, "r-1-X", "m", true), t.now
 			t.wire(1, "Confirmed", Wire{Tag: t.hops(1, "m", "wait1")})

@@ -116,7 +116,7 @@ func (x *worker) run(ctx context.Context, name string) {
 	cfg.Tag = name
 	handler := x.handle
 	if x.plan != nil {
-		cfg.Middleware = []consumer.Middleware{x.moves, x.plan.Middleware(x.w.movers[x.client])}
+		cfg.Middleware = []consumer.Middleware{x.moves, x.plan.Middleware(mover{x.w.movers[x.client]})}
 		handler = x.try
 	}
 	c, err := consumer.New(x.w.conns[x.client], cfg, handler)
