@@ -297,7 +297,7 @@ func TestWhatLooksIntoAQueueReturnsInTimeOnAStalledConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			proxy := amqptest.StartProxy(t, broker(t).URL())
 			b := newRetryBench(t, oneTry, proxy.URL())
-			b.park(500)
+			b.park(50) // which are taken before it is stalled
 			t.Cleanup(proxy.Resume)
 			var calls timings
 			err := calls.call(t.Context(), name, func(ctx context.Context) error {
