@@ -151,11 +151,12 @@ func TestAReplayThatIsKilledHalfWayAndRunAgainLosesNone(t *testing.T) {
 // By then RabbitMQ would have closed the channel that holds what stays.
 func TestAReplayMayTakeLongerThanTheConsumerTimeout(t *testing.T) {
 	for name, args := range map[string]amqp.Table{
-		"no delivery limit":      {"x-queue-type": "quorum", "x-delivery-limit": -1, "x-consumer-timeout": 2000},
-		"default delivery limit": {"x-queue-type": "quorum", "x-consumer-timeout": 2000},
+		"no delivery limit":      {"x-queue-type": "quorum", "x-delivery-limit": -1, "x-consumer-timeout": 4000},
+		"default delivery limit": {"x-queue-type": "quorum", "x-consumer-timeout": 4000},
 		"classic":                {"x-queue-type": "classic"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			b := newRetryBench(t, oneTry, "")
 			queue := b.queue(args)
 			const n = 40
@@ -166,7 +167,7 @@ func TestAReplayMayTakeLongerThanTheConsumerTimeout(t *testing.T) {
 			b.confirm(pending)
 			asked := map[string]int{}
 			r, err := retry.Replay(within(t, 60*time.Second), b.conn, retry.InOrder(b.p.PublishAsync), retry.ReplayConfig{
-				Queue: queue, Rate: 4, Hold: time.Second,
+				Queue: queue, Rate: 3, Hold: time.Second,
 				Match: func(m retry.Parked) bool {
 					asked[fmt.Sprint(m.Message.Headers["vip"], m.Message.Headers["n"])]++
 					return m.Message.Headers["vip"] == true
@@ -279,6 +280,7 @@ type writerFunc func()
 
 func (f writerFunc) Write(b []byte) (int, error) { f(); return len(b), nil }
 
+// Package retry's own test holds it to 250 ms, on a clock that a busy machine does not delay.
 func TestWhatLooksIntoAQueueReturnsInTimeOnAStalledConnection(t *testing.T) {
 	for name, look := range map[string]func(ctx context.Context, b *retryBench, stall func()) error{
 		"Replay": func(ctx context.Context, b *retryBench, stall func()) error {
@@ -297,16 +299,13 @@ func TestWhatLooksIntoAQueueReturnsInTimeOnAStalledConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			proxy := amqptest.StartProxy(t, broker(t).URL())
 			b := newRetryBench(t, oneTry, proxy.URL())
-			b.park(500)
+			b.park(50) // which are taken before it is stalled
 			t.Cleanup(proxy.Resume)
-			var calls timings
-			err := calls.call(t.Context(), name, func(ctx context.Context) error {
-				return look(ctx, b, func() { proxy.Discard(amqptest.Both) })
-			})
-			if !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("%s = %v, want the end of its ctx", name, err)
+			start := time.Now()
+			err := look(within(t, deadline), b, func() { proxy.Discard(amqptest.Both) })
+			if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took > deadline+time.Second {
+				t.Errorf("%s = %v after %v, want the end of its ctx", name, err, took)
 			}
-			calls.check(t)
 		})
 	}
 }

@@ -22,7 +22,8 @@ type ReplayConfig struct {
 	// Queue is the parking queue.
 	Queue string
 
-	// Match chooses the messages; the others stay. Nil means all.
+	// Match chooses the messages; the others stay. Nil means all. Up to 64 messages are in hand while it is asked, and
+	// RabbitMQ's consumer timeout runs (see Hold): it should not ask somebody.
 	Match func(Parked) bool
 
 	// To says where a message goes; nothing for both leaves it parked. Nil means the queue whose handler failed, and
@@ -83,7 +84,7 @@ type ReplayResult struct {
 // They go back in any order, 64 at a time; in that of the queue with [InOrder].
 //
 // The first message that cannot be published ends it with the Publisher's error. On RabbitMQ before 4.3 a replay of more
-// than Config.Hold may end with [ErrWorn].
+// than ReplayConfig.Hold may end with [ErrWorn].
 func Replay(ctx context.Context, conn consumer.Connection, to Publisher, c ReplayConfig) (r ReplayResult, err error) {
 	if err := c.validate(); err != nil {
 		return r, err

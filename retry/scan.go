@@ -18,15 +18,15 @@ const (
 	wornFrom      = 10               // counted deliveries, see ErrWorn
 	defaultHold   = 10 * time.Minute // a third of RabbitMQ's default consumer timeout
 	closeTimeout  = 5 * time.Second
-	overtime      = 40 * time.Millisecond // see outlast
+	overtime      = 20 * time.Millisecond // see outlast
 	returnTimeout = time.Second
 	returnPoll    = 5 * time.Millisecond
 	settleFor     = 100 * time.Millisecond // see look.close
 )
 
-// ErrWorn ends a look that lasted longer than messages may be held, at one that RabbitMQ before 4.3 has counted as
-// delivered ten times. Its queue has a delivery limit, 20 unless it says otherwise, beyond which looking at the message
-// once more drops it.
+// ErrWorn ends a look that lasted longer than messages may be held, at one that has come again and that RabbitMQ before 4.3 has
+// counted as delivered ten times: beyond the queue's delivery limit, 20 by default, giving it back would drop it. It
+// stays in the queue, as do those not looked at.
 var ErrWorn = errors.New("a message has been delivered so often that its queue may drop it")
 
 // A look goes once through a queue, message by message, over a channel of its own. What is not acknowledged is
