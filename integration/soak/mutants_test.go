@@ -58,10 +58,10 @@ var mutants = []struct {
 	}, falseSettled, "which failed, and nothing before it confirms"},
 
 	{"failed message acknowledged before the confirm", []edit{
-		{"retry/hop.go", "{ return a.to.Publish(ctx, \"\", h.queue, msg) }", `{
-			go func() { _ = a.to.Publish(context.WithoutCancel(ctx), "", h.queue, msg) }()
-			return nil
-		}`},
+		{"retry/hop.go", "\t\terr := a.to.Publish(ctx, \"\", h.queue, a.publishing(a.d, h, room))\n", `
+		msg, err := a.publishing(a.d, h, room), error(nil)
+		go func() { _ = a.to.Publish(context.WithoutCancel(ctx), "", h.queue, msg) }()
+`},
 	}, falseSettled, "which failed, and nothing before it confirms"},
 
 	{"attempts not counted", []edit{
