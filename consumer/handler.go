@@ -57,11 +57,11 @@ func FromContext(ctx context.Context) (*Delivery, bool) {
 }
 
 // chain wraps h into the middleware, the first outermost. A panic becomes an error where it
-// leaves the handler, so that middleware can act on it.
+// leaves the handler or a middleware, so that the middleware around can act on it.
 func chain(h Handler, middleware []Middleware) Handler {
 	h = recovered(h)
 	for i := len(middleware) - 1; i >= 0; i-- {
-		h = middleware[i](h)
+		h = recovered(middleware[i](h))
 	}
 	return h
 }

@@ -278,8 +278,9 @@ func (r *run) wait() error {
 
 type endingKey struct{}
 
-// ending is closed when the Run that a handler's ctx is of is to end.
-func ending(ctx context.Context) <-chan struct{} {
+// Ending returns a channel that is closed when the Run that a handler's ctx is of is to end. The ctx itself ends Config.Drain
+// later: what a handler merely waits for it need not wait for until then. Of any other ctx the channel is nil.
+func Ending(ctx context.Context) <-chan struct{} {
 	done, _ := ctx.Value(endingKey{}).(<-chan struct{})
 	return done
 }

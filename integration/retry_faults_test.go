@@ -241,3 +241,34 @@ func TestAMessageBelowALowDeliveryLimitOutlivesAMissingQueue(t *testing.T) {
 		})
 	}
 }
+
+// A policy may make any queue small. One that refuses what it has no room for has nobody lose anything.
+func TestNothingIsLostWhereAPolicyMakesTheParkingQueueSmall(t *testing.T) {
+	const messages = 4
+	x := needsControl(t)
+	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * ms).MaxAttempts(1)}, "")
+	ctx := within(t, time.Minute)
+	policy := func(args ...string) {
+		t.Helper()
+		if out, err := x.Ctl(ctx, args...); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	policy("set_policy", b.name, "^"+b.name+"\\.parked$", `{"max-length":1}`, "--apply-to", "queues")
+	var log callLog
+	b.start(2, log.fail)
+	for i := range messages {
+		b.publish(amqp.Publishing{MessageId: fmt.Sprint(i)})
+	}
+	waitFor(t, func() bool {
+		n := 0
+		for i := range messages {
+			n += len(log.of(fmt.Sprint(i)))
+		}
+		return n >= messages && b.ready(b.plan.ParkingQueue()) > 0
+	})
+	policy("clear_policy", b.name)
+	if got := copies(b.parked(messages)); len(got) != messages {
+		t.Errorf("%d of %d messages are parked: %v", len(got), messages, got)
+	}
+}

@@ -27,7 +27,7 @@ var (
 	// ErrUnconfirmed reports that the message was handed over and its outcome is unknown: it
 	// may have been stored. Publishing it again may duplicate it. Once one attempt had an
 	// unknown outcome, every later failure of the message is ErrUnconfirmed too.
-	ErrUnconfirmed = errors.New("producer: unconfirmed, may have been stored")
+	ErrUnconfirmed = wire.ErrUnconfirmed
 
 	// ErrNacked reports that the broker refused the message (basic.nack), for example because
 	// a queue is full and its overflow is reject-publish. Where several queues were to get it,

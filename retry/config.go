@@ -53,7 +53,8 @@ type Config struct {
 	Native bool
 
 	// HopTimeout is how long a message may take to its wait or parking queue, a lost connection
-	// included, until it is given back to its own queue instead. Zero means 30 seconds.
+	// included, until it is given back to its own queue instead; at least a second. A confirm that comes later leaves a second copy.
+	// Zero means 30 seconds.
 	HopTimeout time.Duration
 
 	// Logger receives what happens to failed messages. Nil means slog.Default(). Bodies and
@@ -91,8 +92,8 @@ func (c Config) validate() error {
 		wrong("InProcess", fmt.Sprintf("a message would be held for %v in all, and RabbitMQ takes it back after its consumer timeout, 30m by default", held),
 			"lower it, so that the longer delays are waited in queues")
 	}
-	if c.HopTimeout < 0 {
-		wrong("HopTimeout", fmt.Sprintf("%v is negative", c.HopTimeout), "write 0 for 30s")
+	if c.HopTimeout < time.Second {
+		wrong("HopTimeout", fmt.Sprintf("%v is less than a second: each hop that is given up may leave a copy", c.HopTimeout), "write 0 for 30s")
 	}
 	if s := c.Source; s != nil {
 		if s.Name != "" && s.Name != c.Queue {

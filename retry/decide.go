@@ -89,7 +89,11 @@ func matches(r Rule, err error) (matched bool) {
 // inProcess tells whether the worker waits out the step, and how long, when it has held the message for some time already. A
 // plan without wait queues has no other way.
 func (p *Plan) inProcess(s step, held time.Duration) (time.Duration, bool) {
-	longest := min(p.cfg.InProcess, maxInProcess-held)
+	most := 2 * maxInProcess // the policy's own delays are within a half of it
+	if s.asked {
+		most = maxInProcess
+	}
+	longest := min(p.cfg.InProcess, most-held)
 	switch {
 	case p.cfg.InProcess == 0 || s.delay > longest && len(p.tiers) > 0:
 		return 0, false

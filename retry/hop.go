@@ -6,10 +6,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"strings"
-	"sync"
 	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/internal/wire"
@@ -21,19 +21,18 @@ const (
 	lastHold  = 30 * time.Second
 
 	minHeaders = 4096 // bytes: the story alone may need as much
-
-	maxOwed = 1024
 )
 
-// A HopError is the middleware's result for a message that could not be taken to its wait or parking queue: it
-// is missing or full, RabbitMQ could not be reached, or the Publisher refuses it. Nothing is lost: the consumer holds the original
-// for 1 s, doubling to 30 s, and gives it back to its queue, which RabbitMQ 4.3 does not count as a failure.
+// A HopError is the middleware's result for a message that could not be taken to its wait or parking queue, nor to the end of
+// its own: the Publisher refuses it, or RabbitMQ could not be reached, or did not answer. Nothing is lost: the consumer holds the
+// original for 1 s, doubling to 30 s, and gives it back to its queue, which RabbitMQ 4.3 does not count as a failure.
 // When it comes again, only the hop is tried again; elsewhere, or after a restart, the handler is called once
 // more for the same attempt.
 //
-// Where returns are counted, as earlier releases do, a message that was given back is not given back again, since it might
-// reach its delivery limit. If the other queue is missing or full it is published to the end of its own, as a new one; if that
-// cannot be done either, or RabbitMQ does not answer, its worker keeps it and tries on.
+// If it is the wait or parking queue that is missing or full, the message goes to the end of its own queue first, with what it
+// owes in its headers, so that no handler is called for it again; then it is held there and given back likewise, until that
+// queue takes it. Where RabbitMQ counts returns (before 4.3), or lost connections, it goes to the end each second time, where it counts
+// as new, so that it does not near its delivery limit; and if that cannot be done either, its worker keeps it and tries on.
 type HopError struct {
 	Queue string // where it was to go
 	Err   error  // the Publisher's
@@ -56,6 +55,8 @@ type hop struct {
 	ends  time.Time // when its wait is over
 	id    string    // the message's, or one for it, the same at each try
 	tried int
+
+	carried bool // the headers of the delivery tell all this
 }
 
 // hop publishes the message to another queue. Its nil says that RabbitMQ has confirmed it, and that the original may be
@@ -80,30 +81,32 @@ func (a *attempts) hop(ctx context.Context, h hop) error {
 		}
 		hold := min(firstHold<<min(h.tried, 5), lastHold)
 		h.tried++
-		a.cfg.Logger.Warn("retry: message not moved, it is held and stays in its queue", "queue", a.d.Queue, "to", h.queue,
+		a.cfg.Logger.Warn("retry: message not moved, it stays in its queue", "queue", a.d.Queue, "to", h.queue,
 			"message_id", h.id, "attempt", h.story.attempts, "held", hold, "err", err)
-		if a.mayReturn() {
-			a.owed.add(a.d, h)
-			return &HopError{Queue: h.queue, Err: err, hold: hold}
-		}
-		// What was not answered in time may be there already: a renewal might be one copy more.
-		if !errors.Is(err, context.DeadlineExceeded) && a.publish(ctx, a.renewal(h)) == nil {
+		if again := h.carried && a.mayReturn(); !again && refused(err) && a.publish(ctx, a.renewal(h)) == nil {
 			return nil
 		}
-		if sleep(ctx, hold) != nil { // the drain time is over
+		if a.mayReturn() || sleep(ctx, hold) != nil { // the drain time is over
 			a.owed.add(a.d, h)
 			return &HopError{Queue: h.queue, Err: err, hold: hold}
 		}
 	}
 }
 
-// deadLetters tells that what is rejected cannot be lost: RabbitMQ takes it to another queue at least once.
-func (p *Plan) deadLetters() bool {
-	return p.cfg.Source != nil && p.topo.Queues[0].DeadLetter.Strategy == topology.AtLeastOnce
+// refused tells that the message was not taken for sure. What was not answered may be there already: a renewal would be one copy more.
+func refused(err error) bool {
+	return !errors.Is(err, wire.ErrUnconfirmed) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
 }
 
-// mayReturn tells that the message was not given back in vain before, as far as RabbitMQ counts that.
-func (a *attempts) mayReturn() bool { return a.cfg.Native || failures(a.d) == 0 }
+// deadLetters tells that what is rejected cannot be lost: RabbitMQ takes it to another queue at least once.
+func (p *Plan) deadLetters() bool {
+	return p.declared.Load() && p.cfg.Source != nil && p.topo.Queues[0].DeadLetter.Strategy == topology.AtLeastOnce
+}
+
+// mayReturn tells that giving the message back cannot be its end: nothing was counted yet, and it does not expire.
+func (a *attempts) mayReturn() bool {
+	return a.d.Expiration == "" && (a.cfg.Native || failures(a.d) == 0)
+}
 
 // renewal is the way to the end of the message's own queue. What it owes is in its story: the rest of the wait, or to be parked.
 func (a *attempts) renewal(h hop) hop {
@@ -125,7 +128,7 @@ func (a *attempts) publish(ctx context.Context, h hop) error {
 		wire.Quote(h.queue), a.cfg.HopTimeout, context.DeadlineExceeded))
 	defer cancel()
 	for room := wire.MaxHeaders; ; room /= 2 {
-		err := a.to.Publish(ctx, "", h.queue, a.publishing(a.d, h, room))
+		err := a.send(ctx, h.queue, a.publishing(a.d, h, room))
 		var wrong *FieldError
 		if room < minHeaders || !errors.As(err, &wrong) || !strings.HasPrefix(wrong.Field, "Headers") {
 			return err
@@ -133,65 +136,12 @@ func (a *attempts) publish(ctx context.Context, h hop) error {
 	}
 }
 
-// owed are hops that failed, by the message that is to make them, so that its handler is not called once more
-// when it comes again.
-type owed struct {
-	mu   sync.Mutex
-	hops map[debtor]hop
-}
-
-// A debtor is a message as far as it can be known again. Two that are the same in all of this can stand for
-// each other.
-type debtor struct {
-	id       string
-	attempts int64
-	rest     uint64
-}
-
-var seed = maphash.MakeSeed()
-
-func debtorOf(d *consumer.Delivery) debtor {
-	n, _ := d.Headers[HeaderAttempts].(int64)
-	var h maphash.Hash
-	h.SetSeed(seed)
-	for _, s := range []string{d.Exchange, d.RoutingKey, d.ContentType, d.ContentEncoding, d.CorrelationId, d.ReplyTo, d.Type, d.AppId} {
-		_, _ = h.WriteString(s)
-		_ = h.WriteByte(0)
-	}
-	_, _ = h.WriteString(d.Timestamp.String())
-	_, _ = h.Write(d.Body)
-	return debtor{d.MessageId, n, h.Sum64()}
-}
-
-// add remembers a hop. Beyond a bound any other is forgotten: that costs one more call of its handler.
-func (o *owed) add(d *consumer.Delivery, h hop) {
-	who := debtorOf(d)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.hops == nil {
-		o.hops = map[debtor]hop{}
-	}
-	if _, known := o.hops[who]; !known && len(o.hops) >= maxOwed {
-		for any := range o.hops {
-			delete(o.hops, any)
-			break
+// send is Publish. A panic there, as of a nil Publisher, is no failure of the message's.
+func (a *attempts) send(ctx context.Context, queue string, msg amqp.Publishing) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("retry: the Publisher panicked: %v", v)
 		}
-	}
-	o.hops[who] = h
-}
-
-// take returns what a delivery owes, and forgets it.
-func (o *owed) take(d *consumer.Delivery) (hop, bool) {
-	if !d.Redelivered {
-		return hop{}, false
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if len(o.hops) == 0 {
-		return hop{}, false
-	}
-	who := debtorOf(d)
-	h, ok := o.hops[who]
-	delete(o.hops, who)
-	return h, ok
+	}()
+	return a.to.Publish(ctx, "", queue, msg)
 }

@@ -59,34 +59,66 @@ func (b *bench) held(after time.Duration) {
 	}
 }
 
-func TestAMessageStaysWhileItsNextQueueIsMissing(t *testing.T) {
-	for _, missing := range []string{"orders.wait.10s", "orders.parked"} {
-		t.Run(missing, func(t *testing.T) {
-			bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
-				var got calls
-				b.run(got.fail(errBoom))
-				b.deleteQueue(missing)
-				b.publish(amqp.Publishing{Body: []byte("m")})
-				b.held(time.Hour) // many times as often as a delivery limit of 20 allows failures
-				b.declare()
-				m := b.parked(2 * time.Minute)
-				if string(m.Body) != "m" || got.count() != 2 || m.Headers[retry.HeaderAttempts] != int64(2) {
-					t.Errorf("parked %q after %d calls and %v attempts, want 2", m.Body, got.count(), m.Headers[retry.HeaderAttempts])
-				}
-			})
-		})
-	}
+func TestAMessageStaysWhileItsParkingQueueIsMissing(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
+		var got calls
+		b.run(got.fail(errBoom))
+		b.deleteQueue("orders.parked")
+		b.publish(amqp.Publishing{Body: []byte("m")})
+		b.held(15 * s) // once in its queue, where it stays
+		b.held(time.Hour)
+		b.declare()
+		m := b.parked(time.Minute)
+		if string(m.Body) != "m" || got.count() != 2 || m.Headers[retry.HeaderAttempts] != int64(2) {
+			t.Errorf("parked %q after %d calls and %v attempts, want 2", m.Body, got.count(), m.Headers[retry.HeaderAttempts])
+		}
+	})
+}
+
+// It waits in its own queue as long as it would have in the other one.
+func TestAMessageWaitsInItsQueueWhileItsWaitQueueIsMissing(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(time.Minute)}, func(b *bench) {
+		var got calls
+		b.run(got.fail(errBoom))
+		b.deleteQueue("orders.wait.1m")
+		b.publish(amqp.Publishing{Body: []byte("m")})
+		b.held(59 * s)
+		if got.count() != 1 {
+			t.Fatalf("%d calls within the delay, want 1", got.count())
+		}
+		m := b.parked(time.Minute)
+		if gaps := got.gaps(); got.count() != 2 || gaps[0] > time.Minute+lastHold || m.Headers[retry.HeaderAttempts] != int64(2) {
+			t.Errorf("parked after calls at distances of %v and %v attempts, want 2, a minute apart, and a hold more", gaps, m.Headers[retry.HeaderAttempts])
+		}
+	})
+}
+
+const lastHold = 30 * s // that HopError tells of
+
+// A message with a TTL of its own would expire if it were given back.
+func TestAMessageWithATTLStaysWhileItsParkingQueueIsMissing(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(10 * s).MaxAttempts(1)}, func(b *bench) {
+		var got calls
+		b.run(got.fail(errBoom))
+		b.deleteQueue("orders.parked")
+		b.publish(amqp.Publishing{Expiration: "2000"})
+		b.held(time.Minute)
+		b.declare()
+		if m := b.parked(time.Minute); got.count() != 1 || m.Headers[retry.HeaderExpiration] != "2000" {
+			t.Errorf("%d calls, parked %v; want one, and the expiration told", got.count(), m.Headers)
+		}
+	})
 }
 
 // A queue that is full refuses what is published to it.
 func TestAMessageStaysWhileItsNextQueueRefusesIt(t *testing.T) {
-	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
+	bubble(t, retry.Config{Policy: retry.Schedule(time.Minute)}, func(b *bench) {
 		var got calls
 		b.publish(amqp.Publishing{Body: []byte("m")})
-		b.NackNext(5)
+		b.NackNext(10) // the hop and the way to the end of its own queue, each time
 		b.run(got.fail(errBoom))
 		b.held(20 * s) // 1, 2, 4, 8 and 16 s
-		if b.parked(time.Minute); got.count() != 2 {
+		if b.parked(2 * time.Minute); got.count() != 2 {
 			t.Errorf("%d calls, want 2", got.count())
 		}
 	})

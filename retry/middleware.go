@@ -37,7 +37,7 @@ func (p *Plan) Middleware(to Publisher) consumer.Middleware {
 	return func(next consumer.Handler) consumer.Handler {
 		return func(ctx context.Context, d *consumer.Delivery) error {
 			if d.Queue != p.cfg.Queue {
-				return p.misplaced(d)
+				return p.misplaced(ctx, d)
 			}
 			return (&attempts{Plan: p, to: to, next: next, d: d, story: read(d)}).run(ctx)
 		}
@@ -45,9 +45,12 @@ func (p *Plan) Middleware(to Publisher) consumer.Middleware {
 }
 
 // misplaced refuses a delivery of a queue that the plan is not for: its wait queues lead elsewhere.
-func (p *Plan) misplaced(d *consumer.Delivery) error {
+func (p *Plan) misplaced(ctx context.Context, d *consumer.Delivery) error {
 	err := fault("Queue", fmt.Sprintf("the plan is for %q, the delivery came from %q", p.cfg.Queue, d.Queue), "make a plan for each queue")
 	p.cfg.Logger.Error("retry: message given back, its handler was not called", "queue", d.Queue, "message_id", d.MessageId, "err", err)
+	if failures(d) > 0 { // it might near its delivery limit
+		<-ctx.Done()
+	}
 	return &HopError{Queue: d.Queue, Err: err, hold: lastHold}
 }
 
@@ -71,17 +74,24 @@ type attempts struct {
 }
 
 func (a *attempts) run(ctx context.Context) error {
-	if h, ok := a.owed.take(a.d); ok { // the handler has had its attempt
-		a.story = h.story
-		return a.hop(ctx, h)
-	}
-	if a.story.park != "" {
-		return a.park(ctx, a.story.park)
-	}
 	now := time.Now()
-	if rest := a.story.due.Sub(now); rest > 0 && len(a.tiers) > 0 {
-		tier, due := a.rest(min(rest, maxDelay), now)
-		return a.later(ctx, tier, due, now)
+	h, owes := a.owed.take(a.d, now) // the handler has had its attempt
+	if owes {
+		a.story = h.story
+	}
+	rest := a.story.rest(now)
+	switch {
+	case owes && (h.why != "" || now.Before(h.ends)):
+		return a.hop(ctx, h)
+	case a.story.park != "":
+		h := hop{queue: a.ParkingQueue(), story: a.story, why: a.story.park, carried: true}
+		h.story.park = ""
+		return a.hop(ctx, h)
+	case rest > 0 && len(a.tiers) > 0:
+		tier, due := a.rest(rest, now)
+		return a.hop(ctx, a.later(tier, due, now, !owes))
+	case rest > 0 && !a.waits(ctx, min(rest, a.cfg.InProcess)):
+		return a.leave(ctx, rest)
 	}
 	if a.cfg.Native {
 		a.story.attempts = failures(a.d)
@@ -93,7 +103,7 @@ func (a *attempts) run(ctx context.Context) error {
 		err := a.next(context.WithValue(ctx, attemptKey{}, a.story.attempts+1), a.story.show(a.d))
 		err = a.sound(ctx, err)
 		if passes(ctx, err) {
-			return err
+			return a.passed(ctx, err)
 		}
 		now := time.Now()
 		a.story.fails(err, now)
@@ -121,15 +131,69 @@ func (a *attempts) run(ctx context.Context) error {
 		if !ok {
 			tier, due := a.wait(s, now)
 			log.Info("retry: message failed, it waits", "delay", tier)
-			return a.later(ctx, tier, due, now)
+			return a.hop(ctx, a.later(tier, due, now, false))
 		}
 		log.Info("retry: message failed, its worker waits", "delay", delay)
 		a.held += delay
-		// The deadline of a Timeout put around the middleware ends no attempts: they fail, and count.
-		if err := sleep(ctx, delay); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			return consumer.Requeue(firstHold) // these attempts are made again
+		if !a.waits(ctx, delay) {
+			return a.leave(ctx, delay)
+		}
+		if a.d.Stale() { // the attempts go on with the delivery that comes again
+			return consumer.ErrStaleDelivery
 		}
 	}
+}
+
+// waits waits in the process. It returns false when the Run is to end: where a message may be given back only when the drain time is
+// over. The deadline of a Timeout put around the middleware ends no attempts: they fail, and count.
+func (a *attempts) waits(ctx context.Context, d time.Duration) bool {
+	var ending <-chan struct{}
+	if returnsCount(a.d) {
+		ending = consumer.Ending(ctx)
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	for done := ctx.Done(); ; done = nil {
+		select {
+		case <-t.C:
+			return true
+		case <-ending:
+			return false
+		case <-done:
+			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return false
+			}
+		}
+	}
+}
+
+// leave gives back a message amid a wait: the attempts since its delivery are made again. Where that counts it goes to the end
+// of its queue instead, and takes them and the rest of its wait along.
+func (a *attempts) leave(ctx context.Context, rest time.Duration) error {
+	if !returnsCount(a.d) {
+		return consumer.Requeue(firstHold)
+	}
+	return a.postpone(ctx, rest)
+}
+
+// passed returns the result of a handler that is no failure. Where returns are counted, what is postponed goes to the end of its queue
+// as a new message.
+func (a *attempts) passed(ctx context.Context, err error) error {
+	var requeue *consumer.RequeueError
+	if errors.As(err, &requeue) && returnsCount(a.d) {
+		return a.postpone(ctx, requeue.After)
+	}
+	return err
+}
+
+// postpone takes the message to the end of its own queue, from where it goes on after d.
+func (a *attempts) postpone(ctx context.Context, d time.Duration) error {
+	h := hop{queue: a.d.Queue, story: a.story, carried: true}
+	h.story.due = time.Time{}
+	if d > 0 {
+		h.story.due = time.Now().Add(min(d, maxDelay))
+	}
+	return a.hop(ctx, h)
 }
 
 // sound returns a handler's error, or a panic in its place if looking at it makes one, as with a typed nil.
@@ -156,6 +220,12 @@ func failures(d *consumer.Delivery) int {
 	return int(min(max(n, 0), 1<<30))
 }
 
+// returnsCount tells that RabbitMQ counts what is given back, as before 4.3: later releases count apart what was handed out.
+func returnsCount(d *consumer.Delivery) bool {
+	_, apart := d.Headers["x-acquired-count"]
+	return failures(d) > 0 && !apart
+}
+
 // passes tells the results that are no failure of the message: success, a postponement, and the end of the
 // consumer's drain time.
 func passes(ctx context.Context, err error) bool {
@@ -175,14 +245,14 @@ func passes(ctx context.Context, err error) bool {
 }
 
 func (a *attempts) park(ctx context.Context, why string) error {
-	a.story.park = ""
 	return a.hop(ctx, hop{queue: a.ParkingQueue(), story: a.story, why: why})
 }
 
-// later takes the message to the wait queue of a tier, and if that is not enough, to another one until it is due.
-func (a *attempts) later(ctx context.Context, tier time.Duration, due, now time.Time) error {
-	a.story.due = due
-	return a.hop(ctx, hop{queue: waitQueue(a.cfg.Queue, tier), story: a.story, ends: now.Add(tier)})
+// later is the way to the wait queue of a tier, and if that is not enough, to another one until it is due.
+func (a *attempts) later(tier time.Duration, due, now time.Time, carried bool) hop {
+	h := hop{queue: waitQueue(a.cfg.Queue, tier), story: a.story, ends: now.Add(tier), carried: carried}
+	h.story.due = due
+	return h
 }
 
 // sleep returns nil after d, or the cause when ctx ends.

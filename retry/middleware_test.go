@@ -356,6 +356,38 @@ func TestAnErrorOrARuleThatPanicsKeepsToThePolicy(t *testing.T) {
 	}
 }
 
+func TestAPanicInAMiddlewareIsAFailedAttempt(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(s)}, func(b *bench) {
+		var got calls
+		b.run(got.fail(nil), func(c *consumer.Config) {
+			c.Middleware = append(c.Middleware, func(next consumer.Handler) consumer.Handler {
+				return func(ctx context.Context, d *consumer.Delivery) error {
+					_ = next(ctx, d)
+					panic("in a middleware")
+				}
+			})
+		})
+		b.publish(amqp.Publishing{})
+		if m := b.parked(time.Minute); got.count() != 2 || m.Headers[retry.HeaderAttempts] != int64(2) {
+			t.Errorf("%d calls, parked after %v attempts; want 2", got.count(), m.Headers[retry.HeaderAttempts])
+		}
+	})
+}
+
+// The attempts go on with the delivery that comes again, and only with that.
+func TestAWorkerEndsTheAttemptsAtAStaleDelivery(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(10 * s).MaxAttempts(4), InProcess: 10 * s}, func(b *bench) {
+		var got calls
+		b.run(got.fail(errBoom), func(c *consumer.Config) { c.Workers = 2 })
+		b.publish(amqp.Publishing{})
+		time.Sleep(5 * s)
+		b.DropConnections()
+		if b.parked(2 * time.Minute); !slices.Equal(got.attempts, []int{1, 1, 2, 3, 4}) {
+			t.Errorf("attempts %v, want 1 twice, and then 2, 3 and 4", got.attempts)
+		}
+	})
+}
+
 // A Timeout belongs around a single attempt. Put around all of them, it still does not make them endless.
 func TestATimeoutAroundTheMiddlewareEndsWithThePolicy(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(20*s, 20*s), InProcess: 20 * s}, func(b *bench) {

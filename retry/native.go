@@ -25,6 +25,9 @@ func (c Config) validateNative() (errs []error) {
 		if s.DeliveryLimit != nil {
 			wrong("Source.DeliveryLimit", "the plan parks before any limit", "leave it out")
 		}
+		if s.MessageTTL != 0 {
+			wrong("Source.MessageTTL", "what waits in the queue would expire there", "leave it out, or Native")
+		}
 		for name := range s.Arguments {
 			if strings.HasPrefix(name, "x-delayed-retry-") {
 				wrong("Source.Arguments["+wire.Quote(name)+"]", "the plan sets it", "leave it out")

@@ -118,6 +118,7 @@ func TestNativeRefusesWhatAQueueCannotDelay(t *testing.T) {
 		"no source":      {func(c *retry.Config) { c.Source = nil }, "Native"},
 		"classic":        {func(c *retry.Config) { c.Source = &topology.Queue{Type: topology.Classic} }, "Source.Type"},
 		"limit":          {func(c *retry.Config) { c.Source = &topology.Queue{DeliveryLimit: new(3)} }, "Source.DeliveryLimit"},
+		"ttl":            {func(c *retry.Config) { c.Source = &topology.Queue{MessageTTL: s} }, "Source.MessageTTL"},
 		"argument":       {func(c *retry.Config) { c.Source = &topology.Queue{Arguments: amqp.Table{"x-delayed-retry-min": 1}} }, "Source.Arguments"},
 		"in the process": {func(c *retry.Config) { c.InProcess = s }, "InProcess"},
 		"jitter":         {func(c *retry.Config) { c.Policy = c.Policy.Jitter(1) }, "Policy"},

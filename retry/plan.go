@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -20,6 +21,8 @@ type Plan struct {
 	topo  topology.Topology
 	host  string
 	owed  owed
+
+	declared atomic.Bool // on a broker that was asked
 }
 
 // New plans for a queue: policy for every error that none of the rules is for. It is
@@ -77,7 +80,9 @@ func (p *Plan) topology() topology.Topology {
 			DeliveryLimit: new(topology.Unlimited),
 		})
 	}
-	t.Queues = append(t.Queues, topology.Queue{Name: parkingQueue(p.cfg.Queue), DeliveryLimit: new(topology.Unlimited)})
+	t.Queues = append(t.Queues, topology.Queue{
+		Name: parkingQueue(p.cfg.Queue), Overflow: topology.RejectPublish, DeliveryLimit: new(topology.Unlimited), // full only by a policy
+	})
 	return t
 }
 
@@ -93,6 +98,10 @@ func (p *Plan) source(q topology.Queue) topology.Queue {
 	}
 	q.DeadLetter = &topology.DeadLetter{RoutingKey: p.ParkingQueue()}
 	bounded := q.MaxLength != 0 || q.MaxLengthBytes != 0
+	for _, name := range []string{"x-max-length", "x-max-length-bytes", "x-overflow"} {
+		_, there := q.Arguments[name]
+		bounded = bounded || there
+	}
 	if quorum := q.Type == "" || q.Type == topology.Quorum; quorum && (q.Overflow == topology.RejectPublish || q.Overflow == "" && !bounded) {
 		q.Overflow, q.DeadLetter.Strategy = topology.RejectPublish, topology.AtLeastOnce
 	}
@@ -111,6 +120,7 @@ func (p *Plan) Declare(ctx context.Context, ac *amqp.Connection) error {
 		}
 	}
 	err := p.topo.Declare(ctx, ac)
+	p.declared.Store(err == nil)
 	if p.cfg.Source != nil {
 		return err
 	}

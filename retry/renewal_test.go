@@ -244,11 +244,142 @@ func TestAMessageThatTheProducerRefusesIsParkedByRabbitMQ(t *testing.T) {
 // Where nobody knows what becomes of a rejected message, it stays.
 func TestAMessageThatTheProducerRefusesStaysWhereRejectingCouldLoseIt(t *testing.T) {
 	refuses := publishing(func(context.Context, string, amqp.Publishing) error { return &retry.FieldError{Field: "Body"} })
-	for name, source := range map[string]*topology.Queue{"declared elsewhere": nil, "at most once": {MaxLength: 10}} {
+	for name, source := range map[string]*topology.Queue{"declared elsewhere": nil, "not declared here": {}} {
 		plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Source: source, Logger: quiet})
 		var hop *retry.HopError
 		if err := plan.Middleware(refuses)(fails(errBoom))(t.Context(), &consumer.Delivery{Queue: "orders"}); !errors.As(err, &hop) {
 			t.Errorf("%s: %v, want it given back", name, err)
 		}
+	}
+	bubble(t, retry.Config{Policy: retry.Schedule(10 * s), Source: &topology.Queue{MaxLength: 10}}, func(b *bench) { // at most once
+		b.run(fails(errBoom), func(c *consumer.Config) { c.Middleware = []consumer.Middleware{b.plan.Middleware(refuses)} })
+		b.publish(amqp.Publishing{})
+		b.held(time.Minute)
+	})
+}
+
+// A delivery that another process took leaves a debt behind. It is not that of a message like it.
+func TestAnOldDebtIsNobodyElses(t *testing.T) {
+	for name, next := range map[string]amqp.Delivery{
+		"later":              {Redelivered: true, Headers: amqp.Table{"tenant": "a"}},
+		"with other headers": {Redelivered: true, Headers: amqp.Table{"tenant": "b"}},
+		"the same, at once":  {Redelivered: true, Headers: amqp.Table{"tenant": "a", "x-acquired-count": int64(1)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Logger: quiet})
+				var got calls
+				h := plan.Middleware(&mover{away: []string{"orders.wait.10s", "orders"}})(got.fail(errBoom))
+				first := &consumer.Delivery{Delivery: amqp.Delivery{Headers: amqp.Table{"tenant": "a"}}, Queue: "orders"}
+				var hop *retry.HopError
+				if err := h(t.Context(), first); !errors.As(err, &hop) {
+					t.Fatal(err)
+				}
+				want := 2
+				switch name {
+				case "later":
+					time.Sleep(5 * time.Minute)
+				case "the same, at once":
+					want = 1
+				}
+				if err := h(t.Context(), &consumer.Delivery{Delivery: next, Queue: "orders"}); !errors.As(err, &hop) || got.count() != want {
+					t.Errorf("%v after %d calls, want %d", err, got.count(), want)
+				}
+			})
+		})
+	}
+}
+
+// Returns are counted before RabbitMQ 4.3, and postponing is no failure.
+func TestAPostponedMessageWhoseReturnsAreCountedBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Logger: quiet})
+		m := &mover{}
+		var got calls
+		h := plan.Middleware(m)(got.fail(consumer.Requeue(20 * s)))
+		if err := h(t.Context(), counted(amqp.Delivery{})); err != nil || len(m.moved) != 1 || m.moved[0].queue != "orders" {
+			t.Fatalf("%v; moved %v, want it in its own queue", err, m.moved)
+		}
+		if err := h(t.Context(), again(m.moved[0])); err != nil || got.count() != 1 || m.moved[1].queue != "orders.wait.10s" {
+			t.Fatalf("%v after %d calls, moved %v, want it to wait", err, got.count(), m.moved)
+		}
+		time.Sleep(20 * s)
+		if _ = h(t.Context(), again(m.moved[0])); !slices.Equal(got.attempts, []int{1, 1}) {
+			t.Errorf("attempts %v, want the first twice", got.attempts)
+		}
+		newer := counted(amqp.Delivery{Headers: amqp.Table{"x-acquired-count": int64(2)}})
+		var requeue *consumer.RequeueError
+		if err := h(t.Context(), newer); !errors.As(err, &requeue) {
+			t.Errorf("%v where returns are not counted, want it given back", err)
+		}
+	})
+}
+
+// The worker leaves a wait when its Run is to end, where giving back is counted, and not when the drain time is over.
+func TestAWaitInTheProcessIsTakenAlongWhereReturnsAreCounted(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(5 * time.Minute), InProcess: 5 * time.Minute}, func(b *bench) {
+		older := func(next consumer.Handler) consumer.Handler {
+			return func(ctx context.Context, d *consumer.Delivery) error {
+				d.Headers, d.Redelivered = amqp.Table{"x-delivery-count": int64(1)}, true
+				return next(ctx, d)
+			}
+		}
+		var got calls
+		end := b.run(got.fail(errBoom), func(c *consumer.Config) { c.Middleware = slices.Insert(c.Middleware, 0, older) })
+		b.publish(amqp.Publishing{Body: []byte("m")})
+		time.Sleep(time.Minute)
+		began := time.Now()
+		end()
+		if took := time.Since(began); took > s {
+			t.Errorf("Run ended after %v, want at once", took)
+		}
+		b.held(0)
+		b.run(got.fail(errBoom))
+		if b.parked(10 * time.Minute); got.count() != 2 || got.gaps()[0] < 5*time.Minute {
+			t.Errorf("%d calls at distances of %v, want 2, five minutes apart", got.count(), got.gaps())
+		}
+	})
+}
+
+// The clock of the host that asked for a delay may be ahead.
+func TestADelayDoesNotDependOnAnotherHostsClock(t *testing.T) {
+	plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(s, s, time.Hour), Logger: quiet})
+	m := &mover{}
+	ahead := time.Now().Add(10 * time.Minute).UTC()
+	d := amqp.Delivery{Headers: amqp.Table{
+		retry.HeaderQueue: "orders", retry.HeaderAttempts: int64(1),
+		retry.HeaderLastFailure: ahead.Format(time.RFC3339Nano), retry.HeaderDue: ahead.Add(5 * s).Format(time.RFC3339Nano),
+	}}
+	if err := plan.Middleware(m)(fails(errBoom))(t.Context(), &consumer.Delivery{Delivery: d, Queue: "orders"}); err != nil || m.moved[0].queue != "orders.wait.1s" {
+		t.Fatalf("%v, moved %v", err, m.moved)
+	}
+	due, err := time.Parse(time.RFC3339, fmt.Sprint(m.moved[0].msg.Headers[retry.HeaderDue]))
+	if rest := time.Until(due); err != nil || rest > 5*s {
+		t.Errorf("it waits for %v more (%v), want what was asked for at most", rest, err)
+	}
+}
+
+func TestAMisplacedMessageIsKeptWhereReturnsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plan := planned(t, retry.Config{Queue: "invoices", Policy: retry.Schedule(s), Logger: quiet})
+		ctx, cancel := context.WithCancel(t.Context())
+		results := make(chan error, 1)
+		go func() { results <- plan.Middleware(&mover{})(fails(nil))(ctx, counted(amqp.Delivery{})) }()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if len(results) > 0 {
+			t.Error("it was given back")
+		}
+		cancel()
+		<-results
+	})
+}
+
+func TestAPublisherThatPanicsLosesNothing(t *testing.T) {
+	plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(s), Logger: quiet})
+	var nobody *producer.Producer
+	var hop *retry.HopError
+	if err := plan.Middleware(nobody)(fails(errBoom))(t.Context(), &consumer.Delivery{Queue: "orders"}); !errors.As(err, &hop) {
+		t.Errorf("%v, want a HopError", err)
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
-	"maps"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -46,18 +44,6 @@ type look struct {
 	since  time.Time // when the first that is held was taken
 	shown  map[mark]int
 	acked  bool
-}
-
-// A mark is a hash of all that a message can be known again by.
-type mark uint64
-
-func markOf(d *consumer.Delivery) mark {
-	headers := maps.Clone(d.Headers)
-	maps.DeleteFunc(headers, func(name string, _ any) bool { return counted(name) })
-	return mark(maphash.Comparable(seed, struct {
-		debtor
-		headers string
-	}{debtorOf(d), fmt.Sprint(headers)}))
 }
 
 // lookInto begins a look at the messages that a queue has now: what is parked meanwhile is not among them.

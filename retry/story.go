@@ -72,14 +72,24 @@ func read(d *consumer.Delivery) story {
 		s.expiration, s.userID = text(d.Headers, HeaderExpiration), text(d.Headers, HeaderUserID)
 		s.cc = d.Headers[HeaderCC]
 	}
+	s.due = when(d.Headers, HeaderDue)
 	n, ok := d.Headers[HeaderAttempts].(int64)
 	if !ok || n < 1 { // never failed, or replayed
 		return s
 	}
 	s.attempts = int(min(n, 1<<31))
-	s.first, s.last, s.due = when(d.Headers, HeaderFirstFailure), when(d.Headers, HeaderLastFailure), when(d.Headers, HeaderDue)
+	s.first, s.last = when(d.Headers, HeaderFirstFailure), when(d.Headers, HeaderLastFailure)
 	s.error, s.errorType = text(d.Headers, HeaderError), text(d.Headers, HeaderErrorType)
 	return s
+}
+
+// rest is how long the message is to wait yet. Clocks may differ: it is not longer than the whole wait since its last failure.
+func (s *story) rest(now time.Time) time.Duration {
+	rest := s.due.Sub(now)
+	if !s.last.IsZero() {
+		rest = min(rest, s.due.Sub(s.last))
+	}
+	return min(rest, maxDelay)
 }
 
 // fails adds a failure to the story.

@@ -7,6 +7,9 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
+// ErrUnconfirmed is producer.ErrUnconfirmed.
+var ErrUnconfirmed = errors.New("producer: unconfirmed, may have been stored")
+
 // A FieldError reports a value that was refused before it reached the broker. The public
 // packages export it under this name.
 type FieldError struct {
