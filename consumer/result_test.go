@@ -89,6 +89,9 @@ func TestPanicIsAnErrorAndMiddlewareSeesIt(t *testing.T) {
 	}
 
 	broken := func(Handler) Handler { return func(context.Context, *Delivery) error { panic("in middleware") } }
+	if err := chain(nil, []Middleware{watch, broken})(t.Context(), &Delivery{}); !errors.As(err, &p) {
+		t.Errorf("%v around a middleware that panics, want a PanicError", err)
+	}
 	if v := handle(t.Context(), chain(nil, []Middleware{broken}), &Delivery{}); v.how != fail || !errors.As(v.err, &p) {
 		t.Errorf("a panic in middleware = %+v, want a failure by PanicError", v)
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
 )
@@ -25,6 +27,7 @@ func TestPlanReportsEveryFaultAtOnce(t *testing.T) {
 		"names":        {retry.Config{Queue: "q\n", Policy: ok, Source: &topology.Queue{Name: "other"}}, []string{"Queue", "Source.Name"}},
 		"too long":     {retry.Config{Queue: strings.Repeat("q", 250), Policy: ok}, []string{"Queues[0]", "Queues[1]"}},
 		"rules":        {retry.Config{Queue: "q", Policy: ok, Rules: []retry.Rule{{}, retry.OnError(nil, retry.Park), retry.OnError(errBoom, retry.Disposal(7)), retry.OnError(errBoom, retry.Policy{})}}, []string{"Rules[0]", "Rules[0]", "Rules[1]", "Rules[2]", "Rules[3]"}},
+		"hasty":        {retry.Config{Queue: "q", Policy: ok, HopTimeout: time.Millisecond}, []string{"HopTimeout"}},
 		"negative":     {retry.Config{Queue: "q", Policy: ok, InProcess: -1, HopTimeout: -1}, []string{"InProcess", "HopTimeout"}},
 		"held forever": {retry.Config{Queue: "q", Policy: ok.MaxAttempts(math.MaxInt), InProcess: s}, []string{"InProcess"}},
 		"held long":    {retry.Config{Queue: "q", Policy: retry.Schedule(6*time.Minute, 5*time.Minute), InProcess: time.Hour}, []string{"InProcess"}},
@@ -96,7 +99,8 @@ func TestTopologyHasAQueueForEachTier(t *testing.T) {
 				t.Errorf("wait queues %q, want %q", got, c.want)
 			}
 			parked := topo.Queues[len(topo.Queues)-1]
-			if parked.Name != "q.parked" || parked.DeliveryLimit == nil || *parked.DeliveryLimit != topology.Unlimited || parked.DeadLetter != nil || parked.MessageTTL != 0 {
+			if parked.Name != "q.parked" || parked.DeliveryLimit == nil || *parked.DeliveryLimit != topology.Unlimited || parked.DeadLetter != nil || parked.MessageTTL != 0 ||
+				parked.Overflow != topology.RejectPublish {
 				t.Errorf("parking queue %+v", parked)
 			}
 		})
@@ -168,6 +172,7 @@ func TestWhatDiesInTheSourceQueueIsParked(t *testing.T) {
 		"one of its own":     {topology.Queue{DeadLetter: own}, topology.Queue{DeadLetter: own}},
 		"it drops its head":  {topology.Queue{MaxLength: 9}, topology.Queue{MaxLength: 9, DeadLetter: parked("")}},
 		"it refuses":         {topology.Queue{MaxLength: 9, Overflow: topology.RejectPublish}, topology.Queue{MaxLength: 9, Overflow: topology.RejectPublish, DeadLetter: parked(topology.AtLeastOnce)}},
+		"by an argument":     {topology.Queue{Arguments: amqp.Table{"x-max-length": 9}}, topology.Queue{Arguments: amqp.Table{"x-max-length": 9}, DeadLetter: parked("")}},
 		"classic":            {topology.Queue{Type: topology.Classic}, topology.Queue{Type: topology.Classic, DeadLetter: parked("")}},
 		"with its name":      {topology.Queue{Name: "q", Type: topology.Classic}, topology.Queue{Type: topology.Classic, DeadLetter: parked("")}},
 		"with an own policy": {topology.Queue{Overflow: topology.DropHead}, topology.Queue{Overflow: topology.DropHead, DeadLetter: parked("")}},

@@ -87,6 +87,22 @@ func TestAMessageWhoseReturnsAreCountedBeginsAnewInItsQueue(t *testing.T) {
 	}
 }
 
+// What a message owes is in its headers: another process calls no handler for it.
+func TestAnotherProcessKnowsWhatAMessageOwes(t *testing.T) {
+	m := &mover{away: []string{"orders.parked"}}
+	var got calls
+	process := func() consumer.Handler {
+		return planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Logger: quiet}).Middleware(m)(got.fail(retry.Permanent(errBoom)))
+	}
+	if err := process()(t.Context(), &consumer.Delivery{Queue: "orders"}); err != nil || len(m.moved) != 1 || m.moved[0].queue != "orders" {
+		t.Fatalf("%v; moved %v, want it in its own queue", err, m.moved)
+	}
+	m.away = nil
+	if err := process()(t.Context(), again(m.moved[0])); err != nil || m.moved[1].queue != "orders.parked" || got.count() != 1 {
+		t.Errorf("%v; moved %v after %d calls, want it parked after one", err, m.moved[1:], got.count())
+	}
+}
+
 // The wait it owed was over in its own queue.
 func TestAMessageThatBeganAnewIsTriedAgainWhenItsWaitIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -143,6 +159,25 @@ func TestAMessageWhoseReturnsAreCountedIsKeptWhereNothingTakesIt(t *testing.T) {
 		var hop *retry.HopError
 		if err := <-results; !errors.As(err, &hop) || got.count() != 1 || m.tried < 100 {
 			t.Errorf("%v after %d calls and %d tries, want it given back after one and many", err, got.count(), m.tried)
+		}
+	})
+}
+
+// A message with a TTL might expire when it is given back.
+func TestAMessageWithATTLIsKeptWhileRabbitMQDoesNotAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Logger: quiet})
+		tries := 0
+		to := publishing(func(ctx context.Context, _ string, _ amqp.Publishing) error {
+			if tries++; tries == 4 {
+				return nil
+			}
+			<-ctx.Done()
+			return errors.Join(producer.ErrUnconfirmed, context.Cause(ctx))
+		})
+		d := &consumer.Delivery{Delivery: amqp.Delivery{Expiration: "1000"}, Queue: "orders"}
+		if err := plan.Middleware(to)(fails(errBoom))(t.Context(), d); err != nil || tries != 4 {
+			t.Errorf("%v after %d tries, want it moved by the fourth", err, tries)
 		}
 	})
 }
