@@ -39,11 +39,8 @@
 //
 // # What can go wrong
 //
-// When the wait or the parking queue is missing, full or deleted, or RabbitMQ is away, the message stays in the
-// source queue and comes again: see [HopError]. Declare the plan again ([Plan.Declare]) to bring back what was deleted.
-// Where RabbitMQ counts returns (before 4.3), a message that was given back in vain once is published to the end of its own queue
-// instead, as a new one, so that it never nears its delivery limit by that.
-//
+// When the wait or the parking queue is missing, full or deleted, the message goes to the end of the source queue, with what it owes in
+// its headers, and comes again from there; when RabbitMQ is away, it stays where it is: see [HopError]. Declare the plan again ([Plan.Declare]) to bring back what was deleted.
 // With a wait queue that is deleted its messages are gone, as RabbitMQ deletes what is in it. If it is the source queue
 // that is deleted, messages stay in their wait queues until it is back.
 //
