@@ -406,7 +406,10 @@ func TestAMisplacedMessageIsKeptWhereReturnsAreCounted(t *testing.T) {
 			t.Error("it was given back")
 		}
 		cancel()
-		<-results
+		var hop *retry.HopError
+		if err := <-results; !errors.As(err, &hop) {
+			t.Errorf("%v, want it given back in the end", err)
+		}
 	})
 }
 
