@@ -48,6 +48,9 @@ func (p *Plan) publishing(d *consumer.Delivery, h hop, room int) amqp.Publishing
 			own[name] = stamp(at)
 		}
 	}
+	if s.tries > 0 {
+		own[HeaderTries] = int64(s.tries)
+	}
 	for name, value := range map[string]any{HeaderCC: s.cc, HeaderDropped: s.dropped} {
 		if value != nil {
 			own[name] = value

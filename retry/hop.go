@@ -30,9 +30,9 @@ const (
 // more for the same attempt.
 //
 // If it is the wait or parking queue that is missing or full, the message goes to the end of its own queue first, with what it
-// owes in its headers, so that no handler is called for it again; then it is held there and given back likewise, until that
-// queue takes it. Where RabbitMQ counts returns (before 4.3), or lost connections, it goes to the end each second time, where it counts
-// as new, so that it does not near its delivery limit; and if that cannot be done either, its worker keeps it and tries on.
+// owes in its headers, so that no handler is called for it again; then it is held and given back, and goes to the end again, in
+// turn, until that queue takes it. At the end it counts as new, so that it does not near its delivery limit by that. If it was
+// counted and cannot go there either, its worker keeps it and tries on.
 type HopError struct {
 	Queue string // where it was to go
 	Err   error  // the Publisher's
@@ -83,10 +83,11 @@ func (a *attempts) hop(ctx context.Context, h hop) error {
 		h.tried++
 		a.cfg.Logger.Warn("retry: message not moved, it stays in its queue", "queue", a.d.Queue, "to", h.queue,
 			"message_id", h.id, "attempt", h.story.attempts, "held", hold, "err", err)
-		if again := h.carried && a.mayReturn(); !again && refused(err) && a.publish(ctx, a.renewal(h)) == nil {
+		// What is given back comes to the head of the queue, where many such would hold up everything: each second time it goes to the end.
+		if back := h.carried && !a.d.Redelivered && a.mayReturn(); !back && refused(err) && a.publish(ctx, a.renewal(h)) == nil {
 			return nil
 		}
-		if a.mayReturn() || sleep(ctx, hold) != nil { // the drain time is over
+		if a.mayReturn() || !pause(ctx, hold, nil) { // the drain time is over
 			a.owed.add(a.d, h)
 			return &HopError{Queue: h.queue, Err: err, hold: hold}
 		}
@@ -113,7 +114,7 @@ func (a *attempts) renewal(h hop) hop {
 	if h.story.due.IsZero() {
 		h.story.due = h.ends
 	}
-	h.story.park, h.why, h.queue = h.why, "", a.d.Queue
+	h.story.park, h.story.tries, h.why, h.queue = h.why, h.tried, "", a.d.Queue
 	return h
 }
 

@@ -48,8 +48,7 @@ func (p *Plan) Middleware(to Publisher) consumer.Middleware {
 func (p *Plan) misplaced(ctx context.Context, d *consumer.Delivery) error {
 	err := fault("Queue", fmt.Sprintf("the plan is for %q, the delivery came from %q", p.cfg.Queue, d.Queue), "make a plan for each queue")
 	p.cfg.Logger.Error("retry: message given back, its handler was not called", "queue", d.Queue, "message_id", d.MessageId, "err", err)
-	if failures(d) > 0 { // it might near its delivery limit
-		<-ctx.Done()
+	for failures(d) > 0 && pause(ctx, lastHold, nil) { // it might near its delivery limit
 	}
 	return &HopError{Queue: d.Queue, Err: err, hold: lastHold}
 }
@@ -84,12 +83,17 @@ func (a *attempts) run(ctx context.Context) error {
 	case owes && (h.why != "" || now.Before(h.ends)):
 		return a.hop(ctx, h)
 	case a.story.park != "":
-		h := hop{queue: a.ParkingQueue(), story: a.story, why: a.story.park, carried: true}
-		h.story.park = ""
+		h := hop{queue: a.ParkingQueue(), story: a.story, why: a.story.park, tried: a.story.tries, carried: true}
+		h.story.park, h.story.tries = "", 0
 		return a.hop(ctx, h)
-	case rest > 0 && len(a.tiers) > 0:
+	case rest > a.cfg.InProcess && len(a.tiers) > 0:
 		tier, due := a.rest(rest, now)
-		return a.hop(ctx, a.later(tier, due, now, !owes))
+		if tier > rest+rest/4 && a.mayReturn() {
+			return consumer.Requeue(min(rest, lastHold))
+		}
+		h := a.later(tier, due, now)
+		h.ends, h.tried, h.story.tries, h.carried = now.Add(rest), a.story.tries, 0, !owes
+		return a.hop(ctx, h)
 	case rest > 0 && !a.waits(ctx, min(rest, a.cfg.InProcess)):
 		return a.leave(ctx, rest)
 	}
@@ -103,7 +107,7 @@ func (a *attempts) run(ctx context.Context) error {
 		err := a.next(context.WithValue(ctx, attemptKey{}, a.story.attempts+1), a.story.show(a.d))
 		err = a.sound(ctx, err)
 		if passes(ctx, err) {
-			return a.passed(ctx, err)
+			return err
 		}
 		now := time.Now()
 		a.story.fails(err, now)
@@ -131,7 +135,7 @@ func (a *attempts) run(ctx context.Context) error {
 		if !ok {
 			tier, due := a.wait(s, now)
 			log.Info("retry: message failed, it waits", "delay", tier)
-			return a.hop(ctx, a.later(tier, due, now, false))
+			return a.hop(ctx, a.later(tier, due, now))
 		}
 		log.Info("retry: message failed, its worker waits", "delay", delay)
 		a.held += delay
@@ -144,13 +148,18 @@ func (a *attempts) run(ctx context.Context) error {
 	}
 }
 
-// waits waits in the process. It returns false when the Run is to end: where a message may be given back only when the drain time is
+// waits waits in the process. It returns false when the Run is to end: where giving back is not counted, only when the drain time is
 // over. The deadline of a Timeout put around the middleware ends no attempts: they fail, and count.
 func (a *attempts) waits(ctx context.Context, d time.Duration) bool {
 	var ending <-chan struct{}
 	if returnsCount(a.d) {
 		ending = consumer.Ending(ctx)
 	}
+	return pause(ctx, d, ending)
+}
+
+// pause is sleep that ends early with ending, too, and not with a deadline.
+func pause(ctx context.Context, d time.Duration, ending <-chan struct{}) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	for done := ctx.Done(); ; done = nil {
@@ -173,26 +182,8 @@ func (a *attempts) leave(ctx context.Context, rest time.Duration) error {
 	if !returnsCount(a.d) {
 		return consumer.Requeue(firstHold)
 	}
-	return a.postpone(ctx, rest)
-}
-
-// passed returns the result of a handler that is no failure. Where returns are counted, what is postponed goes to the end of its queue
-// as a new message.
-func (a *attempts) passed(ctx context.Context, err error) error {
-	var requeue *consumer.RequeueError
-	if errors.As(err, &requeue) && returnsCount(a.d) {
-		return a.postpone(ctx, requeue.After)
-	}
-	return err
-}
-
-// postpone takes the message to the end of its own queue, from where it goes on after d.
-func (a *attempts) postpone(ctx context.Context, d time.Duration) error {
-	h := hop{queue: a.d.Queue, story: a.story, carried: true}
-	h.story.due = time.Time{}
-	if d > 0 {
-		h.story.due = time.Now().Add(min(d, maxDelay))
-	}
+	h := hop{queue: a.d.Queue, story: a.story}
+	h.story.due = time.Now().Add(rest)
 	return a.hop(ctx, h)
 }
 
@@ -214,7 +205,8 @@ func (a *attempts) sound(ctx context.Context, err error) (sound error) {
 // a new message.
 func failures(d *consumer.Delivery) int {
 	n, _ := d.Headers["x-delivery-count"].(int64)
-	if !d.Redelivered {
+	handedOut, apart := d.Headers["x-acquired-count"].(int64)
+	if !d.Redelivered || apart && n > handedOut { // a publisher's, until the first failure
 		return 0
 	}
 	return int(min(max(n, 0), 1<<30))
@@ -249,8 +241,8 @@ func (a *attempts) park(ctx context.Context, why string) error {
 }
 
 // later is the way to the wait queue of a tier, and if that is not enough, to another one until it is due.
-func (a *attempts) later(tier time.Duration, due, now time.Time, carried bool) hop {
-	h := hop{queue: waitQueue(a.cfg.Queue, tier), story: a.story, ends: now.Add(tier), carried: carried}
+func (a *attempts) later(tier time.Duration, due, now time.Time) hop {
+	h := hop{queue: waitQueue(a.cfg.Queue, tier), story: a.story, ends: now.Add(tier)}
 	h.story.due = due
 	return h
 }

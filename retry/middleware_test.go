@@ -152,7 +152,7 @@ func TestEachErrorHasItsRule(t *testing.T) {
 		"rejected":                  {fails(consumer.Reject(errBoom)), story{nil, retry.WhyRejected}},
 		"undecodable":               {consumer.JSON(func(context.Context, int) error { return nil }), story{nil, retry.WhyRejected}},
 		"after, a tier":             {fails(retry.After(30*s, errBoom)), story{[]time.Duration{30 * s, 30 * s}, retry.WhyAttempts}},
-		"after, rounded up":         {fails(retry.After(11*s, errBoom)), story{[]time.Duration{20 * s, 20 * s}, retry.WhyAttempts}},
+		"after, between tiers":      {fails(retry.After(11*s, errBoom)), story{[]time.Duration{11 * s, 11 * s}, retry.WhyAttempts}},
 		"after, at once":            {fails(retry.After(-s, errBoom)), story{[]time.Duration{10 * s, 10 * s}, retry.WhyAttempts}},
 		"after, several tiers":      {fails(retry.After(61*time.Minute, errBoom)), story{[]time.Duration{61 * time.Minute, 61 * time.Minute}, retry.WhyAttempts}},
 		"panic":                     {func(context.Context, *consumer.Delivery) error { panic("at the disco") }, story{[]time.Duration{10 * s, 40 * s}, retry.WhyAttempts}},

@@ -75,7 +75,7 @@ func TestAMessageWhoseReturnsAreCountedBeginsAnewInItsQueue(t *testing.T) {
 					t.Fatalf("%v, want it given back: that was not counted yet", err)
 				}
 				m.away = nil
-				time.Sleep(5 * s)
+				time.Sleep(s)
 				if err := h(t.Context(), again(m.moved[0])); err != nil || len(m.moved) != 2 || m.moved[1].queue != c.away {
 					t.Fatalf("%v; moved %v, want it in %s in the end", err, m.moved, c.away)
 				}
@@ -135,6 +135,46 @@ func TestAMessageDoesNotBeginAnewWhileRabbitMQDoesNotAnswer(t *testing.T) {
 		err := plan.Middleware(to)(fails(errBoom))(t.Context(), counted(amqp.Delivery{}))
 		if want := "orders.wait.10s"; err != nil || !slices.Equal(queues, []string{want, want, want}) {
 			t.Errorf("%v, moved to %q, want %s each time", err, queues, want)
+		}
+	})
+}
+
+// However often it begins anew, its wait ends when it would have.
+func TestAWaitEndsAlsoWhereTheMessageBeginsAnewAgainAndAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10*s, time.Hour), Logger: quiet})
+		m := &mover{away: []string{"orders.wait.10s"}}
+		var got calls
+		h := plan.Middleware(m)(got.fail(errBoom))
+		d := &consumer.Delivery{Queue: "orders"}
+		for range 12 {
+			if err := h(t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(s)
+			d = counted(again(m.moved[len(m.moved)-1]).Delivery)
+		}
+		if gaps := got.gaps(); got.count() < 2 || gaps[0] != 10*s {
+			t.Errorf("%d calls at distances of %v, want the second after 10 s", got.count(), gaps)
+		}
+	})
+}
+
+// The deadline of a Timeout around the middleware does not end that.
+func TestAMessageIsKeptBeyondADeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Logger: quiet})
+		tried := 0
+		to := publishing(func(context.Context, string, amqp.Publishing) error {
+			if tried++; tried == 10 {
+				return nil
+			}
+			return producer.ErrNacked
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 5*s)
+		defer cancel()
+		if err := plan.Middleware(to)(fails(errBoom))(ctx, counted(amqp.Delivery{})); err != nil || tried != 10 {
+			t.Errorf("%v after %d tries; want it moved by the tenth, beyond the deadline", err, tried)
 		}
 	})
 }
@@ -211,6 +251,68 @@ func TestTheCountOfAMessageThatCannotLeaveDoesNotGrow(t *testing.T) {
 			t.Errorf("%d calls, want 2", got.count())
 		}
 	})
+}
+
+// What is given back comes to the head: as many as the consumer takes at a time would hold up all others.
+func TestMessagesThatCannotLeaveDoNotHoldUpOthers(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(10 * s).MaxAttempts(1)}, func(b *bench) {
+		handled := false
+		b.run(func(_ context.Context, d *consumer.Delivery) error {
+			if string(d.Body) == "good" {
+				handled = true
+				return nil
+			}
+			return errBoom
+		}, func(c *consumer.Config) { c.Prefetch = 4 })
+		b.deleteQueue("orders.parked")
+		for range 10 {
+			b.publish(amqp.Publishing{Body: []byte("bad")})
+		}
+		time.Sleep(5 * time.Minute)
+		b.publish(amqp.Publishing{Body: []byte("good")})
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if q, _ := b.Queue("orders"); !handled || q.Ready+q.Unacked != 10 {
+			t.Errorf("the good one is handled: %v; %+v", handled, q)
+		}
+	})
+}
+
+// Tries are told in a header, so that whoever has the message next waits longer.
+func TestTheHoldGrowsWithEachTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(s).MaxAttempts(1), Logger: quiet})
+		m := &mover{away: []string{"orders.parked"}}
+		h := plan.Middleware(m)(fails(errBoom))
+		d := &consumer.Delivery{Queue: "orders"}
+		var holds []time.Duration
+		for range 6 {
+			if err := h(t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+			d = again(m.moved[len(m.moved)-1])
+			var requeue *consumer.RequeueError
+			if err := h(t.Context(), d); !errors.As(err, &requeue) {
+				t.Fatalf("%v, want it held", err)
+			}
+			holds = append(holds, requeue.After)
+			d.Redelivered = true
+		}
+		if want := []time.Duration{2 * s, 8 * s, 30 * s, 30 * s, 30 * s, 30 * s}; !slices.Equal(holds, want) {
+			t.Errorf("held for %v, want %v", holds, want)
+		}
+	})
+}
+
+// RabbitMQ hands on a count that a publisher made up, until the first failure.
+func TestAForgedCountIsNoCount(t *testing.T) {
+	plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(s), Native: true, Source: &topology.Queue{}, Logger: quiet})
+	var got calls
+	d := counted(amqp.Delivery{Headers: amqp.Table{"x-acquired-count": int64(1)}})
+	d.Headers["x-delivery-count"] = int64(9)
+	if err := plan.Middleware(&mover{})(got.fail(nil))(t.Context(), d); err != nil || !slices.Equal(got.attempts, []int{1}) {
+		t.Errorf("%v after attempts %v, want the first", err, got.attempts)
+	}
 }
 
 // A message without an id gets one for its way, the same at each try: its copies are known by it.
@@ -325,34 +427,9 @@ func TestAnOldDebtIsNobodyElses(t *testing.T) {
 	}
 }
 
-// Returns are counted before RabbitMQ 4.3, and postponing is no failure.
-func TestAPostponedMessageWhoseReturnsAreCountedBeginsAnew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Logger: quiet})
-		m := &mover{}
-		var got calls
-		h := plan.Middleware(m)(got.fail(consumer.Requeue(20 * s)))
-		if err := h(t.Context(), counted(amqp.Delivery{})); err != nil || len(m.moved) != 1 || m.moved[0].queue != "orders" {
-			t.Fatalf("%v; moved %v, want it in its own queue", err, m.moved)
-		}
-		if err := h(t.Context(), again(m.moved[0])); err != nil || got.count() != 1 || m.moved[1].queue != "orders.wait.10s" {
-			t.Fatalf("%v after %d calls, moved %v, want it to wait", err, got.count(), m.moved)
-		}
-		time.Sleep(20 * s)
-		if _ = h(t.Context(), again(m.moved[0])); !slices.Equal(got.attempts, []int{1, 1}) {
-			t.Errorf("attempts %v, want the first twice", got.attempts)
-		}
-		newer := counted(amqp.Delivery{Headers: amqp.Table{"x-acquired-count": int64(2)}})
-		var requeue *consumer.RequeueError
-		if err := h(t.Context(), newer); !errors.As(err, &requeue) {
-			t.Errorf("%v where returns are not counted, want it given back", err)
-		}
-	})
-}
-
 // The worker leaves a wait when its Run is to end, where giving back is counted, and not when the drain time is over.
 func TestAWaitInTheProcessIsTakenAlongWhereReturnsAreCounted(t *testing.T) {
-	bubble(t, retry.Config{Policy: retry.Schedule(5 * time.Minute), InProcess: 5 * time.Minute}, func(b *bench) {
+	bubble(t, retry.Config{Policy: retry.Schedule(5*time.Minute, time.Hour), InProcess: 5 * time.Minute}, func(b *bench) {
 		older := func(next consumer.Handler) consumer.Handler {
 			return func(ctx context.Context, d *consumer.Delivery) error {
 				d.Headers, d.Redelivered = amqp.Table{"x-delivery-count": int64(1)}, true
@@ -370,8 +447,9 @@ func TestAWaitInTheProcessIsTakenAlongWhereReturnsAreCounted(t *testing.T) {
 		}
 		b.held(0)
 		b.run(got.fail(errBoom))
-		if b.parked(10 * time.Minute); got.count() != 2 || got.gaps()[0] < 5*time.Minute {
-			t.Errorf("%d calls at distances of %v, want 2, five minutes apart", got.count(), got.gaps())
+		b.parked(2 * time.Hour)
+		if gaps := got.gaps(); got.count() != 3 || gaps[0] < 5*time.Minute || gaps[0] > 6*time.Minute {
+			t.Errorf("%d calls at distances of %v, want 3, the second after five minutes", got.count(), gaps)
 		}
 	})
 }

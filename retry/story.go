@@ -28,6 +28,7 @@ const (
 	HeaderConsumer     = "x-amqpkit-consumer"      // its consumer tag
 	HeaderDue          = "x-amqpkit-due"           // of After: not to be handled before
 	HeaderPark         = "x-amqpkit-park"          // to be parked for this reason: it is back in its queue, since the parking queue was away
+	HeaderTries        = "x-amqpkit-tries"         // int64: how often it could not leave its queue
 	HeaderDropped      = "x-amqpkit-dropped"       // list of its own headers and properties that could not be sent
 
 	// What would act again in another queue is kept under another name, and in the handler it
@@ -50,6 +51,7 @@ type story struct {
 	history     []any
 	due         time.Time
 	park        string // why it is to be parked, its failures being over
+	tries       int
 	dropped     any
 
 	error, errorType string
@@ -73,6 +75,8 @@ func read(d *consumer.Delivery) story {
 		s.cc = d.Headers[HeaderCC]
 	}
 	s.due = when(d.Headers, HeaderDue)
+	tries, _ := d.Headers[HeaderTries].(int64)
+	s.tries = int(min(max(tries, 0), 1<<31))
 	n, ok := d.Headers[HeaderAttempts].(int64)
 	if !ok || n < 1 { // never failed, or replayed
 		return s

@@ -58,9 +58,9 @@ var mutants = []struct {
 	}, falseSettled, "which failed, and nothing before it confirms"},
 
 	{"failed message acknowledged before the confirm", []edit{
-		{"retry/hop.go", "\t\terr := a.to.Publish(ctx, \"\", h.queue, a.publishing(a.d, h, room))\n", `
-		msg, err := a.publishing(a.d, h, room), error(nil)
-		go func() { _ = a.to.Publish(context.WithoutCancel(ctx), "", h.queue, msg) }()
+		{"retry/hop.go", "\treturn a.to.Publish(ctx, \"\", queue, msg)\n", `
+	go func() { _ = a.to.Publish(context.WithoutCancel(ctx), "", queue, msg) }()
+	return nil
 `},
 	}, falseSettled, "which failed, and nothing before it confirms"},
 
