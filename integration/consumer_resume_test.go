@@ -73,10 +73,10 @@ func TestPromise14AMissingQueueIsReportedAndRetried(t *testing.T) {
 	}
 	receive(t, got, "message")
 	r.stopClean()
-	// Before 4.3 (seen on 3.10.8 and 4.0.5) RabbitMQ itself may close the connection (541) when a queue that is just being
-	// declared is consumed from.
-	if b.broker.AtLeast(4, 3) && b.dialled() != 1 {
-		t.Errorf("%d links dialled: a failing consumer cost its neighbours their connection", b.dialled())
+	// RabbitMQ itself may close the connection (541) when a queue that is just being declared is consumed from: seen often on 4.0.5,
+	// seldom on 4.3.6.
+	if n := b.dialled(); n != 1 && log.count("Exception (541)") == 0 {
+		t.Errorf("%d links dialled: a failing consumer cost its neighbours their connection\n%s", n, &log)
 	}
 }
 

@@ -48,7 +48,7 @@ func (p *Plan) Middleware(to Publisher) consumer.Middleware {
 func (p *Plan) misplaced(ctx context.Context, d *consumer.Delivery) error {
 	err := fault("Queue", fmt.Sprintf("the plan is for %q, the delivery came from %q", p.cfg.Queue, d.Queue), "make a plan for each queue")
 	p.cfg.Logger.Error("retry: message given back, its handler was not called", "queue", d.Queue, "message_id", d.MessageId, "err", err)
-	for failures(d) > 0 && pause(ctx, lastHold, nil) { // it might near its delivery limit
+	for failures(d) > 0 && !d.Stale() && pause(ctx, lastHold, nil) { // it might near its delivery limit
 	}
 	return &HopError{Queue: d.Queue, Err: err, hold: lastHold}
 }
