@@ -27,8 +27,8 @@
 // The way into the wait queue is a publish and no rejection. RabbitMQ drops what goes round in a ring by expiry alone, and
 // that it does not take for one: a message published is a new one to it. For the same reason its own counts (x-death,
 // x-delivery-count) begin anew with each round; attempts are counted in a header of the message, [HeaderAttempts].
-// The count is exact for each copy of a message. There can be two copies when the connection is lost between the
-// confirm and the ack: both have the same message id, and neither exceeds the policy.
+// The count is exact for each copy of a message. There can be another copy each time the connection is lost between the
+// confirm and the ack, or a confirm comes later than Config.HopTimeout: all have the same message id, and none exceeds the policy.
 //
 // Delays up to Config.InProcess are waited out by the worker that handles the message. That spares the trip,
 // and holds back the message's key where a consumer orders by key.

@@ -359,42 +359,6 @@ func TestHeadersAreShortenedUntilTheProducerTakesThem(t *testing.T) {
 	}
 }
 
-// What cannot be moved at all must not fill the consumer's hands either.
-func TestAMessageThatTheProducerRefusesIsParkedByRabbitMQ(t *testing.T) {
-	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
-		small, err := producer.New(b.conn, producer.Config{MaxMessageSize: 10, Logger: quiet})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got calls
-		b.run(got.fail(errBoom), func(c *consumer.Config) { c.Middleware = []consumer.Middleware{b.plan.Middleware(small)} })
-		b.publish(amqp.Publishing{Body: make([]byte, 11)})
-		if m := b.parked(time.Minute); got.count() != 1 || len(m.Body) != 11 {
-			t.Errorf("%d bytes are parked after %d calls, want 11 after one", len(m.Body), got.count())
-		}
-		if err := small.Close(b.t.Context()); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-// Where nobody knows what becomes of a rejected message, it stays.
-func TestAMessageThatTheProducerRefusesStaysWhereRejectingCouldLoseIt(t *testing.T) {
-	refuses := publishing(func(context.Context, string, amqp.Publishing) error { return &retry.FieldError{Field: "Body"} })
-	for name, source := range map[string]*topology.Queue{"declared elsewhere": nil, "not declared here": {}} {
-		plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Source: source, Logger: quiet})
-		var hop *retry.HopError
-		if err := plan.Middleware(refuses)(fails(errBoom))(t.Context(), &consumer.Delivery{Queue: "orders"}); !errors.As(err, &hop) {
-			t.Errorf("%s: %v, want it given back", name, err)
-		}
-	}
-	bubble(t, retry.Config{Policy: retry.Schedule(10 * s), Source: &topology.Queue{MaxLength: 10}}, func(b *bench) { // at most once
-		b.run(fails(errBoom), func(c *consumer.Config) { c.Middleware = []consumer.Middleware{b.plan.Middleware(refuses)} })
-		b.publish(amqp.Publishing{})
-		b.held(time.Minute)
-	})
-}
-
 // A delivery that another process took leaves a debt behind. It is not that of a message like it.
 func TestAnOldDebtIsNobodyElses(t *testing.T) {
 	for name, next := range map[string]amqp.Delivery{

@@ -26,7 +26,7 @@ const (
 	HeaderKey          = "x-amqpkit-key"           // with which routing key
 	HeaderHost         = "x-amqpkit-host"          // where the handler ran
 	HeaderConsumer     = "x-amqpkit-consumer"      // its consumer tag
-	HeaderDue          = "x-amqpkit-due"           // of After: not to be handled before
+	HeaderDue          = "x-amqpkit-due"           // not to be handled before: of After, and of what waits in its own queue
 	HeaderPark         = "x-amqpkit-park"          // to be parked for this reason: it is back in its queue, since the parking queue was away
 	HeaderTries        = "x-amqpkit-tries"         // int64: how often it could not leave its queue
 	HeaderDropped      = "x-amqpkit-dropped"       // list of its own headers and properties that could not be sent
