@@ -60,8 +60,9 @@ type node interface {
 	existed() bool
 }
 
-// Start starts a broker, or uses the one from AMQP_URL, and returns once it accepts logins. If this machine cannot run
-// RabbitMQ, the error is an *UnavailableError that lists the packages to install.
+// Start starts a broker, or uses the one from AMQP_URL, and returns once it accepts logins. It returns an
+// *UnavailableError if this machine cannot run RabbitMQ, a *DockerRequiredError if Files or Ports are set and Docker is
+// missing, and ErrNotOwned if AMQP_URL is set and the options require a different broker.
 func Start(ctx context.Context, o Options) (*Broker, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {

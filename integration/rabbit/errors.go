@@ -15,8 +15,8 @@ const Ways = `  start Docker               on Debian: sudo apt-get install docke
   install RabbitMQ           on Debian: sudo apt-get install rabbitmq-server
   use your own broker        AMQP_URL=amqp://user:password@host:5672/`
 
-// UnavailableError reports that RabbitMQ cannot be run on this machine. Its text is help for users and lists the packages
-// to install.
+// UnavailableError reports that RabbitMQ cannot be run on this machine. Its message is for users and names the packages to
+// install.
 type UnavailableError struct {
 	Docker error // why no container could be started
 	Server error // why no private node could be started
@@ -35,8 +35,8 @@ func (e *UnavailableError) Tried() string {
 // Unwrap returns both causes.
 func (e *UnavailableError) Unwrap() []error { return []error{e.Docker, e.Server} }
 
-// DockerRequiredError reports that a feature needs containers, which cannot be started. Its text is help for users and
-// lists the packages to install.
+// DockerRequiredError reports that a feature needs containers, which cannot be started. Its message is for users and names
+// the packages to install.
 type DockerRequiredError struct {
 	What   string // such as "a cluster of RabbitMQ nodes"
 	Docker error  // why no container could be started

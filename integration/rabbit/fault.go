@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// Kill kills the broker with SIGKILL, paused or not, and waits until it has exited. Data is kept for StartAgain,
-// including confirmed messages in durable queues, except in quorum queues declared within the last second: see Flush.
-// It returns ErrNotOwned for the broker from AMQP_URL.
+// Kill sends SIGKILL to the broker, paused or not, and waits until it has exited. Durable queues and their confirmed
+// messages are kept for StartAgain, except quorum queues that were declared within the last second: see Flush. It returns
+// ErrNotOwned for the broker from AMQP_URL.
 func (b *Broker) Kill(ctx context.Context) error {
 	return b.do("kill", func() error { return b.node.kill(ctx) })
 }
 
 // Flush writes the node's list of quorum queues to disk (names.dets of ra_directory). RabbitMQ itself does so about half
-// a second after a declaration. A node that is killed earlier loses its member of the queue, including confirmed messages
-// (seen on 4.3.6). Call Flush between a declaration and Kill. It takes about 0.1 s. It returns ErrNotOwned for the broker
-// from AMQP_URL.
+// a second after a declaration. A node that is killed earlier loses its member of the queue with all messages, even
+// confirmed ones (seen on 4.3.6). Call Flush between a declaration and Kill. It takes about 0.1 s. It returns ErrNotOwned
+// for the broker from AMQP_URL.
 func (b *Broker) Flush(ctx context.Context) error {
 	if _, err := b.Eval(ctx, `[ok = dets:sync(T) || T <- dets:all()], ""`); err != nil {
 		return fmt.Errorf("rabbit: flush: %w", err)

@@ -23,7 +23,7 @@ type native struct {
 	Port     int     // AMQP, on 127.0.0.1
 	DistPort int     // between Erlang nodes
 	EpmdPort int     // Erlang's port mapper
-	Owner    process // removes the node; zero with Options.Keep
+	Owner    process // the process that must remove the node; zero with Options.Keep
 
 	reused bool
 	Node   process // leader of a separate process group

@@ -27,7 +27,7 @@ type Options struct {
 	// uses the last value.
 	Conf string
 
-	// Plugins are the only plugins to enable. Nil means the ones that the image enables, and no plugins on a private node.
+	// Plugins lists the plugins to enable instead of the image's. Nil means the image's plugins, or none on a private node.
 	Plugins []string
 
 	// Files are added to the container before it starts, such as certificates or /etc/rabbitmq/advanced.config. The keys

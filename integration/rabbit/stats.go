@@ -108,7 +108,8 @@ func (b *Broker) Clients(ctx context.Context) (map[string]Client, error) {
 	return clients, err
 }
 
-// Connections returns the connection_name of every open AMQP connection, with duplicates. Clients describes the rest.
+// Connections returns the connection_name of every open AMQP connection, with duplicates. Its scope, duration and errors
+// are the ones of Clients.
 func (b *Broker) Connections(ctx context.Context) ([]string, error) {
 	names := []string{}
 	err := b.eachConnection(ctx, func(name string, _ int) { names = append(names, name) })
