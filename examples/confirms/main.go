@@ -61,7 +61,7 @@ func run() error {
 		report(fmt.Sprint("single ", i), p.Publish(ctx, "", "confirms", amqp.Publishing{Body: []byte("single")}))
 	}
 
-	// A batch: all messages are sent before the first confirm is awaited. Each message has its own outcome.
+	// A batch: PublishAll does not wait for a confirm between messages. Each message has its own outcome.
 	batch := make([]producer.Message, 3)
 	for i := range batch {
 		batch[i] = producer.Message{Key: "confirms", Publishing: amqp.Publishing{Body: []byte("batch")}}
