@@ -176,7 +176,7 @@ func TestBrokerTellsTheLeaderOfAQuorumQueue(t *testing.T) {
 	if node, err := b.Leader(ctx, "broker-leader"); node == "" || node != b.Node() || err != nil {
 		t.Errorf("Leader = %q, %v; want the only node, %q", node, err, b.Node())
 	}
-	if node, err := b.Leader(ctx, "broker-leader-classic"); err == nil || !strings.Contains(err.Error(), "it is a rabbit_classic_queue") {
+	if node, err := b.Leader(ctx, "broker-leader-classic"); err == nil || !strings.Contains(err.Error(), "not a quorum queue") {
 		t.Errorf("Leader of a classic queue = %q, %v; want an error that says so", node, err)
 	}
 	if node, err := b.Leader(ctx, "broker-leader-missing"); !errors.Is(err, rabbit.ErrNoQueue) {

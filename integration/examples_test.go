@@ -87,7 +87,7 @@ func TestExamplesRunAndShutDownClean(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "parked.jsonl")
 		examples.start(t, name, "park").expectAll("parked 4 orders in parking.orders.parked")
 		p := examples.start(t, name, "list")
-		p.expectWords("MESSAGE OF QUEUE ATTEMPTS LAST FAILURE WHY ERROR")
+		p.expectWords("MESSAGE QUEUE ATTEMPTS LAST FAILURE WHY ERROR")
 		var rows []string
 		for range 4 {
 			words := strings.Fields(p.next())
@@ -120,7 +120,7 @@ func TestExamplesRunAndShutDownClean(t *testing.T) {
 		p = examples.start(t, name, "park") // the replayed ones are worked first
 		p.expectAnyOrder("done: book", "done: lamp")
 		p.expectAll("parked 4 orders in parking.orders.parked")
-		for command, why := range map[string]string{"-queue=parking.missing list": "no queue 'parking.missing'", "forget": `"forget" is none of park, list`} {
+		for command, why := range map[string]string{"-queue=parking.missing list": "no queue 'parking.missing'", "forget": `unknown command "forget"`} {
 			p := examples.start(t, name, strings.Fields(command)...)
 			p.expectEnd()
 			p.exits(1)
@@ -173,7 +173,7 @@ func TestExamplesRunAndShutDownClean(t *testing.T) {
 		forget(t, "", "logs.direct")
 		receive := examples.start(t, "routing/receive", "warning", "error")
 		receive.expect(" [*] Waiting for logs. To exit press CTRL+C")
-		examples.start(t, "routing/emit", "info", "all is well").expectAll(` [ ] Nobody receives "info"`)
+		examples.start(t, "routing/emit", "info", "all is well").expectAll(` [ ] No queue is bound for "info"`)
 		examples.start(t, "routing/emit", "warning", "disk is nearly full").expectAll(` [x] Sent "warning": "disk is nearly full"`)
 		receive.expect(" [x] warning: disk is nearly full")
 		examples.start(t, "routing/emit", "error", "disk is full").expectAll(` [x] Sent "error": "disk is full"`)
@@ -200,7 +200,7 @@ func TestExamplesRunAndShutDownClean(t *testing.T) {
 		alone.expect(" [x] Requesting fib(30)")
 		alone.expectEnd()
 		alone.exits(1)
-		if s := alone.stderr.String(); !strings.Contains(s, `there is no queue "rpc.fib"`) {
+		if s := alone.stderr.String(); !strings.Contains(s, `queue "rpc.fib" does not exist`) {
 			t.Errorf("without a server the client says %q", s)
 		}
 		server := examples.start(t, "rpc/server")
@@ -222,9 +222,9 @@ func TestExamplesRunAndShutDownClean(t *testing.T) {
 				p.expectWords(way + " " + n + ": stored")
 			}
 		}
-		p.expectWords(`misspelt: not stored: nothing is bound for the key "confirmz"; correct it, or declare the queue`)
-		p.expectWords("first of one: stored")
-		p.expectWords("second of one: refused by the broker, here because the queue is full; publish it later, or drop it")
+		p.expectWords(`misspelt: not stored: no queue is bound for routing key "confirmz"; fix the key or declare the queue`)
+		p.expectWords("queue empty: stored")
+		p.expectWords("queue full: rejected by the broker, here because the queue is full; publish it later or drop it")
 		if line := p.next(); !strings.HasPrefix(line, "too large:") || !strings.Contains(line, "never sent") {
 			t.Errorf("it printed %q, want that the message was never sent", line)
 		}

@@ -1,5 +1,5 @@
-// Confirms publishes in the three ways that there are, provokes the errors that there are, and says what each
-// outcome means.
+// Confirms publishes in all three ways (one by one, in a batch, asynchronously), provokes publish errors and prints what
+// each outcome means.
 //
 //	go run ./examples/confirms
 package main
@@ -22,8 +22,8 @@ import (
 	"github.com/amqpkit/amqpkit/topology"
 )
 
-// Both queues are gone a minute after the last run. The second one holds a single message and refuses more;
-// it is a classic queue because a quorum queue applies the limit loosely.
+// RabbitMQ deletes both queues after a minute without use. The second queue holds one message and rejects further ones.
+// It is a classic queue, because quorum queues do not enforce the limit exactly.
 var queues = topology.Topology{Queues: []topology.Queue{
 	{Name: "confirms", Expires: time.Minute},
 	{Name: "confirms.full", Expires: time.Minute, Type: topology.Classic, MaxLength: 1, Overflow: topology.RejectPublish},
@@ -38,7 +38,7 @@ func main() {
 func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// It bounds every publish below, waiting for a broker that is away included.
+	// The timeout applies to all publishes below, including the time until an unreachable broker is back.
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 
@@ -56,12 +56,12 @@ func run() error {
 		return err
 	}
 
-	// One by one: the simplest way, and the slowest, for each message waits for its own round trip.
+	// One by one: the simplest way, but slow, because each message waits for a round trip.
 	for i := range 3 {
 		report(fmt.Sprint("single ", i), p.Publish(ctx, "", "confirms", amqp.Publishing{Body: []byte("single")}))
 	}
 
-	// A batch: all are on their way at once, and each has its own outcome.
+	// A batch: PublishAll does not wait for a confirm between messages. Each message has its own outcome.
 	batch := make([]producer.Message, 3)
 	for i := range batch {
 		batch[i] = producer.Message{Key: "confirms", Publishing: amqp.Publishing{Body: []byte("batch")}}
@@ -70,7 +70,7 @@ func run() error {
 		report(fmt.Sprint("batch ", i), err)
 	}
 
-	// A stream: publish on, and look at the receipts when it suits. A full window makes PublishAsync wait.
+	// Asynchronously: publish and check the receipts later. PublishAsync blocks if too many messages are unconfirmed.
 	var receipts []*producer.Receipt
 	for i := range 3 {
 		receipt, err := p.PublishAsync(ctx, "", "confirms", amqp.Publishing{Body: []byte("async")})
@@ -84,30 +84,30 @@ func run() error {
 		report(fmt.Sprint("async ", i), receipt.Wait(ctx))
 	}
 
-	// What goes wrong, on purpose.
-	report("misspelt", p.Publish(ctx, "", "confirmz", amqp.Publishing{Body: []byte("for nobody")}))
-	report("first of one", p.Publish(ctx, "", "confirms.full", amqp.Publishing{Body: []byte("fits")}))
-	report("second of one", p.Publish(ctx, "", "confirms.full", amqp.Publishing{Body: []byte("does not")}))
+	// Deliberate failures.
+	report("misspelt", p.Publish(ctx, "", "confirmz", amqp.Publishing{Body: []byte("unroutable")}))
+	report("queue empty", p.Publish(ctx, "", "confirms.full", amqp.Publishing{Body: []byte("fits")}))
+	report("queue full", p.Publish(ctx, "", "confirms.full", amqp.Publishing{Body: []byte("rejected")}))
 	report("too large", p.Publish(ctx, "", "confirms", amqp.Publishing{Body: make([]byte, 2<<20)}))
 
-	// Close waits for what is in flight: after it every message has its outcome.
+	// Close waits until every message has an outcome.
 	return p.Close(ctx)
 }
 
-// report says what a caller can make of an outcome.
+// report prints an outcome and a recommendation for the caller.
 func report(what string, err error) {
 	var outcome string
 	switch returned, ok := errors.AsType[*producer.ReturnedError](err); {
 	case err == nil:
 		outcome = "stored"
 	case ok:
-		outcome = fmt.Sprintf("not stored: nothing is bound for the key %q; correct it, or declare the queue", returned.Key)
+		outcome = fmt.Sprintf("not stored: no queue is bound for routing key %q; fix the key or declare the queue", returned.Key)
 	case errors.Is(err, producer.ErrNacked):
-		outcome = "refused by the broker, here because the queue is full; publish it later, or drop it"
+		outcome = "rejected by the broker, here because the queue is full; publish it later or drop it"
 	case errors.Is(err, producer.ErrNotPublished):
-		outcome = "never sent; publishing it again makes no duplicate: " + err.Error()
-	case errors.Is(err, producer.ErrUnconfirmed): // ctx ended while the broker was away
-		outcome = "may be stored; publish it again only if its consumers bear a duplicate: " + err.Error()
+		outcome = "never sent; publishing it again cannot create a duplicate: " + err.Error()
+	case errors.Is(err, producer.ErrUnconfirmed): // ctx was done before the broker confirmed the message
+		outcome = "may be stored; publish it again only if the consumers tolerate duplicates: " + err.Error()
 	default:
 		outcome = err.Error()
 	}

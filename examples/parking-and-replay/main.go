@@ -1,9 +1,10 @@
-// Parking-and-replay looks after what a retry plan has parked: it lists it, brings it back, and keeps it in a file.
+// Parking-and-replay manages the messages in the parking queue of a retry plan. It lists and replays them, and exports
+// them to a file and back.
 //
-//	$ go run ./examples/parking-and-replay park    # four orders fail, so that there is something to see
+//	$ go run ./examples/parking-and-replay park    # sample data: four orders that fail
 //	parked 4 orders in parking.orders.parked
 //	$ go run ./examples/parking-and-replay list
-//	MESSAGE  OF QUEUE        ATTEMPTS  LAST FAILURE         WHY        ERROR
+//	MESSAGE  QUEUE           ATTEMPTS  LAST FAILURE         WHY        ERROR
 //	chair    parking.orders  1         2026-11-23 03:36:34  permanent  "no address"
 //	table    parking.orders  1         2026-11-23 03:36:34  permanent  "no address"
 //	book     parking.orders  2         2026-11-23 03:36:34  attempts   "payment timeout"
@@ -13,12 +14,12 @@
 //	$ go run ./examples/parking-and-replay -error timeout -rate 10 replay
 //	4 of 4 seen, 2 replayed
 //	replayed 2 of 4 messages, 2 stay parked
-//	$ go run ./examples/parking-and-replay -file parked.jsonl export    # they stay in the queue, too
+//	$ go run ./examples/parking-and-replay -file parked.jsonl export    # the messages also stay in the queue
 //	exported 2 messages to parked.jsonl
 //	$ go run ./examples/parking-and-replay -file parked.jsonl import
 //	imported 2 messages from parked.jsonl
 //
-// All but park do the same with a parking queue of your own:
+// All commands except park work on any parking queue:
 //
 //	$ go run ./examples/parking-and-replay -queue billing.parked list
 package main
@@ -45,11 +46,11 @@ import (
 var (
 	queue = flag.String("queue", "parking.orders.parked", "the parking `queue`")
 	file  = flag.String("file", "parked.jsonl", "the `file` of export and import")
-	text  = flag.String("error", "", "replay only what failed with an error that contains this `text`")
-	older = flag.Duration("older", 0, "replay only what failed this long ago")
-	limit = flag.Int("limit", 0, "replay this many at most; 0 means all")
-	rate  = flag.Float64("rate", 100, "replay this many a second at most; 0 means no bound")
-	dry   = flag.Bool("dry", false, "count what would be replayed")
+	text  = flag.String("error", "", "replay only messages whose error contains this `text`")
+	older = flag.Duration("older", 0, "replay only messages whose last failure is at least this long ago")
+	limit = flag.Int("limit", 0, "maximum number of messages to replay; 0 means all")
+	rate  = flag.Float64("rate", 100, "maximum number of messages to replay per second; 0 means no limit")
+	dry   = flag.Bool("dry", false, "count the messages without replaying them")
 )
 
 func main() {
@@ -64,9 +65,9 @@ func run(command string) error {
 		"park": park, "list": list, "replay": replay, "export": export, "import": imports,
 	}[command]
 	if !ok {
-		return fmt.Errorf("%q is none of park, list, replay, export, import; flags come before it", command)
+		return fmt.Errorf("unknown command %q; use park, list, replay, export or import, after the flags", command)
 	}
-	// Ctrl-C ends a replay after the messages on their way. The others stay parked: run it again.
+	// Ctrl-C stops a replay after the messages that are already being published. The others stay parked.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	conn, err := amqpkit.Dial(ctx, cmp.Or(os.Getenv("AMQP_URL"), "amqp://guest:guest@localhost:5672/"))
@@ -82,16 +83,16 @@ func run(command string) error {
 	return do(ctx, conn, p)
 }
 
-// list shows the first hundred.
+// list prints the first hundred parked messages.
 func list(ctx context.Context, conn *amqpkit.Conn, _ *producer.Producer) error {
 	parked, err := retry.Peek(ctx, conn, *queue, 100)
 	if err != nil {
 		return err
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "MESSAGE\tOF QUEUE\tATTEMPTS\tLAST FAILURE\tWHY\tERROR")
+	fmt.Fprintln(w, "MESSAGE\tQUEUE\tATTEMPTS\tLAST FAILURE\tWHY\tERROR")
 	for _, m := range parked {
-		at := "unknown" // where RabbitMQ dead-lettered it
+		at := "unknown" // RabbitMQ dead-lettered the message, not the plan
 		if !m.LastFailure.IsZero() {
 			at = m.LastFailure.Local().Format(time.DateTime)
 		}
@@ -130,7 +131,7 @@ func export(ctx context.Context, conn *amqpkit.Conn, _ *producer.Producer) error
 	return errors.Join(err, f.Close())
 }
 
-// imports is import, which is a keyword.
+// imports implements the command import, which is a keyword in Go.
 func imports(ctx context.Context, _ *amqpkit.Conn, p *producer.Producer) error {
 	f, err := os.Open(*file)
 	if err != nil {

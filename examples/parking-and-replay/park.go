@@ -21,12 +21,12 @@ var (
 	errAddress = retry.Permanent(errors.New("no address"))
 )
 
-// park is a service on a bad day: it works four orders, which fail, and its plan parks them. What has been replayed
-// meanwhile succeeds.
+// park runs a service that fails to process four orders, so that its retry plan parks them. Orders that were replayed
+// succeed.
 func park(ctx context.Context, conn *amqpkit.Conn, p *producer.Producer) error {
 	plan, err := retry.Config{
 		Queue:  "parking.orders",
-		Policy: retry.Schedule(200 * time.Millisecond), // and a second attempt
+		Policy: retry.Schedule(200 * time.Millisecond), // two attempts
 		Source: &topology.Queue{},
 		Logger: slog.New(slog.DiscardHandler),
 	}.Plan()
@@ -37,7 +37,7 @@ func park(ctx context.Context, conn *amqpkit.Conn, p *producer.Producer) error {
 	if err != nil {
 		return err
 	}
-	if err := plan.Declare(ctx, ac); err != nil { // a service leaves that to amqpkit.Config.Setup
+	if err := plan.Declare(ctx, ac); err != nil { // a real service sets amqpkit.Config.Setup to plan.Declare
 		return err
 	}
 
@@ -47,7 +47,7 @@ func park(ctx context.Context, conn *amqpkit.Conn, p *producer.Producer) error {
 		Queue: "parking.orders", DeadLettered: true, Middleware: []consumer.Middleware{plan.Middleware(p)},
 	}, func(ctx context.Context, d *consumer.Delivery) error {
 		err := failing[d.MessageId]
-		if _, again := d.Headers[retry.HeaderHistory]; again && retry.Attempt(ctx) == 1 { // replayed
+		if _, failed := d.Headers[retry.HeaderHistory]; failed && retry.Attempt(ctx) == 1 { // replayed: attempts restart at 1
 			fmt.Println("done:", d.MessageId)
 			return nil
 		}
@@ -75,7 +75,7 @@ func park(ctx context.Context, conn *amqpkit.Conn, p *producer.Producer) error {
 			return err
 		}
 	}
-	end() // Run returns when the last of them is parked
+	end() // Run returns after the last order was parked
 	if err := <-ran; err != nil {
 		return err
 	}

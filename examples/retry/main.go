@@ -1,5 +1,5 @@
-// Retry works orders of which some fail: one for good, one that says when to come again, one that heals. What failed for good
-// is parked; then it is looked at and brought back.
+// Retry processes orders with a retry plan. One order fails permanently, one fails with an error that has its own delay,
+// and one succeeds after two retries. The plan parks the permanent failure; the program then lists and replays it.
 //
 //	go run ./examples/retry
 package main
@@ -39,13 +39,13 @@ func run() error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 
-	// Seconds where a service would write minutes.
+	// A real service would use longer delays.
 	plan, err := retry.Config{
 		Queue:  "retry.orders",
 		Policy: retry.Schedule(500*time.Millisecond, time.Second),
 		Rules:  []retry.Rule{retry.OnError(errBusy, retry.Schedule(2*time.Second))},
 		Source: &topology.Queue{},
-		Logger: slog.New(slog.DiscardHandler), // the prints below say the same
+		Logger: slog.New(slog.DiscardHandler), // the program itself prints every attempt
 	}.Plan()
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func run() error {
 	}
 	defer p.Close(context.Background())
 
-	ended := make(chan string, 8)
+	done := make(chan string, 8)
 	c, err := consumer.New(conn, consumer.Config{
 		Queue: "retry.orders", DeadLettered: true, Middleware: []consumer.Middleware{plan.Middleware(p)},
 	}, func(ctx context.Context, d *consumer.Delivery) error {
@@ -74,7 +74,7 @@ func run() error {
 		err := work(ctx, order)
 		fmt.Printf("%s, attempt %d: %v\n", order, retry.Attempt(ctx), err)
 		if err == nil {
-			ended <- order
+			done <- order
 		}
 		return err
 	})
@@ -91,9 +91,9 @@ func run() error {
 			return err
 		}
 	}
-	for range 3 { // of which two after some attempts
+	for range 3 { // all orders except broken
 		select {
-		case <-ended:
+		case <-done:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -117,7 +117,7 @@ func run() error {
 	fmt.Printf("replayed %d of %d\n", r.Replayed, r.Total)
 	d, ok, err := consumer.Get(ctx, conn, "retry.orders")
 	if err != nil || !ok {
-		return fmt.Errorf("the replayed message is not there: %w", err)
+		return fmt.Errorf("the replayed message is not in the queue: %w", err)
 	}
 	fmt.Printf("back: %s\n", d.Body)
 	return d.Ack(false)

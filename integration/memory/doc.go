@@ -1,3 +1,3 @@
-// Package memory holds the tests of what amqpkit keeps in memory, on a broker in the process. They run without the race
-// detector, which would count too.
+// Package memory tests amqpkit's memory use on an in-memory broker. Run the tests without the race detector, which would
+// add to the measurements.
 package memory

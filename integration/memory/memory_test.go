@@ -16,7 +16,7 @@ import (
 	"github.com/amqpkit/amqpkit/topology"
 )
 
-// start returns a connection to a broker in memory that has the queue orders, and a producer on it.
+// start returns an in-memory broker with the queue orders, a connection to it and a producer.
 func start(t *testing.T) (*amqptest.Broker, *amqpkit.Conn, *producer.Producer) {
 	t.Helper()
 	b := amqptest.Start(t, amqptest.Config{InMemory: true, Logged: -1})
@@ -40,17 +40,17 @@ func start(t *testing.T) (*amqptest.Broker, *amqpkit.Conn, *producer.Producer) {
 	return b, conn, p
 }
 
-// inUse is what the process holds, once garbage is collected.
+// inUse returns the bytes of heap and stack in use after a garbage collection.
 func inUse() int64 {
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc + m.StackInuse) //nolint:gosec // less than 2^63 bytes
+	return int64(m.HeapAlloc + m.StackInuse) //nolint:gosec // below 2^63
 }
 
-func TestMemoryIsFlatOverAMillionMessages(t *testing.T) {
-	const n, first, most = 1_000_000, 100_000, 4 << 20
+func TestMemoryUseIsConstantOverAMillionMessages(t *testing.T) {
+	const n, first, limit = 1_000_000, 100_000, 4 << 20
 	_, conn, p := start(t)
 	handled := make(chan struct{}, 2)
 	got := 0
@@ -85,8 +85,8 @@ func TestMemoryIsFlatOverAMillionMessages(t *testing.T) {
 	publish(n - first)
 	after := inUse()
 	t.Logf("%d bytes after %d messages, %d after %d, in %v", before, first, after, n, time.Since(began))
-	if after > before+most {
-		t.Errorf("it has grown by %d bytes, want %d at most", after-before, most)
+	if after > before+limit {
+		t.Errorf("memory use grew by %d bytes, want at most %d", after-before, limit)
 	}
 	cancel()
 	if err := <-ended; err != nil {
@@ -94,8 +94,8 @@ func TestMemoryIsFlatOverAMillionMessages(t *testing.T) {
 	}
 }
 
-func TestMemoryOfTenThousandBlockedPublishersIsSmall(t *testing.T) {
-	const n, most = 10_000, 12 << 10
+func TestMemoryUsePerBlockedPublisher(t *testing.T) {
+	const n, limit = 10_000, 12 << 10
 	broker, _, p := start(t)
 	broker.HoldConfirms()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -104,18 +104,18 @@ func TestMemoryOfTenThousandBlockedPublishersIsSmall(t *testing.T) {
 	for range n {
 		wg.Go(func() {
 			if err := p.Publish(ctx, "", "orders", amqp.Publishing{}); err == nil {
-				t.Error("published")
+				t.Error("Publish = nil while confirms are held")
 			}
 		})
 	}
 	waiting := func() bool { q, _ := broker.Queue("orders"); return q.Ready == 1024 && runtime.NumGoroutine() > n }
-	if err := broker.Await(t.Context(), waiting); err != nil { // the window is full, and the broker has it
+	if err := broker.Await(t.Context(), waiting); err != nil { // the broker has received a full window of messages
 		t.Fatal(err)
 	}
 	each := (inUse() - before) / n
-	t.Logf("%d bytes each", each)
-	if each > most {
-		t.Errorf("%d bytes for each of %d publishers, want %d at most", each, n, most)
+	t.Logf("%d bytes per publisher", each)
+	if each > limit {
+		t.Errorf("%d bytes per publisher for %d publishers, want at most %d", each, n, limit)
 	}
 	cancel()
 	wg.Wait()

@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// DemoName is the name of the container that Options.Keep starts, and reuses.
+// DemoName is the name of the container that Options.Keep creates and reuses.
 const DemoName = "amqpkit-demo"
 
 const (
-	startTimeout = 2 * time.Minute  // from the start of a node until it answers
-	stopTimeout  = 30 * time.Second // for an orderly end, before it is killed
+	startTimeout = 2 * time.Minute  // for a node to accept logins after it was started
+	stopTimeout  = 30 * time.Second // for a graceful shutdown; the node is killed after that
 )
 
-// Broker is a running RabbitMQ: the only node, or one of a Cluster. Stop, StartAgain, Restart, Kill, Pause, Unpause and
-// Close are for one goroutine at a time; the other methods may be called by any, also meanwhile.
+// Broker is a RabbitMQ node, either standalone or part of a Cluster. Stop, StartAgain, Restart, Kill, Pause, Unpause
+// and Close must not be called concurrently with each other. All other methods are safe for concurrent use.
 type Broker struct {
 	url     string
 	version string
@@ -28,39 +28,41 @@ type Broker struct {
 	node    node // nil for the broker from AMQP_URL
 }
 
-// A node is a RabbitMQ that this package started: a container, or a group of processes.
+// A node is a RabbitMQ node that this package started: a container or a group of processes.
 type node interface {
-	// start starts it, the first time or again, always on the same port. It need not wait until it is ready.
+	// start starts or restarts the node, always on the same port. It may return before the node is ready.
 	start(ctx context.Context) error
-	// stop ends it in an orderly way and returns when it has ended. Its data stays.
+	// stop shuts the node down gracefully and waits until it has exited. The data is kept.
 	stop(ctx context.Context) error
-	// kill ends it at once and returns when it has ended, paused or not. Its data stays.
+	// kill kills the node, paused or not, and waits until it has exited. The data is kept.
 	kill(ctx context.Context) error
-	// freeze stops its processes where they are, and thaw lets them go on.
-	freeze(ctx context.Context) error
-	thaw(ctx context.Context) error
-	// remove ends it at once, its data with it.
+	// pause suspends the node's processes.
+	pause(ctx context.Context) error
+	// unpause resumes them.
+	unpause(ctx context.Context) error
+	// remove kills the node and deletes its data.
 	remove(ctx context.Context) error
-	// run runs a command where the node runs and returns what that prints, standard error included.
+	// run runs a command in the node's environment and returns its combined output.
 	run(ctx context.Context, command ...string) (string, error)
-	// running returns an error if it has ended: waiting for it is pointless.
+	// running returns an error if the node has exited.
 	running(ctx context.Context) error
-	// log returns the last lines of its log.
+	// log returns the last lines of the node's log.
 	log(ctx context.Context) string
-	// url is where it listens, once started.
+	// url returns the AMQP address, which is known once the node was started.
 	url() string
-	// nodeName is what Erlang calls it: rabbit@host.
+	// nodeName returns the Erlang node name, such as "rabbit@host".
 	nodeName() string
-	// hostPort is the port of 127.0.0.1 that a port of the node is reached on, or 0.
+	// hostPort returns the port of 127.0.0.1 that is mapped to a port of the node, or 0.
 	hostPort(port int) int
-	// describe completes "RabbitMQ 4.3.6 ".
+	// describe returns the rest of a sentence that starts with "RabbitMQ 4.3.6".
 	describe() string
-	// found reports whether an earlier process made it: whatever goes wrong, it is not ours to remove.
-	found() bool
+	// existed reports whether an earlier process created the node. If so, a failed Start must not remove it.
+	existed() bool
 }
 
-// Start gets a broker and returns when it answers. Its error says what to install, if nothing that could
-// run one is there.
+// Start starts a broker, or uses the one from AMQP_URL, and returns once it accepts logins. It returns an
+// *UnavailableError if this machine cannot run RabbitMQ, a *DockerRequiredError if Files or Ports are set and Docker is
+// missing, and ErrNotOwned if AMQP_URL is set and the options require a different broker.
 func Start(ctx context.Context, o Options) (*Broker, error) {
 	o = o.withDefaults()
 	if err := o.validate(); err != nil {
@@ -69,23 +71,23 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	b := &Broker{keep: o.Keep, unlock: func() {}}
 	if o.Keep {
 		var err error
-		if b.unlock, err = lockKept(ctx); err != nil {
+		if b.unlock, err = lockDemo(ctx); err != nil {
 			return nil, err
 		}
 	}
-	if err := b.begin(ctx, o); err != nil {
+	if err := b.start(ctx, o); err != nil {
 		b.unlock()
 		return nil, err
 	}
 	return b, nil
 }
 
-func (b *Broker) begin(ctx context.Context, o Options) error {
+func (b *Broker) start(ctx context.Context, o Options) error {
 	var c choice
 	var err error
 	host := &machine{progress: o.Progress, installedOnly: o.InstalledOnly}
 	if o.containerOnly() {
-		c.image, err = chooseContainer(ctx, os.Getenv, host, "a RabbitMQ with Files or Ports of its own")
+		c.image, err = chooseContainer(ctx, os.Getenv, host, "a RabbitMQ with Options.Files or Options.Ports")
 	} else {
 		c, err = choose(ctx, os.Getenv, host)
 	}
@@ -94,8 +96,8 @@ func (b *Broker) begin(ctx context.Context, o Options) error {
 	}
 	switch {
 	case c.url != "":
-		if o.shaped() {
-			return fmt.Errorf("%w, and a RabbitMQ with Conf or Plugins of its own would be: unset AMQP_URL", ErrNotOwned)
+		if o.customized() {
+			return fmt.Errorf("%w: Options.Conf and Options.Plugins; unset AMQP_URL", ErrNotOwned)
 		}
 		b.url = c.url
 		if b.version, err = handshake(ctx, c.url); err != nil {
@@ -105,7 +107,7 @@ func (b *Broker) begin(ctx context.Context, o Options) error {
 	case c.image != "":
 		b.node, err = newContainer(ctx, c.image, o)
 	default:
-		b.node, err = newProcess(ctx, c.server, o)
+		b.node, err = newNative(ctx, c.server, o)
 	}
 	if err != nil {
 		return err
@@ -119,22 +121,22 @@ func (b *Broker) begin(ctx context.Context, o Options) error {
 	return nil
 }
 
-// discard removes what was started for nothing, whether or not the caller's context has ended.
+// discard removes a node that did not start, even if the caller's context is done.
 func (b *Broker) discard() error {
-	if b.node.found() {
-		return errors.New("it was left running by an earlier demo; if it cannot be started any more, end it with make demo-stop")
+	if b.node.existed() {
+		return errors.New("an earlier demo created this broker; if it no longer starts, remove it with make demo-stop")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	return b.node.remove(ctx)
 }
 
-// URL is the broker's address, for the user guest: amqp://guest:guest@127.0.0.1:PORT/, or AMQP_URL. It does
-// not change while the broker lives.
+// URL returns the broker's address: amqp://guest:guest@127.0.0.1:PORT/, or the value of AMQP_URL. A restart does not
+// change it.
 func (b *Broker) URL() string { return b.url }
 
-// HostPort is the port of 127.0.0.1 on which a port of the container is reached: 5672, or one of Options.Ports. Like the
-// URL it stays the same.
+// HostPort returns the port of 127.0.0.1 that is mapped to a port of the container. The port must be 5672 or one of
+// Options.Ports. A restart does not change the mapping. It returns ErrNotOwned for the broker from AMQP_URL.
 func (b *Broker) HostPort(port int) (int, error) {
 	if b.node == nil {
 		return 0, ErrNotOwned
@@ -142,10 +144,10 @@ func (b *Broker) HostPort(port int) (int, error) {
 	if host := b.node.hostPort(port); host != 0 {
 		return host, nil
 	}
-	return 0, fmt.Errorf("rabbit: port %d is not published: name it in Options.Ports", port)
+	return 0, fmt.Errorf("rabbit: port %d is not published; add it to Options.Ports", port)
 }
 
-// Node is what Erlang calls the broker, such as "rabbit@node1", or "" for the broker from AMQP_URL.
+// Node returns the Erlang node name, such as "rabbit@node1", or "" for the broker from AMQP_URL.
 func (b *Broker) Node() string {
 	if b.node == nil {
 		return ""
@@ -153,10 +155,10 @@ func (b *Broker) Node() string {
 	return b.node.nodeName()
 }
 
-// Version is what the broker says it is, such as "4.3.6".
+// Version returns the broker's version, such as "4.3.6".
 func (b *Broker) Version() string { return b.version }
 
-// Owned reports whether the broker was started here, so that it may be stopped and inspected.
+// Owned reports whether this package started the broker. If not, it cannot be stopped or inspected.
 func (b *Broker) Owned() bool { return b.node != nil }
 
 // AtLeast reports whether the broker's version is major.minor or newer.
@@ -172,7 +174,8 @@ func atLeast(version string, major, minor int) bool {
 	return err1 == nil && err2 == nil && (x > major || x == major && y >= minor)
 }
 
-// String tells which broker this is and how it runs: "RabbitMQ 4.3.6 in container amqpkit-test-1d3f".
+// String returns the version and how the broker runs, such as "RabbitMQ 4.3.6 in container amqpkit-test-1d3f of image
+// rabbitmq:4.3-management".
 func (b *Broker) String() string {
 	how := "from AMQP_URL"
 	if b.node != nil {
@@ -181,8 +184,7 @@ func (b *Broker) String() string {
 	return "RabbitMQ " + b.version + " " + how
 }
 
-// Restart stops the broker and starts it again: same port, same data. It returns when the broker answers.
-// It returns ErrNotOwned for the broker from AMQP_URL.
+// Restart calls Stop and StartAgain. It returns ErrNotOwned for the broker from AMQP_URL.
 func (b *Broker) Restart(ctx context.Context) error {
 	if err := b.Stop(ctx); err != nil {
 		return err
@@ -190,8 +192,8 @@ func (b *Broker) Restart(ctx context.Context) error {
 	return b.StartAgain(ctx)
 }
 
-// Stop ends the broker in an orderly way, as an upgrade would: clients are told, and durable data is kept for
-// StartAgain. It returns ErrNotOwned for the broker from AMQP_URL.
+// Stop shuts the broker down gracefully, as an upgrade does: clients receive connection.close. Durable data is kept
+// for StartAgain. It returns ErrNotOwned for the broker from AMQP_URL.
 func (b *Broker) Stop(ctx context.Context) error {
 	if b.node == nil {
 		return ErrNotOwned
@@ -202,8 +204,8 @@ func (b *Broker) Stop(ctx context.Context) error {
 	return nil
 }
 
-// StartAgain starts a stopped broker and returns when it answers. It returns ErrNotOwned for the broker
-// from AMQP_URL.
+// StartAgain starts a stopped or killed broker on the same port, with the same data, and returns once it accepts
+// logins. It returns ErrNotOwned for the broker from AMQP_URL.
 func (b *Broker) StartAgain(ctx context.Context) error {
 	if b.node == nil {
 		return ErrNotOwned
@@ -216,27 +218,27 @@ func (b *Broker) StartAgain(ctx context.Context) error {
 		version, err = awaitReady(ctx, b.node)
 	}
 	if err != nil {
-		return fmt.Errorf("rabbit: start RabbitMQ %s: %w%s", b.node.describe(), err, b.lastWords())
+		return fmt.Errorf("rabbit: start RabbitMQ %s: %w%s", b.node.describe(), err, b.logTail())
 	}
-	if b.version == "" { // the first time: others may read these while the broker is restarted
+	if b.version == "" { // only the first time: other goroutines may read the fields during a restart
 		b.url, b.version = b.node.url(), version
 	}
 	return nil
 }
 
-// lastWords quotes the end of the node's log, also when the caller's context has ended.
-func (b *Broker) lastWords() string {
+// logTail quotes the end of the node's log, even if the caller's context is done.
+func (b *Broker) logTail() string {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	log := b.node.log(ctx)
 	if log == "" {
 		return ""
 	}
-	return "\nits log ends with:\n" + log
+	return "\nend of its log:\n" + log
 }
 
-// Close ends the broker and removes its data. It leaves alone what it did not start, and what Options.Keep asked
-// for, which another process may use from then on.
+// Close kills the broker and deletes its data. The broker from AMQP_URL and the one of Options.Keep continue to run;
+// another process may then use the latter.
 func (b *Broker) Close(ctx context.Context) error {
 	b.unlock()
 	if b.node == nil || b.keep {
@@ -248,17 +250,17 @@ func (b *Broker) Close(ctx context.Context) error {
 	return nil
 }
 
-// StopKept ends the broker that Options.Keep left running and removes its data. It returns what it ended, or ""
-// if there was none.
+// StopKept kills the broker that Options.Keep left running and deletes its data. It returns the name of the container
+// or node, or "" if no such broker exists.
 func StopKept(ctx context.Context) (string, error) {
-	if name, err := removeKeptContainer(ctx); name != "" || err != nil {
+	if name, err := removeDemoContainer(ctx); name != "" || err != nil {
 		return name, err
 	}
-	return removeKeptProcess(ctx)
+	return removeDemoNode(ctx)
 }
 
-// Ctl runs rabbitmqctl with the arguments and returns what it prints. It takes about a second. It returns
-// ErrNotOwned for the broker from AMQP_URL.
+// Ctl runs rabbitmqctl, which takes about a second, and returns its output. It returns ErrNotOwned for the broker from
+// AMQP_URL.
 func (b *Broker) Ctl(ctx context.Context, args ...string) (string, error) {
 	if b.node == nil {
 		return "", ErrNotOwned

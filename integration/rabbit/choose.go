@@ -7,33 +7,33 @@ import (
 	"time"
 )
 
-// OfficialImage is the image that is used where a registry answers and $RABBITMQ_IMAGE names no other.
+// OfficialImage is the default image. RABBITMQ_IMAGE overrides it.
 const OfficialImage = "rabbitmq:4.3-management"
 
 const (
-	pullTimeout      = time.Minute      // for the official image: longer takes an image built here
-	namedPullTimeout = 10 * time.Minute // for $RABBITMQ_IMAGE: there is nothing else to try
+	pullTimeout      = time.Minute      // for the official image: building one locally is faster than a longer pull
+	namedPullTimeout = 10 * time.Minute // for RABBITMQ_IMAGE, which has no alternative
 )
 
-// A choice has one field set: the way to get a broker.
+// A choice states how to run a broker. Exactly one field is set.
 type choice struct {
-	url    string // of a broker that runs
-	image  string // to start a container of
+	url    string // of a running broker
+	image  string // for a container
 	server string // path of rabbitmq-server
 }
 
-// A host is what the choice asks of the machine.
+// A host provides the ways to run a broker on a machine.
 type host interface {
-	docker(ctx context.Context) error // nil if an engine answers
+	docker(ctx context.Context) error // returns nil if a Docker engine responds
 	hasImage(ctx context.Context, image string) bool
 	pull(ctx context.Context, image string) error
-	builtName(ctx context.Context) (image string, err error) // what build would return
+	builtName(ctx context.Context) (image string, err error) // the name of the image from build, without building it
 	build(ctx context.Context) (image string, err error)
 	server(ctx context.Context) (path string, err error)
 }
 
-// choose decides how to get a broker. What the user named (AMQP_URL, RABBITMQ_IMAGE) is taken or is an
-// error: a test that silently ran on another broker would prove something else.
+// choose selects how to run a broker. If the user's AMQP_URL or RABBITMQ_IMAGE cannot be used, choose returns an error
+// rather than an alternative: tests must not silently run on a different broker.
 func choose(ctx context.Context, env func(string) string, h host) (choice, error) {
 	if url := env("AMQP_URL"); url != "" {
 		return choice{url: url}, nil
@@ -51,22 +51,22 @@ func choose(ctx context.Context, env func(string) string, h host) (choice, error
 		return choice{server: server}, nil
 	}
 	if err := ctx.Err(); err != nil {
-		return choice{}, fmt.Errorf("rabbit: no broker yet: %w", err)
+		return choice{}, fmt.Errorf("rabbit: interrupted before a broker was found: %w", err)
 	}
 	return choice{}, &UnavailableError{Docker: dockerErr, Server: serverErr}
 }
 
-// chooseContainer is the choice for what takes containers, and so neither the broker from AMQP_URL nor a private node.
+// chooseContainer selects an image for features that only containers support. what names the feature in errors.
 func chooseContainer(ctx context.Context, env func(string) string, h host, what string) (image string, err error) {
 	if env("AMQP_URL") != "" {
-		return "", fmt.Errorf("%w, and %s would be: unset AMQP_URL", ErrNotOwned, what)
+		return "", fmt.Errorf("%w: %s; unset AMQP_URL", ErrNotOwned, what)
 	}
 	image, err = chooseImage(ctx, env("AMQPKIT_DOCKER"), env("RABBITMQ_IMAGE"), h)
 	switch {
 	case err == nil:
 		return image, nil
 	case ctx.Err() != nil:
-		return "", fmt.Errorf("rabbit: no broker yet: %w", ctx.Err())
+		return "", fmt.Errorf("rabbit: interrupted before a broker was found: %w", ctx.Err())
 	default:
 		return "", &DockerRequiredError{What: what, Docker: err}
 	}
@@ -74,14 +74,14 @@ func chooseContainer(ctx context.Context, env func(string) string, h host, what 
 
 func chooseServer(ctx context.Context, server string, h host) (path string, err error) {
 	if server == "off" {
-		return "", errors.New("switched off by AMQPKIT_SERVER=off")
+		return "", errors.New("disabled by AMQPKIT_SERVER=off")
 	}
 	return h.server(ctx)
 }
 
 func chooseImage(ctx context.Context, docker, named string, h host) (string, error) {
 	if docker == "off" {
-		return "", errors.New("switched off by AMQPKIT_DOCKER=off")
+		return "", errors.New("disabled by AMQPKIT_DOCKER=off")
 	}
 	if err := h.docker(ctx); err != nil {
 		return "", err
@@ -94,7 +94,7 @@ func chooseImage(ctx context.Context, docker, named string, h host) (string, err
 		return image, nil
 	}
 	if named == "" {
-		// Built by an earlier run, since no registry answered. Asking again could take a minute each time.
+		// An earlier run built an image because the pull failed. Do not try the pull again: it may take a minute.
 		if built, err := h.builtName(ctx); err == nil && h.hasImage(ctx, built) {
 			return built, nil
 		}

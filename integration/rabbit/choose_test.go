@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// fakeHost is a machine on which what is named in can works.
+// fakeHost is a host on which only the operations in can succeed.
 type fakeHost struct {
 	can   []string // "docker", "pull IMAGE", "has IMAGE", "build", "server"
-	hangs bool     // a pull takes for ever
+	hangs bool     // pull blocks until its context is done
 	did   []string
 }
 
@@ -32,7 +32,7 @@ func (h *fakeHost) hasImage(_ context.Context, image string) bool { return h.do(
 func (h *fakeHost) pull(ctx context.Context, image string) error {
 	if h.hangs {
 		<-ctx.Done()
-		h.did = append(h.did, "gave up the pull")
+		h.did = append(h.did, "pull timed out")
 		return ctx.Err()
 	}
 	return h.do("pull " + image)
@@ -44,20 +44,20 @@ func (h *fakeHost) build(context.Context) (string, error) { return "built", h.do
 
 func (h *fakeHost) server(context.Context) (string, error) { return "/rabbitmq-server", h.do("server") }
 
-func TestChooseTakesTheFirstThatCanBeHad(t *testing.T) {
+func TestChooseSelectsFirstAvailableOption(t *testing.T) {
 	official := "has " + OfficialImage
 	for name, test := range map[string]struct {
 		env  map[string]string
 		can  []string
 		want choice
-		did  []string // in this order, and nothing else
+		did  []string // in this order
 	}{
-		"AMQP_URL before all": {
+		"AMQP_URL": {
 			env:  map[string]string{"AMQP_URL": "amqp://b/", "RABBITMQ_IMAGE": "mine"},
 			can:  []string{"docker", "has mine", "server"},
 			want: choice{url: "amqp://b/"},
 		},
-		"named image, there": {
+		"named image, present": {
 			env:  map[string]string{"RABBITMQ_IMAGE": "mine"},
 			can:  []string{"docker", "has mine", official},
 			want: choice{image: "mine"},
@@ -69,7 +69,7 @@ func TestChooseTakesTheFirstThatCanBeHad(t *testing.T) {
 			want: choice{image: "mine"},
 			did:  []string{"docker", "has mine", "pull mine"},
 		},
-		"official image, there": {
+		"official image, present": {
 			can:  []string{"docker", official, "build", "server"},
 			want: choice{image: OfficialImage},
 			did:  []string{"docker", official},
@@ -79,17 +79,17 @@ func TestChooseTakesTheFirstThatCanBeHad(t *testing.T) {
 			want: choice{image: OfficialImage},
 			did:  []string{"docker", official, "has built", "pull " + OfficialImage},
 		},
-		"image built here before": {
+		"image built earlier": {
 			can:  []string{"docker", "has built", "pull " + OfficialImage, "server"},
 			want: choice{image: "built"},
 			did:  []string{"docker", official, "has built"},
 		},
-		"image built here": {
+		"image built now": {
 			can:  []string{"docker", "build", "server"},
 			want: choice{image: "built"},
 			did:  []string{"docker", official, "has built", "pull " + OfficialImage, "build"},
 		},
-		"node, since no image can be had": {
+		"node, without an image": {
 			can:  []string{"docker", "server"},
 			want: choice{server: "/rabbitmq-server"},
 			did:  []string{"docker", official, "has built", "pull " + OfficialImage, "build", "server"},
@@ -99,7 +99,7 @@ func TestChooseTakesTheFirstThatCanBeHad(t *testing.T) {
 			want: choice{server: "/rabbitmq-server"},
 			did:  []string{"docker", "server"},
 		},
-		"node, Docker switched off": {
+		"node, Docker disabled": {
 			env:  map[string]string{"AMQPKIT_DOCKER": "off"},
 			can:  []string{"docker", official, "server"},
 			want: choice{server: "/rabbitmq-server"},
@@ -119,16 +119,16 @@ func TestChooseTakesTheFirstThatCanBeHad(t *testing.T) {
 	}
 }
 
-func TestChooseRefusesToReplaceAnImageThatWasNamed(t *testing.T) {
+func TestChooseDoesNotReplaceNamedImage(t *testing.T) {
 	h := &fakeHost{can: []string{"docker", "has " + OfficialImage, "build", "server"}}
 	env := map[string]string{"RABBITMQ_IMAGE": "mine"}
 	got, err := choose(t.Context(), func(key string) string { return env[key] }, h)
 	if err == nil || !strings.Contains(err.Error(), "RABBITMQ_IMAGE=mine") {
-		t.Errorf("choose = %+v, %v; want an error that names the image", got, err)
+		t.Errorf("choose = %+v, %v; want an error with the name of the image", got, err)
 	}
 }
 
-func TestChooseGivesUpAPullAfterAMinute(t *testing.T) {
+func TestChooseLimitsPullToAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &fakeHost{can: []string{"docker", "build"}, hangs: true}
 		began := time.Now()
@@ -142,7 +142,7 @@ func TestChooseGivesUpAPullAfterAMinute(t *testing.T) {
 	})
 }
 
-func TestChooseSaysWhatToInstallWhenNothingWorks(t *testing.T) {
+func TestChooseErrorListsPackagesToInstall(t *testing.T) {
 	_, err := choose(t.Context(), func(string) string { return "" }, new(fakeHost))
 	var unavailable *UnavailableError
 	if !errors.As(err, &unavailable) {
@@ -153,34 +153,34 @@ func TestChooseSaysWhatToInstallWhenNothingWorks(t *testing.T) {
 		"tried Docker: cannot docker", "tried rabbitmq-server: cannot server",
 	} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("error does not say %q:\n%s", want, err)
+			t.Errorf("error does not contain %q:\n%s", want, err)
 		}
 	}
 }
 
-func TestChooseLeavesOutWhatIsSwitchedOff(t *testing.T) {
+func TestChooseSkipsDisabledOptions(t *testing.T) {
 	env := map[string]string{"AMQPKIT_DOCKER": "off", "AMQPKIT_SERVER": "off"}
 	h := &fakeHost{can: []string{"docker", "has " + OfficialImage, "server"}}
 	_, err := choose(t.Context(), func(key string) string { return env[key] }, h)
 	var unavailable *UnavailableError
 	if !errors.As(err, &unavailable) || len(h.did) > 0 {
-		t.Errorf("choose = %v after %q, want an UnavailableError after nothing", err, h.did)
+		t.Errorf("choose = %v after %q, want an UnavailableError without any attempt", err, h.did)
 	}
 	for _, off := range []string{"AMQPKIT_DOCKER=off", "AMQPKIT_SERVER=off"} {
 		if !strings.Contains(err.Error(), off) {
-			t.Errorf("the error does not tell of %s:\n%v", off, err)
+			t.Errorf("error does not contain %s:\n%v", off, err)
 		}
 	}
 }
 
-func TestChooseEndsWithItsContext(t *testing.T) {
+func TestChooseReturnsContextError(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := choose(ctx, func(string) string { return "" }, new(fakeHost))
 	_, containerErr := chooseContainer(ctx, func(string) string { return "" }, new(fakeHost), "a cluster")
 	for _, err := range []error{err, containerErr} {
 		if !errors.Is(err, context.Canceled) {
-			t.Errorf("error = %v, want the context's, not advice on what to install", err)
+			t.Errorf("error = %v, want context.Canceled", err)
 		}
 	}
 }

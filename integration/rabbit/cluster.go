@@ -13,25 +13,25 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 )
 
-// Cluster is a cluster of RabbitMQ nodes in containers, on a Docker network of its own. StopAll, StartAll and
-// RollingRestart use the nodes' Stop and StartAgain, and are for one goroutine at a time as those are; the other
-// methods may be called by any, also meanwhile.
+// Cluster is a cluster of RabbitMQ nodes that run in containers on a private Docker network. StopAll, StartAll and
+// RollingRestart call the nodes' Stop and StartAgain and, like these, must not be called concurrently. All other methods
+// are safe for concurrent use.
 type Cluster struct {
 	network string
 	nodes   []*Broker
 
-	mu  sync.Mutex
-	cut map[int]bool // disconnected
+	mu       sync.Mutex
+	isolated map[int]bool // by index: nodes that are disconnected or partitioned
 }
 
-// StartCluster starts n nodes at once and returns when they are one cluster. A quorum queue has a member on each node,
-// on five at most. The options are the nodes' own; Keep is not for clusters. It returns a *DockerRequiredError where there
-// is no Docker, and ErrNotOwned if AMQP_URL names a broker.
+// StartCluster starts n nodes concurrently and returns once they have formed a cluster. A quorum queue has a member on
+// each node, up to five. The options apply to every node; Keep is not supported. StartCluster returns a
+// *DockerRequiredError without Docker, and ErrNotOwned if AMQP_URL is set.
 func StartCluster(ctx context.Context, n int, o Options) (*Cluster, error) {
 	o = o.withDefaults()
 	err := o.validate()
 	if o.Keep || n < 1 {
-		err = errors.Join(err, errors.New("rabbit: a cluster has one node or more, and does not outlive its process"))
+		err = errors.Join(err, errors.New("rabbit: a cluster needs at least one node and does not support Options.Keep"))
 	}
 	if err != nil {
 		return nil, err
@@ -40,9 +40,9 @@ func StartCluster(ctx context.Context, n int, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{network: uniqueName(), cut: map[int]bool{}}
-	if err := c.makeNetwork(ctx); err != nil {
-		return nil, fmt.Errorf("rabbit: network of a cluster: %w", err)
+	c := &Cluster{network: uniqueName(), isolated: map[int]bool{}}
+	if err := c.createNetwork(ctx); err != nil {
+		return nil, fmt.Errorf("rabbit: create the cluster's network: %w", err)
 	}
 	conf := strings.Builder{}
 	fmt.Fprintln(&conf, "cluster_formation.peer_discovery_backend = classic_config")
@@ -65,7 +65,7 @@ func StartCluster(ctx context.Context, n int, o Options) (*Cluster, error) {
 
 func hostname(i int) string { return fmt.Sprintf("node%d", i+1) }
 
-// each calls do for all nodes at once.
+// each calls do for all nodes concurrently.
 func (c *Cluster) each(do func(int, *Broker) error) error {
 	errs := make([]error, len(c.nodes))
 	var wg sync.WaitGroup
@@ -76,18 +76,18 @@ func (c *Cluster) each(do func(int, *Broker) error) error {
 	return errors.Join(errs...)
 }
 
-// discard removes what was started for nothing, whether or not the caller's context has ended.
+// discard removes a cluster that did not start, even if the caller's context is done.
 func (c *Cluster) discard() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	return c.Close(ctx)
 }
 
-// Nodes are the cluster's brokers, always in the same order. Each keeps its port while it is stopped, killed, paused or
-// disconnected. StartAgain of one returns only when a majority of the nodes runs.
+// Nodes returns the cluster's brokers, always in the same order. A node keeps its port when it is stopped, killed,
+// paused or disconnected. Its StartAgain returns only once a majority of the nodes is running.
 func (c *Cluster) Nodes() []*Broker { return c.nodes }
 
-// URLs are the addresses of the nodes, in their order.
+// URLs returns the addresses of the nodes, in the order of Nodes.
 func (c *Cluster) URLs() []string {
 	urls := make([]string, len(c.nodes))
 	for i, b := range c.nodes {
@@ -96,17 +96,17 @@ func (c *Cluster) URLs() []string {
 	return urls
 }
 
-// String tells which cluster this is: "3 nodes, RabbitMQ 4.3.6 on network amqpkit-test-1-2f".
+// String returns the size, version and network, such as "3 nodes, RabbitMQ 4.3.6 on network amqpkit-test-1-2f".
 func (c *Cluster) String() string {
 	return fmt.Sprintf("%d nodes, RabbitMQ %s on network %s", len(c.nodes), c.nodes[0].Version(), c.network)
 }
 
-// StopAll stops all nodes at once, in an orderly way.
+// StopAll shuts all nodes down gracefully and concurrently.
 func (c *Cluster) StopAll(ctx context.Context) error {
 	return c.each(func(_ int, b *Broker) error { return b.Stop(ctx) })
 }
 
-// StartAll starts all nodes that do not run, at once, and returns when they are one cluster again.
+// StartAll starts all stopped nodes concurrently and returns once the cluster is healthy, as Await does.
 func (c *Cluster) StartAll(ctx context.Context) error {
 	if err := c.each(func(_ int, b *Broker) error { return b.StartAgain(ctx) }); err != nil {
 		return err
@@ -114,7 +114,7 @@ func (c *Cluster) StartAll(ctx context.Context) error {
 	return c.Await(ctx)
 }
 
-// RollingRestart restarts one node after another, as an upgrade does, each when all is whole after the one before.
+// RollingRestart restarts the nodes in turn, as an upgrade does. It waits for a healthy cluster after each one.
 func (c *Cluster) RollingRestart(ctx context.Context) error {
 	for _, b := range c.nodes {
 		if err := b.Restart(ctx); err != nil {
@@ -127,14 +127,14 @@ func (c *Cluster) RollingRestart(ctx context.Context) error {
 	return nil
 }
 
-// Leader returns which of the Nodes leads a quorum queue of the virtual host /, by its index. Nodes that are
-// disconnected, paused or stopped are not asked. It is an error if there is no leader now; it returns ErrNoQueue if the
-// queue does not exist.
+// Leader returns the index in Nodes of the leader of a quorum queue in the virtual host /. It asks only nodes that are
+// neither isolated nor paused nor stopped. It returns an error if the queue has no leader at the moment, and ErrNoQueue
+// if the queue does not exist.
 func (c *Cluster) Leader(ctx context.Context, queue string) (int, error) {
 	var errs []error
 	for i, b := range c.nodes {
-		if c.disconnected(i) {
-			continue // it may take itself for the leader
+		if c.isIsolated(i) {
+			continue // it may still consider itself the leader
 		}
 		name, err := b.Leader(ctx, queue)
 		if err != nil {
@@ -150,7 +150,7 @@ func (c *Cluster) Leader(ctx context.Context, queue string) (int, error) {
 	return 0, errors.Join(errs...)
 }
 
-// Close ends all nodes and removes their data and their network.
+// Close kills all nodes and removes their data and network.
 func (c *Cluster) Close(ctx context.Context) error {
 	err := c.each(func(_ int, b *Broker) error { return b.Close(ctx) })
 	return errors.Join(err, withDocker(ctx, func(cli *testcontainers.DockerClient) error {
@@ -158,7 +158,7 @@ func (c *Cluster) Close(ctx context.Context) error {
 	}))
 }
 
-func (c *Cluster) makeNetwork(ctx context.Context) error {
+func (c *Cluster) createNetwork(ctx context.Context) error {
 	if err := removeStale(ctx); err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestComposeFileDefaultsToTheImageBuiltHere(t *testing.T) {
+func TestComposeFileDefaultsToTheBuiltImage(t *testing.T) {
 	tag, err := exec.CommandContext(t.Context(), "sh", "debian/image.sh", "tag").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -17,6 +17,6 @@ func TestComposeFileDefaultsToTheImageBuiltHere(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := "${RABBITMQ_IMAGE:-" + strings.TrimSpace(string(tag)) + "}"; !strings.Contains(string(compose), want) {
-		t.Errorf("docker-compose.yml does not say image: %s", want)
+		t.Errorf("docker-compose.yml does not contain %s", want)
 	}
 }

@@ -23,11 +23,11 @@ import (
 	tcnetwork "github.com/testcontainers/testcontainers-go/network"
 )
 
-// guestConf lets the user guest in from outside the container, whatever the image says.
+// guestConf allows the user guest to log in from outside the container.
 const guestConf = "loopback_users.guest = false\n"
 
-// relaxedConf, which RabbitMQ knows since 4.0, accepts the declaration of a pika script, classic and transient, for
-// a quorum queue that is there already: what people try after the demo works. A test's broker is strict.
+// relaxedConf makes RabbitMQ 4.0 and later accept the declaration of an existing quorum queue as a classic, transient
+// queue, as pika scripts declare it. Only the demo's broker uses it, so that such scripts work after the demo.
 //
 //go:embed debian/relaxed.conf
 var relaxedConf string
@@ -43,15 +43,15 @@ type container struct {
 	image    string
 	name     string
 	options  Options
-	hostname string // part of the node's name, and so of where its data is
-	network  string // of its cluster, or "" for Docker's own
+	hostname string // part of the node name and of the data directory's path
+	network  string // of its cluster, or "" for Docker's default
 	cookie   string // of its cluster
 	reused   bool
-	ports    map[int]int                     // of the container to those of 127.0.0.1; for good once it was created
-	ctr      *testcontainers.DockerContainer // nil until it was started once
+	ports    map[int]int                     // container port to port of 127.0.0.1; does not change after create
+	ctr      *testcontainers.DockerContainer // nil until the first start
 
-	// execs is held by commands, and by freeze alone: one that starts in a container that is just being paused is
-	// frozen half way, with the lock that ContainerUnpause needs, and then for ever.
+	// execs is read-locked by commands and locked by pause. A command that starts while its container is being paused
+	// would be suspended while Docker holds the lock that ContainerUnpause needs: a deadlock.
 	execs sync.RWMutex
 }
 
@@ -59,14 +59,14 @@ func newContainer(ctx context.Context, image string, o Options) (*container, err
 	c := &container{image: image, options: o, hostname: "amqpkit"}
 	if o.Keep {
 		c.name = DemoName
-		return c, c.findKept(ctx)
+		return c, c.findDemo(ctx)
 	}
 	c.name = uniqueName()
 	return c, removeStale(ctx)
 }
 
-// findKept looks for the container that an earlier process left running.
-func (c *container) findKept(ctx context.Context) error {
+// findDemo finds the container that an earlier process left running, if any.
+func (c *container) findDemo(ctx context.Context) error {
 	cli, err := dockerClient(ctx)
 	if err != nil {
 		return err
@@ -79,11 +79,11 @@ func (c *container) findKept(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	runs := found.Container.Config.Image
-	if os.Getenv("RABBITMQ_IMAGE") != "" && runs != c.image {
-		return fmt.Errorf("rabbit: container %s runs image %s, not %s: end it first with make demo-stop", c.name, runs, c.image)
+	image := found.Container.Config.Image
+	if os.Getenv("RABBITMQ_IMAGE") != "" && image != c.image {
+		return fmt.Errorf("rabbit: container %s runs image %s, not %s; stop it first with make demo-stop", c.name, image, c.image)
 	}
-	c.image, c.reused = runs, true
+	c.image, c.reused = image, true
 	return nil
 }
 
@@ -91,7 +91,7 @@ func (c *container) start(ctx context.Context) error {
 	if c.ctr != nil {
 		return c.ctr.Start(ctx)
 	}
-	// Between choosing a free port and binding it, another process may have been faster.
+	// Another process may bind a port after it was chosen as free.
 	for attempt := 1; ; attempt++ {
 		err := c.create(ctx)
 		if err == nil || c.reused || attempt == 5 || !strings.Contains(err.Error(), "port is already allocated") &&
@@ -106,7 +106,7 @@ func (c *container) start(ctx context.Context) error {
 }
 
 func (c *container) create(ctx context.Context) error {
-	quiet()
+	configureTestcontainers()
 	if err := c.choosePorts(); err != nil {
 		return err
 	}
@@ -119,15 +119,16 @@ func (c *container) create(ctx context.Context) error {
 	options := []testcontainers.ContainerCustomizer{
 		testcontainers.WithFiles(c.files()...),
 		testcontainers.WithName(c.name),
-		testcontainers.WithExposedPorts(exposed...), // or all that the image exposes is published, on all interfaces
+		testcontainers.WithExposedPorts(exposed...), // otherwise all ports of the image are published on all interfaces
 		testcontainers.WithConfigModifier(func(cfg *dockercontainer.Config) { cfg.Hostname = c.hostname }),
 		testcontainers.WithHostConfigModifier(func(cfg *dockercontainer.HostConfig) {
 			cfg.PortBindings = bindings
 			if c.network != "" {
 				cfg.NetworkMode = dockercontainer.NetworkMode(c.network)
-				// While it is cut off the network it finds itself all the same: Docker takes the line with the host name
-				// alone out of /etc/hosts. It would look for the others for 20 s each.
+				// Disconnecting a container from its network removes the line with only the host name from /etc/hosts.
+				// With the additional name the line stays, so that the node can still resolve its own name.
 				cfg.ExtraHosts = []string{c.hostname + " self:" + loopback.String()}
+				// The default is up to 20 s for each name of an unreachable node.
 				cfg.DNSOptions = []string{"timeout:1", "attempts:1"}
 			}
 		}),
@@ -149,21 +150,21 @@ func (c *container) create(ctx context.Context) error {
 	if !c.reused {
 		return nil
 	}
-	// It has the port that it was given long ago.
+	// A reused container keeps the port from its creation.
 	info, err := c.ctr.Inspect(ctx)
 	if err != nil {
 		return err
 	}
 	published := info.HostConfig.PortBindings[tcp(amqpPort)]
 	if len(published) == 0 {
-		return fmt.Errorf("container %s publishes no port %d: remove it with docker rm -fv %s", c.name, amqpPort, c.name)
+		return fmt.Errorf("container %s does not publish port %d; remove it with docker rm -fv %s", c.name, amqpPort, c.name)
 	}
 	port, err := strconv.Atoi(published[0].HostPort)
 	c.ports = map[int]int{amqpPort: port}
 	return err
 }
 
-// choosePorts finds a free port of 127.0.0.1 for each that is to be published.
+// choosePorts assigns a free port of 127.0.0.1 to each published port.
 func (c *container) choosePorts() error {
 	c.ports = map[int]int{}
 	for _, port := range append([]int{amqpPort}, c.options.Ports...) {
@@ -180,7 +181,7 @@ func (c *container) choosePorts() error {
 	return nil
 }
 
-// files are what the container has beside what is in its image.
+// files returns the files to add to the container.
 func (c *container) files() []testcontainers.ContainerFile {
 	conf := guestConf
 	if c.options.Keep && os.Getenv("RABBITMQ_IMAGE") == "" {
@@ -208,20 +209,20 @@ func (c *container) stop(ctx context.Context) error {
 func (c *container) kill(ctx context.Context) error {
 	return withDocker(ctx, func(cli *testcontainers.DockerClient) error {
 		_, err := cli.ContainerKill(ctx, c.ctr.ID, client.ContainerKillOptions{Signal: "KILL"})
-		if err != nil && !errdefs.IsConflict(err) { // as of one that does not run
+		if err != nil && !errdefs.IsConflict(err) { // conflict: the container is not running
 			return err
 		}
-		ended := cli.ContainerWait(ctx, c.ctr.ID, client.ContainerWaitOptions{Condition: dockercontainer.WaitConditionNotRunning})
+		exit := cli.ContainerWait(ctx, c.ctr.ID, client.ContainerWaitOptions{Condition: dockercontainer.WaitConditionNotRunning})
 		select {
-		case <-ended.Result:
+		case <-exit.Result:
 			return nil
-		case err := <-ended.Error:
+		case err := <-exit.Error:
 			return err
 		}
 	})
 }
 
-func (c *container) freeze(ctx context.Context) error {
+func (c *container) pause(ctx context.Context) error {
 	c.execs.Lock()
 	defer c.execs.Unlock()
 	return withDocker(ctx, func(cli *testcontainers.DockerClient) error {
@@ -230,7 +231,7 @@ func (c *container) freeze(ctx context.Context) error {
 	})
 }
 
-func (c *container) thaw(ctx context.Context) error {
+func (c *container) unpause(ctx context.Context) error {
 	return withDocker(ctx, func(cli *testcontainers.DockerClient) error {
 		_, err := cli.ContainerUnpause(ctx, c.ctr.ID, client.ContainerUnpauseOptions{})
 		return err
@@ -267,7 +268,7 @@ func (c *container) running(ctx context.Context) error {
 		return err
 	}
 	if !state.Running {
-		return fmt.Errorf("the container ended with exit status %d", state.ExitCode)
+		return fmt.Errorf("the container exited with status %d", state.ExitCode)
 	}
 	return nil
 }
@@ -297,7 +298,7 @@ func (c *container) hostPort(port int) int { return c.ports[port] }
 
 func (c *container) nodeName() string { return "rabbit@" + c.hostname }
 
-func (c *container) found() bool { return c.reused }
+func (c *container) existed() bool { return c.reused }
 
 func (c *container) describe() string {
 	return fmt.Sprintf("in container %s of image %s", c.name, c.image)

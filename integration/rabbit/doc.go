@@ -1,27 +1,25 @@
-// Package rabbit runs a RabbitMQ for tests and for the demo. It is the one place of this repository that
-// knows how to get one:
+// Package rabbit starts RabbitMQ for tests and for the demo:
 //
 //	broker, err := rabbit.Start(ctx, rabbit.Options{})
 //	if err != nil {
-//		return err // says what to install
+//		return err // lists the packages to install
 //	}
 //	defer broker.Close(ctx)
 //	conn, err := amqpkit.Dial(ctx, broker.URL())
 //
-// Start takes the first of these that can be had:
+// Start uses the first of these that is available:
 //
-//  1. The broker that the environment variable AMQP_URL names. It is used as it is: nothing here
-//     stops it or asks it anything but AMQP.
-//  2. A container on a local Docker engine (AMQPKIT_DOCKER=off leaves it out), of the image
-//     $RABBITMQ_IMAGE; else of the official image, if it is there or can be pulled within a minute; else of
-//     an image that debian/image.sh builds from Debian packages, once. Once that is built, no pull is tried.
-//  3. A private node of an installed rabbitmq-server, on free ports, beside and apart from whatever
-//     service the package runs (AMQPKIT_SERVER=off leaves it out). As root on Debian the package is installed, unless
-//     Options.InstalledOnly forbids it.
+//  1. The broker of the environment variable AMQP_URL. This package only talks AMQP to it, and neither stops nor inspects
+//     it.
+//  2. A container on a local Docker engine, unless AMQPKIT_DOCKER=off. The image is RABBITMQ_IMAGE if set, otherwise the
+//     official image if it is present or can be pulled within a minute, otherwise one that debian/image.sh builds from
+//     Debian packages. The image is built once; after that, Start no longer tries to pull the official one.
+//  3. A private node of an installed rabbitmq-server, unless AMQPKIT_SERVER=off. It uses free ports and is independent of
+//     the system's RabbitMQ service. As root on Debian, Start installs the package, unless Options.InstalledOnly is set.
 //
-// What Start started keeps its port and its data when it is stopped and started again, and ends at
-// Close. What a killed process left behind is ended by the next Start on the same machine.
+// A broker keeps its port and data across restarts and is removed by Close. If a process is killed before Close, the next
+// Start on the same machine removes its brokers.
 //
-// A broker that was started here can be made to suffer: Kill, Pause, MemoryAlarm, CloseConnection. StartCluster starts
-// several nodes, in containers only, that can also be cut off each other: Disconnect, Partition.
+// Broker has methods that inject faults: Kill, Pause, MemoryAlarm, CloseConnection. StartCluster starts several nodes, in
+// containers only, and Cluster adds network faults: Disconnect, Partition.
 package rabbit

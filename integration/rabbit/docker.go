@@ -15,21 +15,21 @@ import (
 	tclog "github.com/testcontainers/testcontainers-go/log"
 )
 
-// ownerLabel names the process that a container or a network belongs to.
+// ownerLabel is the label of a container or network that identifies the process that created it.
 const ownerLabel = "amqpkit.owner"
 
 func ownerLabels() map[string]string {
 	return map[string]string{ownerLabel: processOf(os.Getpid()).String()}
 }
 
-// uniqueName is for what this process makes in Docker.
+// uniqueName returns a name for a container or network of this process.
 func uniqueName() string {
 	return fmt.Sprintf("amqpkit-test-%d-%s", os.Getpid(), strconv.FormatInt(time.Now().UnixNano()%1e9, 36))
 }
 
-// dockerClient connects to the engine that testcontainers finds. Whoever calls it closes the client.
+// dockerClient connects to the engine that testcontainers detects. The caller must close the client.
 func dockerClient(ctx context.Context) (*testcontainers.DockerClient, error) {
-	quiet()
+	configureTestcontainers()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	return testcontainers.NewDockerClientWithOpts(ctx)
@@ -45,16 +45,15 @@ func withDocker(ctx context.Context, do func(*testcontainers.DockerClient) error
 	return do(cli)
 }
 
-// quiet sets testcontainers up for the engines we meet: its reaper's image cannot be pulled everywhere (Start
-// removes what was left behind instead), and our ports are published on 127.0.0.1, wherever it thinks
-// that the engine is. Its log is dropped: errors tell what went wrong.
-var quiet = sync.OnceFunc(func() {
+// configureTestcontainers disables the reaper, whose image cannot be pulled everywhere; removeStale replaces it. It also
+// sets the host to 127.0.0.1, where all ports are published, and discards the log: errors are returned.
+var configureTestcontainers = sync.OnceFunc(func() {
 	_ = os.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true")
 	_ = os.Setenv("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1")
 	tclog.SetDefault(tclog.NewNoopLogger())
 })
 
-// removeStale removes the containers and networks of processes that ended without doing so.
+// removeStale removes containers and networks whose process exited without removing them.
 func removeStale(ctx context.Context) error {
 	return withDocker(ctx, func(cli *testcontainers.DockerClient) error {
 		owned := make(client.Filters).Add("label", ownerLabel)
@@ -68,12 +67,12 @@ func removeStale(ctx context.Context) error {
 		}
 		var errs []error
 		for _, c := range containers.Items {
-			if parseProcess(c.Labels[ownerLabel]).gone() {
+			if parseProcess(c.Labels[ownerLabel]).exited() {
 				errs = append(errs, forceRemove(ctx, cli, c.ID))
 			}
 		}
-		for _, n := range networks.Items { // after the containers in them
-			if parseProcess(n.Labels[ownerLabel]).gone() {
+		for _, n := range networks.Items { // only now: a network must not have containers
+			if parseProcess(n.Labels[ownerLabel]).exited() {
 				errs = append(errs, removeNetwork(ctx, cli, n.ID))
 			}
 		}
@@ -81,7 +80,8 @@ func removeStale(ctx context.Context) error {
 	})
 }
 
-// forceRemove removes a container and its volumes, running or not. Another process may be doing the same.
+// forceRemove removes a container, running or not, and its volumes. It ignores errors that occur if another process
+// removes the container at the same time.
 func forceRemove(ctx context.Context, cli *testcontainers.DockerClient, id string) error {
 	_, err := cli.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) {
@@ -90,8 +90,8 @@ func forceRemove(ctx context.Context, cli *testcontainers.DockerClient, id strin
 	return err
 }
 
-// removeNetwork removes a network that no container is in. Another process may be doing the same, or may still be
-// removing the containers: then the next one removes it.
+// removeNetwork removes a network without containers. It ignores errors that occur if another process is removing the
+// network or its containers at the same time; in the latter case a later removeStale removes the network.
 func removeNetwork(ctx context.Context, cli *testcontainers.DockerClient, id string) error {
 	_, err := cli.NetworkRemove(ctx, id, client.NetworkRemoveOptions{})
 	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) || errdefs.IsPermissionDenied(err) {

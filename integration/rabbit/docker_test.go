@@ -14,7 +14,7 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 )
 
-func TestStaleContainersAndNetworksAreRemovedAndNoOthers(t *testing.T) {
+func TestOnlyStaleContainersAndNetworksAreRemoved(t *testing.T) {
 	ctx := t.Context()
 	host := &machine{progress: io.Discard}
 	image, err := chooseImage(ctx, os.Getenv("AMQPKIT_DOCKER"), os.Getenv("RABBITMQ_IMAGE"), host)
@@ -26,33 +26,32 @@ func TestStaleContainersAndNetworksAreRemovedAndNoOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cli.Close() })
-	ended := exec.CommandContext(ctx, "sleep", "60")
-	if err := ended.Start(); err != nil {
+	owner := exec.CommandContext(ctx, "sleep", "60")
+	if err := owner.Start(); err != nil {
 		t.Fatal(err)
 	}
-	owner := processOf(ended.Process.Pid).String()
-	stale := makeOwned(t, cli, image, map[string]string{ownerLabel: owner})
-	alive := makeOwned(t, cli, image, ownerLabels())
-	others := makeOwned(t, cli, image, nil)
-	_ = ended.Process.Kill()
-	_ = ended.Wait()
+	stale := createLabelled(t, cli, image, map[string]string{ownerLabel: processOf(owner.Process.Pid).String()})
+	active := createLabelled(t, cli, image, ownerLabels())
+	unlabelled := createLabelled(t, cli, image, nil)
+	_ = owner.Process.Kill()
+	_ = owner.Wait()
 
 	if err := removeStale(ctx); err != nil {
 		t.Fatal(err)
 	}
 
-	if container, network := isThere(t, cli, stale); container || network {
-		t.Errorf("of a process that ended, there is a container: %t, a network: %t", container, network)
+	if container, network := exists(t, cli, stale); container || network {
+		t.Errorf("owner exited: container exists: %t, network exists: %t; want neither", container, network)
 	}
-	for what, name := range map[string]string{"a process that runs": alive, "somebody else": others} {
-		if container, network := isThere(t, cli, name); !container || !network {
-			t.Errorf("of %s, there is a container: %t, a network: %t", what, container, network)
+	for what, name := range map[string]string{"owner is running": active, "no label": unlabelled} {
+		if container, network := exists(t, cli, name); !container || !network {
+			t.Errorf("%s: container exists: %t, network exists: %t; want both", what, container, network)
 		}
 	}
 }
 
-// makeOwned makes a network with a container in it, both of one name and with the labels.
-func makeOwned(t *testing.T, cli *testcontainers.DockerClient, image string, labels map[string]string) (name string) {
+// createLabelled creates a network and a container in it, with the same name and labels.
+func createLabelled(t *testing.T, cli *testcontainers.DockerClient, image string, labels map[string]string) (name string) {
 	t.Helper()
 	name = uniqueName()
 	t.Cleanup(func() {
@@ -76,7 +75,7 @@ func makeOwned(t *testing.T, cli *testcontainers.DockerClient, image string, lab
 	return name
 }
 
-func isThere(t *testing.T, cli *testcontainers.DockerClient, name string) (container, network bool) {
+func exists(t *testing.T, cli *testcontainers.DockerClient, name string) (container, network bool) {
 	t.Helper()
 	_, err1 := cli.ContainerInspect(t.Context(), name, client.ContainerInspectOptions{})
 	_, err2 := cli.NetworkInspect(t.Context(), name, client.NetworkInspectOptions{})

@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// Kill ends the broker with SIGKILL, as a crash would, paused or not, and returns when it has ended. Its data is kept
-// for StartAgain: what was confirmed on durable queues is there, but for quorum queues that were declared within the last
-// second (see Flush). It returns ErrNotOwned for the broker from AMQP_URL.
+// Kill sends SIGKILL to the broker, paused or not, and waits until it has exited. Durable queues and their confirmed
+// messages are kept for StartAgain, except quorum queues that were declared within the last second: see Flush. It returns
+// ErrNotOwned for the broker from AMQP_URL.
 func (b *Broker) Kill(ctx context.Context) error {
 	return b.do("kill", func() error { return b.node.kill(ctx) })
 }
 
-// Flush makes the node write down the quorum queues that it knows. RabbitMQ does so by itself half a second after a
-// declaration: a node that is killed before has lost its part of the queue when it starts again, with all messages, also
-// those that it confirmed (ra_directory's names.dets; seen on 4.3.6). Call it between a declaration and a Kill. It takes
-// some 0.1 s. It returns ErrNotOwned for the broker from AMQP_URL.
+// Flush writes the node's list of quorum queues to disk (names.dets of ra_directory). RabbitMQ itself does so about half
+// a second after a declaration. A node that is killed earlier loses its member of the queue with all messages, even
+// confirmed ones (seen on 4.3.6). Call Flush between a declaration and Kill. It takes about 0.1 s. It returns ErrNotOwned
+// for the broker from AMQP_URL.
 func (b *Broker) Flush(ctx context.Context) error {
 	if _, err := b.Eval(ctx, `[ok = dets:sync(T) || T <- dets:all()], ""`); err != nil {
 		return fmt.Errorf("rabbit: flush: %w", err)
@@ -25,16 +25,15 @@ func (b *Broker) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Pause stops all processes of the broker where they are, as SIGSTOP does: connections stay open, and nobody answers
-// or reads. Until Unpause nothing else works on the broker but Kill and Close. It returns ErrNotOwned for the broker
-// from AMQP_URL.
+// Pause suspends all processes of the broker, as SIGSTOP does. Connections stay open, but the broker neither reads nor
+// answers. Until Unpause, only Kill and Close work. It returns ErrNotOwned for the broker from AMQP_URL.
 func (b *Broker) Pause(ctx context.Context) error {
-	return b.do("pause", func() error { return b.node.freeze(ctx) })
+	return b.do("pause", func() error { return b.node.pause(ctx) })
 }
 
-// Unpause lets a paused broker go on.
+// Unpause resumes a paused broker. It returns ErrNotOwned for the broker from AMQP_URL.
 func (b *Broker) Unpause(ctx context.Context) error {
-	return b.do("unpause", func() error { return b.node.thaw(ctx) })
+	return b.do("unpause", func() error { return b.node.unpause(ctx) })
 }
 
 func (b *Broker) do(what string, op func() error) error {
@@ -47,12 +46,12 @@ func (b *Broker) do(what string, op func() error) error {
 	return nil
 }
 
-// MemoryAlarm raises a real memory alarm, by lowering vm_memory_high_watermark, or clears it, by giving that the value
-// it had. It returns when the alarm is in force, or no more. RabbitMQ then blocks each connection with its next publish;
-// in a cluster, those of all nodes. Raising it twice is raising it once; a restart of the node clears it. It takes some
-// 0.1 s. It returns ErrNotOwned for the broker from AMQP_URL.
+// MemoryAlarm raises a memory alarm by lowering vm_memory_high_watermark, or clears it by restoring the previous value.
+// It returns once the alarm is raised or cleared. While it is raised, RabbitMQ blocks each connection at its next
+// publish, in a cluster on all nodes. Raising a raised alarm has no effect. A restart of the node clears the alarm.
+// MemoryAlarm takes about 0.1 s. It returns ErrNotOwned for the broker from AMQP_URL.
 func (b *Broker) MemoryAlarm(ctx context.Context, on bool) error {
-	// The old value is kept on the node: who clears the alarm need not be who raised it.
+	// The previous value is stored on the node, so that any process can clear the alarm.
 	expr := `
 		case application:get_env(rabbit, amqpkit_watermark) of
 			{ok, W} ->
@@ -69,11 +68,11 @@ func (b *Broker) MemoryAlarm(ctx context.Context, on bool) error {
 				vm_memory_monitor:set_vm_memory_high_watermark(0.0001)
 		end`
 	}
-	// Asked after the change, the alarm handler answers after having heard of it.
+	// The alarm handler processes the change before this query.
 	out, err := b.Eval(ctx, expr+`,
 		atom_to_list(lists:keymember({resource_limit, memory, node()}, 1, rabbit_alarm:get_alarms()))`)
 	if err == nil && out != strconv.FormatBool(on) {
-		err = fmt.Errorf("it is in force: %s", out)
+		err = fmt.Errorf("alarm raised = %s after the change", out)
 	}
 	if err != nil {
 		return fmt.Errorf("rabbit: memory alarm %t: %w", on, err)
@@ -81,20 +80,20 @@ func (b *Broker) MemoryAlarm(ctx context.Context, on bool) error {
 	return nil
 }
 
-// CloseConnections makes the broker close every AMQP connection with 320 CONNECTION_FORCED and the reason; in a
-// cluster, those of this node. One that was opened a moment ago may be missed. It takes some 0.1 s. It returns
-// ErrNotOwned for the broker from AMQP_URL.
+// CloseConnections makes the broker close all AMQP connections with 320 CONNECTION_FORCED and the reason. In a cluster
+// it closes the ones to this node. It may miss a connection that was opened immediately before. It takes about 0.1 s. It
+// returns ErrNotOwned for the broker from AMQP_URL.
 func (b *Broker) CloseConnections(ctx context.Context, reason string) error {
 	_, err := b.closeConnections(ctx, "true", reason)
 	return err
 }
 
-// CloseConnection does the same to the connections whose connection_name is name, and returns how many there were.
+// CloseConnection is like CloseConnections for the connections with the given connection_name. It returns their number.
 func (b *Broker) CloseConnection(ctx context.Context, name, reason string) (closed int, err error) {
 	return b.closeConnections(ctx, "Name =:= "+erlangBinary(name), reason)
 }
 
-// closeConnections closes the connections of which the Erlang expression cond, of their Name, is true.
+// closeConnections closes the connections for which the Erlang expression cond is true. cond may use the variable Name.
 func (b *Broker) closeConnections(ctx context.Context, cond, reason string) (closed int, err error) {
 	out, err := b.Eval(ctx, connectionsExpr+`,
 		["x" || {P, Name, _} <- Connections, `+cond+`, rabbit_networking:close_connection(P, `+erlangBinary(reason)+`) =:= ok]`)

@@ -22,7 +22,7 @@ var scripts embed.FS
 // machine is the host that the process runs on.
 type machine struct {
 	progress      io.Writer
-	installedOnly bool // no rabbitmq-server is installed
+	installedOnly bool // see Options.InstalledOnly
 }
 
 func (m *machine) docker(ctx context.Context) error {
@@ -47,7 +47,7 @@ func (m *machine) pull(ctx context.Context, image string) (err error) {
 	fmt.Fprintf(m.progress, "pulling %s ...\n", image)
 	defer func() {
 		if err != nil {
-			fmt.Fprintf(m.progress, "%s cannot be pulled: %s\n", image, oneLine(err))
+			fmt.Fprintf(m.progress, "cannot pull %s: %s\n", image, oneLine(err))
 		}
 	}()
 	cli, err := dockerClient(ctx)
@@ -60,7 +60,7 @@ func (m *machine) pull(ctx context.Context, image string) (err error) {
 		return err
 	}
 	done := map[string]int64{}
-	told := time.Now()
+	reported := time.Now()
 	for msg, err := range pull.JSONMessages(ctx) {
 		if err != nil {
 			return err
@@ -71,8 +71,8 @@ func (m *machine) pull(ctx context.Context, image string) (err error) {
 		if msg.Progress != nil && msg.Status == "Downloading" {
 			done[msg.ID] = msg.Progress.Current
 		}
-		if time.Since(told) > 2*time.Second {
-			told = time.Now()
+		if time.Since(reported) > 2*time.Second {
+			reported = time.Now()
 			sum := int64(0)
 			for _, n := range done {
 				sum += n
@@ -96,8 +96,8 @@ func (m *machine) build(ctx context.Context) (string, error) {
 	return strings.TrimSpace(out), nil
 }
 
-// serverPaths are tried after $PATH: the package's own script, since the wrapper in $PATH insists on
-// the user rabbitmq and on the package's directories.
+// serverPaths are tried before $PATH. The Debian package puts a wrapper into $PATH that requires the user rabbitmq and
+// the package's directories; this path is the script behind it.
 var serverPaths = []string{"/usr/lib/rabbitmq/bin/rabbitmq-server"}
 
 func (m *machine) server(ctx context.Context) (string, error) {
@@ -105,10 +105,10 @@ func (m *machine) server(ctx context.Context) (string, error) {
 		return path, nil
 	}
 	if m.installedOnly {
-		return "", errors.New("it is not installed")
+		return "", errors.New("not installed")
 	}
 	if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
-		return "", errors.New("it is not installed, and only root on Debian can have it installed from here")
+		return "", errors.New("not installed; automatic installation requires root on Debian")
 	}
 	if _, err := m.script(ctx, "ensure.sh", "rabbitmq-server", "rabbitmq-server"); err != nil {
 		return "", err
@@ -116,7 +116,7 @@ func (m *machine) server(ctx context.Context) (string, error) {
 	if path := findServer(); path != "" {
 		return path, nil
 	}
-	return "", errors.New("rabbitmq-server is not where it was installed")
+	return "", errors.New("rabbitmq-server not found after its installation")
 }
 
 func findServer() string {
@@ -132,8 +132,8 @@ func findServer() string {
 	return path
 }
 
-// script runs one of the embedded scripts and returns its standard output. Its standard error is the user's
-// progress, and the reason if it fails.
+// script runs an embedded script and returns its standard output. Its standard error is copied to m.progress; the last
+// lines become part of the error if the script fails.
 func (m *machine) script(ctx context.Context, name string, args ...string) (string, error) {
 	dir, err := os.MkdirTemp("", "amqpkit-scripts-")
 	if err != nil {

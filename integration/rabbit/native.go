@@ -14,30 +14,30 @@ import (
 	"syscall"
 )
 
-// native is a node of an installed rabbitmq-server that shares nothing with the service that the package
-// may run: its own name, ports, port mapper (epmd), cookie, configuration and data, in a directory of its own. Its
-// fields are kept in that directory, so that another process can end it.
+// native is a private node of an installed rabbitmq-server. It is independent of the system's RabbitMQ service: it has
+// its own name, ports, port mapper (epmd), cookie, configuration and data directory. The exported fields are stored in
+// that directory, so that another process can stop the node.
 type native struct {
 	Dir      string
 	Server   string  // path of rabbitmq-server
 	Port     int     // AMQP, on 127.0.0.1
 	DistPort int     // between Erlang nodes
 	EpmdPort int     // Erlang's port mapper
-	Owner    process // who removes it; none if it is to be kept
+	Owner    process // the process that must remove the node; zero with Options.Keep
 
 	reused bool
-	Node   process // leads a process group of its own
-	Epmd   process // as well
+	Node   process // leader of a separate process group
+	Epmd   process // leader of a separate process group
 }
 
 const (
-	stateFile   = "node.json"
-	nativeStale = "amqpkit-node-*"
+	stateFile      = "node.json"
+	nodeDirPattern = "amqpkit-node-*"
 )
 
-func newProcess(_ context.Context, server string, o Options) (*native, error) {
+func newNative(_ context.Context, server string, o Options) (*native, error) {
 	if o.Keep {
-		dir, err := keptDir()
+		dir, err := demoDir()
 		if err != nil {
 			return nil, err
 		}
@@ -48,7 +48,7 @@ func newProcess(_ context.Context, server string, o Options) (*native, error) {
 		return createNative(dir, server, o, process{})
 	}
 	removeStaleNodes()
-	dir, err := os.MkdirTemp("", nativeStale)
+	dir, err := os.MkdirTemp("", nodeDirPattern)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func createNative(dir, server string, o Options, owner process) (*native, error)
 	return n, n.save()
 }
 
-func (n *native) found() bool { return n.reused }
+func (n *native) existed() bool { return n.reused }
 
 func loadNative(dir string) (*native, error) {
 	text, err := os.ReadFile(filepath.Join(dir, stateFile))
@@ -101,12 +101,12 @@ func (n *native) save() error {
 }
 
 func (n *native) start(ctx context.Context) error {
-	if n.Node.PID != 0 && !n.Node.gone() {
-		return nil // kept running by an earlier process
+	if n.Node.PID != 0 && !n.Node.exited() {
+		return nil // an earlier process left it running
 	}
 	var err error
-	if n.Epmd.PID == 0 || n.Epmd.gone() {
-		// Started here and not by Erlang, which would leave it behind as a daemon.
+	if n.Epmd.PID == 0 || n.Epmd.exited() {
+		// If Erlang starts epmd itself, epmd stays as a daemon.
 		if n.Epmd, err = n.spawn("epmd", "-address", "127.0.0.1", "-port", strconv.Itoa(n.EpmdPort)); err != nil {
 			return err
 		}
@@ -117,14 +117,14 @@ func (n *native) start(ctx context.Context) error {
 	return n.save()
 }
 
-// spawn starts a command that outlives this process, as the leader of a process group, with its output in the log.
+// spawn starts a command that may outlive this process, as the leader of a process group. Its output goes to the log.
 func (n *native) spawn(name string, args ...string) (process, error) {
 	log, err := os.OpenFile(n.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return process{}, err
 	}
 	defer log.Close()
-	cmd := exec.Command(name, args...) //nolint:noctx // It is to live on when the context ends.
+	cmd := exec.Command(name, args...) //nolint:noctx // It must outlive the context.
 	cmd.Dir = n.Dir
 	cmd.Env = n.env()
 	cmd.Stdout, cmd.Stderr = log, log
@@ -133,11 +133,11 @@ func (n *native) spawn(name string, args ...string) (process, error) {
 		return process{}, err
 	}
 	p := processOf(cmd.Process.Pid)
-	go cmd.Wait() //nolint:errcheck // So that it does not stay as a zombie. gone tells when it has ended.
+	go cmd.Wait() //nolint:errcheck // Only prevents a zombie; process.exited reports the exit.
 	return p, nil
 }
 
-// env is the environment without what would point the node at another's files.
+// env returns the environment of the node: the one of this process, with all settings of RabbitMQ and Erlang replaced.
 func (n *native) env() []string {
 	env := []string{}
 	for _, v := range os.Environ() {
@@ -148,7 +148,7 @@ func (n *native) env() []string {
 	in := func(name string) string { return filepath.Join(n.Dir, name) }
 	return append(env,
 		"PATH="+filepath.Dir(n.Server)+":"+os.Getenv("PATH"),
-		"HOME="+n.Dir, // the cookie
+		"HOME="+n.Dir, // location of the Erlang cookie
 		"ERL_EPMD_PORT="+strconv.Itoa(n.EpmdPort),
 		"RABBITMQ_NODENAME="+n.nodeName(),
 		"RABBITMQ_NODE_IP_ADDRESS=127.0.0.1",
@@ -168,20 +168,20 @@ func (n *native) env() []string {
 	)
 }
 
-// nodeName is one on localhost, the one host name that always resolves.
+// nodeName uses localhost, because other host names may not resolve.
 func (n *native) nodeName() string { return fmt.Sprintf("amqpkit-%d@localhost", n.Port) }
 
 func (n *native) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	if n.Node.gone() {
+	if n.Node.exited() {
 		return nil
 	}
 	if err := syscall.Kill(n.Node.PID, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return err
 	}
-	for !n.Node.gone() {
-		if err := pause(ctx); err != nil {
+	for !n.Node.exited() {
+		if err := nextPoll(ctx); err != nil {
 			return errors.Join(err, killGroup(ctx, n.Node))
 		}
 	}
@@ -192,18 +192,18 @@ func (n *native) kill(ctx context.Context) error {
 	if err := killGroup(ctx, n.Node); err != nil {
 		return err
 	}
-	// The group's leader is a shell: Erlang, beside it, holds the port to its own end.
+	// The group's leader is a shell. Erlang, another process of the group, may exit later and holds the ports until then.
 	for !isFree(n.Port) || !isFree(n.DistPort) {
-		if err := pause(ctx); err != nil {
+		if err := nextPoll(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (n *native) freeze(ctx context.Context) error { return n.signal(ctx, syscall.SIGSTOP) }
+func (n *native) pause(ctx context.Context) error { return n.signal(ctx, syscall.SIGSTOP) }
 
-func (n *native) thaw(ctx context.Context) error { return n.signal(ctx, syscall.SIGCONT) }
+func (n *native) unpause(ctx context.Context) error { return n.signal(ctx, syscall.SIGCONT) }
 
 func (n *native) signal(ctx context.Context, sig syscall.Signal) error {
 	if err := n.running(ctx); err != nil {
@@ -223,16 +223,16 @@ func (n *native) remove(ctx context.Context) error {
 	return errors.Join(killGroup(ctx, n.Node), killGroup(ctx, n.Epmd), os.RemoveAll(n.Dir))
 }
 
-// killGroup ends a process and those that it started, and waits for its end.
+// killGroup kills a process group and waits until its leader has exited.
 func killGroup(ctx context.Context, p process) error {
-	if p.PID <= 0 || p.gone() {
+	if p.PID <= 0 || p.exited() {
 		return nil
 	}
 	if err := syscall.Kill(-p.PID, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return err
 	}
-	for !p.gone() {
-		if err := pause(ctx); err != nil {
+	for !p.exited() {
+		if err := nextPoll(ctx); err != nil {
 			return err
 		}
 	}
@@ -247,10 +247,10 @@ func (n *native) run(ctx context.Context, command ...string) (string, error) {
 	return string(out), err
 }
 
-// lookPath prefers the commands beside the server: those in $PATH may insist on another user.
+// lookPath prefers commands in the server's directory: the ones in $PATH may require another user.
 func (n *native) lookPath(command string) string {
-	if beside := filepath.Join(filepath.Dir(n.Server), command); fileExists(beside) {
-		return beside
+	if path := filepath.Join(filepath.Dir(n.Server), command); fileExists(path) {
+		return path
 	}
 	return command
 }
@@ -261,8 +261,8 @@ func fileExists(path string) bool {
 }
 
 func (n *native) running(context.Context) error {
-	if n.Node.PID == 0 || n.Node.gone() {
-		return errors.New("the node's process ended")
+	if n.Node.PID == 0 || n.Node.exited() {
+		return errors.New("the node's process exited")
 	}
 	return nil
 }
@@ -281,12 +281,12 @@ func (n *native) url() string { return localURL(n.Port) }
 
 func (n *native) describe() string { return "as a private node of " + n.Server }
 
-// removeStaleNodes ends the nodes of processes that ended without doing so.
+// removeStaleNodes removes nodes whose owner exited without removing them.
 func removeStaleNodes() {
-	states, _ := filepath.Glob(filepath.Join(os.TempDir(), nativeStale, stateFile))
+	states, _ := filepath.Glob(filepath.Join(os.TempDir(), nodeDirPattern, stateFile))
 	for _, state := range states {
 		n, err := loadNative(filepath.Dir(state))
-		if err == nil && n.Owner.gone() {
+		if err == nil && n.Owner.exited() {
 			ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 			_ = n.remove(ctx)
 			cancel()

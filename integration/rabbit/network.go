@@ -10,9 +10,9 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 )
 
-// Disconnect cuts node i off the network: the other nodes and its clients. Its clients see their connections closed
-// and new ones refused; the other nodes see silence. Nothing on the node is told. Rabbitmqctl and what is asked of the
-// node itself go on working.
+// Disconnect removes node i from the network, so that neither the other nodes nor clients can reach it. Open client
+// connections are closed and new ones are refused. The other nodes get no answer from it, and the node itself is not
+// notified. Methods that run commands on the node, such as Ctl and Eval, continue to work.
 func (c *Cluster) Disconnect(ctx context.Context, i int) error {
 	err := withDocker(ctx, func(cli *testcontainers.DockerClient) error {
 		_, err := cli.NetworkDisconnect(ctx, c.network, client.NetworkDisconnectOptions{Container: c.containerOf(i).ctr.ID, Force: true})
@@ -21,11 +21,11 @@ func (c *Cluster) Disconnect(ctx context.Context, i int) error {
 	if err != nil {
 		return fmt.Errorf("rabbit: disconnect %s: %w", c.nodes[i], err)
 	}
-	c.setCut(i, true)
+	c.setIsolated(i, true)
 	return nil
 }
 
-// Connect puts node i back on the network, with the port it had. It does not wait for the cluster: see Await.
+// Connect reverses Disconnect. The node keeps its port. Connect does not wait until the cluster is healthy: see Await.
 func (c *Cluster) Connect(ctx context.Context, i int) error {
 	err := withDocker(ctx, func(cli *testcontainers.DockerClient) error {
 		_, err := cli.NetworkConnect(ctx, c.network, client.NetworkConnectOptions{
@@ -37,33 +37,33 @@ func (c *Cluster) Connect(ctx context.Context, i int) error {
 	if err != nil {
 		return fmt.Errorf("rabbit: connect %s: %w", c.nodes[i], err)
 	}
-	c.setCut(i, false)
+	c.setIsolated(i, false)
 	return nil
 }
 
-// Partition cuts node i off the other nodes while its clients keep their connections: it and the others see each other
-// go down at once, and cannot come together until Heal. It works by a false cookie for the others on node i, which
-// a restart of node i undoes.
+// Partition separates node i from the other nodes, while its clients stay connected. Both sides see each other go down
+// immediately and cannot reconnect until Heal. Partition sets a wrong Erlang cookie for the other nodes on node i; a
+// restart of node i resets it.
 func (c *Cluster) Partition(ctx context.Context, i int) error {
 	err := c.otherNodes(ctx, i, "[begin erlang:set_cookie(N, amqpkit_partition), erlang:disconnect_node(N) end || N <- Others]")
 	if err != nil {
 		return fmt.Errorf("rabbit: partition %s: %w", c.nodes[i], err)
 	}
-	c.setCut(i, true)
+	c.setIsolated(i, true)
 	return nil
 }
 
-// Heal ends the partition of node i. It does not wait for the cluster: see Await.
+// Heal reverses Partition. It does not wait until the cluster is healthy: see Await.
 func (c *Cluster) Heal(ctx context.Context, i int) error {
 	err := c.otherNodes(ctx, i, "[begin erlang:set_cookie(N, erlang:get_cookie()), net_kernel:connect_node(N) end || N <- Others]")
 	if err != nil {
 		return fmt.Errorf("rabbit: heal %s: %w", c.nodes[i], err)
 	}
-	c.setCut(i, false)
+	c.setIsolated(i, false)
 	return nil
 }
 
-// otherNodes evaluates an Erlang expression of the Others on node i.
+// otherNodes evaluates an Erlang expression on node i. The variable Others is bound to the names of the other nodes.
 func (c *Cluster) otherNodes(ctx context.Context, i int, expr string) error {
 	var others []string
 	for j, b := range c.nodes {
@@ -77,14 +77,14 @@ func (c *Cluster) otherNodes(ctx context.Context, i int, expr string) error {
 
 func (c *Cluster) containerOf(i int) *container { return c.nodes[i].node.(*container) }
 
-func (c *Cluster) setCut(i int, cut bool) {
+func (c *Cluster) setIsolated(i int, isolated bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.cut[i] = cut
+	c.isolated[i] = isolated
 }
 
-func (c *Cluster) disconnected(i int) bool {
+func (c *Cluster) isIsolated(i int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.cut[i]
+	return c.isolated[i]
 }

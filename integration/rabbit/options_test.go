@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestOptionsAreCheckedAllAtOnce(t *testing.T) {
+func TestValidateReportsAllInvalidOptions(t *testing.T) {
 	err := Options{
 		Keep:  true,
 		Files: map[string][]byte{"relative.pem": nil, "/absolute.pem": nil},
@@ -15,19 +15,19 @@ func TestOptionsAreCheckedAllAtOnce(t *testing.T) {
 	if err == nil {
 		t.Fatal("validate = nil")
 	}
-	for _, want := range []string{"Keep", `"relative.pem"`, "0 is no port", "65536 is no port"} {
+	for _, want := range []string{"Keep", `"relative.pem"`, "Ports: 0 must", "Ports: 65536 must"} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("validate does not say %q:\n%v", want, err)
+			t.Errorf("error does not contain %q:\n%v", want, err)
 		}
 	}
-	for _, wrong := range []string{"/absolute.pem", "5671"} {
-		if strings.Contains(err.Error(), wrong) {
-			t.Errorf("validate complains of %s:\n%v", wrong, err)
+	for _, valid := range []string{"/absolute.pem", "5671"} {
+		if strings.Contains(err.Error(), valid) {
+			t.Errorf("error contains %q, which is valid:\n%v", valid, err)
 		}
 	}
 }
 
-func TestOptionsOfAPlainBrokerAreValid(t *testing.T) {
+func TestValidOptions(t *testing.T) {
 	for _, o := range []Options{
 		{},
 		{Keep: true},
@@ -39,7 +39,7 @@ func TestOptionsOfAPlainBrokerAreValid(t *testing.T) {
 	}
 }
 
-func TestStartDoesNotReshapeTheBrokerFromAMQPURL(t *testing.T) {
+func TestStartDoesNotConfigureTheBrokerFromAMQPURL(t *testing.T) {
 	t.Setenv("AMQP_URL", "amqp://127.0.0.1:1/")
 	for name, o := range map[string]Options{
 		"Conf":    {Conf: "a = b"},
@@ -56,7 +56,7 @@ func TestStartDoesNotReshapeTheBrokerFromAMQPURL(t *testing.T) {
 	}
 }
 
-func TestWhatTakesContainersSaysToInstallDocker(t *testing.T) {
+func TestContainerFeaturesRequireDocker(t *testing.T) {
 	t.Setenv("AMQP_URL", "")
 	t.Setenv("AMQPKIT_DOCKER", "off")
 	_, clusterErr := StartCluster(t.Context(), 3, Options{})
@@ -70,15 +70,15 @@ func TestWhatTakesContainersSaysToInstallDocker(t *testing.T) {
 		}
 		for _, want := range []string{"apt-get install docker.io", "AMQPKIT_DOCKER=off"} {
 			if !strings.Contains(err.Error(), want) {
-				t.Errorf("error does not say %q:\n%s", want, err)
+				t.Errorf("error does not contain %q:\n%s", want, err)
 			}
 		}
 	}
 }
 
-func TestClusterHasNodesAndIsNotKept(t *testing.T) {
+func TestStartClusterValidatesItsArguments(t *testing.T) {
 	if _, err := StartCluster(t.Context(), 0, Options{}); err == nil {
-		t.Error("StartCluster of no nodes = nil")
+		t.Error("StartCluster with 0 nodes = nil")
 	}
 	if _, err := StartCluster(t.Context(), 3, Options{Keep: true}); err == nil {
 		t.Error("StartCluster with Keep = nil")

@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// A process is named by its id and, since ids come back, by when it started (on Linux).
+// A process identifies a process by its id and, because ids are reused, by its start time (on Linux only).
 type process struct {
 	Host  string
 	PID   int
@@ -21,8 +21,9 @@ func processOf(pid int) process {
 	return process{Host: host, PID: pid, Start: startTime(pid)}
 }
 
-// gone reports that the process is known to have ended. One of another host (a container's, say) never is.
-func (p process) gone() bool {
+// exited reports whether the process is known to have exited. It returns false for processes of other hosts, such as
+// containers.
+func (p process) exited() bool {
 	host, _ := os.Hostname()
 	if p.PID <= 0 || p.Host != host {
 		return false
@@ -30,7 +31,7 @@ func (p process) gone() bool {
 	return syscall.Kill(p.PID, 0) == syscall.ESRCH || startTime(p.PID) != p.Start
 }
 
-// String and parseProcess are each other's inverse.
+// String returns a form that parseProcess accepts.
 func (p process) String() string { return fmt.Sprintf("%d/%s/%s", p.PID, p.Start, p.Host) }
 
 func parseProcess(s string) process {
@@ -45,15 +46,16 @@ func parseProcess(s string) process {
 	return process{PID: pid, Start: parts[1], Host: parts[2]}
 }
 
-// startTime is when a process started, in the kernel's clock ticks since boot, or "" where that cannot be told.
+// startTime returns the start time of a process in clock ticks since boot, or "" if it is unknown or the process is a
+// zombie.
 func startTime(pid int) string {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return ""
 	}
-	// The name, in parentheses, may hold anything. The 20th field after it is the start time.
+	// The name, in parentheses, may contain any character. The start time is the 20th field after it.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(fields) < 20 || fields[0] == "Z" { // a zombie has ended
+	if len(fields) < 20 || fields[0] == "Z" { // Z is a zombie
 		return ""
 	}
 	return fields[19]

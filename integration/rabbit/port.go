@@ -7,14 +7,14 @@ import (
 	"strconv"
 )
 
-// Ports are taken from below the range that systems give to outgoing connections. From inside it, a
-// client that redials a stopped broker could be given the broker's own port and connect to itself.
+// Ports are chosen below the ephemeral range. Otherwise a client that redials a stopped broker could get the broker's
+// port as its local port and connect to itself.
 const (
 	firstPort = 20000
 	lastPort  = 31999
 )
 
-// freePort returns a port of 127.0.0.1 on which nothing listens: the preferred one if it is free.
+// freePort returns a free port of 127.0.0.1, the preferred one if possible. Zero means no preference.
 func freePort(preferred int) (int, error) {
 	if preferred != 0 && isFree(preferred) {
 		return preferred, nil
@@ -24,7 +24,7 @@ func freePort(preferred int) (int, error) {
 			return port, nil
 		}
 	}
-	return 0, errors.New("rabbit: found no free port on 127.0.0.1")
+	return 0, errors.New("rabbit: no free port found on 127.0.0.1")
 }
 
 func isFree(port int) bool {

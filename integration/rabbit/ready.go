@@ -15,28 +15,28 @@ const (
 	pollInterval     = 50 * time.Millisecond
 )
 
-// awaitReady returns the broker's version once it takes a login. An open port proves nothing: Docker's
-// accepts before RabbitMQ does. It gives up when ctx ends or the node does.
+// awaitReady waits until the node accepts a login and returns its version. An open port is not enough, because Docker
+// accepts connections before RabbitMQ does. It returns an error if ctx is done or the node exits.
 func awaitReady(ctx context.Context, n node) (version string, err error) {
 	for {
 		if version, err = handshake(ctx, n.url()); err == nil {
 			return version, nil
 		}
-		if gone := n.running(ctx); gone != nil && ctx.Err() == nil {
-			return "", gone
+		if exited := n.running(ctx); exited != nil && ctx.Err() == nil {
+			return "", exited
 		}
-		if pause(ctx) != nil {
+		if nextPoll(ctx) != nil {
 			return "", fmt.Errorf("not ready in time: %w", err)
 		}
 	}
 }
 
-// handshake logs in, out again, and returns the version that the broker states.
+// handshake logs in and out, and returns the broker's version.
 func handshake(ctx context.Context, url string) (version string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	if _, err := amqp.ParseURI(url); err != nil { // whose text may hold the password
-		return "", errors.New("it is not an AMQP URI; write amqp://user:password@host:5672/vhost, with reserved characters percent-encoded")
+	if _, err := amqp.ParseURI(url); err != nil { // not wrapped: its text may contain the password
+		return "", errors.New("invalid AMQP URI; write amqp://user:password@host:5672/vhost and percent-encode reserved characters")
 	}
 	conn, err := amqp.DialConfig(url, amqp.Config{
 		Heartbeat: 10 * time.Second,
@@ -57,13 +57,13 @@ func handshake(ctx context.Context, url string) (version string, err error) {
 		return "", err
 	}
 	if version == "" {
-		return "", errors.New("the broker states no version")
+		return "", errors.New("the broker's server-properties do not contain a version")
 	}
 	return version, nil
 }
 
-// pause waits for one interval of polling, or returns ctx's error.
-func pause(ctx context.Context) error {
+// nextPoll waits for pollInterval. It returns ctx's error if ctx is done first.
+func nextPoll(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()

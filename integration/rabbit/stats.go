@@ -17,17 +17,16 @@ const awaitTimeout = 30 * time.Second
 // ErrNoQueue reports that the queue does not exist.
 var ErrNoQueue = errors.New("rabbit: no such queue")
 
-// Counts are what a queue holds at one moment.
+// Counts are the message and consumer counts of a queue.
 type Counts struct {
-	Ready     int // messages waiting to be delivered
-	Unacked   int // messages delivered and not settled
+	Ready     int // messages ready for delivery
+	Unacked   int // unacknowledged deliveries
 	Consumers int
 }
 
-// Queue returns what a queue of the virtual host / holds now: the queue itself is asked, not the broker's
-// statistics, which lag by seconds. A message that a quorum queue holds back for a delayed retry is in no count. It
-// takes some 0.1 s. It returns ErrNoQueue if the queue does not exist and ErrNotOwned for the broker from
-// AMQP_URL.
+// Queue returns the current counts of a queue in the virtual host /. It asks the queue itself, because the broker's
+// statistics lag by seconds. Messages that a quorum queue holds back for a delayed retry are not counted. It takes about
+// 0.1 s. It returns ErrNoQueue if the queue does not exist, and ErrNotOwned for the broker from AMQP_URL.
 func (b *Broker) Queue(ctx context.Context, name string) (Counts, error) {
 	out, err := b.Eval(ctx, fmt.Sprintf(`
 		case rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, %s)) of
@@ -59,8 +58,8 @@ func (b *Broker) Queue(ctx context.Context, name string) (Counts, error) {
 	return c, nil
 }
 
-// AwaitQueue returns nil once the queue's counts satisfy ok, asking again and again until ctx ends, for 30 s at
-// most. The error then tells the last counts.
+// AwaitQueue polls the queue's counts until they satisfy ok. After 30 s, or if ctx is done first, it returns an error
+// that includes the last counts. It returns ErrNotOwned for the broker from AMQP_URL.
 func (b *Broker) AwaitQueue(ctx context.Context, name string, ok func(Counts) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, awaitTimeout)
 	defer cancel()
@@ -76,14 +75,15 @@ func (b *Broker) AwaitQueue(ctx context.Context, name string, ok func(Counts) bo
 		case err == nil:
 			last = fmt.Sprintf("%+v", c)
 		}
-		if err := pause(ctx); err != nil {
-			return fmt.Errorf("rabbit: queue %q at last: %s: %w", name, last, err)
+		if err := nextPoll(ctx); err != nil {
+			return fmt.Errorf("rabbit: await queue %q: %w; last: %s", name, err, last)
 		}
 	}
 }
 
-// connectionsExpr binds Connections to this node's AMQP connections: process, connection_name (<<>> if the client
-// gave none), number of channels. One that ends meanwhile, or is not logged in yet, is left out.
+// connectionsExpr binds the Erlang variable Connections to a list of this node's AMQP connections: process,
+// connection_name (<<>> if unset) and number of channels. It omits connections that are not logged in yet or close
+// meanwhile.
 const connectionsExpr = `
 	Connections = lists:append([try rabbit_networking:connection_info(P, [client_properties, channels]) of
 		[{_, Properties}, {_, Channels}] when is_list(Properties) ->
@@ -91,15 +91,14 @@ const connectionsExpr = `
 		_ -> []
 	catch _:_ -> [] end || P <- rabbit_networking:local_connections()])`
 
-// Client is what a broker has open under one connection_name.
+// Client is the number of open connections and channels with the same connection_name.
 type Client struct {
 	Connections int
 	Channels    int
 }
 
-// Clients returns what AMQP clients have open on the broker, by the connection_name that they gave, or "" for those that
-// gave none; in a cluster, what they have open on this node. It takes some 0.1 s. It returns ErrNotOwned for the broker
-// from AMQP_URL.
+// Clients returns the open AMQP connections and channels by connection_name, which is "" if the client did not set it. In
+// a cluster it covers this node only. It takes about 0.1 s. It returns ErrNotOwned for the broker from AMQP_URL.
 func (b *Broker) Clients(ctx context.Context) (map[string]Client, error) {
 	clients := map[string]Client{}
 	err := b.eachConnection(ctx, func(name string, channels int) {
@@ -109,7 +108,8 @@ func (b *Broker) Clients(ctx context.Context) (map[string]Client, error) {
 	return clients, err
 }
 
-// Connections returns the names of the broker's AMQP connections, as Clients does, each as often as it is there.
+// Connections returns the connection_name of every open AMQP connection, with duplicates. Its scope, duration and errors
+// are the ones of Clients.
 func (b *Broker) Connections(ctx context.Context) ([]string, error) {
 	names := []string{}
 	err := b.eachConnection(ctx, func(name string, _ int) { names = append(names, name) })
@@ -134,9 +134,9 @@ func (b *Broker) eachConnection(ctx context.Context, do func(name string, channe
 	return nil
 }
 
-// Leader returns the node that leads a quorum queue of the virtual host /, as this node has it, such as
-// "rabbit@node1". It is an error if there is no leader now. It takes some 0.1 s, and a second where members do not
-// answer. It returns ErrNoQueue if the queue does not exist and ErrNotOwned for the broker from AMQP_URL.
+// Leader returns the name of the node that leads a quorum queue in the virtual host /, such as "rabbit@node1", as seen by
+// this node. It returns an error if the queue has no leader at the moment, ErrNoQueue if the queue does not exist, and
+// ErrNotOwned for the broker from AMQP_URL. It takes about 0.1 s, or a second if members do not answer.
 func (b *Broker) Leader(ctx context.Context, queue string) (node string, err error) {
 	out, err := b.Eval(ctx, fmt.Sprintf(`
 		case rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, %s)) of
@@ -148,9 +148,9 @@ func (b *Broker) Leader(ctx context.Context, queue string) (node string, err err
 					{Here, There} = lists:partition(fun (N) -> N =:= node() end, Nodes),
 					case ra:members([{Name, N} || N <- Here ++ There], 1000) of
 						{ok, _, {_, Leader}} -> ["led by ", atom_to_list(Leader)];
-						Other -> io_lib:format("it has none now: ~0p", [Other])
+						Other -> io_lib:format("no leader: ~0p", [Other])
 					end;
-				Type -> ["it is a ", atom_to_list(Type)]
+				Type -> ["not a quorum queue but a ", atom_to_list(Type)]
 			end
 		end`, erlangBinary(queue)))
 	if err != nil {
@@ -166,8 +166,8 @@ func (b *Broker) Leader(ctx context.Context, queue string) (node string, err err
 	return node, nil
 }
 
-// DeleteQueue deletes a queue and what is in it, over AMQP, so on any broker. A queue that does not exist is
-// no error.
+// DeleteQueue deletes a queue and its messages. It does nothing if the queue does not exist. It uses AMQP, so it also
+// works on the broker from AMQP_URL.
 func (b *Broker) DeleteQueue(ctx context.Context, name string) error {
 	conn, err := amqp.DialConfig(b.url, amqp.Config{Dial: amqp.DefaultDial(handshakeTimeout)})
 	if err != nil {

@@ -1,5 +1,5 @@
-// Command charts draws the charts of make bench, which it reads as JSON from standard input, as SVG files. What it
-// reads is described in integration/cmd/bench/charts.go.
+// Command charts draws the charts of make bench as SVG files. It reads them as JSON from standard input;
+// integration/cmd/bench/charts.go defines the format.
 package main
 
 import (
@@ -29,7 +29,7 @@ type chart struct {
 	} `json:"series"`
 }
 
-// colors tell the series apart, for the color-blind too.
+// colors are the colors of the series. They are distinguishable for color-blind readers.
 var colors = []color.Color{
 	color.RGBA{R: 0x99, G: 0x99, B: 0x99, A: 0xff},
 	color.RGBA{R: 0xe6, G: 0x6a, B: 0x00, A: 0xff},
@@ -38,7 +38,7 @@ var colors = []color.Color{
 }
 
 func main() {
-	out := flag.String("out", ".", "directory to write into")
+	out := flag.String("out", ".", "output `directory`")
 	flag.Parse()
 	if err := run(os.Stdin, *out); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -65,7 +65,7 @@ func (c chart) draw(dir string) error {
 	p.Title.Padding = vg.Points(8)
 	p.Y.Label.Text = c.Unit
 	p.Y.Min = 0
-	p.BackgroundColor = color.White // the page may be dark
+	p.BackgroundColor = color.White // not transparent: the page may be dark
 	p.Legend.Top = true
 	p.Legend.XOffs = -vg.Points(8)
 	p.Legend.Padding = vg.Points(2)
@@ -125,6 +125,6 @@ func (c chart) lines(p *plot.Plot) error {
 		p.Add(line, dots)
 		p.Legend.Add(s.Name, line, dots)
 	}
-	p.X.Max *= 1.1 // room for the last number
+	p.X.Max *= 1.1 // room for the last label
 	return nil
 }

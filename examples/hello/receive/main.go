@@ -1,19 +1,17 @@
-// Receive prints the messages of the queue hello until Ctrl-C. It acknowledges each one after it was
-// printed, and keeps going when the broker restarts:
+// Receive prints the messages of the queue hello until Ctrl-C. It acknowledges each message after printing it, and
+// reconnects if the broker restarts:
 //
 //	go run ./examples/hello/receive
 //
-// It declares hello as a durable quorum queue: neither the queue nor a message is lost with the broker. pika's
-// queue_declare(queue='hello') declares a classic, transient queue, and whoever declares a queue first decides
-// what it is:
+// Receive declares hello as a durable quorum queue, so the queue and its messages survive a broker restart. pika's
+// queue_declare(queue='hello') declares a classic, transient queue. The first declaration determines the type:
 //
-//   - A pika script came first: its queue is shared as it is, with a warning, for nothing in it survives a
-//     restart of the broker.
-//   - This program or send came first: pika's queue_declare fails with 406, inequivalent arg 'durable'. Start
-//     with -pika to declare the queue as the scripts do; a durable one that is there already has to be emptied
-//     and deleted first (rabbitmqctl delete_queue hello).
-//   - RabbitMQ 4 can let unmodified scripts use the quorum queue, which then keeps their messages too. In
-//     rabbitmq.conf: quorum_queue.property_equivalence.relaxed_checks_on_redeclaration = true
+//   - If a pika script was first, receive logs a warning and shares its queue. The queue and its messages do not survive a
+//     broker restart.
+//   - If receive or send was first, pika's queue_declare fails with 406, inequivalent arg 'durable'. Use the flag -pika to
+//     declare the queue like the scripts. If the durable queue exists, delete it first (rabbitmqctl delete_queue hello).
+//   - RabbitMQ 4 can accept the scripts' declaration for the quorum queue, so that their messages are durable too. Set
+//     quorum_queue.property_equivalence.relaxed_checks_on_redeclaration = true in rabbitmq.conf.
 package main
 
 import (
@@ -35,14 +33,14 @@ import (
 	"github.com/amqpkit/amqpkit/topology"
 )
 
-// hello is the queue; pikas is the same queue as pika's queue_declare(queue='hello') declares it.
+// hello is the durable quorum queue. pikas is the queue that pika's queue_declare(queue='hello') declares.
 var (
 	hello = topology.Queue{Name: "hello"}
 	pikas = topology.Queue{Name: "hello", Type: topology.Classic, Transient: true}
 )
 
 func main() {
-	pika := flag.Bool("pika", false, "declare the queue as pika's queue_declare(queue='hello') does")
+	pika := flag.Bool("pika", false, "declare the queue like pika's queue_declare(queue='hello')")
 	flag.Parse()
 	if *pika {
 		hello = pikas
@@ -73,22 +71,22 @@ func receive() error {
 		return err
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- c.Run(ctx) }() // until Ctrl-C, through every loss of the broker
+	go func() { ended <- c.Run(ctx) }() // runs until Ctrl-C and reconnects as needed
 	if c.Ready(ctx) == nil {
 		fmt.Println(" [*] Waiting for messages. To exit press CTRL+C")
 	}
 	return <-ended
 }
 
-// declare runs on every new session, before anything else does. If a pika script declared the queue first,
-// it is shared as it is, for as long as this program runs: RabbitMQ changes no queue that exists.
+// declare runs first on every new connection. If the queue exists as pika declares it, this program uses it, because
+// RabbitMQ never changes an existing queue.
 func declare(ctx context.Context, ac *amqp.Connection) error {
 	_, err := hello.Declare(ctx, ac)
 	conflict, ok := errors.AsType[*topology.ConflictError](err)
 	if !ok || conflict.Attribute != "durable" || hello.Transient {
 		return err
 	}
-	slog.Warn("queue hello was declared transient, as pika does; sharing it: it and its messages do not survive a restart of the broker")
+	slog.Warn("queue hello was declared transient, as pika does; sharing it, but the queue and its messages do not survive a broker restart")
 	hello = pikas
 	_, err = hello.Declare(ctx, ac)
 	return err

@@ -1,8 +1,8 @@
-// Send publishes "Hello World!", or its arguments, to the queue hello, and says so once the broker has
+// Send publishes "Hello World!", or its arguments, to the queue hello. It prints the message after the broker has
 // confirmed it:
 //
 //	go run ./examples/hello/send
-//	go run ./examples/hello/send -pika # shares hello with pika scripts; receive's comment tells when that is needed
+//	go run ./examples/hello/send -pika # for a queue shared with pika scripts; see the comment of receive
 package main
 
 import (
@@ -26,15 +26,15 @@ import (
 	"github.com/amqpkit/amqpkit/topology"
 )
 
-// hello is a durable quorum queue: it and its messages survive a restart of the broker. pikas is the same
-// queue as pika's queue_declare(queue='hello') declares it: it does not.
+// hello is a durable quorum queue: the queue and its messages survive a broker restart. pikas is the queue that pika's
+// queue_declare(queue='hello') declares, which does not.
 var (
 	hello = topology.Queue{Name: "hello"}
 	pikas = topology.Queue{Name: "hello", Type: topology.Classic, Transient: true}
 )
 
 func main() {
-	pika := flag.Bool("pika", false, "declare the queue as pika's queue_declare(queue='hello') does")
+	pika := flag.Bool("pika", false, "declare the queue like pika's queue_declare(queue='hello')")
 	flag.Parse()
 	if *pika {
 		hello = pikas
@@ -47,8 +47,8 @@ func main() {
 func send(body string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// A script should not hang. While the broker is away, Dial fails at once and this program with it: run it
-	// again. A connection that is lost later is replaced, until ctx ends.
+	// DialConfig fails immediately if the broker is unreachable. If the connection is lost later, amqpkit reconnects
+	// until the timeout.
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 
@@ -67,7 +67,8 @@ func send(body string) error {
 	}
 	defer p.Close(context.Background())
 
-	// The empty exchange routes to the queue that the key names. No error: it is stored there.
+	// The default exchange "" routes to the queue with the name of the routing key. A nil error means that the message is
+	// stored in the queue.
 	if err := p.Publish(ctx, "", hello.Name, amqp.Publishing{Body: []byte(body)}); err != nil {
 		return err
 	}
@@ -75,15 +76,15 @@ func send(body string) error {
 	return nil
 }
 
-// declare runs on every new session, before anything else does. If a pika script declared the queue first,
-// it is shared as it is, for as long as this program runs: RabbitMQ changes no queue that exists.
+// declare runs first on every new connection. If the queue exists as pika declares it, this program uses it, because
+// RabbitMQ never changes an existing queue.
 func declare(ctx context.Context, ac *amqp.Connection) error {
 	_, err := hello.Declare(ctx, ac)
 	conflict, ok := errors.AsType[*topology.ConflictError](err)
 	if !ok || conflict.Attribute != "durable" || hello.Transient {
 		return err
 	}
-	slog.Warn("queue hello was declared transient, as pika does; sharing it: it and its messages do not survive a restart of the broker")
+	slog.Warn("queue hello was declared transient, as pika does; sharing it, but the queue and its messages do not survive a broker restart")
 	hello = pikas
 	_, err = hello.Declare(ctx, ac)
 	return err

@@ -1,5 +1,4 @@
-// Emitlog publishes a line of log to everyone who listens: to each running receivelogs, and to nobody if
-// there is none.
+// Emitlog publishes a log line to all running receivelogs programs. The line is dropped if none is running.
 //
 //	go run ./examples/pubsub/emitlog disk is nearly full
 package main
@@ -44,7 +43,7 @@ func emit(line string) error {
 	}
 	defer conn.Close(context.Background())
 
-	// Nobody listening is no failure here; without AllowUnroutable it would be a *producer.ReturnedError.
+	// Without AllowUnroutable, Publish returns a *producer.ReturnedError if no receivelogs is running.
 	p, err := producer.New(conn, producer.Config{AllowUnroutable: true})
 	if err != nil {
 		return err

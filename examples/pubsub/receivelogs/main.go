@@ -1,4 +1,5 @@
-// Receivelogs prints what emitlog publishes while it runs. Each one that runs gets every line.
+// Receivelogs prints the log lines that emitlog publishes while receivelogs is running. If several are running, each
+// receives every line.
 //
 //	go run ./examples/pubsub/receivelogs
 package main
@@ -29,7 +30,7 @@ func receive() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	// The exchange is everyone's: Setup declares it once a session.
+	// All programs share the exchange, so Setup declares it, once per connection.
 	logs := topology.Topology{Exchanges: []topology.Exchange{{Name: "logs", Type: topology.Fanout}}}
 	conn, err := amqpkit.DialConfig(ctx, amqpkit.Config{
 		URLs:  []string{cmp.Or(os.Getenv("AMQP_URL"), "amqp://guest:guest@localhost:5672/")},
@@ -55,8 +56,9 @@ func receive() error {
 	return <-ended
 }
 
-// subscribe declares what is this program's alone: an exclusive queue, named by the broker and deleted with
-// the connection. So it runs before every subscribe, on the connection that consumes, and returns the name.
+// subscribe declares a private queue and returns its name. The queue is exclusive: the broker names it and deletes it when
+// the connection closes. The consumer therefore calls subscribe before every basic.consume, on the connection that
+// consumes.
 func subscribe(ctx context.Context, ac *amqp.Connection) (string, error) {
 	name, err := topology.Queue{Type: topology.Classic, Exclusive: true}.Declare(ctx, ac)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Emit publishes a line of log under a severity, for those who receive that severity.
+// Emit publishes a log line with its severity as the routing key.
 //
 //	go run ./examples/routing/emit error disk is full
 package main
@@ -53,10 +53,10 @@ func emit(severity, line string) error {
 	}
 	defer p.Close(context.Background())
 
-	// The routing key decides who gets it. A message for nobody comes back.
+	// The broker returns the message if no queue is bound with this routing key.
 	err = p.Publish(ctx, "logs.direct", severity, amqp.Publishing{Body: []byte(line)})
 	if returned, ok := errors.AsType[*producer.ReturnedError](err); ok {
-		fmt.Printf(" [ ] Nobody receives %q\n", returned.Key)
+		fmt.Printf(" [ ] No queue is bound for %q\n", returned.Key)
 		return nil
 	}
 	if err != nil {

@@ -1,4 +1,4 @@
-// Receive prints the lines of log that emit publishes under the given severities.
+// Receive prints the log lines that emit publishes with one of the given severities.
 //
 //	go run ./examples/routing/receive warning error
 package main
@@ -43,7 +43,7 @@ func receive(severities []string) error {
 	defer conn.Close(context.Background())
 
 	c, err := consumer.New(conn, consumer.Config{
-		// An exclusive queue is gone with its connection: this runs before every subscribe.
+		// An exclusive queue is deleted with its connection, so Declare runs before every basic.consume.
 		Declare: func(ctx context.Context, ac *amqp.Connection) (string, error) {
 			name, err := topology.Queue{Type: topology.Classic, Exclusive: true}.Declare(ctx, ac)
 			if err != nil {

@@ -1,12 +1,11 @@
-// Client asks the server for a Fibonacci number and waits for the reply.
+// Client requests a Fibonacci number from the server and waits for the reply.
 //
 //	go run ./examples/rpc/client 30
 //
-// It uses a raw channel. RabbitMQ's direct reply-to needs no reply queue, but has rules of its own
-// (https://www.rabbitmq.com/docs/direct-reply-to): replies are consumed without acknowledgement, from the
-// pseudo-queue amq.rabbitmq.reply-to, on the channel that publishes the requests. A Consumer acknowledges and
-// a Producer publishes on a channel of its own. A reply that was lost with the channel is lost for good: the
-// client asks again.
+// It uses RabbitMQ's direct reply-to (https://www.rabbitmq.com/docs/direct-reply-to), which needs no reply queue. A client
+// must consume from the pseudo-queue amq.rabbitmq.reply-to without acknowledgements, on the channel that publishes the
+// requests. Consumer and Producer use separate channels, so this program uses a raw channel. If the channel closes before
+// the reply arrives, the reply is lost and the client must send the request again.
 package main
 
 import (
@@ -69,7 +68,7 @@ func call(ctx context.Context, conn *amqpkit.Conn, queue string, request []byte)
 		return nil, err
 	}
 	defer ch.Close()
-	// First consume, then publish: the broker refuses the address of a channel that does not consume.
+	// Consume before publishing: the broker rejects the reply-to address of a channel that does not consume from it.
 	replies, err := ch.ConsumeWithContext(ctx, "amq.rabbitmq.reply-to", "", true, false, false, false, nil)
 	if err != nil {
 		return nil, err
@@ -80,7 +79,7 @@ func call(ctx context.Context, conn *amqpkit.Conn, queue string, request []byte)
 	err = ch.PublishWithContext(ctx, "", queue, mandatory, immediate, amqp.Publishing{
 		ReplyTo:       "amq.rabbitmq.reply-to",
 		CorrelationId: id,
-		Expiration:    fmt.Sprint(timeout.Milliseconds()), // no server should work for a client that is gone
+		Expiration:    fmt.Sprint(timeout.Milliseconds()), // a server need not process a request that timed out
 		Body:          request,
 	})
 	if err != nil {
@@ -90,17 +89,17 @@ func call(ctx context.Context, conn *amqpkit.Conn, queue string, request []byte)
 		select {
 		case reply, ok := <-replies:
 			if !ok {
-				return nil, errors.New("the connection was lost before the reply came; ask again")
+				return nil, errors.New("connection lost before the reply arrived; try again")
 			}
-			if reply.CorrelationId == id { // others answer an earlier call
+			if reply.CorrelationId == id { // other replies belong to earlier calls
 				return reply.Body, nil
 			}
 		case r, ok := <-returns:
 			if !ok {
-				returns = nil // closed with the channel, as replies is
+				returns = nil // closed with the channel, like replies
 				continue
 			}
-			return nil, fmt.Errorf("%s: there is no queue %q; start the server first", r.ReplyText, queue)
+			return nil, fmt.Errorf("%s: queue %q does not exist; start the server first", r.ReplyText, queue)
 		case <-ctx.Done():
 			return nil, fmt.Errorf("no reply within %v: %w", timeout, ctx.Err())
 		}

@@ -48,8 +48,8 @@ func serve() error {
 	}
 	defer p.Close(context.Background())
 
-	// The request is acknowledged once the broker has confirmed the reply. A server that dies in between
-	// has the request answered again by the next one, so that the work must bear being done twice.
+	// The consumer acknowledges the request after the broker has confirmed the reply. If the server crashes in between,
+	// the request is redelivered and answered again, so processing it twice must be harmless.
 	c, err := consumer.New(conn, consumer.Config{Queue: "rpc.fib"}, func(ctx context.Context, d *consumer.Delivery) error {
 		n, err := strconv.Atoi(string(d.Body))
 		if err != nil || n < 0 || n > 90 || d.ReplyTo == "" {
@@ -57,11 +57,11 @@ func serve() error {
 		}
 		fmt.Printf(" [.] fib(%d)\n", n)
 		err = p.Publish(ctx, "", d.ReplyTo, amqp.Publishing{
-			CorrelationId: d.CorrelationId, // tells the client which request this answers
+			CorrelationId: d.CorrelationId, // identifies the request
 			Body:          strconv.AppendInt(nil, fib(n), 10),
 		})
-		if _, gone := errors.AsType[*producer.ReturnedError](err); gone {
-			return nil // the client did not wait: nobody wants the reply any more
+		if _, ok := errors.AsType[*producer.ReturnedError](err); ok {
+			return nil // the client no longer waits for the reply
 		}
 		return err
 	})

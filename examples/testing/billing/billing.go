@@ -1,5 +1,5 @@
-// Package billing is a small service, there to show how one is tested with package amqptest: see its tests, and
-// docs/testing.md. It takes orders, sends an invoice for each, and a reminder a day later.
+// Package billing is a small service that shows how to test with package amqptest: see its tests and docs/testing.md. It
+// consumes orders and publishes an invoice for each, and a reminder a day later.
 package billing
 
 import (
@@ -15,8 +15,8 @@ import (
 	"github.com/amqpkit/amqpkit/topology"
 )
 
-// Topology is what the service declares. An order that can never be billed ends in orders.dead. A reminder waits in
-// reminders.wait until its time is over, and is dead-lettered into reminders.
+// Topology is the topology that the service declares. Invalid orders are dead-lettered to orders.dead. A reminder waits in
+// reminders.wait until it expires, and is then dead-lettered to reminders.
 var Topology = topology.Topology{
 	Queues: []topology.Queue{
 		{Name: "orders", DeadLetter: &topology.DeadLetter{RoutingKey: "orders.dead"}},
@@ -27,13 +27,13 @@ var Topology = topology.Topology{
 	},
 }
 
-// An Order is what a message in the queue orders says.
+// An Order is the JSON body of a message in the queue orders.
 type Order struct {
 	ID    string
 	Cents int
 }
 
-// Run bills orders until ctx ends. ready is called once it does.
+// Run bills orders until ctx is done. It calls ready once the consumer is subscribed.
 func Run(ctx context.Context, conn *amqpkit.Conn, ready func()) error {
 	p, err := producer.New(conn, producer.Config{})
 	if err != nil {
@@ -52,8 +52,8 @@ func Run(ctx context.Context, conn *amqpkit.Conn, ready func()) error {
 	return c.Run(ctx)
 }
 
-// bill sends what an order takes. Each message has an id made from the order's: an order may be billed a second time after
-// a lost connection, and who reads the invoices can tell.
+// bill publishes the invoice and the reminder of an order. Their message ids are derived from the order's id, because an
+// order may be billed twice if a connection is lost; readers of the invoices can then detect the duplicate.
 func bill(p *producer.Producer) func(context.Context, Order) error {
 	return func(ctx context.Context, o Order) error {
 		if o.Cents <= 0 {
@@ -61,7 +61,7 @@ func bill(p *producer.Producer) func(context.Context, Order) error {
 		}
 		text := fmt.Appendf(nil, "%s: %d.%02d", o.ID, o.Cents/100, o.Cents%100)
 		if err := p.Publish(ctx, "", "invoices", amqp.Publishing{MessageId: "invoice-" + o.ID, Body: text}); err != nil {
-			return err // the order is tried again
+			return err // the order is requeued
 		}
 		return p.Publish(ctx, "", "reminders.wait", amqp.Publishing{MessageId: "reminder-" + o.ID, Body: text})
 	}

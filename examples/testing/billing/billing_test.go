@@ -12,7 +12,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest"
 )
 
-// start runs the service on a broker of the test's own until the test ends, and returns when it takes orders.
+// start starts the service on the broker and waits until it consumes orders. The service stops at the end of the test.
 func start(t *testing.T, broker *amqptest.Broker) {
 	t.Helper()
 	conn, err := amqpkit.DialConfig(t.Context(), amqpkit.Config{URLs: []string{broker.URL()}, Setup: Topology.Declare})
@@ -31,7 +31,7 @@ func start(t *testing.T, broker *amqptest.Broker) {
 	<-ready
 }
 
-// order publishes an order, as another program would.
+// order publishes an order as another program would.
 func order(t *testing.T, broker *amqptest.Broker, body string) {
 	t.Helper()
 	conn, err := amqp.Dial(broker.URL())
@@ -51,7 +51,7 @@ func order(t *testing.T, broker *amqptest.Broker, body string) {
 	}
 }
 
-// await fails the test if a condition does not come true: it is looked at whenever something changed in the broker.
+// await waits until condition is true and fails the test after 10 s. The broker checks it after every change of its state.
 func await(t *testing.T, broker *amqptest.Broker, condition func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -61,8 +61,8 @@ func await(t *testing.T, broker *amqptest.Broker, condition func() bool) {
 	}
 }
 
-// What does my handler do with a message?
-func TestAnOrderIsBilledAndAnImpossibleOneIsParked(t *testing.T) {
+// How does the handler treat a message?
+func TestValidOrderIsBilledAndInvalidOrderIsDeadLettered(t *testing.T) {
 	broker := amqptest.Start(t)
 	start(t, broker)
 	order(t, broker, `{"ID": "7", "Cents": 1250}`)
@@ -77,7 +77,7 @@ func TestAnOrderIsBilledAndAnImpossibleOneIsParked(t *testing.T) {
 	}
 }
 
-// settled reports whether no order waits or is being handled.
+// settled reports whether the queue orders has neither ready nor unacknowledged messages.
 func settled(broker *amqptest.Broker) bool {
 	q, _ := broker.Queue("orders")
 	return q.Ready == 0 && q.Unacked == 0

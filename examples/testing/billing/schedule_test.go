@@ -15,26 +15,26 @@ import (
 	"github.com/amqpkit/amqpkit/consumer"
 )
 
-// Do delays in the broker take as long as they should? A day takes no time on a clock that the test moves.
-func TestAReminderComesADayAfterTheInvoice(t *testing.T) {
+// Are delays in the broker correct? The test controls the broker's clock, so a day passes immediately.
+func TestReminderFollowsADayAfterTheInvoice(t *testing.T) {
 	broker := amqptest.Start(t, amqptest.Config{StoppedClock: true})
 	start(t, broker)
 	order(t, broker, `{"ID": "7", "Cents": 1250}`)
-	await(t, broker, func() bool { return len(broker.Messages("reminders.wait")) == 1 })
+	await(t, broker, func() bool { return len(broker.Messages("reminders.wait")) == 1 && settled(broker) })
 
 	broker.Advance(24*time.Hour - time.Millisecond)
 	if n := len(broker.Messages("reminders")); n != 0 {
-		t.Errorf("a millisecond too early there are %d reminders", n)
+		t.Errorf("%d reminders a millisecond before the day has passed, want 0", n)
 	}
 	broker.Advance(time.Millisecond)
 	if got := broker.Messages("reminders"); len(got) != 1 || got[0].MessageID != "reminder-7" {
-		t.Errorf("after a day: %+v", got)
+		t.Errorf("reminders after a day: %+v", got)
 	}
 }
 
-// Do delays in the program take as long as they should? In a bubble of testing/synctest all clocks are the test's, and
-// so is the broker's; it has to be in memory, because a bubble cannot see what waits for a network.
-func TestAFailingOrderIsTriedAgainEverMoreSlowly(t *testing.T) {
+// Are delays in the program correct? In a testing/synctest bubble, the service and the broker use the bubble's fake clock.
+// The broker must be in memory, because the clock does not advance while a goroutine waits for the network.
+func TestFailingOrderIsRetriedWithBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broker := amqptest.Start(t, amqptest.Config{InMemory: true})
 		conn, err := amqpkit.DialConfig(t.Context(), amqpkit.Config{
@@ -49,7 +49,7 @@ func TestAFailingOrderIsTriedAgainEverMoreSlowly(t *testing.T) {
 			func(context.Context, *consumer.Delivery) error {
 				tries = append(tries, time.Since(began).Round(time.Second))
 				if len(tries) < 5 {
-					return errors.New("the bank does not answer")
+					return errors.New("payment service unavailable")
 				}
 				return nil
 			})
@@ -69,12 +69,12 @@ func TestAFailingOrderIsTriedAgainEverMoreSlowly(t *testing.T) {
 		if err := ch.PublishWithContext(ctx, "", "orders", true, false, amqp.Publishing{Body: []byte(`{"ID": "7"}`)}); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.Run(ctx); err != nil { // a minute, in no time
+		if err := c.Run(ctx); err != nil { // a minute of the fake clock
 			t.Error(err)
 		}
 		want := []time.Duration{0, time.Second, 3 * time.Second, 7 * time.Second, 15 * time.Second}
 		if !slices.Equal(tries, want) {
-			t.Errorf("it was tried after %v, want %v", tries, want)
+			t.Errorf("handled after %v, want %v", tries, want)
 		}
 	})
 }

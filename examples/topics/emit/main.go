@@ -1,4 +1,4 @@
-// Emit publishes a line of log under a topic of several words, such as FACILITY.SEVERITY.
+// Emit publishes a log line with a topic of several words as the routing key, such as FACILITY.SEVERITY.
 //
 //	go run ./examples/topics/emit kernel.critical out of memory
 package main
@@ -46,7 +46,7 @@ func emit(topic, line string) error {
 	}
 	defer conn.Close(context.Background())
 
-	// A topic that no pattern matches is dropped, as in publish/subscribe.
+	// The broker drops the line if no receiver's pattern matches the topic.
 	p, err := producer.New(conn, producer.Config{AllowUnroutable: true})
 	if err != nil {
 		return err

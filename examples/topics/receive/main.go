@@ -1,5 +1,5 @@
-// Receive prints the lines of log whose topic matches one of the patterns, where * stands for one word and #
-// for any number of them.
+// Receive prints the log lines whose topic matches one of the patterns. In a pattern, * matches exactly one word and #
+// matches zero or more words.
 //
 //	go run ./examples/topics/receive 'kernel.*' '*.critical'
 package main
@@ -44,13 +44,13 @@ func receive(patterns []string) error {
 	defer conn.Close(context.Background())
 
 	c, err := consumer.New(conn, consumer.Config{
-		// An exclusive queue is gone with its connection: this runs before every subscribe.
+		// An exclusive queue is deleted with its connection, so Declare runs before every basic.consume.
 		Declare: func(ctx context.Context, ac *amqp.Connection) (string, error) {
 			name, err := topology.Queue{Type: topology.Classic, Exclusive: true}.Declare(ctx, ac)
 			if err != nil {
 				return "", err
 			}
-			// A line that matches several patterns comes once: one queue takes one copy.
+			// A queue receives a message once, even if several of its bindings match.
 			var t topology.Topology
 			for _, pattern := range patterns {
 				t.Bindings = append(t.Bindings, topology.Binding{Source: "logs.topic", Queue: name, Key: pattern})

@@ -1,4 +1,4 @@
-// Newtask gives work to the workers: a task is its arguments, and each dot in it stands for a second of work.
+// Newtask publishes a task for the workers. The task is the text of the arguments; each dot in it takes a second of work.
 //
 //	go run ./examples/workqueues/newtask resize photo 7 ...
 package main
@@ -33,7 +33,7 @@ func newTask(task string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 
-	// Whoever starts first declares the queue, so that a task waits for a worker that is yet to come.
+	// Both programs declare the queue, so that tasks can be published before the first worker starts.
 	tasks := topology.Topology{Queues: []topology.Queue{{Name: "tasks"}}}
 	conn, err := amqpkit.DialConfig(ctx, amqpkit.Config{
 		URLs:  []string{cmp.Or(os.Getenv("AMQP_URL"), "amqp://guest:guest@localhost:5672/")},

@@ -1,5 +1,5 @@
-// Worker does the tasks that newtask gives, one at a time. Start several: each task goes to one that is free,
-// and to another one if its worker dies before it is done.
+// Worker processes the tasks that newtask publishes, one at a time. Start several workers: the broker delivers each task
+// to an idle one, and redelivers it to another if the worker crashes before the task is done.
 //
 //	go run ./examples/workqueues/worker
 package main
@@ -29,7 +29,7 @@ func main() {
 func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C does not wait for the task in hand: it returns to the queue
+	context.AfterFunc(ctx, stop) // a second Ctrl-C exits immediately, and the broker requeues the current task
 
 	tasks := topology.Topology{Queues: []topology.Queue{{Name: "tasks"}}}
 	conn, err := amqpkit.DialConfig(ctx, amqpkit.Config{
@@ -43,8 +43,7 @@ func run() error {
 
 	c, err := consumer.New(conn, consumer.Config{
 		Queue: "tasks",
-		// One task, done or in hand, and none in reserve: where tasks take long, a reserve would wait
-		// here while other workers idle.
+		// With long tasks, prefetched deliveries would wait here while other workers are idle.
 		Workers:  1,
 		Prefetch: 1,
 	}, work)
@@ -52,20 +51,21 @@ func run() error {
 		return err
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- c.Run(ctx) }() // after Ctrl-C the task in hand is finished, within Config.Drain
+	go func() { ended <- c.Run(ctx) }() // after Ctrl-C, Run waits for the current task for up to Config.Drain
 	if c.Ready(ctx) == nil {
 		fmt.Println(" [*] Waiting for tasks. To exit press CTRL+C")
 	}
 	return <-ended
 }
 
-// work's ctx does not end with Ctrl-C but with the drain time: what was begun may be finished.
+// work processes a task. Its ctx is not cancelled by Ctrl-C but when Config.Drain has elapsed after it, so that a task can
+// be finished.
 func work(ctx context.Context, d *consumer.Delivery) error {
 	fmt.Printf(" [x] Received %q\n", d.Body)
 	select {
 	case <-time.After(time.Duration(bytes.Count(d.Body, []byte("."))) * time.Second):
 	case <-ctx.Done():
-		return ctx.Err() // not done: the task returns to the queue
+		return ctx.Err() // the task is requeued
 	}
 	fmt.Printf(" [x] Done %q\n", d.Body)
 	return nil

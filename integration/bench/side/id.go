@@ -12,7 +12,7 @@ var idPrefix = func() string {
 	return hex.EncodeToString(b[:]) + "-"
 }()
 
-// MessageID returns the id of message i, as long as those that package producer gives, for one allocation.
+// MessageID returns the id of message i. It has the same length as the ids of package producer and costs one allocation.
 func MessageID(i int) string {
 	b := append(make([]byte, 0, 48), idPrefix...)
 	return string(strconv.AppendInt(b, int64(i)+1, 10))

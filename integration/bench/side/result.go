@@ -7,45 +7,45 @@ import (
 	"time"
 )
 
-// A Result is what one run of a program took. Durations are in nanoseconds.
+// A Result holds the measurements of one run of a program. Durations are encoded in nanoseconds.
 type Result struct {
 	Messages int           `json:"messages"`
 	Wall     time.Duration `json:"wall"`
 	CPU      time.Duration `json:"cpu"`    // of this process, user and system
 	Allocs   uint64        `json:"allocs"` // objects allocated
 
-	P50 time.Duration `json:"p50,omitempty"` // of a message, from its publish to its outcome
+	P50 time.Duration `json:"p50,omitempty"` // latency of a message, from its publish to its outcome
 	P99 time.Duration `json:"p99,omitempty"`
 	Gap time.Duration `json:"gap,omitempty"` // the longest time without progress
 }
 
-// A Clock measures this process from Start to Stop.
+// A Clock measures the time, CPU time and allocations of this process between Start and Stop.
 type Clock struct {
 	began  time.Time
 	cpu    time.Duration
 	allocs uint64
 }
 
-// Start begins to measure, with what came before collected.
+// Start runs the garbage collector and starts a measurement.
 func Start() Clock {
 	runtime.GC()
 	return Clock{allocs: mallocs(), cpu: cpuTime(), began: time.Now()}
 }
 
-// Stop returns what has passed since Start.
+// Stop returns the measurements since Start.
 func (c Clock) Stop(messages int) Result {
 	wall, cpu := time.Since(c.began), cpuTime()-c.cpu
 	return Result{Messages: messages, Wall: wall, CPU: cpu, Allocs: mallocs() - c.allocs}
 }
 
-// WithLatencies adds the percentiles of times, which it sorts.
+// WithLatencies returns r with the percentiles of times. It sorts times in place.
 func (r Result) WithLatencies(times []time.Duration) Result {
 	slices.Sort(times)
 	r.P50, r.P99 = times[len(times)/2], times[len(times)*99/100]
 	return r
 }
 
-// cpuTime is what this process has used, in user and system mode.
+// cpuTime returns the user and system time of this process.
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
@@ -58,13 +58,13 @@ func mallocs() uint64 {
 	return m.Mallocs
 }
 
-// A Gap finds the longest time between two steps.
+// A Gap measures the longest time between two consecutive calls of Step.
 type Gap struct {
 	last    time.Time
 	longest time.Duration
 }
 
-// Step tells of progress.
+// Step records progress.
 func (g *Gap) Step() {
 	now := time.Now()
 	if !g.last.IsZero() {
@@ -73,5 +73,5 @@ func (g *Gap) Step() {
 	g.last = now
 }
 
-// Longest is the longest time so far.
+// Longest returns the longest gap so far.
 func (g *Gap) Longest() time.Duration { return g.longest }

@@ -1,5 +1,5 @@
-// Package side is what the programs have in common that make bench compares: what they are told to do, and how they
-// measure themselves. Each runs in its own process, so that neither side pays for the other's garbage.
+// Package side is shared by the programs that make bench compares: it defines their flags and measures them. Each program
+// runs in a separate process, so that one side's garbage collection does not affect the other.
 //
 //	func main() { side.Main(run) }
 //
@@ -10,7 +10,7 @@
 //		return clock.Stop(t.Messages), nil
 //	}
 //
-// A program prints its Result as one line of JSON and nothing else.
+// A program prints only its Result, as one line of JSON.
 package side
 
 import (
@@ -24,24 +24,24 @@ import (
 	"time"
 )
 
-// A Task is what the runner asks of a program. Not every program has a use for every field.
+// A Task is the input of a program. A program ignores fields that do not apply to it.
 type Task struct {
 	URL        string
 	Queue      string // see QueueNames
 	Queues     int
-	Stream     bool // the queues are streams, to be read from their beginning
-	Messages   int  // in all, spread evenly over the queues
-	Size       int  // bytes of a body
+	Stream     bool // the queues are streams, to be read from the first message
+	Messages   int  // total, spread evenly over the queues
+	Size       int  // of a message body, in bytes
 	Goroutines int
-	Window     int           // most messages unconfirmed at once
-	Prefetch   int           // most deliveries unacknowledged at once, of each consumer; zero means the side's own default
-	Multiple   int           // acknowledge every so many deliveries, and those before with it; zero means each by itself
-	How        string        // which of the program's ways to do it
+	Window     int           // maximum number of unconfirmed messages
+	Prefetch   int           // maximum number of unacknowledged deliveries per consumer; zero means the side's default
+	Multiple   int           // acknowledge this many deliveries with one ack; zero means one ack per delivery
+	How        string        // variant of the program
 	Name       string        // connection name
-	For        time.Duration // how long to go on
+	For        time.Duration // duration of the run
 }
 
-// QueueNames returns the names of the queues: Queue with a number.
+// QueueNames returns the names of the queues: Queue-0, Queue-1 and so on.
 func (t Task) QueueNames() []string {
 	names := make([]string, t.Queues)
 	for i := range names {
@@ -50,36 +50,37 @@ func (t Task) QueueNames() []string {
 	return names
 }
 
-// flags returns a set of flags that fills t.
+// flags returns a flag set that stores its values in t.
 func (t *Task) flags() *flag.FlagSet {
 	f := flag.NewFlagSet("side", flag.ContinueOnError)
-	f.StringVar(&t.URL, "url", "amqp://guest:guest@localhost:5672/", "the broker")
-	f.StringVar(&t.Queue, "queue", "bench", "what the names of the queues begin with; -0, -1, … follow")
-	f.IntVar(&t.Queues, "queues", 1, "how many queues")
+	f.StringVar(&t.URL, "url", "amqp://guest:guest@localhost:5672/", "broker `URL`")
+	f.StringVar(&t.Queue, "queue", "bench", "`prefix` of the queue names; -0, -1, … are appended")
+	f.IntVar(&t.Queues, "queues", 1, "number of queues")
 	f.BoolVar(&t.Stream, "stream", false, "the queues are streams")
-	f.IntVar(&t.Messages, "messages", 10_000, "how many messages in all, a multiple of queues")
-	f.IntVar(&t.Size, "size", 1024, "bytes of a body")
-	f.IntVar(&t.Goroutines, "goroutines", 1, "how many goroutines")
-	f.IntVar(&t.Window, "window", 1024, "how many messages may be unconfirmed")
-	f.IntVar(&t.Prefetch, "prefetch", 300, "how many deliveries of a consumer may be unacknowledged")
-	f.IntVar(&t.Multiple, "multiple", 0, "acknowledge every so many deliveries at once")
-	f.StringVar(&t.How, "how", "", "which way")
-	f.StringVar(&t.Name, "name", "", "connection name")
-	f.DurationVar(&t.For, "for", time.Second, "how long to go on")
+	f.IntVar(&t.Messages, "messages", 10_000, "total number of messages, a multiple of -queues")
+	f.IntVar(&t.Size, "size", 1024, "size of a message body in `bytes`")
+	f.IntVar(&t.Goroutines, "goroutines", 1, "number of goroutines")
+	f.IntVar(&t.Window, "window", 1024, "maximum number of unconfirmed messages")
+	f.IntVar(&t.Prefetch, "prefetch", 300, "maximum number of unacknowledged deliveries per consumer")
+	f.IntVar(&t.Multiple, "multiple", 0, "number of deliveries to acknowledge with one ack")
+	f.StringVar(&t.How, "how", "", "`variant` of the program")
+	f.StringVar(&t.Name, "name", "", "connection `name`")
+	f.DurationVar(&t.For, "for", time.Second, "duration of the run")
 	return f
 }
 
-// Args are the command line for t.
+// Args returns command-line arguments that produce t.
 func (t Task) Args() []string {
-	var into Task
-	f := into.flags()
-	into = t // the flags now show t's values
+	var bound Task
+	f := bound.flags()
+	bound = t // the flags now have t's values
 	var args []string
 	f.VisitAll(func(g *flag.Flag) { args = append(args, "-"+g.Name+"="+g.Value.String()) })
 	return args
 }
 
-// Main runs a program: it reads the flags, prints the result, and ends the process with status 1 on an error.
+// Main is the main function of a program. It parses the flags, calls run and prints the result. It exits with status 1 on
+// an error, or 2 if a flag is invalid.
 func Main(run func(context.Context, Task) (Result, error)) {
 	var t Task
 	if err := t.flags().Parse(os.Args[1:]); err != nil {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestArgsAreReadAsTheTaskTheyCameFrom(t *testing.T) {
+func TestArgsParseToTheSameTask(t *testing.T) {
 	want := Task{
 		URL: "amqp://b", Queue: "q", Queues: 3, Stream: true, Messages: 9, Size: 64, Goroutines: 16, Window: 1,
 		Prefetch: 0, Multiple: 100, How: "all", Name: "n", For: time.Minute,
@@ -15,37 +15,37 @@ func TestArgsAreReadAsTheTaskTheyCameFrom(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got != want {
-		t.Errorf("read %+v, want %+v", got, want)
+		t.Errorf("parsed %+v, want %+v", got, want)
 	}
 }
 
 func TestPercentiles(t *testing.T) {
 	times := make([]time.Duration, 1000)
 	for i := range times {
-		times[i] = time.Duration(1000 - i) // the longest first
+		times[i] = time.Duration(1000 - i) // longest first
 	}
 	if r := (Result{}).WithLatencies(times); r.P50 != 501 || r.P99 != 991 {
 		t.Errorf("p50 = %d, p99 = %d, want 501 and 991", r.P50, r.P99)
 	}
 	if r := (Result{}).WithLatencies([]time.Duration{7}); r.P50 != 7 || r.P99 != 7 {
-		t.Errorf("of one: p50 = %d, p99 = %d, want 7", r.P50, r.P99)
+		t.Errorf("single value: p50 = %d, p99 = %d, want 7", r.P50, r.P99)
 	}
 }
 
-func TestClockMeasuresWhatIsInBetween(t *testing.T) {
+func TestClockCountsTimeAndAllocations(t *testing.T) {
 	clock := Start()
-	var kept [100]*int
-	for i := range kept {
-		kept[i] = new(i)
+	var allocated [100]*int
+	for i := range allocated {
+		allocated[i] = new(i)
 	}
 	r := clock.Stop(100)
-	if r.Messages != 100 || r.Wall <= 0 || r.Allocs < 90 || *kept[99] != 99 {
+	if r.Messages != 100 || r.Wall <= 0 || r.Allocs < 90 || *allocated[99] != 99 {
 		t.Errorf("result = %+v", r)
 	}
 }
 
 func TestMessageIDsDiffer(t *testing.T) {
 	if a, b := MessageID(0), MessageID(1); a == b || len(a) != 26 {
-		t.Errorf("ids %q and %q, want different ones of 26 bytes", a, b)
+		t.Errorf("ids %q and %q, want different ids of 26 bytes", a, b)
 	}
 }

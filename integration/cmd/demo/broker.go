@@ -13,58 +13,59 @@ import (
 	"github.com/amqpkit/amqpkit/integration/rabbit"
 )
 
-// A broker is what the demo runs on.
+// A broker is the broker that the demo runs on.
 type broker interface {
 	fmt.Stringer
 	URL() string
-	// left returns how many messages the queue holds.
-	left(ctx context.Context) (int, error)
-	// farewell says what becomes of the broker, at the end of a demo that went well.
-	farewell(out io.Writer)
+	// messages returns the number of messages in the queue.
+	messages(ctx context.Context) (int, error)
+	// printNextSteps prints, after a successful demo, whether the broker continues to run and how to use one.
+	printNextSteps(out io.Writer)
 	Close(ctx context.Context) error
 }
 
-// startBroker takes a RabbitMQ that can be had without installing anything; else the one of package amqptest, and says so.
+// startBroker starts RabbitMQ if that is possible without installing anything. Otherwise it starts amqptest and explains
+// why.
 func startBroker(ctx context.Context, out io.Writer) (broker, error) {
 	b, err := rabbit.Start(ctx, rabbit.Options{Keep: true, InstalledOnly: true})
 	var unavailable *rabbit.UnavailableError
 	switch {
 	case err == nil && b.Owned():
-		return keptBroker{b}, nil
+		return demoBroker{b}, nil
 	case err == nil:
-		return foreignBroker{b}, nil
+		return externalBroker{b}, nil
 	case !errors.As(err, &unavailable):
 		return nil, err
 	}
-	stand, err := amqptest.New(amqptest.Config{})
+	fallback, err := amqptest.New(amqptest.Config{})
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(out, "There is no RabbitMQ here, so this demo runs on amqptest: a broker of amqpkit's own, for tests, that behaves like\n"+
-		"RabbitMQ 4.3. It lives in the demo's process, at %s, keeps nothing on disk, and is gone when the demo ends.\n%s\n\n",
-		stand.Addr(), unavailable.Tried())
-	return testBroker{stand}, nil
+	fmt.Fprintf(out, "No RabbitMQ is available, so this demo runs on amqptest, amqpkit's own broker for tests, which behaves like\n"+
+		"RabbitMQ 4.3. It runs inside the demo process at %s, stores nothing on disk and stops with the demo.\n%s\n\n",
+		fallback.Addr(), unavailable.Tried())
+	return testBroker{fallback}, nil
 }
 
-// A keptBroker is a RabbitMQ that was started here, or by an earlier demo.
-type keptBroker struct{ *rabbit.Broker }
+// A demoBroker is a RabbitMQ that this demo or an earlier one started.
+type demoBroker struct{ *rabbit.Broker }
 
-func (b keptBroker) left(ctx context.Context) (int, error) {
+func (b demoBroker) messages(ctx context.Context) (int, error) {
 	c, err := b.Queue(ctx, queue)
 	return c.Ready + c.Unacked, err
 }
 
-func (b keptBroker) farewell(out io.Writer) {
+func (b demoBroker) printNextSteps(out io.Writer) {
 	fmt.Fprintf(out, "\nBroker left running: %s\n", b)
 	fmt.Fprintf(out, "  try:     AMQP_URL=%s go run ./examples/hello/send\n", b.URL())
 	fmt.Fprintln(out, "  stop it: make demo-stop")
 }
 
-// A foreignBroker is the one from AMQP_URL.
-type foreignBroker struct{ *rabbit.Broker }
+// An externalBroker is the broker from AMQP_URL.
+type externalBroker struct{ *rabbit.Broker }
 
-// left does not see what is delivered and not acknowledged.
-func (b foreignBroker) left(ctx context.Context) (int, error) {
+// messages does not count unacknowledged deliveries: AMQP does not report them.
+func (b externalBroker) messages(ctx context.Context) (int, error) {
 	conn, err := amqp.DialConfig(b.URL(), amqp.Config{Dial: amqp.DefaultDial(10 * time.Second)})
 	if err != nil {
 		return 0, err
@@ -79,21 +80,20 @@ func (b foreignBroker) left(ctx context.Context) (int, error) {
 	return q.Messages, err
 }
 
-func (foreignBroker) farewell(io.Writer) {}
+func (externalBroker) printNextSteps(io.Writer) {}
 
-// A testBroker lives in this process.
+// A testBroker is amqptest, inside this process.
 type testBroker struct{ *amqptest.Broker }
 
 func (testBroker) String() string { return "amqptest" }
 
-func (b testBroker) left(context.Context) (int, error) {
+func (b testBroker) messages(context.Context) (int, error) {
 	q, _ := b.Queue(queue)
 	return q.Ready + q.Unacked, nil
 }
 
-func (testBroker) farewell(out io.Writer) {
-	fmt.Fprintf(out, "\nBroker ended: amqptest. For a RabbitMQ, do one of these and run the demo again:\n%s\n", rabbit.Ways)
+func (testBroker) printNextSteps(out io.Writer) {
+	fmt.Fprintf(out, "\nBroker stopped: amqptest. To use RabbitMQ, do one of the following and run the demo again:\n%s\n", rabbit.Ways)
 }
 
-// Close ends it before the process does.
 func (b testBroker) Close(context.Context) error { return b.Broker.Close() }

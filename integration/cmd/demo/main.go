@@ -1,8 +1,7 @@
-// Command demo shows a message go through RabbitMQ: it brings up a broker if none is named by AMQP_URL,
-// runs examples/hello/receive and examples/hello/send on it, and succeeds only if the message was received and
-// acknowledged. The broker is left running; `demo -stop` ends it. Where there is neither Docker nor an installed
-// rabbitmq-server, it says so and runs on package amqptest, which takes Go alone. Run it inside the module, as make demo
-// does.
+// Command demo sends a message through RabbitMQ. It starts a broker unless AMQP_URL is set, runs examples/hello/receive
+// and examples/hello/send on it, and succeeds only if the message was received and acknowledged. The broker is left
+// running; demo -stop removes it. Without Docker and an installed rabbitmq-server, the demo runs on package amqptest,
+// which only needs Go. Run it inside the module, as make demo does.
 package main
 
 import (
@@ -30,12 +29,12 @@ const (
 	sent     = ` [x] Sent "Hello World!"`
 	received = ` [x] Received "Hello World!"`
 
-	// runTimeout bounds everything after the broker is up, so that a demo never hangs.
+	// runTimeout limits the demo once the broker is running.
 	runTimeout = time.Minute
 )
 
 func main() {
-	stop := flag.Bool("stop", false, "end the broker that an earlier demo left running")
+	stop := flag.Bool("stop", false, "remove the broker that an earlier demo left running")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
@@ -45,19 +44,20 @@ func main() {
 	}
 	if err := do(ctx, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1) //nolint:gocritic // What is deferred is the handling of signals.
+		os.Exit(1) //nolint:gocritic // The deferred call only stops signal handling.
 	}
 }
 
 func stopBroker(ctx context.Context, out io.Writer) error {
-	ended, err := rabbit.StopKept(ctx)
+	stopped, err := rabbit.StopKept(ctx)
 	if err != nil {
 		return err
 	}
-	if ended == "" {
-		ended = "nothing: no demo broker is there"
+	if stopped == "" {
+		fmt.Fprintln(out, "no demo broker to stop")
+		return nil
 	}
-	fmt.Fprintln(out, "stopped", ended)
+	fmt.Fprintln(out, "stopped", stopped)
 	return nil
 }
 
@@ -69,19 +69,19 @@ func demo(ctx context.Context, out io.Writer) error {
 	defer b.Close(ctx)
 	ctx, cancel := context.WithTimeout(ctx, runTimeout)
 	defer cancel()
-	if err := converse(ctx, out, b); err != nil {
+	if err := sendAndReceive(ctx, out, b); err != nil {
 		err = fmt.Errorf("demo on %s: %w", b, err)
-		if _, kept := b.(keptBroker); kept {
+		if _, ok := b.(demoBroker); ok {
 			err = fmt.Errorf("%w\nthe broker is left running; stop it with make demo-stop", err)
 		}
 		return err
 	}
-	b.farewell(out)
+	b.printNextSteps(out)
 	return nil
 }
 
-// converse runs the receiver and the sender, and prints what each says of the message.
-func converse(ctx context.Context, out io.Writer, b broker) error {
+// sendAndReceive runs both examples and prints their lines about the message.
+func sendAndReceive(ctx context.Context, out io.Writer, b broker) error {
 	dir, err := os.MkdirTemp("", "amqpkit-demo-")
 	if err != nil {
 		return err
@@ -116,13 +116,13 @@ func converse(ctx context.Context, out io.Writer, b broker) error {
 	}
 	fmt.Fprintln(out, received)
 
-	// The queue may have held messages from before: the receiver gets to the end of it.
+	// The queue may contain older messages. Wait until the receiver has drained it.
 	go func() {
-		for range receiver.lines { // so that it is never stopped by a full pipe
+		for range receiver.lines { // a full pipe would block the receiver
 		}
 	}()
 	for n := 1; n > 0; {
-		if n, err = b.left(ctx); err != nil {
+		if n, err = b.messages(ctx); err != nil {
 			return err
 		}
 	}
@@ -132,20 +132,20 @@ func converse(ctx context.Context, out io.Writer, b broker) error {
 	if err := receiver.wait(); err != nil {
 		return err
 	}
-	// Had it not acknowledged, the broker would have put back what it had.
-	n, err := b.left(ctx)
+	// The broker has requeued any delivery that the receiver did not acknowledge.
+	n, err := b.messages(ctx)
 	if err == nil && n > 0 {
-		err = fmt.Errorf("queue %s holds %d messages again: they were received, but not acknowledged", queue, n)
+		err = fmt.Errorf("%d messages are back in queue %s: they were received but not acknowledged", n, queue)
 	}
 	return err
 }
 
-// program is an example that runs, with its output line by line.
+// program is a running example.
 type program struct {
-	name  string
-	cmd   *exec.Cmd
-	lines <-chan string
-	said  strings.Builder
+	name   string
+	cmd    *exec.Cmd
+	lines  <-chan string   // of standard output
+	output strings.Builder // the lines received so far
 }
 
 func start(ctx context.Context, path, url string) (*program, error) {
@@ -165,18 +165,18 @@ func start(ctx context.Context, path, url string) (*program, error) {
 // await returns once the program prints the line.
 func (p *program) await(line string) error {
 	for got := range p.lines {
-		fmt.Fprintln(&p.said, got)
+		fmt.Fprintln(&p.output, got)
 		if got == line {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s ended without printing %q; it said:\n%s", p.name, line, &p.said)
+	return fmt.Errorf("%s exited without printing %q; its output:\n%s", p.name, line, &p.output)
 }
 
-// wait returns nil once the program ended well.
+// wait waits until the program exits. It returns an error unless the exit status is 0.
 func (p *program) wait() error {
-	for got := range p.lines { // until its output ends: Wait would cut it off
-		fmt.Fprintln(&p.said, got)
+	for got := range p.lines { // to the end: Cmd.Wait closes the pipe
+		fmt.Fprintln(&p.output, got)
 	}
 	if err := p.cmd.Wait(); err != nil {
 		return fmt.Errorf("%s: %w", p.name, err)
@@ -184,7 +184,7 @@ func (p *program) wait() error {
 	return nil
 }
 
-// kill ends the program if it still runs.
+// kill kills the program if it is still running.
 func (p *program) kill() {
 	if p.cmd.ProcessState == nil {
 		_ = p.cmd.Process.Kill()

@@ -5,8 +5,7 @@ import (
 	"io"
 )
 
-// scan sends what is read line by line, and closes the channel at its end. Whoever calls it receives until
-// then.
+// scan sends each line of r on the returned channel and closes it at the end of r. The caller must receive until then.
 func scan(r io.Reader) <-chan string {
 	lines := make(chan string)
 	go func() {

@@ -1,9 +1,8 @@
 #!/bin/sh
-# ensure.sh COMMAND PACKAGE...: make sure that COMMAND exists.
+# ensure.sh COMMAND PACKAGE...: ensure that COMMAND is available.
 #
-# As root on a Debian machine it installs the Debian packages that bring it; elsewhere it prints the one
-# line that does and exits 1. A service that the package brings is not left running: what needs
-# it here starts a private instance of its own.
+# As root on Debian or Ubuntu, it installs the packages. Otherwise it prints the command that installs them and
+# exits with status 1. Services of the packages are not started: the tests start private instances.
 set -eu
 
 command=$1
@@ -15,17 +14,17 @@ if command -v "$command" >/dev/null 2>&1; then
 	exit 0
 fi
 if ! command -v apt-get >/dev/null 2>&1 || [ "$(id -u)" -ne 0 ]; then
-	echo "$command is missing. Install it, on Debian and Ubuntu: sudo apt-get install $*" >&2
+	echo "$command is missing. To install it on Debian or Ubuntu: sudo apt-get install $*" >&2
 	exit 1
 fi
 
 echo "installing $* (apt-get) ..." >&2
-ours=
+created= # the policy-rc.d below, if this script creates it
 log=$(mktemp)
-trap 'rm -f "$log" $ours' EXIT
+trap 'rm -f "$log" $created' EXIT
 trap 'exit 130' INT TERM
 if [ ! -e "$policy" ]; then
-	ours=$policy
+	created=$policy
 	printf '#!/bin/sh\nexit 101\n' >"$policy"
 	chmod 755 "$policy"
 fi

@@ -1,4 +1,4 @@
-// Command both publishes to a queue and consumes from it at once with amqpkit, through its plain API.
+// Command both publishes to a queue and consumes from it concurrently, through amqpkit's plain API.
 package main
 
 import (
@@ -23,7 +23,8 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 		return side.Result{}, err
 	}
 	defer conn.Close(ctx)
-	_, err1 := conn.Publishing(ctx) // both connections are up before the clock starts, as the other side's are
+	// Like the raw side, open both connections before the measurement.
+	_, err1 := conn.Publishing(ctx)
 	_, err2 := conn.Consuming(ctx)
 	p, err3 := producer.New(conn, producer.Config{})
 	if err := errors.Join(err1, err2, err3); err != nil {
@@ -57,7 +58,7 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 	select {
 	case <-done:
 	case err := <-ended:
-		return side.Result{}, fmt.Errorf("ended after %d of %d deliveries: %w", n.Load(), t.Messages, errors.Join(err, ctx.Err()))
+		return side.Result{}, fmt.Errorf("stopped after %d of %d deliveries: %w", n.Load(), t.Messages, errors.Join(err, ctx.Err()))
 	}
 	result := clock.Stop(t.Messages)
 	stop()

@@ -1,4 +1,4 @@
-// Command consume consumes with amqpkit, through its plain API: a Consumer for each queue.
+// Command consume consumes through amqpkit's plain API, with a Consumer per queue.
 package main
 
 import (
@@ -22,7 +22,8 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 		return side.Result{}, err
 	}
 	defer conn.Close(ctx)
-	if _, err := conn.Consuming(ctx); err != nil { // it is up before the clock starts, as the other side's is
+	// Like the raw side, open the connection before the measurement.
+	if _, err := conn.Consuming(ctx); err != nil {
 		return side.Result{}, err
 	}
 
@@ -48,7 +49,7 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 	select {
 	case <-done:
 	case err := <-ended:
-		return side.Result{}, fmt.Errorf("ended after %d of %d deliveries: %w", n.Load(), t.Messages, errors.Join(err, ctx.Err()))
+		return side.Result{}, fmt.Errorf("stopped after %d of %d deliveries: %w", n.Load(), t.Messages, errors.Join(err, ctx.Err()))
 	}
 	result := clock.Stop(t.Messages)
 	stop()
@@ -60,7 +61,7 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 
 func config(t side.Task, queue string) consumer.Config {
 	cfg := consumer.Config{Queue: queue, Workers: t.Goroutines, Prefetch: t.Prefetch}
-	if t.How == "lanes" { // a thousand keys: the message ids end with a number
+	if t.How == "lanes" { // a thousand keys: the last three digits of the message ids
 		cfg.Key = func(d *consumer.Delivery) string { return d.MessageId[max(0, len(d.MessageId)-3):] }
 	}
 	if t.Stream {

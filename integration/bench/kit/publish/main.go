@@ -1,5 +1,5 @@
-// Command publish publishes with amqpkit, through its plain API and with its defaults: PublishAsync from one goroutine,
-// the blocking Publish from several, or PublishAll.
+// Command publish publishes through amqpkit's plain API with its defaults. The flag -how selects PublishAsync from one
+// goroutine (async), Publish from several goroutines (blocking), or PublishAll (all).
 package main
 
 import (
@@ -77,7 +77,7 @@ func async(ctx context.Context, p *producer.Producer, t side.Task, queues []stri
 	return nil
 }
 
-// blocking publishes from t.Goroutines goroutines, and keeps how long each message took.
+// blocking publishes from t.Goroutines goroutines and records the latency of each message in times.
 func blocking(times []time.Duration) func(context.Context, *producer.Producer, side.Task, []string, []byte) error {
 	return func(ctx context.Context, p *producer.Producer, t side.Task, queues []string, body []byte) error {
 		errs := make(chan error, t.Goroutines)

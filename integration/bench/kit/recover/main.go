@@ -1,5 +1,5 @@
-// Command recover publishes one confirmed message after the other with amqpkit for a while, through the loss of its
-// connection, and tells the longest time without a confirm.
+// Command recover measures amqpkit's recovery from a lost connection. For the duration -for it publishes messages,
+// waiting for each confirm, and reports the longest time without a confirm.
 package main
 
 import (
@@ -16,7 +16,7 @@ import (
 func main() { side.Main(run) }
 
 func run(ctx context.Context, t side.Task) (side.Result, error) {
-	quiet := slog.New(slog.DiscardHandler) // that the connection is lost is no news here
+	quiet := slog.New(slog.DiscardHandler) // the loss of the connection is expected
 	conn, err := amqpkit.DialConfig(ctx, amqpkit.Config{URLs: []string{t.URL}, Name: t.Name, Logger: quiet})
 	if err != nil {
 		return side.Result{}, err
@@ -27,14 +27,14 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 		return side.Result{}, err
 	}
 	queue, body := t.QueueNames()[0], make([]byte, t.Size)
-	going, cancel := context.WithTimeout(ctx, t.For)
+	timed, cancel := context.WithTimeout(ctx, t.For)
 	defer cancel()
 	var gap side.Gap
 	n := 0
 	clock := side.Start()
-	for going.Err() == nil {
-		if err := p.Publish(going, "", queue, amqp.Publishing{Body: body}); err != nil {
-			if going.Err() == nil {
+	for timed.Err() == nil {
+		if err := p.Publish(timed, "", queue, amqp.Publishing{Body: body}); err != nil {
+			if timed.Err() == nil {
 				return side.Result{}, err
 			}
 			break
@@ -42,7 +42,7 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 		n++
 		gap.Step()
 	}
-	gap.Step() // an outage that has not ended is a gap too
+	gap.Step() // count an outage that continues until now
 	result := clock.Stop(n)
 	result.Gap = gap.Longest()
 	return result, p.Close(ctx)

@@ -1,5 +1,5 @@
-// Command resume consumes with amqpkit for a while, a millisecond a message, through the loss of its connection, and
-// tells the longest time without a delivery.
+// Command resume measures amqpkit's recovery from a lost connection. For the duration -for it consumes with one worker,
+// taking a millisecond per message, and reports the longest time without a delivery.
 package main
 
 import (
@@ -15,7 +15,7 @@ import (
 func main() { side.Main(run) }
 
 func run(ctx context.Context, t side.Task) (side.Result, error) {
-	quiet := slog.New(slog.DiscardHandler) // that the connection is lost is no news here
+	quiet := slog.New(slog.DiscardHandler) // the loss of the connection is expected
 	conn, err := amqpkit.DialConfig(ctx, amqpkit.Config{URLs: []string{t.URL}, Name: t.Name, Logger: quiet})
 	if err != nil {
 		return side.Result{}, err
@@ -24,7 +24,7 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 	var gap side.Gap
 	n := 0
 	cfg := consumer.Config{Queue: t.QueueNames()[0], Prefetch: t.Prefetch, Logger: quiet}
-	c, err := consumer.New(conn, cfg, func(context.Context, *consumer.Delivery) error { // by one worker
+	c, err := consumer.New(conn, cfg, func(context.Context, *consumer.Delivery) error {
 		n++
 		gap.Step()
 		time.Sleep(time.Millisecond)

@@ -1,5 +1,6 @@
-// Command both publishes to a queue and consumes from it at once with amqp091-go alone: two connections, so that a
-// publisher that the broker slows down does not slow the acks, pipelined confirms, and acks one by one.
+// Command both publishes to a queue and consumes from it concurrently, with amqp091-go only. It uses two connections, so
+// that flow control of the publisher does not delay acks. Confirms are pipelined; each delivery is acknowledged
+// individually.
 package main
 
 import (
@@ -99,7 +100,7 @@ func consume(ch *amqp.Channel, t side.Task, queue string) error {
 	for range t.Messages {
 		d, ok := <-deliveries
 		if !ok {
-			return errors.New("the deliveries ended")
+			return errors.New("the delivery channel was closed")
 		}
 		if err := d.Ack(false); err != nil {
 			return err

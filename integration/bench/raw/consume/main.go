@@ -1,5 +1,6 @@
-// Command consume consumes with amqp091-go alone: one connection, a channel and a consumer for each queue. Deliveries
-// are acknowledged one by one, by as many goroutines as asked for, or every so many at once (multiple) by one.
+// Command consume consumes with amqp091-go only. It uses one connection, and a channel and a consumer per queue. By
+// default, -goroutines goroutines per queue acknowledge each delivery individually. With -multiple, one goroutine per
+// queue acknowledges that many deliveries at a time.
 package main
 
 import (
@@ -15,16 +16,16 @@ import (
 
 func main() { side.Main(run) }
 
-// all counts the deliveries of all queues, and closes done with the last one.
-type all struct {
+// counter counts the deliveries of all queues and closes done after the last one.
+type counter struct {
 	n    atomic.Int64
 	want int64
 	done chan struct{}
 }
 
-func (a *all) add(n int) {
-	if a.n.Add(int64(n)) == a.want {
-		close(a.done)
+func (c *counter) add(n int) {
+	if c.n.Add(int64(n)) == c.want {
+		close(c.done)
 	}
 }
 
@@ -35,14 +36,14 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 	}
 	defer conn.Close()
 	lost := conn.NotifyClose(make(chan *amqp.Error, 1))
-	count := &all{want: int64(t.Messages), done: make(chan struct{})}
+	count := &counter{want: int64(t.Messages), done: make(chan struct{})}
 	channels := make([]*amqp.Channel, t.Queues)
 	failed := make(chan error, t.Queues)
 	var workers sync.WaitGroup
 
 	clock := side.Start()
 	for i, queue := range t.QueueNames() {
-		workers.Go(func() { // a round trip takes its time: all subscribe at once
+		workers.Go(func() { // concurrently, because subscribing takes round trips
 			ch, deliveries, err := subscribe(conn, t, queue)
 			if err != nil {
 				failed <- err
@@ -50,7 +51,7 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 			}
 			channels[i] = ch
 			if t.Multiple > 1 {
-				ackRuns(ch, deliveries, t.Multiple, t.Messages/t.Queues, count)
+				ackMultiple(ch, deliveries, t.Multiple, t.Messages/t.Queues, count)
 				return
 			}
 			for range t.Goroutines - 1 {
@@ -66,12 +67,12 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 	case err := <-lost:
 		return side.Result{}, err
 	case <-ctx.Done():
-		return side.Result{}, fmt.Errorf("%d of %d deliveries: %w", count.n.Load(), t.Messages, ctx.Err())
+		return side.Result{}, fmt.Errorf("stopped after %d of %d deliveries: %w", count.n.Load(), t.Messages, ctx.Err())
 	}
 	result := clock.Stop(t.Messages)
 
 	for _, ch := range channels {
-		if err := ch.Cancel("bench", false); err != nil { // its answer proves that the acks were taken
+		if err := ch.Cancel("bench", false); err != nil { // the reply shows that the broker has received the acks
 			return side.Result{}, err
 		}
 	}
@@ -95,21 +96,22 @@ func subscribe(conn *amqp.Connection, t side.Task, queue string) (*amqp.Channel,
 	return ch, deliveries, err
 }
 
-func ackEach(deliveries <-chan amqp.Delivery, count *all) {
+func ackEach(deliveries <-chan amqp.Delivery, count *counter) {
 	for d := range deliveries {
 		if d.Ack(false) != nil {
-			return // the connection is lost, which run sees
+			return // the connection was lost: run is notified
 		}
 		count.add(1)
 	}
 }
 
-func ackRuns(ch *amqp.Channel, deliveries <-chan amqp.Delivery, run, want int, count *all) {
-	unacked, seen := 0, 0
+// ackMultiple acknowledges n deliveries at a time, and the rest with the last of the want deliveries.
+func ackMultiple(ch *amqp.Channel, deliveries <-chan amqp.Delivery, n, want int, count *counter) {
+	unacked, received := 0, 0
 	for d := range deliveries {
 		unacked++
-		seen++
-		if unacked < run && seen < want {
+		received++
+		if unacked < n && received < want {
 			continue
 		}
 		if ch.Ack(d.DeliveryTag, true) != nil {

@@ -1,6 +1,6 @@
-// Command publish publishes with amqp091-go alone. With a window of 1024 that is the library at its best: one channel,
-// confirms in the background, persistent, mandatory, a message id each. With a window of one it is the loop that most
-// programs have: publish, wait for the confirm, publish the next.
+// Command publish publishes persistent, mandatory messages with message ids, with amqp091-go only and on one channel. It
+// pipelines confirms within -window messages, which is the fastest way to use the library. With -window=1 it is the usual
+// loop: publish, wait for the confirm, publish the next message.
 package main
 
 import (
@@ -29,7 +29,7 @@ func run(_ context.Context, t side.Task) (side.Result, error) {
 	if err := ch.Confirm(false); err != nil {
 		return side.Result{}, err
 	}
-	// Nothing is unroutable here, but who publishes mandatory has to read what comes back.
+	// All messages are routable here, but a publisher of mandatory messages must handle returns.
 	returns := ch.NotifyReturn(make(chan amqp.Return, t.Window))
 
 	publish, queues, body := pipelined, t.QueueNames(), make([]byte, t.Size)

@@ -1,6 +1,7 @@
-// Command recover publishes one confirmed message after the other with amqp091-go alone for a while, through the loss of
-// its connection, and tells the longest time without a confirm. -how=loop dials again at once, and then every 200 ms, as
-// a hand-written program does; -how=library leaves it to amqp.Config.Recovery with its defaults.
+// Command recover measures recovery from a lost connection with amqp091-go only. For the duration -for it publishes
+// messages, waiting for each confirm, and reports the longest time without a confirm. With -how=loop it redials
+// immediately and then every 200 ms, like typical hand-written code. With -how=library it relies on amqp.Config.Recovery
+// with its defaults.
 package main
 
 import (
@@ -14,7 +15,7 @@ import (
 	"github.com/amqpkit/amqpkit/integration/bench/side"
 )
 
-const pause = 200 * time.Millisecond // between two attempts to connect
+const redialInterval = 200 * time.Millisecond
 
 func main() { side.Main(run) }
 
@@ -43,7 +44,7 @@ func loop(ctx context.Context, t side.Task, cfg amqp.Config, queue string, body 
 	for ctx.Err() == nil {
 		conn, ch, err := open(t.URL, cfg)
 		if err != nil {
-			time.Sleep(pause)
+			time.Sleep(redialInterval)
 			continue
 		}
 		for ctx.Err() == nil && publish(ctx, ch, n, queue, body) == nil {
@@ -52,7 +53,7 @@ func loop(ctx context.Context, t side.Task, cfg amqp.Config, queue string, body 
 		}
 		_ = conn.Close()
 	}
-	gap.Step() // an outage that has not ended is a gap too
+	gap.Step() // count an outage that continues until now
 	result := clock.Stop(n)
 	result.Gap = gap.Longest()
 	return result, nil
@@ -69,7 +70,7 @@ func library(ctx context.Context, t side.Task, cfg amqp.Config, queue string, bo
 	clock := side.Start()
 	for ctx.Err() == nil {
 		if publish(ctx, ch, n, queue, body) != nil {
-			time.Sleep(10 * time.Millisecond) // the library reconnects meanwhile
+			time.Sleep(10 * time.Millisecond) // the library reconnects in the background
 			continue
 		}
 		n++
@@ -96,7 +97,7 @@ func open(url string, cfg amqp.Config) (*amqp.Connection, *amqp.Channel, error) 
 	return conn, ch, err
 }
 
-// publish waits a second for the confirm: with Recovery a confirmation may stay open for as long as the outage.
+// publish waits for the confirm for up to a second: with Recovery, it may stay unresolved during the outage.
 func publish(ctx context.Context, ch *amqp.Channel, n int, queue string, body []byte) error {
 	c, err := ch.PublishWithDeferredConfirm("", queue, true, false, amqp.Publishing{
 		DeliveryMode: amqp.Persistent, MessageId: side.MessageID(n), Body: body,

@@ -1,6 +1,6 @@
-// Command resume consumes with amqp091-go alone for a while, a millisecond a message, through the loss of its
-// connection, and tells the longest time without a delivery. It dials again at once, and then every 200 ms, as a
-// hand-written program does.
+// Command resume measures recovery from a lost connection with amqp091-go only. For the duration -for it consumes, taking
+// a millisecond per message, and reports the longest time without a delivery. It redials immediately and then every
+// 200 ms, like typical hand-written code.
 package main
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/amqpkit/amqpkit/integration/bench/side"
 )
 
-const pause = 200 * time.Millisecond // between two attempts to connect
+const redialInterval = 200 * time.Millisecond
 
 func main() { side.Main(run) }
 
@@ -28,20 +28,20 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 	for ctx.Err() == nil {
 		conn, deliveries, err := subscribe(t, cfg, queue)
 		if err != nil {
-			time.Sleep(pause)
+			time.Sleep(redialInterval)
 			continue
 		}
 		for d := range deliveries {
 			gap.Step()
 			time.Sleep(time.Millisecond)
 			if d.Ack(false) != nil || ctx.Err() != nil {
-				break // what else came on this connection will come again
+				break // the broker redelivers the unacknowledged deliveries of this connection
 			}
 			n++
 		}
 		_ = conn.Close()
 	}
-	gap.Step() // an outage that has not ended is a gap too
+	gap.Step() // count an outage that continues until now
 	result := clock.Stop(n)
 	result.Gap = gap.Longest()
 	return result, nil

@@ -12,9 +12,9 @@ import (
 	"github.com/moby/moby/client"
 )
 
-// lockKept waits for its turn among the processes that want the broker of Options.Keep.
-func lockKept(ctx context.Context) (unlock func(), err error) {
-	dir, err := keptDir()
+// lockDemo waits until no other process uses the broker of Options.Keep, and locks it.
+func lockDemo(ctx context.Context) (unlock func(), err error) {
+	dir, err := demoDir()
 	if err != nil {
 		return nil, err
 	}
@@ -26,16 +26,16 @@ func lockKept(ctx context.Context) (unlock func(), err error) {
 		return nil, err
 	}
 	for syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
-		if err := pause(ctx); err != nil {
+		if err := nextPoll(ctx); err != nil {
 			_ = f.Close()
-			return nil, fmt.Errorf("rabbit: another process uses the demo's broker: %w", err)
+			return nil, fmt.Errorf("rabbit: another process is using the demo's broker: %w", err)
 		}
 	}
 	return func() { _ = f.Close() }, nil
 }
 
-// keptDir is where the node of Options.Keep lives.
-func keptDir() (string, error) {
+// demoDir returns the directory of the private node of Options.Keep.
+func demoDir() (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
@@ -43,8 +43,8 @@ func keptDir() (string, error) {
 	return filepath.Join(cache, "amqpkit", "demo"), nil
 }
 
-func removeKeptProcess(ctx context.Context) (name string, err error) {
-	dir, err := keptDir()
+func removeDemoNode(ctx context.Context) (name string, err error) {
+	dir, err := demoDir()
 	if err != nil {
 		return "", err
 	}
@@ -58,13 +58,13 @@ func removeKeptProcess(ctx context.Context) (name string, err error) {
 	return "node " + n.nodeName(), n.remove(ctx)
 }
 
-func removeKeptContainer(ctx context.Context) (name string, err error) {
+func removeDemoContainer(ctx context.Context) (name string, err error) {
 	if os.Getenv("AMQPKIT_DOCKER") == "off" {
 		return "", nil
 	}
 	cli, err := dockerClient(ctx)
 	if err != nil {
-		return "", nil // no engine, so no container
+		return "", nil // without an engine there is no container
 	}
 	defer cli.Close()
 	if _, err := cli.ContainerInspect(ctx, DemoName, client.ContainerInspectOptions{}); errdefs.IsNotFound(err) {
