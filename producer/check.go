@@ -4,14 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
-
-// propertiesSize is what the other properties take of a frame at most.
-const propertiesSize = 4096
 
 // check makes sure that r's exchange exists, since publishing to a missing one costs the
 // channel and with it the outcome of everything in flight. It gives r its outcome if not.
@@ -20,11 +18,9 @@ const propertiesSize = 4096
 // It also refuses headers that are too large for this connection's frames, and a user id that
 // is not this login's.
 func (s *session) check(r *Receipt, batch *wire.Batch) (exists, ok bool) {
-	if size := s.ac.Config.FrameSize; size > 0 && size < wire.MaxHeaders+propertiesSize {
-		if p := wire.TableWithin(r.msg.Publishing.Headers, size-propertiesSize); p != nil {
-			s.p.window.finish(r, r.failure(ErrNotPublished, fault("Headers"+p.Field, p.Problem, "raise RabbitMQ's frame_max, or "+p.Fix)))
-			return false, true
-		}
+	if most := s.ac.Config.FrameSize; most > 0 && r.header > most-wire.FrameOverhead {
+		s.p.window.finish(r, r.failure(ErrNotPublished, oversize(r, most)))
+		return false, true
 	}
 	name, user := r.msg.Exchange, r.msg.Publishing.UserId
 	if !s.known[name] || !s.users[user] {
@@ -57,6 +53,19 @@ func (s *session) check(r *Receipt, batch *wire.Batch) (exists, ok bool) {
 		s.users[user] = true
 	}
 	return true, true
+}
+
+// oversize reports headers that do not fit a frame of the connection, and names the header that
+// is too large by itself or the last one that was counted.
+func oversize(r *Receipt, frame int) error {
+	over := r.header - (frame - wire.FrameOverhead)
+	headers, _ := wire.Received(r.msg.Publishing.Headers, maxReceived)
+	field := ""
+	if _, p := wire.Received(r.msg.Publishing.Headers, headers-over); p != nil {
+		field = p.Field
+	}
+	return fault("Headers"+field, fmt.Sprintf("the properties take %d bytes, %d more than a frame of this connection", r.header, over),
+		"raise RabbitMQ's frame_max, or put the data into the body")
 }
 
 // ask runs f on a channel of its own, which f may cost.

@@ -19,23 +19,88 @@ type Message struct {
 	Publishing amqp.Publishing
 }
 
+// maxReceived is the largest header table that Republish accepts, in bytes. The frame size of
+// the connection is the limit in practice; this one ends the check of a table that contains itself.
+const maxReceived = 16 << 20
+
 // prepare refuses what is known to make the broker, or amqp091-go, close the channel or the
 // connection over this message, and fills in the defaults.
 func (p *Producer) prepare(r *Receipt) error {
 	m := &r.msg
-	if err := check(m, int(p.maxSize.Load())); err != nil {
+	verify := check
+	if r.received {
+		verify = checkReceived
+	}
+	headers, err := verify(m, int(p.maxSize.Load()))
+	if err != nil {
 		return err
 	}
 	if m.Publishing.MessageId == "" {
 		m.Publishing.MessageId, r.own = p.ids.next(), true
 	}
-	if m.Publishing.DeliveryMode == 0 {
+	if m.Publishing.DeliveryMode == 0 && !r.received {
 		m.Publishing.DeliveryMode = amqp.Persistent
 	}
+	r.header = wire.HeaderSize(&m.Publishing, headers)
 	return nil
 }
 
-func check(m *Message, maxSize int) error {
+// check checks a message and returns the encoded size of its headers.
+func check(m *Message, maxSize int) (headers int, err error) {
+	if err := checkSizes(m, maxSize); err != nil {
+		return 0, err
+	}
+	pub := &m.Publishing
+	if p := wire.ReplyTo(pub.ReplyTo); p != nil {
+		return 0, fault("ReplyTo", p.Problem, p.Fix)
+	}
+	if len(pub.Headers) > 0 {
+		size, p := wire.Headers(pub.Headers, wire.MaxHeaders)
+		if p != nil {
+			return 0, fault("Headers"+p.Field, p.Problem, p.Fix)
+		}
+		if err := checkKnownHeaders(pub.Headers); err != nil {
+			return 0, err
+		}
+		headers = size
+	}
+	if p := wire.Expiration(pub.Expiration); p != nil {
+		return 0, fault("Expiration", p.Problem, p.Fix)
+	}
+	if pub.DeliveryMode > amqp.Persistent {
+		return 0, fault("DeliveryMode", fmt.Sprintf("%d is unknown", pub.DeliveryMode), "leave it zero for amqp.Persistent, or use amqp.Transient")
+	}
+	return headers, nil
+}
+
+// checkReceived is check for a message that RabbitMQ has accepted before: it refuses only what no
+// consumer can have received.
+func checkReceived(m *Message, maxSize int) (headers int, err error) {
+	if err := checkSizes(m, maxSize); err != nil {
+		return 0, err
+	}
+	pub := &m.Publishing
+	if p := wire.DirectReplyTo(pub.ReplyTo); p != nil {
+		return 0, fault("ReplyTo", p.Problem, p.Fix)
+	}
+	if len(pub.Headers) > 0 {
+		size, p := wire.Received(pub.Headers, maxReceived)
+		if p != nil {
+			return 0, fault("Headers"+p.Field, p.Problem, p.Fix)
+		}
+		if err := checkRoutes(pub.Headers, func(any) bool { return true }); err != nil { // RabbitMQ skips other types
+			return 0, err
+		}
+		headers = size
+	}
+	if p := wire.ReceivedExpiration(pub.Expiration); p != nil {
+		return 0, fault("Expiration", p.Problem, p.Fix)
+	}
+	return headers, nil
+}
+
+// checkSizes checks the exchange's name, the short strings and the body.
+func checkSizes(m *Message, maxSize int) error {
 	if p := wire.Name(m.Exchange); p != nil {
 		return fault("Exchange", p.Problem, p.Fix)
 	}
@@ -45,6 +110,7 @@ func check(m *Message, maxSize int) error {
 		{"ContentType", pub.ContentType},
 		{"ContentEncoding", pub.ContentEncoding},
 		{"CorrelationId", pub.CorrelationId},
+		{"ReplyTo", pub.ReplyTo},
 		{"MessageId", pub.MessageId},
 		{"Type", pub.Type},
 		{"UserId", pub.UserId},
@@ -54,20 +120,6 @@ func check(m *Message, maxSize int) error {
 			return fault(f.name, p.Problem, p.Fix)
 		}
 	}
-	if p := wire.ReplyTo(pub.ReplyTo); p != nil {
-		return fault("ReplyTo", p.Problem, p.Fix)
-	}
-	if len(pub.Headers) > 0 {
-		if err := checkHeaders(pub.Headers); err != nil {
-			return err
-		}
-	}
-	if p := wire.Expiration(pub.Expiration); p != nil {
-		return fault("Expiration", p.Problem, p.Fix)
-	}
-	if pub.DeliveryMode > amqp.Persistent {
-		return fault("DeliveryMode", fmt.Sprintf("%d is unknown", pub.DeliveryMode), "leave it zero for amqp.Persistent, or use amqp.Transient")
-	}
 	if len(pub.Body) > maxSize {
 		return fault("Body", fmt.Sprintf("%d bytes are more than the largest message, %d", len(pub.Body), maxSize),
 			"store it elsewhere and send a reference, or raise Config.MaxMessageSize together with RabbitMQ's max_message_size")
@@ -75,21 +127,21 @@ func check(m *Message, maxSize int) error {
 	return nil
 }
 
-func checkHeaders(headers amqp.Table) error {
-	if p := wire.Table(headers); p != nil {
-		return fault("Headers"+p.Field, p.Problem, p.Fix)
-	}
-	if err := checkKnownHeaders(headers); err != nil {
+// checkKnownHeaders checks the headers that RabbitMQ itself reads.
+func checkKnownHeaders(headers amqp.Table) error {
+	if err := checkRoutes(headers, func(v any) bool { _, ok := v.(string); return ok }); err != nil {
 		return err
 	}
-	if err := headers.Validate(); err != nil { // amqp091-go's own opinion, last: it recurses without bound
-		return fault("Headers", err.Error(), "use the types of AMQP 0-9-1")
+	if v, ok := headers[wire.StreamFilter]; ok {
+		if p := wire.FilterValue(v); p != nil {
+			return fault("Headers["+wire.Quote(wire.StreamFilter)+"]", p.Problem, p.Fix)
+		}
 	}
 	return nil
 }
 
-// checkKnownHeaders checks the headers that RabbitMQ itself reads.
-func checkKnownHeaders(headers amqp.Table) error {
+// checkRoutes checks the headers that name further routing keys.
+func checkRoutes(headers amqp.Table, isKey func(any) bool) error {
 	for _, name := range [...]string{"CC", "BCC"} {
 		v, ok := headers[name]
 		if !ok {
@@ -97,16 +149,10 @@ func checkKnownHeaders(headers amqp.Table) error {
 		}
 		keys, ok := v.([]any)
 		for _, key := range keys {
-			_, isString := key.(string)
-			ok = ok && isString
+			ok = ok && isKey(key)
 		}
 		if !ok {
-			return fault("Headers["+wire.Quote(name)+"]", "is no list of routing keys", "use []any of strings")
-		}
-	}
-	if v, ok := headers[wire.StreamFilter]; ok {
-		if p := wire.FilterValue(v); p != nil {
-			return fault("Headers["+wire.Quote(wire.StreamFilter)+"]", p.Problem, p.Fix)
+			return fault("Headers["+wire.Quote(name)+"]", "is not a list of routing keys", "use []any of strings")
 		}
 	}
 	return nil

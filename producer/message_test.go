@@ -44,7 +44,7 @@ func FuzzCheckRefusesOrTheLibraryCanSendIt(f *testing.F) {
 	f.Add(strings.Repeat("x", 256), "k", "id", "", "", "-1", uint8(3))
 	f.Fuzz(func(t *testing.T, exchange, key, id, header, value, expiration string, mode uint8) {
 		m := Message{exchange, key, amqp.Publishing{MessageId: id, Headers: amqp.Table{header: value}, Expiration: expiration, DeliveryMode: mode}}
-		err := check(&m, 1000)
+		_, err := check(&m, 1000)
 		ok := len(exchange) < 256 && len(key) < 256 && len(id) < 256 && mode <= 2
 		if err == nil && !ok {
 			t.Errorf("taken: %+v", m)

@@ -13,9 +13,11 @@ import (
 
 // A Receipt stands for a message that PublishAsync accepted, until its outcome is known.
 type Receipt struct {
-	msg Message
-	own bool            // the message id is the producer's own, so no other message has it
-	ctx context.Context // bounds the message's life
+	msg      Message
+	header   int             // payload size of the content header frame
+	received bool            // Republish: always mandatory, and sent as it was received
+	own      bool            // the message id is the producer's own, so no other message has it
+	ctx      context.Context // bounds the message's life
 
 	done chan struct{}
 	err  error // the outcome, once done is closed

@@ -166,7 +166,7 @@ func (s *session) send() *amqp.Error {
 			s.announced <- r
 		}
 		batch.Begin()
-		confirm, err := s.ch.PublishWithDeferredConfirm(m.Exchange, m.Key, !s.p.cfg.AllowUnroutable, false, m.Publishing)
+		confirm, err := s.ch.PublishWithDeferredConfirm(m.Exchange, m.Key, r.received || !s.p.cfg.AllowUnroutable, false, m.Publishing)
 		if wire.IsClosed(err) { // no whole message was written
 			s.unsent = r
 			break

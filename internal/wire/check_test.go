@@ -58,12 +58,12 @@ func TestTableNamesTheFieldAndTheFix(t *testing.T) {
 	}{
 		"cyclic":       {cyclic(), `["a"][0]["a"][0]`, "nested deeper"},
 		"too deep":     {nested(MaxDepth + 2), `["t"]`, "nested deeper"},
-		"too many":     {entries(MaxEntries + 1), `["`, "entries"},
+		"too many":     {entries(MaxEntries + 1), ``, "entries"},
 		"too large":    {amqp.Table{"x": strings.Repeat("x", MaxHeaders)}, `["x"]`, "larger than"},
 		"long key":     {amqp.Table{strings.Repeat("k", 256): 1}, `["kkk`, "longer than 255"},
 		"key no UTF-8": {amqp.Table{"\xff": 1}, `["\xff"]`, "UTF-8"},
-		"NaN":          {amqp.Table{"n": []any{math.NaN()}}, `["n"][0]`, "no number"},
-		"Inf":          {amqp.Table{"n": float32(math.Inf(1))}, `["n"]`, "no number"},
+		"NaN":          {amqp.Table{"n": []any{math.NaN()}}, `["n"][0]`, "not a number"},
+		"Inf":          {amqp.Table{"n": float32(math.Inf(1))}, `["n"]`, "not a number"},
 		"uint64":       {amqp.Table{"n": uint64(1)}, `["n"]`, "int64"},
 		"large int":    {amqp.Table{"n": 1 << 31}, `["n"]`, "int64"},
 		"[]string":     {amqp.Table{"n": []string{"a"}}, `["n"]`, "[]any"},
@@ -135,4 +135,80 @@ func FuzzTableAgreesWithTheLibrary(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestReceivedTakesWhatTheLibraryCanRead(t *testing.T) {
+	for name, table := range map[string]amqp.Table{
+		"deepest":      nested(33), // 32 tables within the outermost one
+		"longest":      entries(8192),
+		"two long":     {"a": entries(8192), "b": entries(8192)},
+		"not UTF-8":    {"\xff\n": true},
+		"old times":    {"t": time.Time{}, "u": time.Unix(-1, 0)},
+		"deep array":   {"a": deepArray(31)},
+		"empty key":    {"": nil},
+		"large":        {"x": strings.Repeat("x", 1<<20-4-1-1-5)},
+		"small number": {"b": int8(-1), "s": int16(-1), "u": uint16(1), "f": float32(1)},
+	} {
+		size, p := Received(table, 1<<20)
+		if p != nil {
+			t.Errorf("%s: %+v", name, p)
+		}
+		if size <= 4 || size > 1<<20 {
+			t.Errorf("%s: %d bytes", name, size)
+		}
+		if err := table.Validate(); err != nil {
+			t.Errorf("%s: amqp091-go refuses what Received takes: %v", name, err)
+		}
+	}
+}
+
+func deepArray(n int) (a []any) {
+	a = []any{true}
+	for range n {
+		a = []any{a}
+	}
+	return a
+}
+
+func TestReceivedRefusesWhatNobodyCanReceive(t *testing.T) {
+	twice := amqp.Table{}
+	twice["a"], twice["b"] = twice, []any{twice, twice}
+	for name, c := range map[string]struct {
+		table amqp.Table
+		word  string
+	}{
+		"cyclic":     {cyclic(), "nested deeper than 32"},
+		"branching":  {twice, "nested deeper than 32"},
+		"too deep":   {nested(34), "nested deeper than 32"},
+		"deep array": {amqp.Table{"a": deepArray(32)}, "nested deeper than 32"},
+		"too many":   {entries(8193), "more than 8192 entries"},
+		"long array": {amqp.Table{"a": make([]any, 8193)}, "more than 8192 entries"},
+		"too large":  {amqp.Table{"x": strings.Repeat("x", 1<<20-4-1-1-4)}, "larger than 1048576 bytes"},
+		"long key":   {amqp.Table{strings.Repeat("k", 256): 1}, "longer than 255"},
+		"type":       {amqp.Table{"n": []string{"a"}}, "[]string"},
+		"NaN":        {amqp.Table{"n": math.NaN()}, "not a number"},
+	} {
+		if _, p := Received(c.table, 1<<20); p == nil || !strings.Contains(p.Problem, c.word) || p.Fix == "" {
+			t.Errorf("%s: %+v, want the words %q", name, p, c.word)
+		}
+	}
+}
+
+// A table whose branches all lead back to it has no leaf at which a check could stop early.
+func TestACheckEndsOnSharedTables(t *testing.T) {
+	shared := amqp.Table{"x": nil}
+	for range 32 {
+		shared = amqp.Table{"a": shared, "b": shared}
+	}
+	if _, p := Received(shared, 1<<20); p == nil || !strings.Contains(p.Problem, "larger than") {
+		t.Errorf("a table of 2^32 entries: %+v", p)
+	}
+}
+
+func TestReceivedExpirationIsWhateverRabbitMQTakes(t *testing.T) {
+	for s, ok := range map[string]bool{"": true, "0": true, "-0": true, "+5": true, "0005": true, "315360000000": true, "315360000001": false, "-1": false, " 5": false, "5.0": false, "+": false, "1_0": false} {
+		if p := ReceivedExpiration(s); (p == nil) != ok {
+			t.Errorf("%q: %+v", s, p)
+		}
+	}
 }
