@@ -89,8 +89,8 @@ func TestS52TooLargeABodyIsRefusedAndTheBrokersOwnLimitIsLearnt(t *testing.T) {
 	large := amqp.Publishing{Body: make([]byte, 17<<20)}
 	msgs := []producer.Message{{Key: b.queue}, {Key: b.queue, Publishing: large}, {Key: b.queue}}
 	for i, err := range b.p.PublishAll(ctx, msgs) {
-		if i == 1 && (!errors.Is(err, producer.ErrUnconfirmed) || amqpCode(err) != amqp.PreconditionFailed) || i != 1 && err != nil {
-			t.Errorf("message %d: %v, want ErrUnconfirmed for the 406 of the large one, and nil for its neighbours", i, err)
+		if i == 1 && (!errors.Is(err, producer.ErrNotPublished) || amqpCode(err) != amqp.PreconditionFailed) || i != 1 && err != nil {
+			t.Errorf("message %d: %v, want ErrNotPublished for the 406 of the large one, and nil for its neighbours", i, err)
 		}
 	}
 	b.refused("Body", "", b.queue, large)

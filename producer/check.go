@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"time"
+	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -22,37 +24,78 @@ func (s *session) check(r *Receipt, batch *wire.Batch) (exists, ok bool) {
 		s.p.window.finish(r, r.failure(ErrNotPublished, oversize(r, most)))
 		return false, true
 	}
-	name, user := r.msg.Exchange, r.msg.Publishing.UserId
-	if !s.known[name] || !s.users[user] {
-		batch.End() // whoever asks waits for the answer
+	if refused := s.p.refusals.find(r); refused != nil {
+		s.p.window.refuse(r, r.failure(ErrNotPublished, explain(refused, r)))
+		return false, true
 	}
+	name, user := r.msg.Exchange, r.msg.Publishing.UserId
+	if s.p.unasked || s.known[name] && s.users[user] {
+		return true, true
+	}
+	batch.End() // whoever asks waits for the answer
 	if !s.known[name] {
 		// Of a passive declare RabbitMQ looks only at the name.
 		err := s.ask(func(ch *amqp.Channel) error {
 			return ch.ExchangeDeclarePassive(name, amqp.ExchangeDirect, true, false, false, false, nil)
 		})
+		reason := brokerError(err)
+		if reason != nil && reason.Code == amqp.InternalError && isUnspeakable(name) {
+			reason = &amqp.Error{Code: amqp.NotFound, Reason: "NOT_FOUND - no exchange '" + name + "' in vhost '" + s.ac.Config.Vhost + "'", Server: true}
+		}
 		switch {
-		case wire.Code(err) == amqp.NotFound:
-			s.p.window.finish(r, r.failure(ErrNotPublished, err))
-			return false, true
+		case reason != nil && reason.Code == amqp.NotFound:
+			s.refuse(r, reason)
+			return false, !s.ac.IsClosed()
 		case s.ac.IsClosed() || s.p.ctx.Err() != nil:
+			s.unask(reason)
 			return false, false
 		}
+		s.p.refusals.exists(r)
 		s.known[name] = true // also where this user may not ask (403): publishing may be allowed
 	}
 	if !s.users[user] {
 		err := s.ask(func(ch *amqp.Channel) error { return tryUser(ch, user) })
-		switch {
-		case wire.Code(err) == amqp.PreconditionFailed:
-			s.p.window.finish(r, r.failure(ErrNotPublished, errors.Join(
-				fault("UserId", wire.Quote(user)+" is not the user that is logged in", "leave it empty, or give the user the tag impersonator"), err)))
+		switch reason := brokerError(err); {
+		case reason != nil && reason.Code == amqp.PreconditionFailed:
+			s.refuse(r, reason)
 			return false, true
 		case s.ac.IsClosed() || s.p.ctx.Err() != nil:
+			s.unask(reason)
 			return false, false
 		}
 		s.users[user] = true
 	}
 	return true, true
+}
+
+// refuse gives r, which was not sent, the outcome of a refusal.
+func (s *session) refuse(r *Receipt, reason *amqp.Error) {
+	s.p.refusals.add(reason, time.Now())
+	s.p.window.finish(r, r.failure(ErrNotPublished, explain(reason, r)))
+}
+
+// isUnspeakable reports whether RabbitMQ closes the connection with an internal error (541) when it
+// has to name the exchange in an error: it limits the characters of the text, but the text must fit 255 bytes.
+func isUnspeakable(exchange string) bool {
+	return utf8.RuneCountInString(exchange) < len(exchange) && len(exchange) > 100
+}
+
+// unask makes the Producer ask no more, where the user may have no second channel: RabbitMQ closes the
+// connection over it (530), and would again. A message that is refused then costs the channel.
+func (s *session) unask(reason *amqp.Error) {
+	if reason != nil && reason.Code == amqp.NotAllowed {
+		s.p.unasked = true
+		s.p.cfg.Logger.Warn("producer: exchanges are not checked before publishing, because that takes a second channel; raise the user's max-channels",
+			"error", reason)
+	}
+}
+
+func brokerError(err error) *amqp.Error {
+	var e *amqp.Error
+	if errors.As(err, &e) && e.Server {
+		return e
+	}
+	return nil
 }
 
 // oversize reports headers that do not fit a frame of the connection, and names the header that

@@ -35,8 +35,11 @@ func (p *Producer) prepare(r *Receipt) error {
 	if err != nil {
 		return err
 	}
-	if m.Publishing.MessageId == "" {
-		m.Publishing.MessageId, r.own = p.ids.next(), true
+	switch {
+	case m.Publishing.MessageId == "":
+		m.Publishing.MessageId = p.ids.next()
+	case r.received || !p.cfg.AllowUnroutable:
+		r.twin = twin(m)
 	}
 	if m.Publishing.DeliveryMode == 0 && !r.received {
 		m.Publishing.DeliveryMode = amqp.Persistent
@@ -140,9 +143,13 @@ func checkKnownHeaders(headers amqp.Table) error {
 	return nil
 }
 
+// carbonCopies are the headers that name further routing keys.
+// See https://www.rabbitmq.com/docs/sender-selected
+var carbonCopies = [...]string{"CC", "BCC"}
+
 // checkRoutes checks the headers that name further routing keys.
 func checkRoutes(headers amqp.Table, isKey func(any) bool) error {
-	for _, name := range [...]string{"CC", "BCC"} {
+	for _, name := range carbonCopies {
 		v, ok := headers[name]
 		if !ok {
 			continue

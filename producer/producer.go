@@ -43,7 +43,9 @@ type Producer struct {
 	cut    context.CancelFunc
 	ended  chan struct{} // closed when run has returned
 
-	left struct{ unconfirmed, notPublished int } // by run, valid once ended is closed
+	refusals refusals                                // run's
+	unasked  bool                                    // run's: it must not open a channel to ask
+	left     struct{ unconfirmed, notPublished int } // by run, valid once ended is closed
 }
 
 // New returns a Producer. It opens its channel when the first message is published.

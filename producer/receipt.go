@@ -16,7 +16,7 @@ type Receipt struct {
 	msg      Message
 	header   int             // payload size of the content header frame
 	received bool            // Republish: always mandatory, and sent as it was received
-	own      bool            // the message id is the producer's own, so no other message has it
+	twin     uint64          // equal for messages whose returns look the same; 0: there is no other
 	ctx      context.Context // bounds the message's life
 
 	done chan struct{}
@@ -24,6 +24,7 @@ type Receipt struct {
 
 	// Guarded by window.mu.
 	state      state
+	in         *list // that it is linked in
 	prev, next *Receipt
 	admitted   chan struct{} // closed when there is room; nil unless someone waits for it
 	unwatch    func() bool   // stops watching ctx
@@ -37,7 +38,7 @@ type Receipt struct {
 	sendErr error
 	sentAt  time.Time
 	settled bool // the session has done with it
-	strikes int  // sessions that ended badly while it was in flight
+	faults  int  // see maxFaults
 }
 
 // Done is closed when the outcome is known.
@@ -45,6 +46,11 @@ func (r *Receipt) Done() <-chan struct{} { return r.done }
 
 // MessageID returns the message id that the message carries.
 func (r *Receipt) MessageID() string { return r.msg.Publishing.MessageId }
+
+// forget drops the content of a message that is not needed any more: the Receipt may be kept.
+func (r *Receipt) forget() {
+	r.msg.Publishing.Body, r.msg.Publishing.Headers = nil, nil
+}
 
 // Wait returns the outcome as Publish does. When ctx ends first it returns ErrUnconfirmed
 // wrapping its cause; that ends only the waiting, the message goes on.
