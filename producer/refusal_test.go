@@ -12,6 +12,7 @@ import (
 )
 
 func receiptOf(t *testing.T, m Message) *Receipt {
+	t.Helper()
 	r := newReceipt(t.Context(), 0)
 	r.msg = m
 	return r
@@ -177,16 +178,17 @@ func TestARefusalAppliesForATimeThatDoublesWhenItIsRepeated(t *testing.T) {
 		missing := func(name string) *amqp.Error {
 			return &amqp.Error{Code: 404, Reason: fmt.Sprintf("NOT_FOUND - no exchange '%s' in vhost '/'", name), Server: true}
 		}
-		for _, want := range []time.Duration{250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 256_000, 512_000, 1_000_000, 1_000_000} {
+		for _, want := range []int{250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 256_000, 512_000, 1_000_000, 1_000_000} {
 			rs.add(missing("a"), time.Now())
 			if rs.find(a) == nil || rs.find(b) != nil {
 				t.Error("the refusal does not apply to its exchange, or to another one")
 			}
-			time.Sleep(want*time.Microsecond - 1)
+			rest := time.Duration(want) * time.Microsecond
+			time.Sleep(rest - time.Nanosecond)
 			if rs.find(a) == nil {
 				t.Errorf("the refusal is forgotten before %d µs", want)
 			}
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			if rs.find(a) != nil {
 				t.Errorf("the refusal applies for more than %d µs", want)
 			}
