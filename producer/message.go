@@ -48,9 +48,10 @@ func (p *Producer) prepare(r *Receipt) error {
 	return nil
 }
 
-// check checks a message and returns the encoded size of its headers.
+// check checks a message and returns the encoded size of its headers. They are replaced by a copy if some
+// of them have to be sent as another type.
 func check(m *Message, maxSize int) (headers int, err error) {
-	if err := checkSizes(m, maxSize); err != nil {
+	if err := checkStrings(m, maxSize, wire.Text); err != nil {
 		return 0, err
 	}
 	pub := &m.Publishing
@@ -58,17 +59,22 @@ func check(m *Message, maxSize int) (headers int, err error) {
 		return 0, fault("ReplyTo", p.Problem, p.Fix)
 	}
 	if len(pub.Headers) > 0 {
-		size, p := wire.Headers(pub.Headers, wire.MaxHeaders)
+		sent, size, p := wire.Headers(pub.Headers, wire.MaxHeaders)
 		if p != nil {
 			return 0, fault("Headers"+p.Field, p.Problem, p.Fix)
 		}
-		if err := checkKnownHeaders(pub.Headers); err != nil {
+		if err := checkKnownHeaders(sent); err != nil {
 			return 0, err
 		}
-		headers = size
+		pub.Headers, headers = sent, size
 	}
 	if p := wire.Expiration(pub.Expiration); p != nil {
 		return 0, fault("Expiration", p.Problem, p.Fix)
+	}
+	if !pub.Timestamp.IsZero() {
+		if p := wire.Time(pub.Timestamp); p != nil {
+			return 0, fault("Timestamp", p.Problem, p.Fix)
+		}
 	}
 	if pub.DeliveryMode > amqp.Persistent {
 		return 0, fault("DeliveryMode", fmt.Sprintf("%d is unknown", pub.DeliveryMode), "leave it zero for amqp.Persistent, or use amqp.Transient")
@@ -79,7 +85,7 @@ func check(m *Message, maxSize int) (headers int, err error) {
 // checkReceived is check for a message that RabbitMQ has accepted before: it refuses only what no
 // consumer can have received.
 func checkReceived(m *Message, maxSize int) (headers int, err error) {
-	if err := checkSizes(m, maxSize); err != nil {
+	if err := checkStrings(m, maxSize, wire.Short); err != nil {
 		return 0, err
 	}
 	pub := &m.Publishing
@@ -87,14 +93,14 @@ func checkReceived(m *Message, maxSize int) (headers int, err error) {
 		return 0, fault("ReplyTo", p.Problem, p.Fix)
 	}
 	if len(pub.Headers) > 0 {
-		size, p := wire.Received(pub.Headers, maxReceived)
+		sent, size, p := wire.Republished(pub.Headers, maxReceived)
 		if p != nil {
 			return 0, fault("Headers"+p.Field, p.Problem, p.Fix)
 		}
-		if err := checkRoutes(pub.Headers, func(any) bool { return true }); err != nil { // RabbitMQ skips other types
+		if err := checkRoutes(sent, func(any) bool { return true }); err != nil { // RabbitMQ skips other types
 			return 0, err
 		}
-		headers = size
+		pub.Headers, headers = sent, size
 	}
 	if p := wire.ReceivedExpiration(pub.Expiration); p != nil {
 		return 0, fault("Expiration", p.Problem, p.Fix)
@@ -102,8 +108,8 @@ func checkReceived(m *Message, maxSize int) (headers int, err error) {
 	return headers, nil
 }
 
-// checkSizes checks the exchange's name, the short strings and the body.
-func checkSizes(m *Message, maxSize int) error {
+// checkStrings checks the exchange's name, the body, and each short string with text.
+func checkStrings(m *Message, maxSize int, text func(string) *wire.Problem) error {
 	if p := wire.Name(m.Exchange); p != nil {
 		return fault("Exchange", p.Problem, p.Fix)
 	}
@@ -119,7 +125,7 @@ func checkSizes(m *Message, maxSize int) error {
 		{"UserId", pub.UserId},
 		{"AppId", pub.AppId},
 	} {
-		if p := wire.Short(f.value); p != nil {
+		if p := text(f.value); p != nil {
 			return fault(f.name, p.Problem, p.Fix)
 		}
 	}

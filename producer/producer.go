@@ -71,6 +71,11 @@ func New(conn Connection, cfg Config) (*Producer, error) {
 // default exchange, whose routing key is the name of a queue.
 //
 // ctx bounds all of it, waiting for a connection and sending again included.
+//
+// Headers are sent in a form that the clients of other languages can read: int, uint and uint64 as
+// int64, and int8, uint8 and int16 as int32. A value that cannot be sent, or that breaks other clients, is refused
+// with *[FieldError], for example a number that does not fit into int64, a time outside of the years 1970 to
+// 9999, or a property that is not UTF-8. Python's clients read a negative int64 as unsigned; an int32 is safe.
 func (p *Producer) Publish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
 	return p.publish(&Receipt{msg: Message{exchange, key, msg}, ctx: ctx})
 }

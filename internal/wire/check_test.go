@@ -217,3 +217,70 @@ func TestReceivedExpirationIsWhateverRabbitMQTakes(t *testing.T) {
 		}
 	}
 }
+
+func TestHeadersAreSentInAFormThatEveryClientReads(t *testing.T) {
+	inner, list := amqp.Table{"n": uint8(200)}, []any{int8(-1), 5}
+	given := amqp.Table{
+		"int": math.MaxInt64, "negative": -1, "uint": uint(7), "uint64": uint64(math.MaxInt64), "int8": int8(-8), "uint8": uint8(255), "int16": int16(-16),
+		"uint16": uint16(16), "int32": int32(-32), "uint32": uint32(math.MaxUint32), "int64": int64(-64), "table": inner, "list": list,
+		"float32": float32(1.5), "bytes": []byte("b"), "nil": nil, "time": time.Unix(0, 0), "last": time.Unix(253_402_300_799, 999),
+	}
+	before := fmt.Sprintf("%#v", given)
+	sent, size, p := Headers(given, MaxHeaders)
+	if p != nil {
+		t.Fatalf("%+v", p)
+	}
+	for name, want := range (amqp.Table{
+		"int": int64(math.MaxInt64), "negative": int64(-1), "uint": int64(7), "uint64": int64(math.MaxInt64), "int8": int32(-8), "uint8": int32(255), "int16": int32(-16),
+		"uint16": uint16(16), "int32": int32(-32), "uint32": uint32(math.MaxUint32), "int64": int64(-64),
+	}) {
+		if sent[name] != want {
+			t.Errorf("%s is sent as %T(%v), want %T(%v)", name, sent[name], sent[name], want, want)
+		}
+	}
+	if n, ok := sent["table"].(amqp.Table)["n"].(int32); !ok || n != 200 || fmt.Sprintf("%T %T", sent["list"].([]any)...) != "int32 int64" {
+		t.Errorf("nested values: %#v", sent)
+	}
+	if after := fmt.Sprintf("%#v", given); after != before {
+		t.Errorf("the caller's table was changed to %s", after)
+	}
+	if again, sameSize, p := Headers(sent, MaxHeaders); p != nil || sameSize != size || fmt.Sprintf("%p", again) != fmt.Sprintf("%p", sent) {
+		t.Errorf("a table that needs no change: %d bytes instead of %d, %+v, or a copy", sameSize, size, p)
+	}
+	if err := sent.Validate(); err != nil {
+		t.Errorf("amqp091-go cannot write it: %v", err)
+	}
+}
+
+func TestHeadersThatBreakOtherClientsAreRefused(t *testing.T) {
+	for name, v := range map[string]any{
+		"zero time": time.Time{}, "before 1970": time.Unix(-1, 0), "year 10000": time.Unix(253_402_300_800, 0), "uint64": uint64(1 << 63), "uint": uint(math.MaxUint),
+		"decimal": amqp.Decimal{Scale: 2, Value: 5}, "NaN": math.NaN(), "Inf": float32(math.Inf(-1)),
+	} {
+		for _, table := range []amqp.Table{{"v": v}, {"t": amqp.Table{"v": v}}, {"l": []any{v}}} {
+			if _, _, p := Headers(table, MaxHeaders); p == nil || p.Fix == "" {
+				t.Errorf("%s in %v: %+v, want a problem with a fix", name, table, p)
+			}
+		}
+	}
+}
+
+func TestReceivedHeadersKeepTheirTypes(t *testing.T) {
+	given := amqp.Table{"int8": int8(-8), "uint8": uint8(255), "int16": int16(-16), "time": time.Time{}, "decimal": amqp.Decimal{Scale: 255, Value: -1}}
+	sent, _, p := Republished(given, MaxHeaders)
+	if p != nil || fmt.Sprintf("%p", sent) != fmt.Sprintf("%p", given) {
+		t.Errorf("sent as %#v, %+v", sent, p)
+	}
+	given["own"] = 1 // what the toolkit or its user adds
+	sent, _, p = Republished(given, MaxHeaders)
+	if _, isInt64 := sent["own"].(int64); p != nil || !isInt64 || sent["int16"] != int16(-16) || sent["uint8"] != uint8(255) {
+		t.Errorf("sent as %#v, %+v", sent, p)
+	}
+}
+
+func TestCheckingHeadersAllocatesNothing(t *testing.T) {
+	table := amqp.Table{"a": int64(1), "b": "s", "c": amqp.Table{"d": true}, "e": []any{1.5}}
+	if n := testing.AllocsPerRun(100, func() { _, _, _ = Headers(table, MaxHeaders) }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
