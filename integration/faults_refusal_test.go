@@ -17,21 +17,25 @@ import (
 	"github.com/amqpkit/amqpkit/producer"
 )
 
-// restricted returns the URL of a new user with the permission to write where a regular expression allows it.
-func restricted(t *testing.T, b *rabbit.Broker, write string) (user, url string) {
+// restricted returns the URL of a new user of the broker who may write where a regular expression allows it. Each grant
+// is a further Erlang expression about the user U. rabbitmqctl would take a second for each.
+func restricted(t *testing.T, b *rabbit.Broker, write string, grants ...string) (url string) {
 	t.Helper()
-	user = unique("writer")
-	ctl(t, b, "add_user", user, "secret")
-	t.Cleanup(func() { _, _ = b.Ctl(context.Background(), "delete_user", user) })
-	ctl(t, b, "set_permissions", user, "", write, "")
-	return user, strings.Replace(b.URL(), "guest:guest", user+":secret", 1)
-}
-
-func ctl(t *testing.T, b *rabbit.Broker, args ...string) {
-	t.Helper()
-	if out, err := b.Ctl(within(t, 30*time.Second), args...); err != nil {
+	user := unique("writer")
+	expr := fmt.Sprintf(`U = <<"%s">>, ok = rabbit_auth_backend_internal:add_user(U, <<"secret">>, <<"test">>), `+
+		`rabbit_auth_backend_internal:set_permissions(U, <<"/">>, <<"">>, <<"%s">>, <<"">>, <<"test">>)`, user, write)
+	for _, grant := range grants {
+		expr += ", " + grant
+	}
+	if out, err := b.Eval(within(t, 30*time.Second), expr+`, "ok"`); err != nil {
 		t.Fatal(err, out)
 	}
+	return strings.Replace(b.URL(), "guest:guest", user+":secret", 1)
+}
+
+// limits is a grant of restricted.
+func limits(name string, most int) string {
+	return fmt.Sprintf(`ok = rabbit_auth_backend_internal:set_user_limits(U, #{<<"%s">> => %d}, <<"test">>)`, name, most)
 }
 
 // bound declares an exchange that routes everything to the queue.
@@ -62,8 +66,8 @@ func TestS68RefusedMessageIsFoundAmong200(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = rawChannel(t).ExchangeDelete(internal, false, false) })
-	user, url := restricted(t, b, "^(good|topic|internal)-.*$")
-	ctl(t, b, "set_topic_permissions", user, topic, "^public", "")
+	url := restricted(t, b, "^(good|topic|internal)-.*$",
+		fmt.Sprintf(`rabbit_auth_backend_internal:set_topic_permissions(U, <<"/">>, <<"%s">>, <<"^public">>, <<"">>, <<"test">>)`, topic))
 	conn := connect(t, amqpkit.Config{URLs: []string{url}})
 	copied := amqp.Publishing{Headers: amqp.Table{"CC": []any{"public.copy", "secret.copy"}}}
 
@@ -112,7 +116,7 @@ func TestS68SeveralMessagesThatTheRefusalMayMeanAreUnconfirmed(t *testing.T) {
 	queue := quorumQueue(t, nil)
 	good := unique("good")
 	bound(t, good, "fanout", queue)
-	_, url := restricted(t, b, "^good-.*$")
+	url := restricted(t, b, "^good-.*$")
 	for name, resend := range map[string]producer.Resend{"sent again": producer.UntilDone, "at most once": producer.Never} {
 		p := newProducer(t, connect(t, amqpkit.Config{URLs: []string{url}}), producer.Config{Resend: resend})
 		ctx := within(t, 20*time.Second)
@@ -149,7 +153,7 @@ func TestS68ExchangeThatRabbitMQCannotNameCostsOnlyItsOwnMessages(t *testing.T) 
 	bound(t, good, "fanout", queue)
 	forbidden := unique(strings.Repeat("é", 110))
 	bound(t, forbidden, "fanout", queue)
-	_, url := restricted(t, b, "^good-.*$")
+	url := restricted(t, b, "^good-.*$")
 	for name, refused := range map[string]producer.Message{
 		"missing":   {Exchange: unique(strings.Repeat("é", 110))},
 		"forbidden": {Exchange: forbidden},
@@ -231,8 +235,7 @@ func TestS85ProducerThatMayNotAskForAnExchangePublishesAllTheSame(t *testing.T) 
 	queue := quorumQueue(t, nil)
 	good := unique("good")
 	bound(t, good, "fanout", queue)
-	user, url := restricted(t, b, ".*")
-	ctl(t, b, "set_user_limits", user, `{"max-channels": 1}`)
+	url := restricted(t, b, ".*", limits("max-channels", 1))
 	p := newProducer(t, connect(t, amqpkit.Config{URLs: []string{url}}), producer.Config{})
 	ctx := within(t, 20*time.Second)
 	if err := p.Publish(ctx, good, "", amqp.Publishing{}); err != nil {

@@ -20,7 +20,7 @@ import (
 // It also refuses headers that are too large for this connection's frames, and a user id that
 // is not this login's.
 func (s *session) check(r *Receipt, batch *wire.Batch) (exists, ok bool) {
-	if most := s.ac.Config.FrameSize; most > 0 && r.header > most-wire.FrameOverhead {
+	if most := s.ac.Config.FrameSize; most > 0 && int(r.header) > most-wire.FrameOverhead {
 		s.p.window.finish(r, r.failure(ErrNotPublished, oversize(r, most)))
 		return false, true
 	}
@@ -101,7 +101,7 @@ func brokerError(err error) *amqp.Error {
 // oversize reports headers that do not fit a frame of the connection, and names the header that
 // is too large by itself or the last one that was counted.
 func oversize(r *Receipt, frame int) error {
-	over := r.header - (frame - wire.FrameOverhead)
+	over := int(r.header) - (frame - wire.FrameOverhead)
 	headers, _ := wire.Received(r.msg.Publishing.Headers, maxReceived)
 	field := ""
 	if _, p := wire.Received(r.msg.Publishing.Headers, headers-over); p != nil {

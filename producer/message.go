@@ -44,7 +44,7 @@ func (p *Producer) prepare(r *Receipt) error {
 	if m.Publishing.DeliveryMode == 0 && !r.received {
 		m.Publishing.DeliveryMode = amqp.Persistent
 	}
-	r.header = wire.HeaderSize(&m.Publishing, headers)
+	r.header = int32(wire.HeaderSize(&m.Publishing, headers)) //nolint:gosec // at most maxReceived and a little
 	return nil
 }
 

@@ -11,9 +11,8 @@ import (
 )
 
 const (
-	closeTimeout = 5 * time.Second        // for the broker to close the channel
-	callTimeout  = 10 * time.Second       // for any other answer of it
-	openPause    = 100 * time.Millisecond // between failures to open one on a living connection
+	closeTimeout = 5 * time.Second  // for the broker to close the channel
+	callTimeout  = 10 * time.Second // for any other answer of it
 )
 
 // Connection is where a Producer gets the current session from; *amqpkit.Conn is one.
@@ -43,6 +42,7 @@ type Producer struct {
 	cut    context.CancelFunc
 	ended  chan struct{} // closed when run has returned
 
+	opening  opening                                 // run's
 	refusals refusals                                // run's
 	unasked  bool                                    // run's: it must not open a channel to ask
 	left     struct{ unconfirmed, notPublished int } // by run, valid once ended is closed
@@ -161,7 +161,7 @@ func (p *Producer) PublishAll(ctx context.Context, msgs []Message) []error {
 
 // accept prepares a message, or returns why it may not be sent.
 func (p *Producer) accept(r *Receipt) error {
-	r.done = make(chan struct{})
+	r.window, r.done = p.window, make(chan struct{})
 	if err := p.prepare(r); err != nil {
 		return r.describe(ErrNotPublished, err)
 	}
@@ -232,7 +232,7 @@ func (p *Producer) sessions() (cause error) {
 				return ErrClosed
 			}
 		}
-		p.window.stall(func() error { return errNoSession })
+		p.window.stall(p.noSession)
 		ac, err := p.conn.Publishing(p.ctx)
 		p.window.stall(nil)
 		switch {
@@ -241,12 +241,19 @@ func (p *Producer) sessions() (cause error) {
 		case err != nil:
 			return fmt.Errorf("%w: %w", ErrClosed, err)
 		}
-		if err := p.serve(ac); err != nil && !ac.IsClosed() {
-			p.cfg.Logger.Warn("producer: cannot open a channel, trying again", "error", err)
-			select {
-			case <-time.After(openPause):
-			case <-p.ctx.Done():
-			}
+		if err := p.serve(ac); err != nil {
+			p.pause(ac, err)
 		}
 	}
+}
+
+// noSession is the reason why nothing is sent while there is no connection, with its last failure if
+// the Connection has a method Err, as *amqpkit.Conn does.
+func (p *Producer) noSession() error {
+	if c, ok := p.conn.(interface{ Err() error }); ok {
+		if err := c.Err(); err != nil {
+			return fmt.Errorf("%w, last failure: %w", errNoSession, err)
+		}
+	}
+	return errNoSession
 }

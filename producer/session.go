@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"cmp"
 	"context"
 	"runtime"
 	"time"
@@ -38,7 +39,8 @@ type session struct {
 // ends. The error is of opening the channel.
 func (p *Producer) serve(ac *amqp.Connection) error {
 	gate := wire.GateOf(ac)
-	p.window.stall(gate.Err)
+	failed := p.opening.err
+	p.window.stall(func() error { return cmp.Or(gate.Err(), failed) })
 	defer p.window.stall(nil)
 	if !p.unblocked(ac, gate) {
 		return nil
@@ -47,6 +49,8 @@ func (p *Producer) serve(ac *amqp.Connection) error {
 	if err != nil {
 		return err
 	}
+	p.opening = opening{}
+	p.window.stall(gate.Err)
 	s := &session{
 		p: p, ac: ac, ch: ch, gate: gate,
 		closed:   ch.NotifyClose(make(chan *amqp.Error, 1)),

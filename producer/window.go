@@ -10,7 +10,7 @@ import (
 
 // state is where a message is on its way. It only goes forward, except that a message to be
 // sent again goes from sent to queued.
-type state int
+type state uint8
 
 const (
 	waiting state = iota // for room in the window
@@ -130,6 +130,13 @@ func (w *window) stall(why func() error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.stalled = why
+}
+
+// whyStalled completes cause, the end of a ctx, with why nothing is being sent.
+func (w *window) whyStalled(cause error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.because(nil, cause)
 }
 
 // because completes cause, the end of a ctx, with what the message was waiting for. w.mu is held.
