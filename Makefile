@@ -10,7 +10,7 @@ SHELL := /bin/bash
 export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 
 ensure := sh integration/rabbit/debian/ensure.sh
-pika   := $(ensure) /usr/bin/python3 python3 && { /usr/bin/python3 -c 'import pika' 2>/dev/null || $(ensure) python3-pika python3-pika; }
+pika   := $(ensure) /usr/bin/python3 python3 && { /usr/bin/python3 -c 'import pika, amqp' 2>/dev/null || $(ensure) python3-pika python3-pika python3-amqp; }
 tool   := go tool -modfile=tools/go.mod
 
 .PHONY: help demo demo-stop test unit integration retry-4.0 faults soak mutants bench lint fmt image

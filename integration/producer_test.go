@@ -85,7 +85,7 @@ func TestExchangeWithoutPermissionFailsOnlyItsOwnMessages(t *testing.T) {
 		msgs = append(msgs, m)
 	}
 	for i, err := range p.PublishAll(ctx, msgs) {
-		if i == 10 && !errors.Is(err, producer.ErrUnconfirmed) || i != 10 && err != nil {
+		if i == 10 && !errors.Is(err, producer.ErrNotPublished) || i != 10 && err != nil {
 			t.Errorf("message %d: %v", i, err)
 		}
 	}

@@ -4,14 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
-
-// propertiesSize is what the other properties take of a frame at most.
-const propertiesSize = 4096
 
 // check makes sure that r's exchange exists, since publishing to a missing one costs the
 // channel and with it the outcome of everything in flight. It gives r its outcome if not.
@@ -20,43 +20,95 @@ const propertiesSize = 4096
 // It also refuses headers that are too large for this connection's frames, and a user id that
 // is not this login's.
 func (s *session) check(r *Receipt, batch *wire.Batch) (exists, ok bool) {
-	if size := s.ac.Config.FrameSize; size > 0 && size < wire.MaxHeaders+propertiesSize {
-		if p := wire.TableWithin(r.msg.Publishing.Headers, size-propertiesSize); p != nil {
-			s.p.window.finish(r, r.failure(ErrNotPublished, fault("Headers"+p.Field, p.Problem, "raise RabbitMQ's frame_max, or "+p.Fix)))
-			return false, true
-		}
+	if most := s.ac.Config.FrameSize; most > 0 && int(r.header) > most-wire.FrameOverhead {
+		s.p.window.finish(r, r.failure(ErrNotPublished, oversize(r, most)))
+		return false, true
+	}
+	if refused := s.p.refusals.find(r); refused != nil {
+		s.p.window.refuse(r, r.failure(ErrNotPublished, explain(refused, r)))
+		return false, true
 	}
 	name, user := r.msg.Exchange, r.msg.Publishing.UserId
-	if !s.known[name] || !s.users[user] {
-		batch.End() // whoever asks waits for the answer
+	if s.p.unasked || s.known[name] && s.users[user] {
+		return true, true
 	}
+	batch.End() // whoever asks waits for the answer
 	if !s.known[name] {
 		// Of a passive declare RabbitMQ looks only at the name.
 		err := s.ask(func(ch *amqp.Channel) error {
 			return ch.ExchangeDeclarePassive(name, amqp.ExchangeDirect, true, false, false, false, nil)
 		})
+		reason := brokerError(err)
+		if reason != nil && reason.Code == amqp.InternalError && isUnspeakable(name) {
+			reason = &amqp.Error{Code: amqp.NotFound, Reason: "NOT_FOUND - no exchange '" + name + "' in vhost '" + s.ac.Config.Vhost + "'", Server: true}
+		}
 		switch {
-		case wire.Code(err) == amqp.NotFound:
-			s.p.window.finish(r, r.failure(ErrNotPublished, err))
-			return false, true
+		case reason != nil && reason.Code == amqp.NotFound:
+			s.refuse(r, reason)
+			return false, !s.ac.IsClosed()
 		case s.ac.IsClosed() || s.p.ctx.Err() != nil:
+			s.unask(reason)
 			return false, false
 		}
+		s.p.refusals.exists(r)
 		s.known[name] = true // also where this user may not ask (403): publishing may be allowed
 	}
 	if !s.users[user] {
 		err := s.ask(func(ch *amqp.Channel) error { return tryUser(ch, user) })
-		switch {
-		case wire.Code(err) == amqp.PreconditionFailed:
-			s.p.window.finish(r, r.failure(ErrNotPublished, errors.Join(
-				fault("UserId", wire.Quote(user)+" is not the user that is logged in", "leave it empty, or give the user the tag impersonator"), err)))
+		switch reason := brokerError(err); {
+		case reason != nil && reason.Code == amqp.PreconditionFailed:
+			s.refuse(r, reason)
 			return false, true
 		case s.ac.IsClosed() || s.p.ctx.Err() != nil:
+			s.unask(reason)
 			return false, false
 		}
 		s.users[user] = true
 	}
 	return true, true
+}
+
+// refuse gives r, which was not sent, the outcome of a refusal.
+func (s *session) refuse(r *Receipt, reason *amqp.Error) {
+	s.p.refusals.add(reason, time.Now())
+	s.p.window.finish(r, r.failure(ErrNotPublished, explain(reason, r)))
+}
+
+// isUnspeakable reports whether RabbitMQ closes the connection with an internal error (541) when it
+// has to name the exchange in an error: it limits the characters of the text, but the text must fit 255 bytes.
+func isUnspeakable(exchange string) bool {
+	return utf8.RuneCountInString(exchange) < len(exchange) && len(exchange) > 100
+}
+
+// unask makes the Producer ask no more, where the user may have no second channel: RabbitMQ closes the
+// connection over it (530), and would again. A message that is refused then costs the channel.
+func (s *session) unask(reason *amqp.Error) {
+	if reason != nil && reason.Code == amqp.NotAllowed {
+		s.p.unasked = true
+		s.p.cfg.Logger.Warn("producer: exchanges are not checked before publishing, because that takes a second channel; raise the user's max-channels",
+			"error", reason)
+	}
+}
+
+func brokerError(err error) *amqp.Error {
+	var e *amqp.Error
+	if errors.As(err, &e) && e.Server {
+		return e
+	}
+	return nil
+}
+
+// oversize reports headers that do not fit a frame of the connection, and names the header that
+// is too large by itself or the last one that was counted.
+func oversize(r *Receipt, frame int) error {
+	over := int(r.header) - (frame - wire.FrameOverhead)
+	headers, _ := wire.Received(r.msg.Publishing.Headers, maxReceived)
+	field := ""
+	if _, p := wire.Received(r.msg.Publishing.Headers, headers-over); p != nil {
+		field = p.Field
+	}
+	return fault("Headers"+field, fmt.Sprintf("the properties take %d bytes, %d more than a frame of this connection", r.header, over),
+		"raise RabbitMQ's frame_max, or put the data into the body")
 }
 
 // ask runs f on a channel of its own, which f may cost.

@@ -3,19 +3,18 @@ package producer
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
-	"strconv"
-	"strings"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// dispose decides about what the closed channel left without an outcome.
+// dispose decides about the messages that have no outcome when the channel is closed: the refused
+// one gets its outcome, the others are sent again.
 func (s *session) dispose(reason *amqp.Error) {
 	w := s.p.window
 	if _, limit, ok := tooLarge(reason); ok {
-		s.p.maxSize.Store(int64(limit)) // the next one is refused before the wire
+		s.p.maxSize.Store(int64(limit)) // the next one is refused locally
 	}
 	var cause error = amqp.ErrClosed
 	switch {
@@ -24,21 +23,26 @@ func (s *session) dispose(reason *amqp.Error) {
 	case s.hasExpired():
 		cause = fmt.Errorf("%w of %v", ErrConfirmTimeout, s.p.cfg.ConfirmTimeout)
 	}
-	// amqp091-go fails what is outstanding in no order, and a sweep may have seen half of it.
+	// amqp091-go fails the outstanding messages in any order, and a sweep may have seen half of them.
 	slices.SortFunc(s.lost, func(a, b *Receipt) int { return cmp.Compare(a.tag(), b.tag()) })
-	blamed := blame(reason, s.lost)
+	refused := s.attribute(reason)
 	var again []*Receipt
 	for _, r := range s.lost {
 		why := cause
 		if r.sendErr != nil {
 			why = r.sendErr
 		}
-		if s.p.ctx.Err() == nil && (s.p.cfg.Resend == Never || s.isLate(r) || blamed(r)) {
+		switch {
+		case refused[r] && len(refused) == 1:
+			w.finish(r, r.failure(ErrNotPublished, explain(reason, r)))
+		case refused[r]: // some of them may have been stored before the refusal
+			w.finish(r, r.failure(ErrUnconfirmed, explain(reason, r)))
+		case s.p.ctx.Err() == nil && (s.p.cfg.Resend == Never || s.isLate(r) || r.faults >= maxFaults):
 			w.finish(r, r.failure(ErrUnconfirmed, why))
-			continue
+		default:
+			w.mark(r, why)
+			again = append(again, r)
 		}
-		w.mark(r, why)
-		again = append(again, r)
 	}
 	if n := len(again); n > 0 && s.p.ctx.Err() == nil {
 		s.p.cfg.Logger.Warn("producer: channel closed, unconfirmed messages are to be sent again", "messages", n, "error", cause)
@@ -55,56 +59,34 @@ func (s *session) isLate(r *Receipt) bool {
 	return !s.overdue.IsZero() && s.overdue.Sub(r.sentAt) >= s.p.cfg.ConfirmTimeout/2
 }
 
-// maxStrikes is how often RabbitMQ may break down (541) over a message in flight: it does so
-// over some that it cannot handle, and sending those again would never end.
-const maxStrikes = 3
+// maxFaults is how often a message may be in flight when the broker closes the channel or the
+// connection for a reason that names no message, such as an internal error (541). RabbitMQ does that over
+// some messages that it cannot handle, and sending those again would never end. The last time the message
+// is in flight alone (see window.head), so that no other message is given up for it.
+const maxFaults = 3
 
-// blame returns which of the lost messages the broker may have closed the channel or the
-// connection for: sent again, they would do the same again. Where an exchange is missing or
-// may not be written to, RabbitMQ names it, in a text that is cut off at 255 bytes. Else it
-// names nothing.
-func blame(reason *amqp.Error, lost []*Receipt) func(*Receipt) bool {
-	all := func(*Receipt) bool { return true }
-	none := func(*Receipt) bool { return false }
+// attribute returns the lost messages that the broker's reason names. If it names none of them, it
+// counts a fault against each.
+func (s *session) attribute(reason *amqp.Error) (refused map[*Receipt]bool) {
 	if reason == nil || !reason.Server {
-		return none
+		return nil
 	}
 	switch reason.Code {
-	case amqp.NotFound, amqp.AccessRefused:
-		_, rest, found := strings.Cut(reason.Reason, "exchange '")
-		named := func(r *Receipt) bool { return strings.HasPrefix(rest, r.msg.Exchange+"'") }
-		if found && !strings.Contains(rest, "'") {
-			start := strings.TrimSuffix(rest, "...")
-			named = func(r *Receipt) bool { return strings.HasPrefix(r.msg.Exchange, start) }
-		}
-		if found && slices.ContainsFunc(lost, named) {
-			return named
-		}
-		return all
-	case amqp.PreconditionFailed:
-		if size, _, ok := tooLarge(reason); ok {
-			return func(r *Receipt) bool { return len(r.msg.Publishing.Body) == size }
-		}
-	case amqp.InternalError:
-		return func(r *Receipt) bool { r.strikes++; return r.strikes >= maxStrikes }
-	case amqp.ConnectionForced, amqp.ResourceError:
-		return none
+	case amqp.ConnectionForced, amqp.ResourceError, amqp.NotAllowed: // never because of a message
+		return nil
 	}
-	return all
-}
-
-var tooLargeText = regexp.MustCompile(`message size (\d+) is larger than (?:configured )?max size (\d+)`)
-
-// tooLarge reads out of the reason which size the broker refused, and its max_message_size.
-func tooLarge(reason *amqp.Error) (size, limit int, ok bool) {
-	if reason == nil || reason.Code != amqp.PreconditionFailed {
-		return 0, 0, false
+	refused = map[*Receipt]bool{}
+	for _, r := range s.lost {
+		if names(reason, r) {
+			refused[r] = true
+		}
 	}
-	m := tooLargeText.FindStringSubmatch(reason.Reason)
-	if m == nil {
-		return 0, 0, false
+	if len(refused) > 0 {
+		s.p.refusals.add(reason, time.Now())
+		return refused
 	}
-	size, _ = strconv.Atoi(m[1])
-	limit, _ = strconv.Atoi(m[2])
-	return size, limit, limit > 0
+	for _, r := range s.lost {
+		r.faults++
+	}
+	return nil
 }

@@ -19,14 +19,15 @@ var (
 	// Config.ConfirmTimeout.
 	ErrConfirmTimeout = errors.New("producer: no confirm within the timeout")
 
-	// ErrNotPublished reports that the message was never handed over: it is invalid, its
-	// exchange is missing, the Producer is closed, or ctx ended while it waited. Publishing it
-	// again cannot duplicate it.
+	// ErrNotPublished reports that no queue got the message: it is invalid, its exchange is
+	// missing, the user may not write to it, the Producer is closed, or ctx ended while it
+	// waited. Publishing it again cannot duplicate it.
 	ErrNotPublished = errors.New("producer: not published")
 
 	// ErrUnconfirmed reports that the message was handed over and its outcome is unknown: it
 	// may have been stored. Publishing it again may duplicate it. Once one attempt had an
-	// unknown outcome, every later failure of the message is ErrUnconfirmed too.
+	// unknown outcome, every later failure of the message is ErrUnconfirmed too. If RabbitMQ
+	// refuses one of several messages that its reason may mean, each of them is ErrUnconfirmed.
 	ErrUnconfirmed = wire.ErrUnconfirmed
 
 	// ErrNacked reports that the broker refused the message (basic.nack), for example because
@@ -45,7 +46,7 @@ type ReturnedError struct {
 
 func (e *ReturnedError) Error() string {
 	return fmt.Sprintf("producer: returned: %d %s: no queue is bound to %s for key %s",
-		e.Code, e.Text, exchangeName(e.Exchange), wire.Quote(e.Key))
+		e.Code, wire.Words(e.Text), exchangeName(e.Exchange), wire.Quote(e.Key))
 }
 
 // MaybeDelivered reports whether a message with this outcome may have reached its queue: true

@@ -4,7 +4,7 @@ package producer
 type list struct{ first, last *Receipt }
 
 func (l *list) pushBack(r *Receipt) {
-	r.prev, r.next = l.last, nil
+	r.in, r.prev, r.next = l, l.last, nil
 	if l.last == nil {
 		l.first = r
 	} else {
@@ -14,7 +14,7 @@ func (l *list) pushBack(r *Receipt) {
 }
 
 func (l *list) pushFront(r *Receipt) {
-	r.prev, r.next = nil, l.first
+	r.in, r.prev, r.next = l, nil, l.first
 	if l.first == nil {
 		l.last = r
 	} else {
@@ -23,7 +23,9 @@ func (l *list) pushFront(r *Receipt) {
 	l.first = r
 }
 
-func (l *list) remove(r *Receipt) {
+// unlink takes r out of the list that it is in.
+func (r *Receipt) unlink() {
+	l := r.in
 	if r.prev == nil {
 		l.first = r.next
 	} else {
@@ -34,5 +36,5 @@ func (l *list) remove(r *Receipt) {
 	} else {
 		r.next.prev = r.prev
 	}
-	r.prev, r.next = nil, nil
+	r.in, r.prev, r.next = nil, nil, nil
 }

@@ -19,23 +19,97 @@ type Message struct {
 	Publishing amqp.Publishing
 }
 
+// maxReceived is the largest header table that Republish accepts, in bytes. The frame size of
+// the connection is the limit in practice; this one ends the check of a table that contains itself.
+const maxReceived = 16 << 20
+
 // prepare refuses what is known to make the broker, or amqp091-go, close the channel or the
 // connection over this message, and fills in the defaults.
 func (p *Producer) prepare(r *Receipt) error {
 	m := &r.msg
-	if err := check(m, int(p.maxSize.Load())); err != nil {
+	verify := check
+	if r.received {
+		verify = checkReceived
+	}
+	headers, err := verify(m, int(p.maxSize.Load()))
+	if err != nil {
 		return err
 	}
-	if m.Publishing.MessageId == "" {
-		m.Publishing.MessageId, r.own = p.ids.next(), true
+	switch {
+	case m.Publishing.MessageId == "":
+		m.Publishing.MessageId = p.ids.next()
+	case r.received || !p.cfg.AllowUnroutable:
+		r.twin = twin(m)
 	}
-	if m.Publishing.DeliveryMode == 0 {
+	if m.Publishing.DeliveryMode == 0 && !r.received {
 		m.Publishing.DeliveryMode = amqp.Persistent
 	}
+	r.header = int32(wire.HeaderSize(&m.Publishing, headers)) //nolint:gosec // at most maxReceived and a little
 	return nil
 }
 
-func check(m *Message, maxSize int) error {
+// check checks a message and returns the encoded size of its headers. They are replaced by a copy if some
+// of them have to be sent as another type.
+func check(m *Message, maxSize int) (headers int, err error) {
+	if err := checkStrings(m, maxSize, wire.Text); err != nil {
+		return 0, err
+	}
+	pub := &m.Publishing
+	if p := wire.ReplyTo(pub.ReplyTo); p != nil {
+		return 0, fault("ReplyTo", p.Problem, p.Fix)
+	}
+	if len(pub.Headers) > 0 {
+		sent, size, p := wire.Headers(pub.Headers, wire.MaxHeaders)
+		if p != nil {
+			return 0, fault("Headers"+p.Field, p.Problem, p.Fix)
+		}
+		if err := checkKnownHeaders(sent); err != nil {
+			return 0, err
+		}
+		pub.Headers, headers = sent, size
+	}
+	if p := wire.Expiration(pub.Expiration); p != nil {
+		return 0, fault("Expiration", p.Problem, p.Fix)
+	}
+	if !pub.Timestamp.IsZero() {
+		if p := wire.Time(pub.Timestamp); p != nil {
+			return 0, fault("Timestamp", p.Problem, p.Fix)
+		}
+	}
+	if pub.DeliveryMode > amqp.Persistent {
+		return 0, fault("DeliveryMode", fmt.Sprintf("%d is unknown", pub.DeliveryMode), "leave it zero for amqp.Persistent, or use amqp.Transient")
+	}
+	return headers, nil
+}
+
+// checkReceived is check for a message that RabbitMQ has accepted before: it refuses only what no
+// consumer can have received.
+func checkReceived(m *Message, maxSize int) (headers int, err error) {
+	if err := checkStrings(m, maxSize, wire.Short); err != nil {
+		return 0, err
+	}
+	pub := &m.Publishing
+	if p := wire.DirectReplyTo(pub.ReplyTo); p != nil {
+		return 0, fault("ReplyTo", p.Problem, p.Fix)
+	}
+	if len(pub.Headers) > 0 {
+		sent, size, p := wire.Republished(pub.Headers, maxReceived)
+		if p != nil {
+			return 0, fault("Headers"+p.Field, p.Problem, p.Fix)
+		}
+		if err := checkRoutes(sent, func(any) bool { return true }); err != nil { // RabbitMQ skips other types
+			return 0, err
+		}
+		pub.Headers, headers = sent, size
+	}
+	if p := wire.ReceivedExpiration(pub.Expiration); p != nil {
+		return 0, fault("Expiration", p.Problem, p.Fix)
+	}
+	return headers, nil
+}
+
+// checkStrings checks the exchange's name, the body, and each short string with text.
+func checkStrings(m *Message, maxSize int, text func(string) *wire.Problem) error {
 	if p := wire.Name(m.Exchange); p != nil {
 		return fault("Exchange", p.Problem, p.Fix)
 	}
@@ -45,28 +119,15 @@ func check(m *Message, maxSize int) error {
 		{"ContentType", pub.ContentType},
 		{"ContentEncoding", pub.ContentEncoding},
 		{"CorrelationId", pub.CorrelationId},
+		{"ReplyTo", pub.ReplyTo},
 		{"MessageId", pub.MessageId},
 		{"Type", pub.Type},
 		{"UserId", pub.UserId},
 		{"AppId", pub.AppId},
 	} {
-		if p := wire.Short(f.value); p != nil {
+		if p := text(f.value); p != nil {
 			return fault(f.name, p.Problem, p.Fix)
 		}
-	}
-	if p := wire.ReplyTo(pub.ReplyTo); p != nil {
-		return fault("ReplyTo", p.Problem, p.Fix)
-	}
-	if len(pub.Headers) > 0 {
-		if err := checkHeaders(pub.Headers); err != nil {
-			return err
-		}
-	}
-	if p := wire.Expiration(pub.Expiration); p != nil {
-		return fault("Expiration", p.Problem, p.Fix)
-	}
-	if pub.DeliveryMode > amqp.Persistent {
-		return fault("DeliveryMode", fmt.Sprintf("%d is unknown", pub.DeliveryMode), "leave it zero for amqp.Persistent, or use amqp.Transient")
 	}
 	if len(pub.Body) > maxSize {
 		return fault("Body", fmt.Sprintf("%d bytes are more than the largest message, %d", len(pub.Body), maxSize),
@@ -75,38 +136,36 @@ func check(m *Message, maxSize int) error {
 	return nil
 }
 
-func checkHeaders(headers amqp.Table) error {
-	if p := wire.Table(headers); p != nil {
-		return fault("Headers"+p.Field, p.Problem, p.Fix)
-	}
-	if err := checkKnownHeaders(headers); err != nil {
+// checkKnownHeaders checks the headers that RabbitMQ itself reads.
+func checkKnownHeaders(headers amqp.Table) error {
+	if err := checkRoutes(headers, func(v any) bool { _, ok := v.(string); return ok }); err != nil {
 		return err
 	}
-	if err := headers.Validate(); err != nil { // amqp091-go's own opinion, last: it recurses without bound
-		return fault("Headers", err.Error(), "use the types of AMQP 0-9-1")
+	if v, ok := headers[wire.StreamFilter]; ok {
+		if p := wire.FilterValue(v); p != nil {
+			return fault("Headers["+wire.Quote(wire.StreamFilter)+"]", p.Problem, p.Fix)
+		}
 	}
 	return nil
 }
 
-// checkKnownHeaders checks the headers that RabbitMQ itself reads.
-func checkKnownHeaders(headers amqp.Table) error {
-	for _, name := range [...]string{"CC", "BCC"} {
+// carbonCopies are the headers that name further routing keys.
+// See https://www.rabbitmq.com/docs/sender-selected
+var carbonCopies = [...]string{"CC", "BCC"}
+
+// checkRoutes checks the headers that name further routing keys.
+func checkRoutes(headers amqp.Table, isKey func(any) bool) error {
+	for _, name := range carbonCopies {
 		v, ok := headers[name]
 		if !ok {
 			continue
 		}
 		keys, ok := v.([]any)
 		for _, key := range keys {
-			_, isString := key.(string)
-			ok = ok && isString
+			ok = ok && isKey(key)
 		}
 		if !ok {
-			return fault("Headers["+wire.Quote(name)+"]", "is no list of routing keys", "use []any of strings")
-		}
-	}
-	if v, ok := headers[wire.StreamFilter]; ok {
-		if p := wire.FilterValue(v); p != nil {
-			return fault("Headers["+wire.Quote(wire.StreamFilter)+"]", p.Problem, p.Fix)
+			return fault("Headers["+wire.Quote(name)+"]", "is not a list of routing keys", "use []any of strings")
 		}
 	}
 	return nil

@@ -11,9 +11,8 @@ import (
 )
 
 const (
-	closeTimeout = 5 * time.Second        // for the broker to close the channel
-	callTimeout  = 10 * time.Second       // for any other answer of it
-	openPause    = 100 * time.Millisecond // between failures to open one on a living connection
+	closeTimeout = 5 * time.Second  // for the broker to close the channel
+	callTimeout  = 10 * time.Second // for any other answer of it
 )
 
 // Connection is where a Producer gets the current session from; *amqpkit.Conn is one.
@@ -43,7 +42,10 @@ type Producer struct {
 	cut    context.CancelFunc
 	ended  chan struct{} // closed when run has returned
 
-	left struct{ unconfirmed, notPublished int } // by run, valid once ended is closed
+	opening  opening                                 // run's
+	refusals refusals                                // run's
+	unasked  bool                                    // run's: it must not open a channel to ask
+	left     struct{ unconfirmed, notPublished int } // by run, valid once ended is closed
 }
 
 // New returns a Producer. It opens its channel when the first message is published.
@@ -69,13 +71,13 @@ func New(conn Connection, cfg Config) (*Producer, error) {
 // default exchange, whose routing key is the name of a queue.
 //
 // ctx bounds all of it, waiting for a connection and sending again included.
+//
+// Headers are sent in a form that the clients of other languages can read: int, uint and uint64 as
+// int64, and int8, uint8 and int16 as int32. A value that cannot be sent, or that breaks other clients, is refused
+// with *[FieldError], for example a number that does not fit into int64, a time outside of the years 1970 to
+// 9999, or a property that is not UTF-8. Python's clients read a negative int64 as unsigned; an int32 is safe.
 func (p *Producer) Publish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
-	r, err := p.receipt(ctx, Message{exchange, key, msg})
-	if err != nil {
-		return err
-	}
-	p.window.submit(r, false)
-	return p.await(r)
+	return p.publish(&Receipt{msg: Message{exchange, key, msg}, ctx: ctx})
 }
 
 // PublishAsync hands msg over and returns without waiting for its outcome, which the Receipt
@@ -84,8 +86,41 @@ func (p *Producer) Publish(ctx context.Context, exchange, key string, msg amqp.P
 //
 // ctx bounds the message's whole life, as with Publish: when it ends, the Receipt resolves.
 func (p *Producer) PublishAsync(ctx context.Context, exchange, key string, msg amqp.Publishing) (*Receipt, error) {
-	r, err := p.receipt(ctx, Message{exchange, key, msg})
-	if err != nil {
+	return p.publishAsync(&Receipt{msg: Message{exchange, key, msg}, ctx: ctx})
+}
+
+// Republish publishes a message again that was received from RabbitMQ, for example to move it to
+// another queue. Its outcomes are those of Publish, with these differences:
+//
+//   - The message is always mandatory: with Config.AllowUnroutable too, an unroutable message is
+//     returned, so that the original can be kept.
+//   - It is sent as it was received. DeliveryMode 0 stays 0, and every header that amqp091-go can
+//     read is accepted, up to the frame size of the connection: tables nested 32 deep, 8,192 entries
+//     in each, names that are not UTF-8. Only a missing message id is added.
+//
+// Messages that no consumer can have received are refused with *[FieldError], as by Publish. RabbitMQ can
+// store a few values in a classic or quorum queue but not in a stream: an amqp.Decimal, a reply-to
+// that is not UTF-8, and an x-stream-filter-value that is not a short UTF-8 string. Do not
+// republish them to a stream.
+func (p *Producer) Republish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
+	return p.publish(&Receipt{msg: Message{exchange, key, msg}, ctx: ctx, received: true})
+}
+
+// RepublishAsync is Republish without waiting for the outcome, as PublishAsync is Publish.
+func (p *Producer) RepublishAsync(ctx context.Context, exchange, key string, msg amqp.Publishing) (*Receipt, error) {
+	return p.publishAsync(&Receipt{msg: Message{exchange, key, msg}, ctx: ctx, received: true})
+}
+
+func (p *Producer) publish(r *Receipt) error {
+	if err := p.accept(r); err != nil {
+		return err
+	}
+	p.window.submit(r, false)
+	return p.await(r)
+}
+
+func (p *Producer) publishAsync(r *Receipt) (*Receipt, error) {
+	if err := p.accept(r); err != nil {
 		return nil, err
 	}
 	p.window.submit(r, true)
@@ -108,8 +143,8 @@ func (p *Producer) PublishAll(ctx context.Context, msgs []Message) []error {
 	errs := make([]error, len(msgs))
 	receipts := make([]*Receipt, len(msgs))
 	for i, m := range msgs {
-		r, err := p.receipt(ctx, m)
-		if err != nil {
+		r := &Receipt{msg: m, ctx: ctx}
+		if err := p.accept(r); err != nil {
 			errs[i] = err
 			continue
 		}
@@ -124,16 +159,16 @@ func (p *Producer) PublishAll(ctx context.Context, msgs []Message) []error {
 	return errs
 }
 
-// receipt makes a Receipt for a message that may be sent.
-func (p *Producer) receipt(ctx context.Context, m Message) (*Receipt, error) {
-	r := &Receipt{msg: m, ctx: ctx, done: make(chan struct{})}
+// accept prepares a message, or returns why it may not be sent.
+func (p *Producer) accept(r *Receipt) error {
+	r.window, r.done = p.window, make(chan struct{})
 	if err := p.prepare(r); err != nil {
-		return nil, r.describe(ErrNotPublished, err)
+		return r.describe(ErrNotPublished, err)
 	}
-	if ctx.Err() != nil {
-		return nil, r.describe(ErrNotPublished, context.Cause(ctx))
+	if r.ctx.Err() != nil {
+		return r.describe(ErrNotPublished, context.Cause(r.ctx))
 	}
-	return r, nil
+	return nil
 }
 
 func (p *Producer) await(r *Receipt) error {
@@ -197,7 +232,7 @@ func (p *Producer) sessions() (cause error) {
 				return ErrClosed
 			}
 		}
-		p.window.stall(func() error { return errNoSession })
+		p.window.stall(p.noSession)
 		ac, err := p.conn.Publishing(p.ctx)
 		p.window.stall(nil)
 		switch {
@@ -206,12 +241,19 @@ func (p *Producer) sessions() (cause error) {
 		case err != nil:
 			return fmt.Errorf("%w: %w", ErrClosed, err)
 		}
-		if err := p.serve(ac); err != nil && !ac.IsClosed() {
-			p.cfg.Logger.Warn("producer: cannot open a channel, trying again", "error", err)
-			select {
-			case <-time.After(openPause):
-			case <-p.ctx.Done():
-			}
+		if err := p.serve(ac); err != nil {
+			p.pause(ac, err)
 		}
 	}
+}
+
+// noSession is the reason why nothing is sent while there is no connection, with its last failure if
+// the Connection has a method Err, as *amqpkit.Conn does.
+func (p *Producer) noSession() error {
+	if c, ok := p.conn.(interface{ Err() error }); ok {
+		if err := c.Err(); err != nil {
+			return fmt.Errorf("%w, last failure: %w", errNoSession, err)
+		}
+	}
+	return errNoSession
 }

@@ -13,15 +13,22 @@ import (
 
 // A Receipt stands for a message that PublishAsync accepted, until its outcome is known.
 type Receipt struct {
-	msg Message
-	own bool            // the message id is the producer's own, so no other message has it
-	ctx context.Context // bounds the message's life
+	msg    Message
+	ctx    context.Context // bounds the message's life
+	window *window         // that it was submitted to
+	twin   uint64          // equal for messages whose returns look the same; 0: there is no other
+	header int32           // payload size of the content header frame
+
+	received bool  // Republish: always mandatory, and sent as it was received
+	settled  bool  // the session has done with it
+	faults   uint8 // see maxFaults; the Producer's goroutine has it
+	state    state // guarded by window.mu
 
 	done chan struct{}
 	err  error // the outcome, once done is closed
 
 	// Guarded by window.mu.
-	state      state
+	in         *list // that it is linked in
 	prev, next *Receipt
 	admitted   chan struct{} // closed when there is room; nil unless someone waits for it
 	unwatch    func() bool   // stops watching ctx
@@ -34,8 +41,6 @@ type Receipt struct {
 	confirm *amqp.DeferredConfirmation // nil when sending failed, with sendErr
 	sendErr error
 	sentAt  time.Time
-	settled bool // the session has done with it
-	strikes int  // sessions that ended badly while it was in flight
 }
 
 // Done is closed when the outcome is known.
@@ -43,6 +48,11 @@ func (r *Receipt) Done() <-chan struct{} { return r.done }
 
 // MessageID returns the message id that the message carries.
 func (r *Receipt) MessageID() string { return r.msg.Publishing.MessageId }
+
+// forget drops the content of a message that is not needed any more: the Receipt may be kept.
+func (r *Receipt) forget() {
+	r.msg.Publishing.Body, r.msg.Publishing.Headers = nil, nil
+}
 
 // Wait returns the outcome as Publish does. When ctx ends first it returns ErrUnconfirmed
 // wrapping its cause; that ends only the waiting, the message goes on.
@@ -56,7 +66,7 @@ func (r *Receipt) Wait(ctx context.Context) error {
 	case <-r.done:
 		return r.err
 	case <-ctx.Done():
-		return r.describe(ErrUnconfirmed, context.Cause(ctx))
+		return r.describe(ErrUnconfirmed, r.window.whyStalled(context.Cause(ctx)))
 	}
 }
 

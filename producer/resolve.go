@@ -1,12 +1,9 @@
 package producer
 
 import (
-	"errors"
 	"math"
 	"slices"
 	"time"
-
-	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 // sweepEvery bounds how long a confirm may go unnoticed behind an older message that is still
@@ -39,8 +36,6 @@ func (s *session) resolve() {
 				continue
 			}
 			flight = append(flight, r)
-		case r := <-s.announced:
-			s.hear(r)
 		case <-oldest:
 			// A confirm is often one of many messages: those behind it follow without a wait.
 			n := 0
@@ -69,6 +64,7 @@ func (s *session) resolve() {
 			}
 		}
 		s.p.window.finishAll(s.acked)
+		clear(s.acked) // so that no finished message is kept
 		s.acked = s.acked[:0]
 	}
 }
@@ -109,12 +105,10 @@ func (r *Receipt) isConfirmed() bool {
 func (s *session) settle(r *Receipt) {
 	w := s.p.window
 	r.settled = true
-	ret, doubt := s.returnOf(r)
+	ret := s.returnOf(r)
 	switch {
 	case ret != nil:
 		w.finish(r, r.failure(ret, nil))
-	case doubt:
-		w.finish(r, r.failure(ErrUnconfirmed, errors.New("of several messages with this id, exchange and key one was returned")))
 	case r.confirm == nil:
 		s.lost = append(s.lost, r)
 	case r.confirm.Acked():
@@ -126,9 +120,8 @@ func (s *session) settle(r *Receipt) {
 	}
 }
 
-// returnOf finds the basic.return of r, or nil. There is doubt if one came back that may be
-// r's or that of another message in flight, and agrees with neither.
-func (s *session) returnOf(r *Receipt) (returned *ReturnedError, doubt bool) {
+// returnOf takes the basic.return of r out of those that came, or returns nil.
+func (s *session) returnOf(r *Receipt) *ReturnedError {
 	for {
 		select {
 		case ret, ok := <-s.returns:
@@ -141,41 +134,13 @@ func (s *session) returnOf(r *Receipt) (returned *ReturnedError, doubt bool) {
 		break
 	}
 	if n := len(s.returned) - cap(s.returns); n > 0 {
-		s.returned = s.returned[n:] // older than anything in flight
+		s.returned = slices.Delete(s.returned, 0, n) // older than any message in flight
 	}
 	for i, ret := range s.returned {
-		if !mayBeReturnOf(&ret, r) {
-			continue
+		if isReturnOf(&ret, r) {
+			s.returned = slices.Delete(s.returned, i, i+1)
+			return &ReturnedError{Code: int(ret.ReplyCode), Text: ret.ReplyText, Exchange: ret.Exchange, Key: ret.RoutingKey}
 		}
-		if !r.own && !isReturnOf(&ret, r) {
-			others := s.others(&ret)
-			if slices.ContainsFunc(others, func(o *Receipt) bool { return isReturnOf(&ret, o) }) {
-				continue // that one's
-			}
-			if len(others) > 0 {
-				doubt = true
-				continue
-			}
-		}
-		s.returned = slices.Delete(s.returned, i, i+1)
-		return &ReturnedError{Code: int(ret.ReplyCode), Text: ret.ReplyText, Exchange: ret.Exchange, Key: ret.RoutingKey}, false
 	}
-	return nil, doubt
-}
-
-// others returns the unsettled messages that ret may be of, when r is settled already. A
-// message is announced before it is handed over, and its return comes after: it is among them.
-func (s *session) others(ret *amqp.Return) []*Receipt {
-	for len(s.announced) > 0 {
-		s.hear(<-s.announced)
-	}
-	return slices.DeleteFunc(slices.Clone(s.ambiguous), func(o *Receipt) bool { return o.settled || !mayBeReturnOf(ret, o) })
-}
-
-// hear takes in what was announced, and forgets now and then what is settled.
-func (s *session) hear(r *Receipt) {
-	if len(s.ambiguous) > 2*cap(s.announced) {
-		s.ambiguous = slices.DeleteFunc(s.ambiguous, func(r *Receipt) bool { return r.settled })
-	}
-	s.ambiguous = append(s.ambiguous, r)
+	return nil
 }

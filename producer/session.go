@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"cmp"
 	"context"
 	"runtime"
 	"time"
@@ -20,27 +21,26 @@ type session struct {
 	ch   *amqp.Channel
 	gate *wire.Gate
 
-	closed    chan *amqp.Error // the reason, when the channel has closed
-	returns   chan amqp.Return // as large as the window: amqp091-go drops what does not fit
-	sent      chan *Receipt    // from the sender to the resolver, as large as the window
-	resolved  chan struct{}    // closed when the resolver has returned
-	expired   chan struct{}    // closed by the resolver when a confirm is overdue, at
-	overdue   time.Time        // this time
-	known     map[string]bool  // exchanges that exist, or may not be asked for
-	users     map[string]bool  // user ids that the broker accepts from this login
-	unsent    *Receipt         // claimed by the sender, but the channel was closed already
-	acked     []*Receipt       // confirmed, their publishers not told yet; the resolver's
-	lost      []*Receipt       // of unknown outcome, in order; the resolver's until resolved
-	returned  []amqp.Return    // not matched yet; the resolver's
-	announced chan *Receipt    // messages with a caller's own id, before they are handed over
-	ambiguous []*Receipt       // those taken from it; the resolver's
+	closed   chan *amqp.Error // the reason, when the channel has closed
+	returns  chan amqp.Return // as large as the window: amqp091-go drops what does not fit
+	sent     chan *Receipt    // from the sender to the resolver, as large as the window
+	resolved chan struct{}    // closed when the resolver has returned
+	expired  chan struct{}    // closed by the resolver when a confirm is overdue, at
+	overdue  time.Time        // this time
+	known    map[string]bool  // exchanges that exist, or may not be asked for
+	users    map[string]bool  // user ids that the broker accepts from this login
+	unsent   *Receipt         // claimed by the sender, but the channel was closed already
+	acked    []*Receipt       // confirmed, their publishers not told yet; the resolver's
+	lost     []*Receipt       // of unknown outcome, in order; the resolver's until resolved
+	returned []amqp.Return    // not matched yet; the resolver's
 }
 
 // serve opens a channel on ac and sends until the channel, the connection or the Producer
 // ends. The error is of opening the channel.
 func (p *Producer) serve(ac *amqp.Connection) error {
 	gate := wire.GateOf(ac)
-	p.window.stall(gate.Err)
+	failed := p.opening.err
+	p.window.stall(func() error { return cmp.Or(gate.Err(), failed) })
 	defer p.window.stall(nil)
 	if !p.unblocked(ac, gate) {
 		return nil
@@ -49,16 +49,17 @@ func (p *Producer) serve(ac *amqp.Connection) error {
 	if err != nil {
 		return err
 	}
+	p.opening = opening{}
+	p.window.stall(gate.Err)
 	s := &session{
 		p: p, ac: ac, ch: ch, gate: gate,
-		closed:    ch.NotifyClose(make(chan *amqp.Error, 1)),
-		returns:   ch.NotifyReturn(make(chan amqp.Return, p.cfg.MaxInFlight)),
-		sent:      make(chan *Receipt, p.cfg.MaxInFlight),
-		announced: make(chan *Receipt, p.cfg.MaxInFlight),
-		resolved:  make(chan struct{}),
-		expired:   make(chan struct{}),
-		known:     map[string]bool{"": true},
-		users:     map[string]bool{"": true},
+		closed:   ch.NotifyClose(make(chan *amqp.Error, 1)),
+		returns:  ch.NotifyReturn(make(chan amqp.Return, p.cfg.MaxInFlight)),
+		sent:     make(chan *Receipt, p.cfg.MaxInFlight),
+		resolved: make(chan struct{}),
+		expired:  make(chan struct{}),
+		known:    map[string]bool{"": true},
+		users:    map[string]bool{"": true},
 	}
 	over := make(chan struct{})
 	defer close(over)
@@ -158,15 +159,13 @@ func (s *session) send() *amqp.Error {
 			break
 		}
 		if !exists || !w.claim(r) {
+			batch.End() // messages that are not sent must not hold back the sent ones
 			continue
 		}
 		m := &r.msg
 		r.settled, r.sentAt = false, time.Now()
-		if !r.own {
-			s.announced <- r
-		}
 		batch.Begin()
-		confirm, err := s.ch.PublishWithDeferredConfirm(m.Exchange, m.Key, !s.p.cfg.AllowUnroutable, false, m.Publishing)
+		confirm, err := s.ch.PublishWithDeferredConfirm(m.Exchange, m.Key, r.received || !s.p.cfg.AllowUnroutable, false, m.Publishing)
 		if wire.IsClosed(err) { // no whole message was written
 			s.unsent = r
 			break

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // state is where a message is on its way. It only goes forward, except that a message to be
 // sent again goes from sent to queued.
-type state int
+type state uint8
 
 const (
 	waiting state = iota // for room in the window
@@ -29,16 +30,34 @@ type window struct {
 	bytes    int
 	waiting  list
 	queue    list
-	closed   error         // not nil: nothing more is accepted
-	stalled  func() error  // tells why nothing is being sent, if something is in the way; nil: nothing
-	wake     chan struct{} // holds a token when the queue may have become non-empty
-	idle     chan struct{} // closed when closed and empty
+	refused  list             // queued, and about to end with their err
+	flight   int              // sent or left
+	alone    bool             // the message in flight stays the only one
+	held     bool             // head kept the first message of the queue back
+	twins    map[uint64]twins // in flight
+	closed   error            // not nil: nothing more is accepted
+	stalled  func() error     // tells why nothing is being sent, if something is in the way; nil: nothing
+	wake     chan struct{}    // holds a token when the queue may have become non-empty
+	idle     chan struct{}    // closed when closed and empty
+}
+
+// twins are the messages of one hash (see twin).
+type twins struct {
+	inFlight int
+	headers  bool  // those in flight have headers
+	aside    *list // queued, until none is in flight; nil: there are none
+}
+
+// mustWait reports whether r may not be in flight with its twins.
+func (t twins) mustWait(r *Receipt) bool {
+	return t.inFlight > 0 && (t.headers || len(r.msg.Publishing.Headers) > 0 || t.aside != nil)
 }
 
 func newWindow(cfg Config) *window {
 	return &window{
 		maxMessages: cfg.MaxInFlight,
 		maxBytes:    cfg.MaxInFlightBytes,
+		twins:       map[uint64]twins{},
 		wake:        make(chan struct{}, 1),
 		idle:        make(chan struct{}),
 	}
@@ -54,6 +73,7 @@ func (w *window) submit(r *Receipt, watch bool) {
 	}
 	if w.closed != nil {
 		w.resolve(r, r.failure(ErrNotPublished, w.closed))
+		r.forget()
 		return
 	}
 	r.state = waiting
@@ -79,13 +99,18 @@ func (w *window) leave(r *Receipt) {
 	cause := context.Cause(r.ctx)
 	switch r.state {
 	case waiting:
-		w.waiting.remove(r)
+		r.unlink()
 		w.resolve(r, r.failure(ErrNotPublished, w.because(errNoRoom, cause)))
+		r.forget()
 		w.admit() // a smaller message behind it may have room
 		w.rest()
 	case queued:
-		w.queue.remove(r)
-		w.resolve(r, r.failure(ErrNotPublished, w.because(nil, cause)))
+		r.unlink()
+		why := error(nil)
+		if r.twin != 0 && w.twins[r.twin].mustWait(r) {
+			why = errTwin
+		}
+		w.resolve(r, r.failure(ErrNotPublished, w.because(why, cause)))
 		w.release(r)
 	case sent: // keeps its room until the session knows its outcome, or ends
 		w.resolve(r, r.failure(ErrUnconfirmed, w.because(nil, cause)))
@@ -97,6 +122,7 @@ func (w *window) leave(r *Receipt) {
 var (
 	errNoRoom    = errors.New("too many messages are in flight")
 	errNoSession = errors.New("there is no connection")
+	errTwin      = errors.New("a message that differs only in its headers is in flight")
 )
 
 // stall has those whose ctx ends from now on ask why what was in the way.
@@ -104,6 +130,13 @@ func (w *window) stall(why func() error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.stalled = why
+}
+
+// whyStalled completes cause, the end of a ctx, with why nothing is being sent.
+func (w *window) whyStalled(cause error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.because(nil, cause)
 }
 
 // because completes cause, the end of a ctx, with what the message was waiting for. w.mu is held.
@@ -120,12 +153,38 @@ func (w *window) because(otherwise, cause error) error {
 	return fmt.Errorf("%w: %w", why, cause)
 }
 
-// head returns the first message to send, or nil.
+// head returns the first message to send, or nil. A message whose twin is in flight is set aside if
+// their returns could not be told apart. A message that may be the reason for the broker's faults is sent
+// alone.
 func (w *window) head() *Receipt {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.queue.first
+	r := w.queue.first
+	for r != nil && r.twin != 0 {
+		t := w.twins[r.twin]
+		if !t.mustWait(r) {
+			break
+		}
+		if t.aside == nil {
+			t.aside = new(list)
+			w.twins[r.twin] = t
+		}
+		r.unlink()
+		t.aside.pushBack(r)
+		r = w.queue.first
+	}
+	if r == nil {
+		return nil
+	}
+	w.held = w.flight > 0 && (w.alone || r.isSuspect())
+	if w.held {
+		return nil
+	}
+	return r
 }
+
+// isSuspect reports whether the next fault would be the last for r.
+func (r *Receipt) isSuspect() bool { return r.faults >= maxFaults-1 }
 
 // claim takes r, the head, out of the queue to be sent now. It returns false when r has got
 // its outcome in the meantime.
@@ -135,14 +194,49 @@ func (w *window) claim(r *Receipt) bool {
 	if r.state != queued {
 		return false
 	}
-	w.queue.remove(r)
+	r.unlink()
 	if r.ctx.Err() != nil {
 		w.resolve(r, r.failure(ErrNotPublished, context.Cause(r.ctx)))
 		w.release(r)
 		return false
 	}
 	r.state = sent
+	w.flight++
+	w.alone = r.isSuspect()
+	if r.twin != 0 {
+		t := w.twins[r.twin]
+		t.inFlight++
+		t.headers = len(r.msg.Publishing.Headers) > 0
+		w.twins[r.twin] = t
+	}
 	return true
+}
+
+// refusalPause is how long a message waits for an outcome that is known already. Without it a publisher in a
+// loop would keep everybody busy.
+const refusalPause = 5 * time.Millisecond
+
+// refuse gives a queued message its outcome after refusalPause.
+func (w *window) refuse(r *Receipt, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r.state != queued {
+		return
+	}
+	r.unlink()
+	r.err = err
+	if w.refused.first == nil {
+		time.AfterFunc(refusalPause, w.endRefused)
+	}
+	w.refused.pushBack(r)
+}
+
+func (w *window) endRefused() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for r := w.refused.first; r != nil; r = w.refused.first {
+		w.end(r, r.err)
+	}
 }
 
 // finish gives a queued or sent message its outcome.
@@ -168,10 +262,12 @@ func (w *window) finishAll(rs []*Receipt) {
 func (w *window) end(r *Receipt, err error) {
 	switch r.state {
 	case queued:
-		w.queue.remove(r)
+		r.unlink()
+	case sent, left:
+		w.land(r)
 	case done:
 		return
-	case waiting, sent, left:
+	case waiting:
 	}
 	if r.state != left {
 		w.resolve(r, err)
@@ -185,6 +281,7 @@ func (w *window) requeue(rs []*Receipt) {
 	defer w.mu.Unlock()
 	for i := len(rs) - 1; i >= 0; i-- {
 		r := rs[i]
+		w.land(r)
 		if r.state == left {
 			w.release(r)
 			continue
@@ -220,9 +317,9 @@ func (w *window) abandon(cause error) (unconfirmed, notPublished int) {
 	w.close(cause)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, l := range [...]*list{&w.queue, &w.waiting} {
+	for _, l := range [...]*list{&w.refused, &w.queue, &w.waiting} { // nothing is in flight, so no twin is set aside
 		for r := l.first; r != nil; r = l.first {
-			l.remove(r)
+			r.unlink()
 			if r.unknown != nil {
 				unconfirmed++
 			} else {
@@ -232,6 +329,8 @@ func (w *window) abandon(cause error) (unconfirmed, notPublished int) {
 			w.resolve(r, r.failure(ErrNotPublished, cause))
 			if room {
 				w.release(r)
+			} else {
+				r.forget()
 			}
 		}
 	}
@@ -253,10 +352,36 @@ func (w *window) resolve(r *Receipt, err error) {
 	}
 }
 
+// land notes that r is not in flight any more.
+func (w *window) land(r *Receipt) {
+	w.flight--
+	if w.held {
+		w.signal()
+	}
+	if r.twin == 0 {
+		return
+	}
+	t := w.twins[r.twin]
+	if t.inFlight--; t.inFlight > 0 {
+		w.twins[r.twin] = t
+		return
+	}
+	delete(w.twins, r.twin)
+	if t.aside == nil {
+		return
+	}
+	for twin := t.aside.last; twin != nil; twin = t.aside.last {
+		twin.unlink()
+		w.queue.pushFront(twin)
+	}
+	w.signal()
+}
+
 func (w *window) release(r *Receipt) {
 	r.state = done
 	w.messages--
 	w.bytes -= len(r.msg.Publishing.Body)
+	r.forget()
 	w.admit()
 	w.rest()
 }
@@ -267,7 +392,7 @@ func (w *window) admit() {
 		if w.messages > 0 && (w.messages >= w.maxMessages || w.bytes+size > w.maxBytes) {
 			return
 		}
-		w.waiting.remove(r)
+		r.unlink()
 		w.messages++
 		w.bytes += size
 		r.state = queued

@@ -58,12 +58,12 @@ func TestTableNamesTheFieldAndTheFix(t *testing.T) {
 	}{
 		"cyclic":       {cyclic(), `["a"][0]["a"][0]`, "nested deeper"},
 		"too deep":     {nested(MaxDepth + 2), `["t"]`, "nested deeper"},
-		"too many":     {entries(MaxEntries + 1), `["`, "entries"},
+		"too many":     {entries(MaxEntries + 1), ``, "entries"},
 		"too large":    {amqp.Table{"x": strings.Repeat("x", MaxHeaders)}, `["x"]`, "larger than"},
 		"long key":     {amqp.Table{strings.Repeat("k", 256): 1}, `["kkk`, "longer than 255"},
 		"key no UTF-8": {amqp.Table{"\xff": 1}, `["\xff"]`, "UTF-8"},
-		"NaN":          {amqp.Table{"n": []any{math.NaN()}}, `["n"][0]`, "no number"},
-		"Inf":          {amqp.Table{"n": float32(math.Inf(1))}, `["n"]`, "no number"},
+		"NaN":          {amqp.Table{"n": []any{math.NaN()}}, `["n"][0]`, "not a number"},
+		"Inf":          {amqp.Table{"n": float32(math.Inf(1))}, `["n"]`, "not a number"},
 		"uint64":       {amqp.Table{"n": uint64(1)}, `["n"]`, "int64"},
 		"large int":    {amqp.Table{"n": 1 << 31}, `["n"]`, "int64"},
 		"[]string":     {amqp.Table{"n": []string{"a"}}, `["n"]`, "[]any"},
@@ -135,4 +135,152 @@ func FuzzTableAgreesWithTheLibrary(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestReceivedTakesWhatTheLibraryCanRead(t *testing.T) {
+	for name, table := range map[string]amqp.Table{
+		"deepest":      nested(33), // 32 tables within the outermost one
+		"longest":      entries(8192),
+		"two long":     {"a": entries(8192), "b": entries(8192)},
+		"not UTF-8":    {"\xff\n": true},
+		"old times":    {"t": time.Time{}, "u": time.Unix(-1, 0)},
+		"deep array":   {"a": deepArray(31)},
+		"empty key":    {"": nil},
+		"large":        {"x": strings.Repeat("x", 1<<20-4-1-1-5)},
+		"small number": {"b": int8(-1), "s": int16(-1), "u": uint16(1), "f": float32(1)},
+	} {
+		size, p := Received(table, 1<<20)
+		if p != nil {
+			t.Errorf("%s: %+v", name, p)
+		}
+		if size <= 4 || size > 1<<20 {
+			t.Errorf("%s: %d bytes", name, size)
+		}
+		if err := table.Validate(); err != nil {
+			t.Errorf("%s: amqp091-go refuses what Received takes: %v", name, err)
+		}
+	}
+}
+
+func deepArray(n int) (a []any) {
+	a = []any{true}
+	for range n {
+		a = []any{a}
+	}
+	return a
+}
+
+func TestReceivedRefusesWhatNobodyCanReceive(t *testing.T) {
+	twice := amqp.Table{}
+	twice["a"], twice["b"] = twice, []any{twice, twice}
+	for name, c := range map[string]struct {
+		table amqp.Table
+		word  string
+	}{
+		"cyclic":     {cyclic(), "nested deeper than 32"},
+		"branching":  {twice, "nested deeper than 32"},
+		"too deep":   {nested(34), "nested deeper than 32"},
+		"deep array": {amqp.Table{"a": deepArray(32)}, "nested deeper than 32"},
+		"too many":   {entries(8193), "more than 8192 entries"},
+		"long array": {amqp.Table{"a": make([]any, 8193)}, "more than 8192 entries"},
+		"too large":  {amqp.Table{"x": strings.Repeat("x", 1<<20-4-1-1-4)}, "larger than 1048576 bytes"},
+		"long key":   {amqp.Table{strings.Repeat("k", 256): 1}, "longer than 255"},
+		"type":       {amqp.Table{"n": []string{"a"}}, "[]string"},
+		"NaN":        {amqp.Table{"n": math.NaN()}, "not a number"},
+	} {
+		if _, p := Received(c.table, 1<<20); p == nil || !strings.Contains(p.Problem, c.word) || p.Fix == "" {
+			t.Errorf("%s: %+v, want the words %q", name, p, c.word)
+		}
+	}
+}
+
+// A table whose branches all lead back to it has no leaf at which a check could stop early.
+func TestACheckEndsOnSharedTables(t *testing.T) {
+	shared := amqp.Table{"x": nil}
+	for range 32 {
+		shared = amqp.Table{"a": shared, "b": shared}
+	}
+	if _, p := Received(shared, 1<<20); p == nil || !strings.Contains(p.Problem, "larger than") {
+		t.Errorf("a table of 2^32 entries: %+v", p)
+	}
+}
+
+func TestReceivedExpirationIsWhateverRabbitMQTakes(t *testing.T) {
+	for _, s := range []string{"", "0", "-0", "+5", "0005", "315360000000"} {
+		if p := ReceivedExpiration(s); p != nil {
+			t.Errorf("%q: %+v", s, p)
+		}
+	}
+	for _, s := range []string{"315360000001", "-1", " 5", "5.0", "+", "1_0"} {
+		if p := ReceivedExpiration(s); p == nil || p.Fix == "" {
+			t.Errorf("%q is taken", s)
+		}
+	}
+}
+
+func TestHeadersAreSentInAFormThatEveryClientReads(t *testing.T) {
+	inner, list := amqp.Table{"n": uint8(200)}, []any{int8(-1), 5}
+	given := amqp.Table{
+		"int": math.MaxInt64, "negative": -1, "uint": uint(7), "uint64": uint64(math.MaxInt64), "int8": int8(-8), "uint8": uint8(255), "int16": int16(-16),
+		"uint16": uint16(16), "int32": int32(-32), "uint32": uint32(math.MaxUint32), "int64": int64(-64), "table": inner, "list": list,
+		"float32": float32(1.5), "bytes": []byte("b"), "nil": nil, "time": time.Unix(0, 0), "last": time.Unix(253_402_300_799, 999),
+	}
+	before := fmt.Sprintf("%#v", given)
+	sent, size, p := Headers(given, MaxHeaders)
+	if p != nil {
+		t.Fatalf("%+v", p)
+	}
+	for name, want := range (amqp.Table{
+		"int": int64(math.MaxInt64), "negative": int64(-1), "uint": int64(7), "uint64": int64(math.MaxInt64), "int8": int32(-8), "uint8": int32(255), "int16": int32(-16),
+		"uint16": uint16(16), "int32": int32(-32), "uint32": uint32(math.MaxUint32), "int64": int64(-64),
+	}) {
+		if sent[name] != want {
+			t.Errorf("%s is sent as %T(%v), want %T(%v)", name, sent[name], sent[name], want, want)
+		}
+	}
+	if n, ok := sent["table"].(amqp.Table)["n"].(int32); !ok || n != 200 || fmt.Sprintf("%T %T", sent["list"].([]any)...) != "int32 int64" {
+		t.Errorf("nested values: %#v", sent)
+	}
+	if after := fmt.Sprintf("%#v", given); after != before {
+		t.Errorf("the caller's table was changed to %s", after)
+	}
+	if again, sameSize, p := Headers(sent, MaxHeaders); p != nil || sameSize != size || fmt.Sprintf("%p", again) != fmt.Sprintf("%p", sent) {
+		t.Errorf("a table that needs no change: %d bytes instead of %d, %+v, or a copy", sameSize, size, p)
+	}
+	if err := sent.Validate(); err != nil {
+		t.Errorf("amqp091-go cannot write it: %v", err)
+	}
+}
+
+func TestHeadersThatBreakOtherClientsAreRefused(t *testing.T) {
+	for name, v := range map[string]any{
+		"zero time": time.Time{}, "before 1970": time.Unix(-1, 0), "year 10000": time.Unix(253_402_300_800, 0), "uint64": uint64(1 << 63), "uint": uint(math.MaxUint),
+		"decimal": amqp.Decimal{Scale: 2, Value: 5}, "NaN": math.NaN(), "Inf": float32(math.Inf(-1)),
+	} {
+		for _, table := range []amqp.Table{{"v": v}, {"t": amqp.Table{"v": v}}, {"l": []any{v}}} {
+			if _, _, p := Headers(table, MaxHeaders); p == nil || p.Fix == "" {
+				t.Errorf("%s in %v: %+v, want a problem with a fix", name, table, p)
+			}
+		}
+	}
+}
+
+func TestReceivedHeadersKeepTheirTypes(t *testing.T) {
+	given := amqp.Table{"int8": int8(-8), "uint8": uint8(255), "int16": int16(-16), "time": time.Time{}, "decimal": amqp.Decimal{Scale: 255, Value: -1}}
+	sent, _, p := Republished(given, MaxHeaders)
+	if p != nil || fmt.Sprintf("%p", sent) != fmt.Sprintf("%p", given) {
+		t.Errorf("sent as %#v, %+v", sent, p)
+	}
+	given["own"] = 1 // what the toolkit or its user adds
+	sent, _, p = Republished(given, MaxHeaders)
+	if _, isInt64 := sent["own"].(int64); p != nil || !isInt64 || sent["int16"] != int16(-16) || sent["uint8"] != uint8(255) {
+		t.Errorf("sent as %#v, %+v", sent, p)
+	}
+}
+
+func TestCheckingHeadersAllocatesNothing(t *testing.T) {
+	table := amqp.Table{"a": int64(1), "b": "s", "c": amqp.Table{"d": true}, "e": []any{1.5}}
+	if n := testing.AllocsPerRun(100, func() { _, _, _ = Headers(table, MaxHeaders) }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
 }

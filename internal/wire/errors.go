@@ -3,6 +3,10 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -58,7 +62,20 @@ func IsClosed(err error) bool { return errors.Is(err, amqp.ErrClosed) }
 func Quote(s string) string {
 	const most = 64
 	if len(s) <= most {
-		return fmt.Sprintf("%q", s)
+		return strconv.Quote(s)
 	}
-	return fmt.Sprintf("%q… (%d bytes)", s[:most], len(s))
+	end := most
+	for end > most-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return fmt.Sprintf("%q… (%d bytes)", s[:end], len(s))
+}
+
+// Words returns a text that the broker sent, for an error message: as it is, or quoted if it has
+// characters that could break the line or control a terminal.
+func Words(s string) string {
+	if strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) >= 0 || !utf8.ValidString(s) {
+		return strconv.Quote(s)
+	}
+	return s
 }
