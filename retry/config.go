@@ -16,6 +16,7 @@ import (
 const (
 	jitterSteps  = 4                // wait queues that share one jittered delay
 	maxTiers     = 64               // wait queues of a plan
+	maxMoves     = 16               // stays in the longest wait queue, one after another, for an After
 	maxInProcess = 10 * time.Minute // that a delivery may be held, a third of the default consumer timeout
 )
 

@@ -34,7 +34,7 @@ func (b *bench) park(n int) {
 }
 
 func (b *bench) replay(c retry.ReplayConfig) (retry.ReplayResult, error) {
-	c.Queue = "orders.parked"
+	c.Queue, c.Logger = "orders.parked", quiet
 	return retry.Replay(b.t.Context(), b.conn, b.producer, c)
 }
 
