@@ -1,6 +1,7 @@
 package retry
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -21,13 +22,14 @@ const (
 	maxEntryText = 200  // bytes of one error in HeaderHistory
 	maxEntry     = 300  // bytes of one entry there
 	maxNamed     = 16   // entries of HeaderDropped
+	maxChanges   = 32   // entries of the log line about a copy
 
 	// A copy has to be readable after RabbitMQ has added its own headers (x-death and others): amqp091-go closes the
 	// connection over a larger frame or table.
 	maxHeader    = 131_072 - wire.FrameOverhead // bytes of a content header, by RabbitMQ's default frame_max
 	maxEntries   = 8192                         // headers of a message
 	addedBytes   = 1400
-	addedEntries = 16
+	addedEntries = 16 + 18 // RabbitMQ's and those of a history
 )
 
 const (
@@ -40,6 +42,7 @@ type outgoing struct {
 	msg     amqp.Publishing // its Headers are the message's own
 	own     amqp.Table      // the headers of its history
 	changes []string        // what this move leaves out or changes, and why
+	more    int             // changes beyond maxChanges
 	lossy   bool            // something is left out
 }
 
@@ -106,7 +109,7 @@ func newOutgoing(msg amqp.Publishing, own amqp.Table) *outgoing {
 	}
 	if o.msg.UserId != "" {
 		o.msg.UserId = ""
-		o.changes = append(o.changes, "user-id: RabbitMQ accepts it only from this user; it is kept in "+HeaderUserID)
+		o.note("user-id", "RabbitMQ accepts it only from this user; it is kept in "+HeaderUserID)
 	}
 	if _, ok := o.msg.Headers["BCC"]; ok {
 		o.leaveOut("BCC", "would route the copy to other queues")
@@ -172,11 +175,11 @@ func (o *outgoing) shrink(limit int) bool {
 	for kept := len(history); kept > 0 && o.size() > limit; {
 		kept--
 		o.own[HeaderHistory] = history[len(history)-kept:]
-		o.changes = append(o.changes, fmt.Sprintf("entry %d of the history: %s", len(history)-kept, tooLarge))
+		o.note(fmt.Sprintf("entry %d of the history", len(history)-kept), tooLarge)
 	}
 	if text := text(o.own, HeaderError); len(text) > maxEntryText && o.size() > limit {
 		o.own[HeaderError] = cut(text, maxEntryText)
-		o.changes = append(o.changes, "text of the error: "+tooLarge)
+		o.note("text of the error", tooLarge)
 	}
 	over := o.size() - limit
 	if over <= 0 && o.surplus() <= 0 {
@@ -193,7 +196,7 @@ func (o *outgoing) shrink(limit int) bool {
 	if cc, ok := o.own[HeaderCC]; ok {
 		entries = append(entries, entry{"CC", entrySize(HeaderCC, cc)})
 	}
-	slices.SortFunc(entries, func(a, b entry) int { return a.size - b.size })
+	slices.SortFunc(entries, func(a, b entry) int { return cmp.Or(a.size-b.size, cmp.Compare(a.name, b.name)) })
 	for over > 0 || o.surplus() > 0 {
 		if len(entries) == 0 {
 			return false
@@ -215,7 +218,7 @@ func (o *outgoing) shrink(limit int) bool {
 }
 
 // surplus returns by how many headers the message exceeds what consumers can read.
-func (o *outgoing) surplus() int { return len(o.msg.Headers) + len(o.own) + addedEntries - maxEntries }
+func (o *outgoing) surplus() int { return len(o.msg.Headers) + addedEntries - maxEntries }
 
 // leaveOut drops a header, and names it and other dropped properties in HeaderDropped, after the ones that earlier moves dropped.
 func (o *outgoing) leaveOut(name, why string) {
@@ -225,8 +228,17 @@ func (o *outgoing) leaveOut(name, why string) {
 	}
 	earlier, _ := o.own[HeaderDropped].([]any)
 	o.own[HeaderDropped] = list(append(slices.Clone(earlier), name))
-	o.changes = append(o.changes, cut(name, maxEntryText)+": "+why)
+	o.note(cut(name, maxEntryText), why)
 	o.lossy = true
+}
+
+// note notes a change for the log.
+func (o *outgoing) note(what, why string) {
+	if len(o.changes) < maxChanges {
+		o.changes = append(o.changes, what+": "+why)
+	} else {
+		o.more++
+	}
 }
 
 // list is the value of HeaderDropped.

@@ -180,6 +180,6 @@ func (o *outgoing) tell(log *slog.Logger) {
 		level = slog.LevelWarn
 	}
 	if len(o.changes) > 0 {
-		log.Log(context.Background(), level, "retry: message changed by its move", "message_id", o.msg.MessageId, "changes", o.changes)
+		log.Log(context.Background(), level, "retry: message changed by its move", "message_id", o.msg.MessageId, "changes", o.changes, "more", o.more)
 	}
 }
