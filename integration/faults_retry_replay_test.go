@@ -36,7 +36,9 @@ func TestS76ReplayContinuesPastMessagesThatCannotBePublished(t *testing.T) {
 				to = retry.InOrder(small)
 			}
 			parking := b.plan.ParkingQueue()
-			of := func(queue string) amqp.Table { return amqp.Table{retry.HeaderQueue: queue, retry.HeaderExchange: "", retry.HeaderKey: queue} }
+			of := func(queue string) amqp.Table {
+				return amqp.Table{retry.HeaderQueue: queue, retry.HeaderExchange: "", retry.HeaderKey: queue}
+			}
 			var pending []*amqp.DeferredConfirmation
 			pending = append(pending,
 				b.send(parking, amqp.Publishing{MessageId: "gone", Headers: of(b.name + ".gone")}),

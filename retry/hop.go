@@ -97,8 +97,10 @@ func (a *attempts) move(ctx context.Context, m move) error {
 // tell logs a move that RabbitMQ has confirmed.
 func (a *attempts) tell(log *slog.Logger, m move) {
 	switch {
+	case m.why != "" && m.carried:
+		log.Warn("retry: message parked, after its move was refused before", "why", m.why)
 	case m.why != "" && m.failed.err == nil:
-		log.Warn("retry: message parked without a call of its handler", "why", m.why, "last_error", m.story.error)
+		log.Warn("retry: message parked, its handler was not called", "why", m.why, "reason", m.story.error)
 	case m.why != "":
 		log.Warn("retry: message failed for good, it is parked", "why", m.why)
 	case m.failed.err != nil:
