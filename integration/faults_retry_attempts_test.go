@@ -209,13 +209,13 @@ func TestS78ARefusedMoveRepeatsNoAttempt(t *testing.T) {
 	}
 }
 
-type typedNil struct{ text string }
+type typedNilError struct{ text string }
 
-func (e *typedNil) Error() string { return e.text } // panics if e is nil
+func (e *typedNilError) Error() string { return e.text } // panics if e is nil
 
-type exitsInError struct{}
+type exitingError struct{}
 
-func (exitsInError) Error() string { runtime.Goexit(); return "" }
+func (exitingError) Error() string { runtime.Goexit(); return "" }
 
 // Every end of a handler is an attempt, in queues that count nothing too.
 func TestS79EveryEndOfAHandlerIsAnAttempt(t *testing.T) {
@@ -225,10 +225,10 @@ func TestS79EveryEndOfAHandlerIsAnAttempt(t *testing.T) {
 		"Goexit in a deferred call": func() error { defer runtime.Goexit(); return nil },
 		"panic":                     func() error { panic("at the disco") },
 		"panic(nil)":                func() error { panic(nil) },
-		"panic with a typed nil":    func() error { panic((*typedNil)(nil)) },
-		"a typed nil":               func() error { return (*typedNil)(nil) },
-		"Goexit in Error":           func() error { return exitsInError{} },
-		"panic with such an error":  func() error { panic(exitsInError{}) },
+		"panic with a typed nil":    func() error { panic((*typedNilError)(nil)) },
+		"a typed nil":               func() error { return (*typedNilError)(nil) },
+		"Goexit in Error":           func() error { return exitingError{} },
+		"panic with such an error":  func() error { panic(exitingError{}) },
 		"a nil dereference":         func() error { var d *consumer.Delivery; d.Body = nil; return nil },
 	}
 	for name, source := range map[string]*topology.Queue{"quorum": {}, "classic": {Type: topology.Classic}} {

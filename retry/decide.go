@@ -108,7 +108,7 @@ func passes(ctx context.Context, err error) bool {
 	}
 	var requeue *consumer.RequeueError
 	var rejected *consumer.RejectError
-	if errors.As(err, &requeue) && !errors.As(err, &rejected) {
+	if errors.As(err, &requeue) && requeue != nil && !errors.As(err, &rejected) {
 		return true
 	}
 	return errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled)

@@ -235,7 +235,8 @@ type starter interface {
 // skipped ones behind them. The same holds for a message that is sent again without a header that did not fit.
 func InOrder[R interface{ Wait(context.Context) error }](p interface {
 	RepublishAsync(ctx context.Context, exchange, key string, msg amqp.Publishing) (R, error)
-}) Publisher {
+},
+) Publisher {
 	return inOrder(func(ctx context.Context, exchange, key string, msg amqp.Publishing) func() error {
 		receipt, err := p.RepublishAsync(ctx, exchange, key, msg)
 		if err != nil {
