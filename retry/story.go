@@ -59,14 +59,16 @@ type story struct {
 	cc                 any
 }
 
-// read reads the story of a delivery. Headers of another queue's story, as of a message that a handler
-// passed on with all its headers, say nothing here.
+// read reads the story of a delivery. It ignores the story of another queue, as of a message that a handler passed on with all its
+// headers, except for what is missing of the message.
 func read(d *consumer.Delivery) story {
-	s := story{exchange: d.Exchange, key: d.RoutingKey, expiration: d.Expiration, userID: d.UserId, cc: d.Headers["CC"]}
+	s := story{
+		exchange: d.Exchange, key: d.RoutingKey, expiration: d.Expiration, userID: d.UserId, cc: d.Headers["CC"], dropped: d.Headers[HeaderDropped],
+	}
 	if text(d.Headers, HeaderQueue) != d.Queue {
 		return s
 	}
-	s.history, s.dropped, s.park = latest(d.Headers[HeaderHistory]), d.Headers[HeaderDropped], text(d.Headers, HeaderPark)
+	s.history, s.park = latest(d.Headers[HeaderHistory]), text(d.Headers, HeaderPark)
 	if _, ok := d.Headers[HeaderKey].(string); ok {
 		s.exchange, s.key = text(d.Headers, HeaderExchange), text(d.Headers, HeaderKey)
 		s.expiration, s.userID = text(d.Headers, HeaderExpiration), text(d.Headers, HeaderUserID)
@@ -78,7 +80,7 @@ func read(d *consumer.Delivery) story {
 	if !ok || n < 1 { // never failed, or replayed
 		return s
 	}
-	s.attempts = int(min(n, 1<<31))
+	s.attempts = int(min(n, 1<<30))
 	s.first, s.last = when(d.Headers, HeaderFirstFailure), when(d.Headers, HeaderLastFailure)
 	return s
 }

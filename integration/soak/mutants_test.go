@@ -65,7 +65,7 @@ var mutants = []struct {
 	}, falseSettled, "which failed, and nothing before it confirms"},
 
 	{"attempts not counted", []edit{
-		{"retry/story.go", "\ts.attempts = int(min(n, 1<<31))\n", "\ts.attempts = 0\n"},
+		{"retry/story.go", "\ts.attempts = int(min(n, 1<<30))\n", "\ts.attempts = 0\n"},
 	}, overtried, "attempt 1 at"},
 }
 
