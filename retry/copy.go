@@ -29,7 +29,7 @@ const (
 	maxHeader    = 131_072 - wire.FrameOverhead // bytes of a content header, by RabbitMQ's default frame_max
 	maxEntries   = 8192                         // headers of a message
 	addedBytes   = 1400
-	addedEntries = 16 + 18 // RabbitMQ's and those of a history
+	addedEntries = 16 + 18 // RabbitMQ's headers and the history's
 )
 
 const (
@@ -140,7 +140,7 @@ func entrySize(name string, v any) int {
 	return n - 4 // the length of the table
 }
 
-// concede leaves out what the Publisher refused. It returns false if the message itself is refused.
+// concede drops the part of the message that the Publisher refused. It returns false if the message itself is refused.
 func (o *outgoing) concede(err error) bool {
 	var refused *FieldError
 	if !errors.As(err, &refused) {

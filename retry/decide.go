@@ -32,7 +32,7 @@ type failure struct {
 	stack      []byte // of a panic
 }
 
-// attempt calls the handler on a goroutine of its own, and waits for it. So every end of a handler is an attempt, also
+// attempt calls the handler on a separate goroutine and waits for it. So every end of a handler is an attempt, also
 // runtime.Goexit.
 func (a *attempts) attempt(ctx context.Context) failure {
 	ctx = context.WithValue(ctx, attemptKey{}, a.story.attempts+1)
@@ -114,7 +114,7 @@ func passes(ctx context.Context, err error) bool {
 	return errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled)
 }
 
-// action is that of the first rule for err.
+// action returns the action of the first rule for err.
 func (p *Plan) action(err error) Action {
 	for _, r := range p.cfg.Rules {
 		if matches(r, err) {
@@ -134,7 +134,7 @@ func matches(r Rule, err error) (matched bool) {
 	return r.match(err)
 }
 
-// A step is what is done with a failed message: a delay before the next attempt, or an end.
+// A step follows a failed attempt: a delay before the next attempt, or an end.
 type step struct {
 	delay  time.Duration
 	asked  bool     // by After: no tier of the policy's
@@ -148,13 +148,13 @@ const (
 	WhyAttempts    = "attempts"    // as many as the policy allows
 	WhyAge         = "age"         // the next attempt would have exceeded Policy.MaxAge
 	WhyAfter       = "after"       // After asked for a longer delay than the plan can wait
-	WhyPermanent   = "permanent"   // Permanent, or an error that says so itself
+	WhyPermanent   = "permanent"   // Permanent, or an error with a method Permanent
 	WhyRejected    = "rejected"    // consumer.Reject, as of a body that does not decode
 	WhyRule        = "rule"        // a Rule says Park
 	WhyRedelivered = "redelivered" // with Config.Native: RabbitMQ has counted that many lost connections and failures
 )
 
-// decide says what to do after a failed attempt. Held is how long the message was held in the process.
+// decide returns the step after a failed attempt. Held is how long the message was held in the process.
 func (p *Plan) decide(f failure, attempt int, age, held time.Duration) step {
 	if f.rejected {
 		return step{end: Park, why: WhyRejected}
@@ -203,7 +203,7 @@ func (p *Plan) inProcess(s step, held time.Duration) (time.Duration, bool) {
 	return min(jittered(s.delay, s.policy.jitter, rand.Int64N), longest), true
 }
 
-// wait returns the tier of the wait queue to go to. If that is not enough, due is when it will be.
+// wait returns the tier of the next wait queue. If that is shorter than the delay, due is the time when the delay has elapsed.
 func (p *Plan) wait(s step, now time.Time) (tier time.Duration, due time.Time) {
 	choice := spread(s.delay, s.policy.jitter)
 	tier = choice[rand.IntN(len(choice))]
@@ -213,7 +213,7 @@ func (p *Plan) wait(s step, now time.Time) (tier time.Duration, due time.Time) {
 	return p.rest(s.delay, now)
 }
 
-// rest is wait for what is left of a delay.
+// rest is wait for the rest of a delay.
 func (p *Plan) rest(d time.Duration, now time.Time) (tier time.Duration, due time.Time) {
 	tier, enough := p.tier(d)
 	if enough {

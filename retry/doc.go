@@ -5,7 +5,7 @@
 //		retry.OnType[*ValidationError](retry.Park),
 //		retry.OnError(ErrOutOfStock, retry.Schedule(time.Hour)))
 //	…
-//	conn, err := amqpkit.Open(amqpkit.Config{Setup: plan.Declare, …}) // declares the wait queues before anything fails
+//	conn, err := amqpkit.Open(amqpkit.Config{Setup: plan.Declare, …}) // declares the wait queues
 //	p, err := producer.New(conn, producer.Config{})
 //	c, err := consumer.New(conn, consumer.Config{
 //		Queue:      "orders",

@@ -62,7 +62,7 @@ func Export(ctx context.Context, conn consumer.Connection, queue string, w io.Wr
 // returns how many messages it published.
 //
 // It continues past a message that the Publisher refuses (a [FieldError], as for a body that is too large), and reports these
-// at the end with a *[SkippedError]. Any other error would concern the next message too, and ends it: a line that is not a
+// at the end with a *[SkippedError]. It returns at any other error, which would concern the next message too: a line that is not a
 // message, a missing or full queue, the end of ctx, a closed Producer. The error names the line; it may have been published if the
 // outcome is unknown, and later lines were not.
 //

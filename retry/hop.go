@@ -18,15 +18,15 @@ const (
 )
 
 // A HopError is the middleware's result for a message that could not be moved to its wait or parking queue, nor to the tail of
-// its own queue: RabbitMQ did not answer, both queues refused it, or the Publisher refuses it. The message is not lost. The consumer
+// its source queue: RabbitMQ did not answer, both queues refused it, or the Publisher refuses it. The message is not lost. The consumer
 // holds the original for 1 to 30 s and requeues it, which RabbitMQ 4.3 does not count as a failed delivery. An attempt
 // is repeated after a redelivery (a lost connection, an unanswered move): the handler is called again with the same
 // [Attempt].
 //
-// A message whose wait or parking queue is missing or full is requeued at the tail of its own queue, with the rest of its
+// A message whose wait or parking queue is missing or full is requeued at the tail of its source queue, with the rest of its
 // wait, or its reason for parking, in its headers. So no process calls a handler for it before its wait has elapsed. The
 // move is tried again at each redelivery. A message at the tail counts as new, so it does not come nearer to its delivery limit.
-// RabbitMQ before 4.3 counts what is requeued: there the worker keeps a message that was counted, and tries again.
+// RabbitMQ before 4.3 counts each requeue: there the worker keeps a message that was counted, and tries again.
 type HopError struct {
 	Queue string // where it was to go
 	Err   error  // the Publisher's
@@ -47,7 +47,7 @@ type move struct {
 	story  story
 	why    string    // of parking
 	ends   time.Time // when its wait has elapsed
-	failed failure   // what it is moved for, if its handler was called
+	failed failure   // of the handler, if it was called
 
 	carried bool // the headers of the delivery say all this: a redelivery repeats the move, not the attempt
 }
@@ -128,7 +128,7 @@ func (p *Plan) deadLetters() bool {
 	return p.declared.Load() && p.cfg.Source != nil && p.topo.Queues[0].DeadLetter.Strategy == topology.AtLeastOnce
 }
 
-// mayReturn reports that requeueing the message cannot be its end: nothing was counted yet, and it does not expire.
+// mayReturn reports that RabbitMQ does not drop the message if it is requeued: nothing was counted yet, and it does not expire.
 func (a *attempts) mayReturn() bool {
 	return a.d.Expiration == "" && (a.cfg.Native || failures(a.d) == 0)
 }
@@ -159,7 +159,7 @@ func (a *attempts) publish(ctx context.Context, m move) error {
 	return err
 }
 
-// republish publishes the message without what the Publisher refuses of it. A panic there, as of a nil Publisher, is not a
+// republish publishes the message without the headers that the Publisher refuses. A panic there, as of a nil Publisher, is not a
 // failure of the message.
 func (o *outgoing) republish(ctx context.Context, to Publisher, exchange, key string) (err error) {
 	defer func() {
@@ -175,7 +175,7 @@ func (o *outgoing) republish(ctx context.Context, to Publisher, exchange, key st
 	}
 }
 
-// tell logs what a copy lacks.
+// tell logs the changes of a copy.
 func (o *outgoing) tell(log *slog.Logger) {
 	level := slog.LevelInfo
 	if o.lossy {

@@ -8,7 +8,7 @@ import (
 	"github.com/amqpkit/amqpkit/consumer"
 )
 
-// A mark is a hash of all that a message can be recognised by. Two messages with the same mark can stand for each other.
+// A mark is a hash of everything that identifies a message. Two messages with the same mark can stand for each other.
 type mark uint64
 
 var seed = maphash.MakeSeed()

@@ -16,13 +16,13 @@ import (
 
 // A Publisher publishes received messages again; *producer.Producer is one. Republish returns nil only when the
 // message was routed to a queue and confirmed. It publishes with the mandatory flag, whatever the Publisher does with
-// other messages. It refuses what it cannot send with a *[FieldError] for the field, and retry leaves that header out.
+// other messages. If it cannot send a header, it
+// refuses the message with a *[FieldError] for that field, and retry publishes it without that header.
 type Publisher interface {
 	Republish(ctx context.Context, exchange, key string, msg amqp.Publishing) error
 }
 
-// Middleware returns the middleware that retries and parks what the handlers of the plan's queue return errors
-// for. Such a message is published again, to a wait queue or to the parking queue, and the original is
+// Middleware returns the middleware that retries and parks the messages whose handlers return errors. Such a message is published again, to a wait queue or to the parking queue, and the original is
 // acknowledged when RabbitMQ has confirmed that. If it has not, the original goes back to its queue,
 // see [HopError].
 //
@@ -35,8 +35,8 @@ type Publisher interface {
 //	any other error, a panic,
 //	runtime.Goexit             as the policy says
 //
-// The handler runs on a goroutine of its own, which the middleware waits for. A handler that never returns keeps its worker; see
-// the package's section on what can go wrong.
+// The handler runs on a separate goroutine, and the middleware waits for it. A handler that never returns keeps its worker; see
+// the section Attempts of the package.
 //
 // Put it before what wraps a single attempt, such as consumer.Timeout.
 func (p *Plan) Middleware(to Publisher) consumer.Middleware {
@@ -81,7 +81,7 @@ type attempts struct {
 
 func (a *attempts) run(ctx context.Context) error {
 	now := time.Now()
-	a.disbelieve(now)
+	a.ignoreImpossible(now)
 	rest := a.story.rest(now)
 	switch {
 	case a.story.park != "":
@@ -142,15 +142,15 @@ func (a *attempts) run(ctx context.Context) error {
 		if !a.waits(ctx, delay) {
 			return a.leave(ctx, delay)
 		}
-		if a.d.Stale() { // the attempts go on with the next delivery
+		if a.d.Stale() { // the next delivery continues the attempts
 			return consumer.ErrStaleDelivery
 		}
 	}
 }
 
-// disbelieve ignores a wait that this plan cannot have asked for, and an unknown reason for parking: another program has set
+// ignoreImpossible ignores a wait that this plan cannot have asked for, and an unknown reason for parking: another program has set
 // the header, or another policy was in use.
-func (a *attempts) disbelieve(now time.Time) {
+func (a *attempts) ignoreImpossible(now time.Time) {
 	if rest := a.story.rest(now); rest > a.longest {
 		a.log(failure{}).Warn("retry: due time of a message ignored, it is beyond the longest wait of the plan", "rest", rest, "longest", a.longest)
 		a.story.due = time.Time{}

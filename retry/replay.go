@@ -82,9 +82,9 @@ type ReplayResult struct {
 }
 
 // Replay brings parked messages back to work. Each is published again as it was before its first attempt, with its
-// history, and leaves the parking queue when that is confirmed. Whatever interrupts it (ctx, a lost connection, a full
-// queue), nothing is lost: what was not confirmed is still parked, and Replay can be run again. What was confirmed at
-// that moment may be there twice, with one message id.
+// history, and leaves the parking queue when that is confirmed. Whatever interrupts it (ctx, a lost connection), no message
+// is lost: unconfirmed messages are still parked, and Replay can be run again. Messages that were confirmed just then may be
+// there twice, with one message id. So may a skipped message whose outcome is unknown.
 //
 // They go back in any order, 64 at a time; in that of the queue with [InOrder].
 //
