@@ -46,7 +46,7 @@ faults: ## one test for every scenario of the fault catalogue, see docs/reliabil
 	@go run ./integration/cmd/faults
 
 # Retries rest on what the broker counts, and that has changed: all of their tests, on the release before.
-retries = $(shell sed -n 's/^func \(Test[A-Za-z0-9]*\).*/^\1$$/p' integration/retry_*_test.go integration/faults_retry_test.go | paste -sd'|')
+retries = $(shell sed -n 's/^func \(Test[A-Za-z0-9]*\).*/^\1$$/p' integration/retry_*_test.go integration/faults_retry*_test.go | paste -sd'|')
 
 retry-4.0: ## the tests of retries once more, on RabbitMQ 4.0 (in Docker)
 	@$(ensure) gcc gcc libc6-dev

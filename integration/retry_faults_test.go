@@ -169,8 +169,8 @@ type watched struct {
 	refused chan struct{}
 }
 
-func (w watched) Publish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
-	err := w.Producer.Publish(ctx, exchange, key, msg)
+func (w watched) Republish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
+	err := w.Producer.Republish(ctx, exchange, key, msg)
 	if err != nil {
 		select {
 		case w.refused <- struct{}{}:

@@ -166,7 +166,7 @@ func TestAReplayMayTakeLongerThanTheConsumerTimeout(t *testing.T) {
 			}
 			b.confirm(pending)
 			asked := map[string]int{}
-			r, err := retry.Replay(within(t, 60*time.Second), b.conn, retry.InOrder(b.p.PublishAsync), retry.ReplayConfig{
+			r, err := retry.Replay(within(t, 60*time.Second), b.conn, retry.InOrder(b.p), retry.ReplayConfig{
 				Queue: queue, Rate: 3, Hold: time.Second,
 				Match: func(m retry.Parked) bool {
 					asked[fmt.Sprint(m.Message.Headers["vip"], m.Message.Headers["n"])]++
@@ -264,7 +264,7 @@ func TestReplayInOrderKeepsTheOrderOfTheQueue(t *testing.T) {
 	b := newRetryBench(t, oneTry, "")
 	b.park(n)
 	start := time.Now()
-	r, err := retry.Replay(within(t, 60*time.Second), b.conn, retry.InOrder(b.p.PublishAsync), retry.ReplayConfig{Queue: b.plan.ParkingQueue()})
+	r, err := retry.Replay(within(t, 60*time.Second), b.conn, retry.InOrder(b.p), retry.ReplayConfig{Queue: b.plan.ParkingQueue()})
 	if err != nil || r.Replayed != n {
 		t.Fatalf("Replay = %+v, %v", r, err)
 	}

@@ -40,7 +40,9 @@ func newRetryBench(t *testing.T, cfg retry.Config, through string) *retryBench {
 			cfg.Source = &topology.Queue{}
 		}
 	}
-	cfg.Logger = slog.New(slog.DiscardHandler)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
 	b := &retryBench{t: t, name: cfg.Queue, raw: rawChannel(t)}
 	var err error
 	if b.plan, err = cfg.Plan(); err != nil {

@@ -107,8 +107,11 @@ func oversize(r *Receipt, frame int) error {
 	if _, p := wire.Received(r.msg.Publishing.Headers, headers-over); p != nil {
 		field = p.Field
 	}
-	return fault("Headers"+field, fmt.Sprintf("the properties take %d bytes, %d more than a frame of this connection", r.header, over),
-		"raise RabbitMQ's frame_max, or put the data into the body")
+	return &wire.FrameError{Over: over, FieldError: &FieldError{
+		Package: "producer", Field: "Headers" + field,
+		Problem: fmt.Sprintf("the properties take %d bytes, %d more than a frame of this connection", r.header, over),
+		Fix:     "raise RabbitMQ's frame_max, or put the data into the body",
+	}}
 }
 
 // ask runs f on a channel of its own, which f may cost.

@@ -9,7 +9,7 @@ import (
 
 var (
 	// ErrClosed is the cause where the Producer was closed, or its connection for good.
-	ErrClosed = errors.New("producer: closed")
+	ErrClosed = wire.ErrProducerClosed
 
 	// ErrBlocked is the cause where ctx ended while the broker took no messages, because of an
 	// alarm of memory or disk space. Its reason follows in the text.

@@ -16,6 +16,7 @@ import (
 const (
 	jitterSteps  = 4                // wait queues that share one jittered delay
 	maxTiers     = 64               // wait queues of a plan
+	maxMoves     = 16               // stays in the longest wait queue, one after another, for an After
 	maxInProcess = 10 * time.Minute // that a delivery may be held, a third of the default consumer timeout
 )
 
@@ -35,8 +36,8 @@ type Config struct {
 	// trip through a queue, holding back its key if Config.Key of the consumer orders by one.
 	// Longer delays use wait queues. If the connection is lost meanwhile, these attempts are made
 	// again. Zero means none; all such delays of a message are at most ten minutes together,
-	// well within RabbitMQ's consumer timeout of 30. What After asks for beyond that is waited in queues, or, by a plan
-	// without wait queues, not at all.
+	// well within RabbitMQ's consumer timeout of 30. Longer delays that After asks for are waited in queues; a plan
+	// without wait queues parks the message.
 	InProcess time.Duration
 
 	// Source, if set, is declared along with the plan; its name is Queue, or empty. Where it has no
@@ -47,14 +48,14 @@ type Config struct {
 
 	// Native has the source queue itself delay what failed, as a quorum queue of RabbitMQ 4.3 and newer can:
 	// there is no trip through a wait queue, and the message keeps its place in RabbitMQ's counts. It needs Source, and
-	// a policy of growing by the same step (Linear, or one delay). A lost connection counts as an attempt of
-	// what was in hand, After waits no other time than the policy's, and of a parked message's failures only
-	// the last is known.
+	// a policy of growing by the same step (Linear, or one delay). RabbitMQ counts a lost connection as an attempt of every
+	// unacknowledged message: one that reaches the last attempt by them alone is parked with the reason WhyRedelivered, and a
+	// warning names it. After waits no other time than the policy's, and of a parked message's failures only the last is known.
 	Native bool
 
-	// HopTimeout is how long a message may take to its wait or parking queue, a lost connection
-	// included, until it is given back to its own queue instead; at least a second. A confirm that comes later leaves a second copy.
-	// Zero means 30 seconds.
+	// HopTimeout is how long a move to the wait or parking queue may take, a lost connection
+	// included. After it the message is requeued in its own queue, and the attempt is repeated; a later confirm leaves a second
+	// copy. At least a second; zero means 30 seconds.
 	HopTimeout time.Duration
 
 	// Logger receives what happens to failed messages. Nil means slog.Default(). Bodies and

@@ -151,7 +151,7 @@ func ExamplePlan_String() {
 	//
 	// up to 1s: waited in the process, since it is short; a lost connection repeats these attempts
 	//
-	// longer: waited in queues, one for each delay: attempts are counted exactly for each copy, and
+	// longer: waited in queues, one for each delay: each copy keeps to the policy, and
 	// nothing waits behind a failed message; needs RabbitMQ 4.0
 	//
 	//   orders ──▶ orders.wait.10s ── 10s ──▶ orders

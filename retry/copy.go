@@ -2,8 +2,10 @@ package retry
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -17,26 +19,49 @@ import (
 
 const (
 	maxErrorText = 4000 // bytes of HeaderError
-	maxEntryText = 200  // of one error in HeaderHistory
-	maxEntry     = 300  // of one entry there
+	maxEntryText = 200  // bytes of one error in HeaderHistory
+	maxEntry     = 300  // bytes of one entry there
 	maxNamed     = 16   // entries of HeaderDropped
+	maxChanges   = 32   // entries of the log line about a copy
+
+	// A copy has to be readable after RabbitMQ has added its own headers (x-death and others): amqp091-go closes the
+	// connection over a larger frame or table.
+	maxHeader    = 131_072 - wire.FrameOverhead // bytes of a content header, by RabbitMQ's default frame_max
+	maxEntries   = 8192                         // headers of a message
+	addedBytes   = 1400
+	addedEntries = 16 + 18 // RabbitMQ's headers and the history's
 )
 
-// publishing is the copy of d that takes a hop: body, properties and headers as they came, and the story, within the
-// room that there is for headers.
-func (p *Plan) publishing(d *consumer.Delivery, h hop, room int) amqp.Publishing {
-	s := h.story
+const (
+	tooLarge = "does not fit into a frame of the connection (frame_max)"
+	tooMany  = "consumers cannot read more headers"
+)
+
+// An outgoing message is a copy on its way to another queue.
+type outgoing struct {
+	msg     amqp.Publishing // its Headers are the message's own
+	own     amqp.Table      // the headers of its history
+	changes []string        // what this move leaves out or changes, and why
+	more    int             // changes beyond maxChanges
+	lossy   bool            // something is left out
+}
+
+// outgoing returns the copy of the delivery for a move: body, properties and headers as they came, and the history.
+func (a *attempts) outgoing(m move) *outgoing {
+	d, s := a.d, m.story
 	own := amqp.Table{
-		HeaderAttempts: int64(s.attempts),
 		HeaderHistory:  s.history,
 		HeaderQueue:    d.Queue,
 		HeaderExchange: s.exchange,
 		HeaderKey:      s.key,
-		HeaderHost:     p.host,
+		HeaderHost:     a.host,
 		HeaderConsumer: d.ConsumerTag,
 	}
+	if s.attempts > 0 {
+		own[HeaderAttempts] = int64(s.attempts)
+	}
 	for name, value := range map[string]string{
-		HeaderError: s.error, HeaderErrorType: s.errorType, HeaderWhy: h.why, HeaderPark: s.park,
+		HeaderError: s.error, HeaderErrorType: s.errorType, HeaderWhy: m.why, HeaderPark: s.park,
 		HeaderExpiration: s.expiration, HeaderUserID: s.userID,
 	} {
 		if value != "" {
@@ -48,15 +73,12 @@ func (p *Plan) publishing(d *consumer.Delivery, h hop, room int) amqp.Publishing
 			own[name] = stamp(at)
 		}
 	}
-	if s.tries > 0 {
-		own[HeaderTries] = int64(s.tries)
-	}
 	for name, value := range map[string]any{HeaderCC: s.cc, HeaderDropped: s.dropped} {
 		if value != nil {
 			own[name] = value
 		}
 	}
-	return sendable(amqp.Publishing{
+	return newOutgoing(amqp.Publishing{
 		Headers:         d.Headers,
 		ContentType:     d.ContentType,
 		ContentEncoding: d.ContentEncoding,
@@ -64,95 +86,159 @@ func (p *Plan) publishing(d *consumer.Delivery, h hop, room int) amqp.Publishing
 		Priority:        d.Priority,
 		CorrelationId:   d.CorrelationId,
 		ReplyTo:         d.ReplyTo,
-		MessageId:       cmp.Or(d.MessageId, h.id),
+		MessageId:       a.messageID(),
 		Timestamp:       d.Timestamp,
 		Type:            d.Type,
+		UserId:          d.UserId,
 		AppId:           d.AppId,
 		Body:            d.Body,
-	}, own, room)
+	}, own)
 }
 
-// sendable joins a message's headers and those of its story, and leaves out what RabbitMQ delivers and no
-// producer sends: a message is worth more than that. It is named in HeaderDropped.
-func sendable(msg amqp.Publishing, own amqp.Table, room int) amqp.Publishing {
-	dropped, _ := own[HeaderDropped].([]any)
-	dropped = slices.Clip(dropped)
-	if wire.ReplyTo(msg.ReplyTo) != nil {
-		msg.ReplyTo = ""
-		dropped = append(dropped, "reply-to")
+// newOutgoing separates a message from the headers of an earlier history, from RabbitMQ's counts, and from properties that
+// act again in another queue. The caller keeps CC, the expiration and the user id in own.
+func newOutgoing(msg amqp.Publishing, own amqp.Table) *outgoing {
+	o := &outgoing{msg: msg, own: own}
+	o.msg.Headers = maps.Clone(msg.Headers)
+	maps.DeleteFunc(o.msg.Headers, func(name string, _ any) bool { return counted(name) || isOwn(name) || name == "CC" })
+	o.msg.Expiration = ""
+	if dropped, ok := own[HeaderDropped].([]any); ok {
+		own[HeaderDropped] = list(dropped)
+	} else {
+		delete(own, HeaderDropped)
 	}
-	if msg.DeliveryMode > amqp.Persistent {
-		msg.DeliveryMode = amqp.Persistent
-		dropped = append(dropped, "delivery-mode")
+	if o.msg.UserId != "" {
+		o.msg.UserId = ""
+		o.note("user-id", "RabbitMQ accepts it only from this user; it is kept in "+HeaderUserID)
 	}
-	msg.Headers = fit(msg.Headers, own, dropped, room)
+	if _, ok := o.msg.Headers["BCC"]; ok {
+		o.leaveOut("BCC", "would route the copy to other queues")
+	}
+	o.shrink(maxHeader)
+	return o
+}
+
+// publishing joins the message and its history.
+func (o *outgoing) publishing() amqp.Publishing {
+	msg := o.msg
+	msg.Headers = make(amqp.Table, len(o.msg.Headers)+len(o.own))
+	maps.Copy(msg.Headers, o.msg.Headers)
+	maps.Copy(msg.Headers, o.own)
 	return msg
 }
 
-// fit joins headers within what a frame takes, and what the protocol library
-// can send. The message's come first; so the story is shortened, and if that is not enough, of the message's
-// headers the largest are left out.
-func fit(original, own amqp.Table, dropped []any, room int) amqp.Table {
-	headers := amqp.Table{}
-	var names []string
-	for k, v := range original {
-		switch {
-		case counted(k), isOwn(k), k == "CC", k == "BCC":
-		case wire.Table(amqp.Table{k: v}) != nil, k == wire.StreamFilter && wire.FilterValue(v) != nil:
-			dropped = append(dropped, k)
-		default:
-			headers[k] = v
-			names = append(names, k)
-		}
-	}
-	if cc, ok := own[HeaderCC]; ok && wire.Table(amqp.Table{HeaderCC: cc}) != nil {
-		delete(own, HeaderCC)
-		dropped = append(dropped, "CC")
-	}
-	join := func() bool {
-		if delete(own, HeaderDropped); len(dropped) > 0 {
-			own[HeaderDropped] = list(dropped)
-		}
-		maps.Copy(headers, own)
-		return wire.TableWithin(headers, room) == nil
-	}
-	if join() {
-		return headers
-	}
-	own[HeaderHistory] = []any{}
-	own[HeaderError] = cut(text(own, HeaderError), maxEntryText)
-	slices.SortFunc(names, func(a, b string) int { return size(headers[b]) - size(headers[a]) })
-	for !join() && len(names) > 0 {
-		delete(headers, names[0])
-		dropped, names = append(dropped, names[0]), names[1:]
-	}
-	if _, ok := own[HeaderCC]; ok && !join() { // a very large one
-		delete(own, HeaderCC)
-		delete(headers, HeaderCC)
-		dropped = append([]any{"CC"}, dropped...)
-		join()
-	}
-	return headers
+// size returns the bytes of the content header.
+func (o *outgoing) size() int {
+	msg := o.publishing()
+	table, _ := wire.Received(msg.Headers, math.MaxInt)
+	return wire.HeaderSize(&msg, table)
 }
 
-// size is about how many bytes a header's value takes.
-func size(v any) int {
-	n := 9
-	switch v := v.(type) {
-	case string:
-		n += len(v)
-	case []byte:
-		n += len(v)
-	case []any:
-		for _, e := range v {
-			n += size(e)
-		}
-	case amqp.Table:
-		for k, e := range v {
-			n += len(k) + size(e)
+// entrySize returns the bytes of a header.
+func entrySize(name string, v any) int {
+	n, _ := wire.Received(amqp.Table{name: v}, math.MaxInt)
+	return n - 4 // the length of the table
+}
+
+// concede drops the part of the message that the Publisher refused. It returns false if the message itself is refused.
+func (o *outgoing) concede(err error) bool {
+	var refused *FieldError
+	if !errors.As(err, &refused) {
+		return false
+	}
+	if refused.Field == "ReplyTo" && o.msg.ReplyTo != "" {
+		o.msg.ReplyTo = ""
+		o.leaveOut("reply-to", refused.Problem)
+		return true
+	}
+	if !strings.HasPrefix(refused.Field, "Headers") {
+		return false
+	}
+	var frame *wire.FrameError
+	if errors.As(err, &frame) {
+		return o.shrink(o.size() - frame.Over)
+	}
+	for name := range o.msg.Headers {
+		if strings.HasPrefix(refused.Field, "Headers["+wire.Quote(name)+"]") {
+			o.leaveOut(name, refused.Problem)
+			return true
 		}
 	}
-	return n
+	return o.shrink(o.size() + addedBytes - 1)
+}
+
+// shrink makes the content header fit into limit bytes, with RabbitMQ's additions. The history is shortened first, then as
+// few of the message's headers as possible are left out. It returns false if that is not enough.
+func (o *outgoing) shrink(limit int) bool {
+	limit -= addedBytes
+	history, _ := o.own[HeaderHistory].([]any)
+	for kept := len(history); kept > 0 && o.size() > limit; {
+		kept--
+		o.own[HeaderHistory] = history[len(history)-kept:]
+		o.note(fmt.Sprintf("entry %d of the history", len(history)-kept), tooLarge)
+	}
+	if text := text(o.own, HeaderError); len(text) > maxEntryText && o.size() > limit {
+		o.own[HeaderError] = cut(text, maxEntryText)
+		o.note("text of the error", tooLarge)
+	}
+	over := o.size() - limit
+	if over <= 0 && o.surplus() <= 0 {
+		return true
+	}
+	type entry struct {
+		name string
+		size int
+	}
+	var entries []entry // the smallest first
+	for name, v := range o.msg.Headers {
+		entries = append(entries, entry{name, entrySize(name, v)})
+	}
+	if cc, ok := o.own[HeaderCC]; ok {
+		entries = append(entries, entry{"CC", entrySize(HeaderCC, cc)})
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return cmp.Or(a.size-b.size, cmp.Compare(a.name, b.name)) })
+	for over > 0 || o.surplus() > 0 {
+		if len(entries) == 0 {
+			return false
+		}
+		i, why := 0, tooMany
+		if o.surplus() <= 0 { // the smallest that is large enough, or the largest
+			i, _ = slices.BinarySearchFunc(entries, over, func(e entry, over int) int { return e.size - over })
+			i, why = min(i, len(entries)-1), tooLarge
+		}
+		named := 0
+		if dropped, ok := o.own[HeaderDropped]; ok {
+			named = entrySize(HeaderDropped, dropped)
+		}
+		o.leaveOut(entries[i].name, why)
+		over += entrySize(HeaderDropped, o.own[HeaderDropped]) - named - entries[i].size
+		entries = slices.Delete(entries, i, i+1)
+	}
+	return true
+}
+
+// surplus returns by how many headers the message exceeds what consumers can read.
+func (o *outgoing) surplus() int { return len(o.msg.Headers) + addedEntries - maxEntries }
+
+// leaveOut drops a header, and names it and other dropped properties in HeaderDropped, after the ones that earlier moves dropped.
+func (o *outgoing) leaveOut(name, why string) {
+	delete(o.msg.Headers, name)
+	if name == "CC" {
+		delete(o.own, HeaderCC)
+	}
+	earlier, _ := o.own[HeaderDropped].([]any)
+	o.own[HeaderDropped] = list(append(slices.Clone(earlier), name))
+	o.note(cut(name, maxEntryText), why)
+	o.lossy = true
+}
+
+// note notes a change for the log.
+func (o *outgoing) note(what, why string) {
+	if len(o.changes) < maxChanges {
+		o.changes = append(o.changes, what+": "+why)
+	} else {
+		o.more++
+	}
 }
 
 // list is the value of HeaderDropped.
@@ -167,7 +253,7 @@ func list(names []any) []any {
 	return l
 }
 
-// describe tells the text and the type of a handler's error, without the marks of this package and consumer's.
+// describe returns the text and the type of a handler's error, without the marks of this package and consumer's.
 func describe(err error) (text, kind string) {
 	text = cut(err.Error(), maxErrorText)
 	for {
@@ -185,11 +271,6 @@ func describe(err error) (text, kind string) {
 		}
 		err = inner
 	}
-}
-
-// entry is the latest failure for HeaderHistory.
-func entry(s *story) string {
-	return fmt.Sprintf("%s attempt %d: %s", stamp(s.last), s.attempts, cut(s.error, maxEntryText))
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(timeLayout) }

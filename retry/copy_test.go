@@ -3,6 +3,8 @@ package retry
 import (
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,87 +16,14 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-func TestHeadersAlwaysFitAFrame(t *testing.T) {
-	many := amqp.Table{}
-	for i := range 1020 {
-		many[fmt.Sprint(i)] = int64(i)
+// copyOf returns the copy of a delivery that failed times times, for the parking queue.
+func copyOf(t *testing.T, d *consumer.Delivery, err string, times int) *outgoing {
+	t.Helper()
+	a := &attempts{Plan: planFor(t), d: d, story: read(d)}
+	for range times {
+		a.story.fails(failure{text: cut(err, maxErrorText)}, time.Now())
 	}
-	for name, c := range map[string]struct {
-		headers amqp.Table
-		err     string
-		keeps   []string
-		drops   []string
-	}{
-		"small":         {amqp.Table{"a": "b"}, "boom", []string{"a"}, nil},
-		"a long error":  {amqp.Table{"a": "b"}, strings.Repeat("é", 1<<20), []string{"a"}, nil},
-		"nearly full":   {amqp.Table{"a": strings.Repeat("x", 95_000)}, strings.Repeat("y", 1<<20), []string{"a"}, nil},
-		"full":          {amqp.Table{"a": strings.Repeat("x", 120_000), "b": "c"}, "boom", []string{"b"}, []string{"a"}},
-		"two":           {amqp.Table{"a": strings.Repeat("x", 60_000), "b": strings.Repeat("x", 60_001), "c": "d"}, "boom", []string{"a", "c"}, []string{"b"}},
-		"unsendable":    {amqp.Table{"a\n": "x", "b": "c", "deep": deep(20)}, "boom", []string{"b"}, []string{"a\n", "deep"}},
-		"a huge CC":     {amqp.Table{"CC": []any{strings.Repeat("x", 110_000)}, "b": "c"}, "boom", []string{"b"}, []string{"CC"}},
-		"many":          {many, "boom", nil, nil},
-		"no filter":     {amqp.Table{"x-stream-filter-value": int64(1), "b": "c"}, "boom", []string{"b"}, []string{"x-stream-filter-value"}},
-		"invalid UTF-8": {amqp.Table{"a": "\xff"}, "boom\xff", []string{"a"}, nil},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p, err := New("q", Schedule(time.Second))
-			if err != nil {
-				t.Fatal(err)
-			}
-			d := &consumer.Delivery{Delivery: amqp.Delivery{Headers: c.headers}, Queue: "q"}
-			s := read(d)
-			for range 20 {
-				s.fails(errors.New(c.err), time.Now())
-			}
-			h := p.publishing(d, hop{story: s, why: WhyAttempts}, wire.MaxHeaders).Headers
-			if p := wire.Table(h); p != nil {
-				t.Fatalf("refused: %+v", p)
-			}
-			if h[HeaderAttempts] != int64(20) || h[HeaderWhy] != WhyAttempts || h[HeaderQueue] != "q" {
-				t.Error("the story is incomplete")
-			}
-			if text, _ := h[HeaderError].(string); text == "" || len(text) > maxErrorText || !utf8.ValidString(text) {
-				t.Errorf("the error has %d bytes", len(text))
-			}
-			if history, _ := h[HeaderHistory].([]any); len(history) > maxHistory {
-				t.Errorf("%d entries of history", len(history))
-			}
-			for _, k := range c.keeps {
-				if h[k] == nil {
-					t.Errorf("%s is missing", k)
-				}
-			}
-			dropped, _ := h[HeaderDropped].([]any)
-			for _, k := range c.drops {
-				if h[k] != nil || !strings.Contains(fmt.Sprint(dropped), k) {
-					t.Errorf("%q is not dropped: %q", k, dropped)
-				}
-			}
-			if c.keeps != nil && len(dropped) != len(c.drops) {
-				t.Errorf("dropped %q, want %q", dropped, c.drops)
-			}
-		})
-	}
-}
-
-// Of very many headers only those make room that have to.
-func TestAsFewHeadersAsPossibleAreLeftOut(t *testing.T) {
-	d := &consumer.Delivery{Delivery: amqp.Delivery{Headers: amqp.Table{}}, Queue: "q"}
-	for i := range 1020 {
-		d.Headers[fmt.Sprint(i)] = int64(i)
-	}
-	p := planFor(t)
-	h := p.publishing(d, hop{story: read(d)}, wire.MaxHeaders).Headers
-	kept := 0
-	for k := range d.Headers {
-		if h[k] != nil {
-			kept++
-		}
-	}
-	dropped, _ := h[HeaderDropped].([]any)
-	if kept < 980 || len(dropped) != maxNamed+1 || dropped[maxNamed] != "and more" {
-		t.Errorf("%d of 1020 are kept, dropped %q", kept, dropped)
-	}
+	return a.outgoing(a.parking(WhyAttempts))
 }
 
 func planFor(t *testing.T) *Plan {
@@ -106,17 +35,114 @@ func planFor(t *testing.T) *Plan {
 	return p
 }
 
-// RabbitMQ delivers what no producer sends. It is left out and named, also by the next hop.
-func TestWhatNoProducerSendsIsLeftOutAndNamed(t *testing.T) {
-	p := planFor(t)
-	d := &consumer.Delivery{Queue: "q", Delivery: amqp.Delivery{ReplyTo: "a\nb", DeliveryMode: 7, Headers: amqp.Table{"deep": deep(20), "kept": "k"}}}
-	for round := range 3 {
-		msg := p.publishing(d, hop{story: read(d)}, wire.MaxHeaders)
-		dropped := fmt.Sprint(msg.Headers[HeaderDropped])
-		if msg.ReplyTo != "" || msg.DeliveryMode != amqp.Persistent || msg.Headers["kept"] != "k" || dropped != "[reply-to delivery-mode deep]" {
-			t.Errorf("round %d: %+v, dropped %s", round, msg, dropped)
+// fits reports whether consumers can read the message, with what RabbitMQ adds on its way.
+func fits(o *outgoing) bool {
+	p := o.publishing()
+	_, problem := wire.Received(p.Headers, maxHeader)
+	return problem == nil && o.size() <= maxHeader-addedBytes && len(o.msg.Headers) <= maxEntries-addedEntries
+}
+
+func numbered(n int) amqp.Table {
+	many := amqp.Table{}
+	for i := range n {
+		many[fmt.Sprint(i)] = int64(i)
+	}
+	return many
+}
+
+func TestACopyCarriesEverythingThatFitsAFrame(t *testing.T) {
+	const most = maxHeader - addedBytes
+	for name, c := range map[string]struct {
+		headers amqp.Table
+		err     string
+		drops   []string
+	}{
+		"small":              {amqp.Table{"a": "b"}, "boom", nil},
+		"a long error":       {amqp.Table{"a": "b"}, strings.Repeat("é", 1<<20), nil},
+		"99,900 bytes":       {amqp.Table{"a": strings.Repeat("x", 99_900)}, strings.Repeat("y", 1<<20), nil},
+		"nearly full":        {amqp.Table{"a": strings.Repeat("x", most-1000)}, strings.Repeat("y", 1<<20), nil},
+		"full":               {amqp.Table{"a": strings.Repeat("x", most), "b": "c"}, "boom", []string{"a"}},
+		"one of two":         {amqp.Table{"a": strings.Repeat("x", 60_000), "b": strings.Repeat("x", 70_000), "c": "d"}, "boom", []string{"a"}},
+		"the smallest":       {amqp.Table{"a": strings.Repeat("x", 120_000), "b": strings.Repeat("x", 9_000), "c": strings.Repeat("x", 5_000)}, "boom", []string{"c"}},
+		"latin-1, deep":      {amqp.Table{"a\n": "x", "m\xfcller": "c", "deep": deep(31)}, "boom", nil},
+		"a huge CC":          {amqp.Table{"CC": []any{strings.Repeat("x", 130_000)}, "b": "c"}, "boom", []string{"CC"}},
+		"1,024":              {numbered(1024), "boom", nil},
+		"8,000":              {numbered(8000), "boom", nil},
+		"an odd filter":      {amqp.Table{"x-stream-filter-value": int64(1), "b": "c"}, "boom", nil},
+		"not UTF-8":          {amqp.Table{"a": "\xff"}, "boom\xff", nil},
+		"of another package": {amqp.Table{"x-amqpkit-other": "a"}, "boom", nil},
+		"BCC":                {amqp.Table{"BCC": []any{"audit"}}, "boom", []string{"BCC"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := copyOf(t, &consumer.Delivery{Delivery: amqp.Delivery{Headers: c.headers}, Queue: "q"}, c.err, 20)
+			h := o.publishing().Headers
+			if !fits(o) || h[HeaderAttempts] != int64(20) || h[HeaderWhy] != WhyAttempts || h[HeaderQueue] != "q" {
+				t.Errorf("%d bytes, %d headers, the story is %v", o.size(), len(h), o.own)
+			}
+			if text, _ := h[HeaderError].(string); text == "" || len(text) > maxErrorText || !utf8.ValidString(text) {
+				t.Errorf("the error has %d bytes", len(text))
+			}
+			dropped, _ := h[HeaderDropped].([]any)
+			for k, v := range c.headers {
+				switch gone := slices.Contains(c.drops, k); {
+				case gone && (h[k] != nil || !strings.Contains(fmt.Sprint(o.changes), k+": ")):
+					t.Errorf("%q is not dropped, or not told: %q", k, o.changes)
+				case !gone && !reflect.DeepEqual(h[k], v):
+					t.Errorf("%q is missing", k)
+				}
+			}
+			if len(dropped) != len(c.drops) || o.lossy != (len(c.drops) > 0) {
+				t.Errorf("dropped %q, want %q", dropped, c.drops)
+			}
+		})
+	}
+}
+
+// RabbitMQ adds headers of its own, and amqp091-go reads 8,192.
+func TestACopyHasNoMoreHeadersThanConsumersRead(t *testing.T) {
+	d := &consumer.Delivery{Delivery: amqp.Delivery{Headers: numbered(8192)}, Queue: "q"}
+	o := copyOf(t, d, "boom", 1)
+	h := o.publishing().Headers
+	dropped, _ := h[HeaderDropped].([]any)
+	if !fits(o) || len(o.msg.Headers) != maxEntries-addedEntries || len(dropped) != maxNamed+1 || dropped[maxNamed] != "and more" || len(o.changes)+o.more != addedEntries {
+		t.Errorf("%d headers, dropped %q, changes %q and %d", len(h), dropped, o.changes, o.more)
+	}
+}
+
+// A move keeps the names of what earlier moves have dropped.
+func TestDroppedNamesAreKept(t *testing.T) {
+	headers := amqp.Table{"large": strings.Repeat("x", 130_000), "kept": "k"}
+	for round, want := range []string{"[large]", "[large]", "[large reply-to]", "[large reply-to]"} {
+		d := &consumer.Delivery{Queue: "q", Delivery: amqp.Delivery{Headers: headers, ReplyTo: "amq.rabbitmq.reply-to", DeliveryMode: 7, Priority: 200}}
+		if round != 2 {
+			d.ReplyTo = "a\nb"
 		}
-		d = &consumer.Delivery{Queue: "q", Delivery: amqp.Delivery{ReplyTo: msg.ReplyTo, DeliveryMode: msg.DeliveryMode, Headers: msg.Headers}}
+		o := copyOf(t, d, "boom", 1)
+		if round == 2 && !o.concede(&FieldError{Field: "ReplyTo", Problem: "direct"}) {
+			t.Error("the reply-to is not given up")
+		}
+		p := o.publishing()
+		if got := fmt.Sprint(p.Headers[HeaderDropped]); got != want || p.DeliveryMode != 7 || p.Priority != 200 || (p.ReplyTo == "") != (round == 2) {
+			t.Errorf("round %d: %+v, dropped %s, want %s", round, p, got, want)
+		}
+		headers = p.Headers
+	}
+}
+
+// Frames of the connection may be smaller than the default.
+func TestACopyFitsTheFrameOfTheConnection(t *testing.T) {
+	headers := amqp.Table{"large": strings.Repeat("x", 9000), "medium": strings.Repeat("x", 2000), "small": "s"}
+	o := copyOf(t, &consumer.Delivery{Delivery: amqp.Delivery{Headers: headers}, Queue: "q"}, strings.Repeat("y", 1<<20), 20)
+	const frame = 8192
+	err := &wire.FrameError{FieldError: &FieldError{Field: `Headers["small"]`}, Over: o.size() - frame}
+	if !o.concede(fmt.Errorf("refused: %w", err)) || o.size() > frame-addedBytes || fmt.Sprint(o.own[HeaderDropped]) != "[large]" {
+		t.Errorf("%d bytes, changes %q", o.size(), o.changes)
+	}
+	if text := fmt.Sprint(o.changes); !strings.Contains(text, "history") || !strings.Contains(text, "error") {
+		t.Errorf("changes %q, want the history and the error too", o.changes)
+	}
+	if o.concede(&wire.FrameError{FieldError: &FieldError{Field: "Headers"}, Over: frame}) || o.concede(&FieldError{Field: "Body"}) || o.concede(errors.New("full")) {
+		t.Error("conceded what cannot be")
 	}
 }
 
@@ -126,9 +152,9 @@ func TestAForgedStoryIsShortened(t *testing.T) {
 		HeaderQueue: "q", HeaderAttempts: int64(1), HeaderHistory: []any{long, int64(7), long}, HeaderKey: long, HeaderExchange: long, HeaderExpiration: long,
 		HeaderUserID: long, HeaderError: long, HeaderErrorType: long, HeaderPark: long, HeaderDropped: []any{long, long}, "kept": "k",
 	}}}
-	h := planFor(t).publishing(d, hop{story: read(d)}, wire.MaxHeaders).Headers
-	if p := wire.Table(h); p != nil || h["kept"] != "k" || len(fmt.Sprint(h)) > 10_000 {
-		t.Errorf("%v, %d bytes, kept: %v", p, len(fmt.Sprint(h)), h["kept"])
+	o := copyOf(t, d, "boom", 0)
+	if h := o.publishing().Headers; !fits(o) || h["kept"] != "k" || len(fmt.Sprint(h)) > 10_000 {
+		t.Errorf("%d bytes, kept: %v", len(fmt.Sprint(h)), h["kept"])
 	}
 }
 
@@ -143,10 +169,6 @@ func deep(n int) any {
 func FuzzRead(f *testing.F) {
 	f.Add("q", int64(3), "2026-01-01T00:00:00.000Z", "text", "k", "v")
 	f.Fuzz(func(t *testing.T, queue string, n int64, at, text, key, value string) {
-		p, err := New("q", Schedule(time.Second))
-		if err != nil {
-			t.Fatal(err)
-		}
 		d := &consumer.Delivery{Delivery: amqp.Delivery{Headers: amqp.Table{
 			HeaderQueue: queue, HeaderAttempts: n, HeaderFirstFailure: at, HeaderDue: at, HeaderHistory: []any{text, n}, HeaderCC: text, key: value,
 		}}, Queue: "q"}
@@ -155,12 +177,12 @@ func FuzzRead(f *testing.F) {
 			t.Fatalf("%d attempts", s.attempts)
 		}
 		before := s.attempts
-		s.fails(errors.New(text), time.Now())
+		s.fails(failure{text: text}, time.Now())
 		if s.attempts != before+1 {
 			t.Fatalf("%d attempts after %d", s.attempts, before)
 		}
-		if p := wire.Table(p.publishing(d, hop{story: s}, wire.MaxHeaders).Headers); p != nil {
-			t.Fatalf("refused: %+v", p)
+		if o := copyOf(t, d, text, 1); !fits(o) {
+			t.Fatalf("it does not fit: %+v", o.publishing())
 		}
 	})
 }

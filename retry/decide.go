@@ -1,9 +1,11 @@
 package retry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -15,58 +17,104 @@ func tooManyTiers(n int) error {
 		"use fewer different delays, or less jitter")
 }
 
-// A step is what is done with a failed message: a delay before the next attempt, or an end.
-type step struct {
-	delay  time.Duration
-	asked  bool     // by After: no tier of the policy's
-	policy Policy   // that the delay is of
-	end    Disposal // zero means the delay
-	why    string   // of Park
+// errGoexit is the failure of a handler that ended its goroutine.
+var errGoexit = errors.New("the handler called runtime.Goexit, as t.FailNow does")
+
+// A failure is a handler's result, read once: methods of errors may panic, or end their goroutine.
+type failure struct {
+	err        error
+	passes     bool // not a failure of the message
+	text, kind string
+	rejected   bool
+	permanent  bool
+	after      *AfterError
+	action     Action
+	stack      []byte // of a panic
 }
 
-// Why a message was parked: the values of the header x-amqpkit-why.
-const (
-	WhyAttempts  = "attempts"  // as many as the policy allows
-	WhyAge       = "age"       // the next attempt would have exceeded Policy.MaxAge
-	WhyPermanent = "permanent" // Permanent, or an error that says so itself
-	WhyRejected  = "rejected"  // consumer.Reject, as of a body that does not decode
-	WhyRule      = "rule"      // a Rule says Park
-)
+// attempt calls the handler on a separate goroutine and waits for it. So every end of a handler is an attempt, also
+// runtime.Goexit.
+func (a *attempts) attempt(ctx context.Context) failure {
+	ctx = context.WithValue(ctx, attemptKey{}, a.story.attempts+1)
+	d := a.story.show(a.d)
+	f, returned := separately(func() failure { return a.result(ctx, call(ctx, a.next, d)) })
+	if !returned {
+		f, returned = separately(func() failure { return a.result(ctx, errGoexit) })
+	}
+	if !returned { // in a rule's predicate
+		f = failure{err: errGoexit, text: errGoexit.Error(), action: a.cfg.Policy}
+	}
+	return f
+}
 
-// decide says what to do after attempt failed with err.
-func (p *Plan) decide(err error, attempt int, age time.Duration) step {
+// separately runs f on another goroutine. It reports whether f returned.
+func separately(f func() failure) (result failure, returned bool) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		result = f()
+		returned = true
+	}()
+	<-ended
+	return result, returned
+}
+
+// call returns a panic of the handler as its error.
+func call(ctx context.Context, h consumer.Handler, d *consumer.Delivery) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &consumer.PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return h(ctx, d)
+}
+
+// result reads a handler's result. A panic of one of its methods, as of a typed nil, is the failure in its place.
+func (p *Plan) result(ctx context.Context, err error) (f failure) {
+	defer func() {
+		if v := recover(); v != nil {
+			f = p.classify(ctx, &consumer.PanicError{Value: fmt.Sprint(v), Stack: debug.Stack()})
+		}
+	}()
+	return p.classify(ctx, err)
+}
+
+func (p *Plan) classify(ctx context.Context, err error) failure {
+	if passes(ctx, err) {
+		return failure{err: err, passes: true}
+	}
+	f := failure{err: err, permanent: IsPermanent(err), action: p.action(err)}
+	f.text, f.kind = describe(err)
+	errors.As(err, &f.after)
 	var panicked *consumer.PanicError
 	var rejected *consumer.RejectError
-	if errors.As(err, &rejected) && !errors.As(err, &panicked) {
-		return step{end: Park, why: WhyRejected}
+	if errors.As(err, &panicked) {
+		f.stack = panicked.Stack
+	} else {
+		f.rejected = errors.As(err, &rejected)
 	}
-	action := p.action(err)
-	if end, ok := action.(Disposal); ok {
-		return step{end: end, why: WhyRule}
-	}
-	policy := action.(Policy)
-	if IsPermanent(err) {
-		return step{end: Park, why: WhyPermanent}
-	}
-	if attempt >= policy.attempts {
-		return step{end: Park, why: WhyAttempts}
-	}
-	var after *AfterError
-	if errors.As(err, &after) {
-		d := min(max(after.Delay, 0), maxDelay)
-		if policy.maxAge > 0 && d > policy.maxAge-max(age, 0) {
-			return step{end: Park, why: WhyAge}
-		}
-		return step{delay: d, asked: true, policy: policy}
-	}
-	d, ok := policy.Jitter(0).Next(attempt, age)
-	if !ok {
-		return step{end: Park, why: WhyAge}
-	}
-	return step{delay: d, policy: policy}
+	return f
 }
 
-// action is that of the first rule for err.
+// passes reports the results that are not a failure of the message: success, a postponement, and the end of the
+// consumer's drain time.
+func passes(ctx context.Context, err error) bool {
+	if err == nil {
+		return true
+	}
+	var panicked *consumer.PanicError
+	if errors.As(err, &panicked) {
+		return false
+	}
+	var requeue *consumer.RequeueError
+	var rejected *consumer.RejectError
+	if errors.As(err, &requeue) && requeue != nil && !errors.As(err, &rejected) {
+		return true
+	}
+	return errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled)
+}
+
+// action returns the action of the first rule for err.
 func (p *Plan) action(err error) Action {
 	for _, r := range p.cfg.Rules {
 		if matches(r, err) {
@@ -86,6 +134,58 @@ func matches(r Rule, err error) (matched bool) {
 	return r.match(err)
 }
 
+// A step follows a failed attempt: a delay before the next attempt, or an end.
+type step struct {
+	delay  time.Duration
+	asked  bool     // by After: no tier of the policy's
+	policy Policy   // that the delay is of
+	end    Disposal // zero means the delay
+	why    string   // of Park
+}
+
+// The values of HeaderWhy: why a message was parked.
+const (
+	WhyAttempts    = "attempts"    // as many as the policy allows
+	WhyAge         = "age"         // the next attempt would have exceeded Policy.MaxAge
+	WhyAfter       = "after"       // After asked for a longer delay than the plan can wait
+	WhyPermanent   = "permanent"   // Permanent, or an error with a method Permanent
+	WhyRejected    = "rejected"    // consumer.Reject, as of a body that does not decode
+	WhyRule        = "rule"        // a Rule says Park
+	WhyRedelivered = "redelivered" // with Config.Native: RabbitMQ has counted that many lost connections and failures
+)
+
+// decide returns the step after a failed attempt. Held is how long the message was held in the process.
+func (p *Plan) decide(f failure, attempt int, age, held time.Duration) step {
+	if f.rejected {
+		return step{end: Park, why: WhyRejected}
+	}
+	if end, ok := f.action.(Disposal); ok {
+		return step{end: end, why: WhyRule}
+	}
+	policy := f.action.(Policy)
+	if f.permanent {
+		return step{end: Park, why: WhyPermanent}
+	}
+	if attempt >= policy.attempts {
+		return step{end: Park, why: WhyAttempts}
+	}
+	if f.after != nil && !p.cfg.Native {
+		d := max(f.after.Delay, 0)
+		if policy.maxAge > 0 && d > policy.maxAge-max(age, 0) {
+			return step{end: Park, why: WhyAge}
+		}
+		if d > p.longest || len(p.tiers) == 0 && d > maxInProcess-held {
+			return step{end: Park, why: WhyAfter}
+		}
+		return step{delay: d, asked: true, policy: policy}
+	}
+	d, ok := policy.Jitter(0).Next(attempt, age)
+	if !ok {
+		return step{end: Park, why: WhyAge}
+	}
+	return step{delay: d, policy: policy}
+}
+
 // inProcess tells whether the worker waits out the step, and how long, when it has held the message for some time already. A
 // plan without wait queues has no other way.
 func (p *Plan) inProcess(s step, held time.Duration) (time.Duration, bool) {
@@ -103,7 +203,7 @@ func (p *Plan) inProcess(s step, held time.Duration) (time.Duration, bool) {
 	return min(jittered(s.delay, s.policy.jitter, rand.Int64N), longest), true
 }
 
-// wait returns the tier of the wait queue to go to. If that is not enough, due is when it will be.
+// wait returns the tier of the next wait queue. If that is shorter than the delay, due is the time when the delay has elapsed.
 func (p *Plan) wait(s step, now time.Time) (tier time.Duration, due time.Time) {
 	choice := spread(s.delay, s.policy.jitter)
 	tier = choice[rand.IntN(len(choice))]
@@ -113,7 +213,7 @@ func (p *Plan) wait(s step, now time.Time) (tier time.Duration, due time.Time) {
 	return p.rest(s.delay, now)
 }
 
-// rest is wait for what is left of a delay.
+// rest is wait for the rest of a delay.
 func (p *Plan) rest(d time.Duration, now time.Time) (tier time.Duration, due time.Time) {
 	tier, enough := p.tier(d)
 	if enough {

@@ -26,7 +26,7 @@ func (p *Plan) String() string {
 		if p.cfg.InProcess > 0 {
 			longer = "longer: "
 		}
-		fmt.Fprintf(&b, "\n%swaited in queues, one for each delay: attempts are counted exactly for each copy, and\nnothing waits behind a failed message; needs RabbitMQ 4.0\n", longer)
+		fmt.Fprintf(&b, "\n%swaited in queues, one for each delay: each copy keeps to the policy, and\nnothing waits behind a failed message; needs RabbitMQ 4.0\n", longer)
 	}
 	if p.cfg.Native {
 		b.WriteString("\nwaited in the queue itself, as Config.Native chose: no trip through another queue; a lost connection\ncounts as an attempt; needs RabbitMQ 4.3 and a quorum queue\n")

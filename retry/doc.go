@@ -1,62 +1,71 @@
 // Package retry turns a failed message into a later attempt, and the last failure into a parked message.
-// It is lost in neither: the original is acknowledged when RabbitMQ has confirmed the copy.
+// No message is lost on the way: the original is acknowledged only after RabbitMQ has confirmed the copy.
 //
 //	plan, err := retry.New("orders", retry.Schedule(10*time.Second, time.Minute),
 //		retry.OnType[*ValidationError](retry.Park),
 //		retry.OnError(ErrOutOfStock, retry.Schedule(time.Hour)))
 //	…
-//	conn, err := amqpkit.Open(amqpkit.Config{Setup: plan.Declare, …}) // its wait queues are there before anyone fails
+//	conn, err := amqpkit.Open(amqpkit.Config{Setup: plan.Declare, …}) // declares the wait queues
 //	p, err := producer.New(conn, producer.Config{})
 //	c, err := consumer.New(conn, consumer.Config{
 //		Queue:      "orders",
 //		Middleware: []consumer.Middleware{plan.Middleware(p)},
 //	}, handler)
 //
-// A handler tells by its error what is to be done: [Permanent], [After], consumer.Reject, or whatever
-// a [Rule] or the policy is for; see [Plan.Middleware].
+// A handler chooses by its error: [Permanent], [After], consumer.Reject, or any error for which there is a [Rule] or
+// the policy; see [Plan.Middleware].
 //
-// # How it waits
+// # Waiting
 //
-// Each delay has a queue of its own, orders.wait.10s, in which everything waits equally long (its TTL), so that
-// nothing waits behind anything; a TTL on messages would make short delays wait for long ones. From there
-// RabbitMQ takes messages back to the source queue by dead-lettering at least once:
+// Each delay has its own queue, orders.wait.10s, whose TTL is the delay. Every message in it waits equally long, so none waits behind
+// another one; with a TTL for each message, short delays would wait for long ones. After the delay RabbitMQ moves
+// messages back to the source queue, by dead-lettering at least once:
 //
 //	orders ── handler fails: publish, confirm, ack ──▶ orders.wait.10s ── after 10s ──▶ orders
 //	       ── it was the last attempt: the same ─────▶ orders.parked
 //
-// The way into the wait queue is a publish and no rejection. RabbitMQ drops what goes round in a ring by expiry alone, and
-// that it does not take for one: a message published is a new one to it. For the same reason its own counts (x-death,
-// x-delivery-count) begin anew with each round; attempts are counted in a header of the message, [HeaderAttempts].
-// The count is exact for each copy of a message. There can be another copy each time the connection is lost between the
-// confirm and the ack, or a confirm comes later than Config.HopTimeout: all have the same message id, and none exceeds the policy.
+// A message is published to its wait queue, and not rejected, because RabbitMQ drops messages that cycle by expiry only; a publish
+// does not count as part of a cycle. For the same reason RabbitMQ's own counts (x-death, x-delivery-count) start again in each
+// round. Attempts are counted in a header of the message, [HeaderAttempts].
 //
-// Delays up to Config.InProcess are waited out by the worker that handles the message. That spares the trip,
-// and holds back the message's key where a consumer orders by key.
+// Delays up to Config.InProcess are waited out by the worker that handles the message. That avoids the moves, and blocks the
+// message's key if the consumer orders by key.
 //
-// Jitter makes messages that failed together come back at different times. As a queue has one delay, it is a choice of
-// four queues at random, evenly spread between the shortest delay and the full one: with full jitter of 8 s these are
+// Jitter makes messages that failed together return at different times. A queue has one delay, so jitter is a random choice of
+// four queues, evenly spread between the shortest delay and the full one: with full jitter of 8 s these are
 // 2, 4, 6 and 8 s. In the process it is any time in between.
+//
+// # Attempts
+//
+// Attempts never exceed the policy for a copy of a message. An attempt is repeated after a redelivery (a lost connection, an
+// unanswered move). There can be another copy each time the connection is lost between the confirm and the ack, and if a confirm takes
+// longer than Config.HopTimeout. All copies have the same message id.
+//
+// Every end of a handler is an attempt: an error, a panic, and runtime.Goexit (t.FailNow). A handler that does not return is not an
+// attempt. It keeps its worker, and RabbitMQ delivers its message again after the consumer timeout or the end of
+// consumer.Config.Drain.
 //
 // # What can go wrong
 //
-// When the wait or the parking queue is missing, full or deleted, the message goes to the end of the source queue, with what it owes in
-// its headers, and comes again from there; when RabbitMQ is away, it stays where it is: see [HopError]. Declare the plan again ([Plan.Declare]) to bring back what was deleted.
-// With a wait queue that is deleted its messages are gone, as RabbitMQ deletes what is in it. If it is the source queue
-// that is deleted, messages stay in their wait queues until it is back.
+// If the wait or the parking queue is missing or full, the message goes to the tail of the source queue, with the rest of its
+// wait in its headers, and is moved from there later. If RabbitMQ does not answer, the message stays in its queue; see [HopError].
+// Declare the plan again ([Plan.Declare]) to restore deleted queues. A deleted wait queue takes its messages with it. If the
+// source queue is deleted, messages stay in their wait queues until it is declared again.
 //
-// A message that reaches the delivery limit of its queue, because connections were lost while it was in hand, never comes to
-// a handler again. With Config.Source it is parked then too; another queue needs a dead-letter exchange, or no limit.
+// A message that reaches the delivery limit of its queue, because connections were lost while it was unacknowledged, never reaches
+// a handler again. With Config.Source it is parked then; another queue needs a dead-letter exchange, or no limit.
 //
 // # Parked messages
 //
-// In the parking queue a message has its body, properties and headers as they came, and its story in headers of its own, from
-// [HeaderAttempts] on: what it failed of, how often, when, where, and what it had been published to. Only what would act again is kept
-// under another name (CC, expiration and user id) and what RabbitMQ counts of it (x-death and others) is left out. Headers that
-// would not fit a frame are shortened or left out, the story's first, and named in [HeaderDropped].
+// In the parking queue a message has its body, properties and headers as they came, and its history in headers of the toolkit, from
+// [HeaderAttempts] on: why, how often, when and where it failed, and where it had been published to. Properties that would act again are
+// kept under another name (CC, expiration and user id), and RabbitMQ's counts (x-death and others) are left out. If not
+// everything fits into a frame, the history is shortened first. Then as few headers as possible are dropped, named in
+// [HeaderDropped], and logged.
 //
 // # Policies
 //
-// A policy is a value that never retries for ever by accident. It keeps no state, because a message carries its own count of
-// attempts, and so it means the same in every process. It also serves wherever a backoff.BackOff of
-// github.com/cenkalti/backoff/v4 is asked for: [Policy.BackOff] makes one.
+// A policy is a value that never retries indefinitely by accident. It has no state, because a message carries its own count of
+// attempts, so it means the same in every process. It also serves as a backoff.BackOff of
+// github.com/cenkalti/backoff/v4: see [Policy.BackOff].
 package retry

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -58,27 +59,39 @@ func Export(ctx context.Context, conn consumer.Connection, queue string, w io.Wr
 }
 
 // Import publishes what Export wrote to a queue, the parking queue as a rule, each line confirmed before the next is read. It
-// returns how many lines it did; after an error the next one may be there or not, and those behind it are not.
+// returns how many messages it published.
 //
-// Headers that no Producer takes are left out and named in [HeaderDropped], as when parking.
+// It continues past a message that the Publisher refuses (a [FieldError], as for a body that is too large), and reports these
+// at the end with a *[SkippedError]. It returns at any other error, which would concern the next message too: a line that is not a
+// message, a missing or full queue, the end of ctx, a closed Producer. The error names the line; it may have been published if the
+// outcome is unknown, and later lines were not.
+//
+// Headers that do not fit into a frame are left out, named in [HeaderDropped] and logged with slog.Default, as when parking.
 func Import(ctx context.Context, to Publisher, queue string, r io.Reader) (n int, err error) {
 	in := json.NewDecoder(bufio.NewReader(r))
 	in.DisallowUnknownFields() // another file's lines are no messages
-	for {
+	var skipped SkippedError
+	for number := 1; ; number++ {
 		var l line
 		if err := in.Decode(&l); errors.Is(err, io.EOF) {
-			return n, nil
+			return n, skipped.err()
 		} else if err != nil {
-			return n, fmt.Errorf("retry: import line %d: %w", n+1, err)
+			return n, errors.Join(skipped.err(), fmt.Errorf("retry: import line %d: %w", number, err))
 		}
-		msg, err := l.publishing()
-		if err != nil {
-			return n, fmt.Errorf("retry: import line %d: %w", n+1, err)
+		o, err := l.outgoing()
+		if err == nil {
+			err = o.republish(ctx, to, "", queue)
 		}
-		if err := to.Publish(ctx, "", queue, msg); err != nil {
-			return n, fmt.Errorf("retry: import line %d: %w", n+1, err)
+		var refused *FieldError
+		switch {
+		case err == nil:
+			o.tell(slog.Default().With("to", queue))
+			n++
+		case errors.As(err, &refused):
+			skipped.add(fmt.Errorf("retry: import line %d: %w", number, err))
+		default:
+			return n, errors.Join(skipped.err(), fmt.Errorf("retry: import line %d: %w", number, err))
 		}
-		n++
 	}
 }
 
@@ -94,16 +107,16 @@ func lineOf(d *amqp.Delivery) line {
 	return l
 }
 
-// publishing is the message again. RabbitMQ's own counts are left out, and so is what would act in the queue, as
+// outgoing is the message again. RabbitMQ's own counts are left out, and so is what would act in the queue, as
 // when parking.
-func (l *line) publishing() (amqp.Publishing, error) {
+func (l *line) outgoing() (*outgoing, error) {
 	headers, ok := l.Headers.any.(amqp.Table)
 	if !ok && l.Headers.any != nil {
-		return amqp.Publishing{}, errors.New("headers are no table")
+		return nil, errors.New("headers are no table")
 	}
 	timestamp, ok := l.Timestamp.any.(time.Time)
 	if !ok && l.Timestamp.any != nil {
-		return amqp.Publishing{}, errors.New("timestamp is no time")
+		return nil, errors.New("timestamp is no time")
 	}
 	own := told(headers) // RabbitMQ's own word for it goes
 	for name, v := range map[string]octets{HeaderExpiration: l.Expiration, HeaderUserID: l.UserID} {
@@ -114,9 +127,9 @@ func (l *line) publishing() (amqp.Publishing, error) {
 	if cc := headers["CC"]; cc != nil {
 		own[HeaderCC] = cc
 	}
-	return sendable(amqp.Publishing{
+	return newOutgoing(amqp.Publishing{
 		Headers: headers, ContentType: string(l.ContentType), ContentEncoding: string(l.ContentEncoding), DeliveryMode: l.DeliveryMode,
 		Priority: l.Priority, CorrelationId: string(l.CorrelationID), ReplyTo: string(l.ReplyTo), MessageId: string(l.MessageID),
-		Timestamp: timestamp, Type: string(l.Type), AppId: string(l.AppID), Body: l.Body,
-	}, own, wire.MaxHeaders), nil
+		Timestamp: timestamp, Type: string(l.Type), UserId: string(l.UserID), AppId: string(l.AppID), Body: l.Body,
+	}, own), nil
 }

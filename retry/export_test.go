@@ -44,7 +44,7 @@ func FuzzExport(f *testing.F) {
 
 type publisherFunc func(queue string, msg amqp.Publishing) error
 
-func (f publisherFunc) Publish(_ context.Context, _, queue string, msg amqp.Publishing) error {
+func (f publisherFunc) Republish(_ context.Context, _, queue string, msg amqp.Publishing) error {
 	return f(queue, msg)
 }
 
@@ -149,12 +149,12 @@ func TestAParkedMessageBelongsToTheQueueWhereItDiedLast(t *testing.T) {
 			t.Errorf("%s: %+v", name, m)
 		}
 		imported := lineOf(d)
-		for how, msg := range map[string]func() (amqp.Publishing, error){
-			"imported": imported.publishing,
-			"replayed": func() (amqp.Publishing, error) { return m.again(time.Now()), nil },
+		for how, msg := range map[string]func() (*outgoing, error){
+			"imported": imported.outgoing,
+			"replayed": func() (*outgoing, error) { return m.again(time.Now()), nil },
 		} {
-			p, err := msg()
-			h := p.Headers
+			o, err := msg()
+			h := o.publishing().Headers
 			_, dropped := h[HeaderDropped]
 			history, _ := h[HeaderHistory].([]any)
 			if err != nil || text(h, HeaderQueue) != c.queue || text(h, HeaderKey) != c.key || h["x-death"] != nil || h["CC"] != nil || dropped != (c.headers[HeaderDropped] != nil) {

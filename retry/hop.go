@@ -1,15 +1,11 @@
 package retry
 
 import (
-	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"strings"
+	"log/slog"
 	"time"
-
-	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/internal/wire"
@@ -19,20 +15,18 @@ import (
 const (
 	firstHold = time.Second
 	lastHold  = 30 * time.Second
-
-	minHeaders = 4096 // bytes: the story alone may need as much
 )
 
-// A HopError is the middleware's result for a message that could not be taken to its wait or parking queue, nor to the end of
-// its own: the Publisher refuses it, or RabbitMQ could not be reached, or did not answer. Nothing is lost: the consumer holds the
-// original for 1 s, doubling to 30 s, and gives it back to its queue, which RabbitMQ 4.3 does not count as a failure.
-// When it comes again, only the hop is tried again; elsewhere, or after a restart, the handler is called once
-// more for the same attempt.
+// A HopError is the middleware's result for a message that could not be moved to its wait or parking queue, nor to the tail of
+// its source queue: RabbitMQ did not answer, both queues refused it, or the Publisher refuses it. The message is not lost. The consumer
+// holds the original for 1 to 30 s and requeues it, which RabbitMQ 4.3 does not count as a failed delivery. An attempt
+// is repeated after a redelivery (a lost connection, an unanswered move): the handler is called again with the same
+// [Attempt].
 //
-// If it is the wait or parking queue that is missing or full, the message goes to the end of its own queue first, with what it
-// owes in its headers, so that no handler is called for it again; then it is held and given back, and goes to the end again, in
-// turn, until that queue takes it. At the end it counts as new, so that it does not near its delivery limit by that. If it was
-// counted and cannot go there either, its worker keeps it and tries on.
+// A message whose wait or parking queue is missing or full is requeued at the tail of its source queue, with the rest of its
+// wait, or its reason for parking, in its headers. So no process calls a handler for it before its wait has elapsed. The
+// move is tried again at each redelivery. A message at the tail counts as new, so it does not come nearer to its delivery limit.
+// RabbitMQ before 4.3 counts each requeue: there the worker keeps a message that was counted, and tries again.
 type HopError struct {
 	Queue string // where it was to go
 	Err   error  // the Publisher's
@@ -47,102 +41,147 @@ func (e *HopError) Error() string {
 // Unwrap returns the consumer.Requeue that the consumer acts on, and the cause.
 func (e *HopError) Unwrap() []error { return []error{consumer.Requeue(e.hold), e.Err} }
 
-// A hop is the way of a failed message to another queue.
-type hop struct {
-	queue string
-	story story
-	why   string    // of parking
-	ends  time.Time // when its wait is over
-	id    string    // the message's, or one for it, the same at each try
-	tried int
+// A move takes a failed message to another queue.
+type move struct {
+	queue  string
+	story  story
+	why    string    // of parking
+	ends   time.Time // when its wait has elapsed
+	failed failure   // of the handler, if it was called
 
-	carried bool // the headers of the delivery tell all this
+	carried bool // the headers of the delivery say all this: a redelivery repeats the move, not the attempt
 }
 
-// hop publishes the message to another queue. Its nil says that RabbitMQ has confirmed it, and that the original may be
+// move publishes the message to another queue. If it returns nil, RabbitMQ has confirmed the copy, and the original may be
 // acknowledged.
-func (a *attempts) hop(ctx context.Context, h hop) error {
-	if h.id == "" {
-		h.id = cmp.Or(a.d.MessageId, rand.Text())
-	}
-	for {
-		if a.d.Stale() { // it comes again, and there would be two
+func (a *attempts) move(ctx context.Context, m move) error {
+	log := a.log(m.failed).With("to", m.queue)
+	for hold := firstHold; ; hold = min(2*hold, lastHold) {
+		if a.d.Stale() { // it is redelivered, and there would be two
+			log.Info("retry: message not moved, its delivery is stale: RabbitMQ delivers it again")
 			return consumer.ErrStaleDelivery
 		}
-		err := a.publish(ctx, h)
+		err := a.publish(ctx, m)
 		if err == nil {
+			a.tell(log, m)
 			return nil
 		}
+		log := log.With("cause", err)
 		var never *FieldError
 		if errors.As(err, &never) && a.deadLetters() {
-			a.cfg.Logger.Error("retry: message cannot be moved, it is rejected: RabbitMQ dead-letters it", "queue", a.d.Queue, "to", h.queue,
-				"message_id", h.id, "err", err)
+			log.Error("retry: message cannot be moved, it is rejected: RabbitMQ dead-letters it")
 			return consumer.Reject(err)
 		}
-		hold := min(firstHold<<min(h.tried, 5), lastHold)
-		h.tried++
-		a.cfg.Logger.Warn("retry: message not moved, it stays in its queue", "queue", a.d.Queue, "to", h.queue,
-			"message_id", h.id, "attempt", h.story.attempts, "held", hold, "err", err)
-		// What is given back comes to the head of the queue, where many such would hold up everything: each second time it goes to the end.
-		if back := h.carried && !a.d.Redelivered && a.mayReturn(); !back && refused(err) && a.publish(ctx, a.renewal(h)) == nil {
+		// A requeued message returns to the head of the queue, where many of them would hold up all others: every second time it
+		// goes to the tail.
+		if head := m.carried && !a.d.Redelivered && a.mayReturn(); !head && refused(err) && a.publish(ctx, a.renewal(m)) == nil {
+			log.Warn("retry: message not moved, it is requeued at the tail of its queue")
 			return nil
 		}
-		if a.mayReturn() || !pause(ctx, hold, nil) { // the drain time is over
-			a.owed.add(a.d, h)
-			return &HopError{Queue: h.queue, Err: err, hold: hold}
+		if !a.mayReturn() {
+			log.Warn("retry: message not moved, its worker keeps it", "held", hold)
+			if pause(ctx, hold, nil) {
+				continue
+			}
 		}
+		e := &HopError{Queue: m.queue, Err: err, hold: a.hold(m)}
+		again := "its attempt"
+		if m.carried {
+			again = "the move"
+		}
+		log.Warn("retry: message not moved, it is requeued, and "+again+" is repeated", "held", e.hold)
+		return e
 	}
 }
 
-// refused tells that the message was not taken for sure. What was not answered may be there already: a renewal would be one copy more.
+// tell logs a move that RabbitMQ has confirmed.
+func (a *attempts) tell(log *slog.Logger, m move) {
+	switch {
+	case m.why != "" && m.carried:
+		log.Warn("retry: message parked, after its move was refused before", "why", m.why)
+	case m.why != "" && m.failed.err == nil:
+		log.Warn("retry: message parked, its handler was not called", "why", m.why, "reason", m.story.error)
+	case m.why != "":
+		log.Warn("retry: message failed for good, it is parked", "why", m.why)
+	case m.failed.err != nil:
+		log.Info("retry: message failed, it waits", "until", m.ends)
+	default:
+		log.Debug("retry: message waits on", "until", m.ends)
+	}
+}
+
+// hold returns how long the consumer holds a message before it requeues it: twice as long each time, since it is the time since the failure.
+func (a *attempts) hold(m move) time.Duration {
+	if a.d.Redelivered {
+		return lastHold
+	}
+	return min(max(time.Since(m.story.last), firstHold), lastHold)
+}
+
+// refused reports that the message was certainly not taken. An unanswered move may have succeeded: a renewal would make one more copy.
 func refused(err error) bool {
 	return !errors.Is(err, wire.ErrUnconfirmed) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
 }
 
-// deadLetters tells that what is rejected cannot be lost: RabbitMQ takes it to another queue at least once.
+// deadLetters reports that a rejected message cannot be lost: RabbitMQ moves it to another queue at least once.
 func (p *Plan) deadLetters() bool {
 	return p.declared.Load() && p.cfg.Source != nil && p.topo.Queues[0].DeadLetter.Strategy == topology.AtLeastOnce
 }
 
-// mayReturn tells that giving the message back cannot be its end: nothing was counted yet, and it does not expire.
+// mayReturn reports that RabbitMQ does not drop the message if it is requeued: nothing was counted yet, and it does not expire.
 func (a *attempts) mayReturn() bool {
 	return a.d.Expiration == "" && (a.cfg.Native || failures(a.d) == 0)
 }
 
-// renewal is the way to the end of the message's own queue. What it owes is in its story: the rest of the wait, or to be parked.
-func (a *attempts) renewal(h hop) hop {
-	if h.story.due.IsZero() {
-		h.story.due = h.ends
+// renewal is the move to the tail of the message's own queue, with the rest of its wait, or its reason for parking.
+func (a *attempts) renewal(m move) move {
+	if m.story.due.IsZero() {
+		m.story.due = m.ends
 	}
-	h.story.park, h.story.tries, h.why, h.queue = h.why, h.tried, "", a.d.Queue
-	return h
+	m.story.park, m.why, m.queue = m.why, "", a.d.Queue
+	return m
 }
 
-// publish publishes the message, with shorter headers where this connection's frames need that. It is bounded. A deadline that is over
-// already is that of a handler's Timeout put around the middleware: that shall not keep the message from being moved. The end of
-// the drain time shall.
-func (a *attempts) publish(ctx context.Context, h hop) error {
+// publish publishes the message within Config.HopTimeout. A deadline of ctx that has passed is from a consumer.Timeout around the
+// middleware: that must not keep the message from being moved. The end of the drain time does.
+func (a *attempts) publish(ctx context.Context, m move) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		ctx = context.WithoutCancel(ctx)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, a.cfg.HopTimeout, fmt.Errorf("retry: not confirmed by queue %s within %v: %w",
-		wire.Quote(h.queue), a.cfg.HopTimeout, context.DeadlineExceeded))
+		wire.Quote(m.queue), a.cfg.HopTimeout, context.DeadlineExceeded))
 	defer cancel()
-	for room := wire.MaxHeaders; ; room /= 2 {
-		err := a.send(ctx, h.queue, a.publishing(a.d, h, room))
-		var wrong *FieldError
-		if room < minHeaders || !errors.As(err, &wrong) || !strings.HasPrefix(wrong.Field, "Headers") {
-			return err
-		}
+	o := a.outgoing(m)
+	err := o.republish(ctx, a.to, "", m.queue)
+	if err == nil {
+		o.tell(a.cfg.Logger.With("queue", a.d.Queue, "to", m.queue))
 	}
+	return err
 }
 
-// send is Publish. A panic there, as of a nil Publisher, is no failure of the message's.
-func (a *attempts) send(ctx context.Context, queue string, msg amqp.Publishing) (err error) {
+// republish publishes the message without the headers that the Publisher refuses. A panic there, as of a nil Publisher, is not a
+// failure of the message.
+func (o *outgoing) republish(ctx context.Context, to Publisher, exchange, key string) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("retry: the Publisher panicked: %v", v)
 		}
 	}()
-	return a.to.Publish(ctx, "", queue, msg)
+	for {
+		err := to.Republish(ctx, exchange, key, o.publishing())
+		if err == nil || !o.concede(err) {
+			return err
+		}
+	}
+}
+
+// tell logs the changes of a copy.
+func (o *outgoing) tell(log *slog.Logger) {
+	level := slog.LevelInfo
+	if o.lossy {
+		level = slog.LevelWarn
+	}
+	if len(o.changes) > 0 {
+		log.Log(context.Background(), level, "retry: message changed by its move", "message_id", o.msg.MessageId, "changes", o.changes, "more", o.more)
+	}
 }

@@ -110,16 +110,17 @@ func TestAMessageWithATTLStaysWhileItsParkingQueueIsMissing(t *testing.T) {
 	})
 }
 
-// A queue that is full refuses what is published to it.
-func TestAMessageStaysWhileItsNextQueueRefusesIt(t *testing.T) {
+// A message that neither queue accepts has its attempt repeated, at growing distances.
+func TestAnAttemptIsRepeatedWhileNoQueueTakesTheMessage(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(time.Minute)}, func(b *bench) {
 		var got calls
 		b.publish(amqp.Publishing{Body: []byte("m")})
-		b.NackNext(10) // the hop and the way to the end of its own queue, each time
+		b.NackNext(6) // the move and the way to the tail of its own queue, each time
 		b.run(got.fail(errBoom))
-		b.held(20 * s) // 1, 2, 4, 8 and 16 s
-		if b.parked(2 * time.Minute); got.count() != 2 {
-			t.Errorf("%d calls, want 2", got.count())
+		b.held(20 * s)
+		b.parked(3 * time.Minute)
+		if gaps := got.gaps(); !slices.Equal(got.attempts, []int{1, 1, 1, 1, 2}) || !slices.Equal(gaps, []time.Duration{s, lastHold, lastHold, time.Minute}) {
+			t.Errorf("attempts %v at distances of %v", got.attempts, gaps)
 		}
 	})
 }
@@ -242,7 +243,7 @@ func TestAHopErrorTellsWhereToAndWhy(t *testing.T) {
 
 type publisher func() error
 
-func (p publisher) Publish(context.Context, string, string, amqp.Publishing) error { return p() }
+func (p publisher) Republish(context.Context, string, string, amqp.Publishing) error { return p() }
 
 // A delivery whose channel is gone comes again: a copy made for it would be one too many.
 func TestAStaleFailureMakesNoCopy(t *testing.T) {

@@ -171,7 +171,7 @@ func (b *bench) slow() (*amqpkit.Conn, *slowLink) {
 
 type publisherFunc func() error
 
-func (f publisherFunc) Publish(context.Context, string, string, amqp.Publishing) error { return f() }
+func (f publisherFunc) Republish(context.Context, string, string, amqp.Publishing) error { return f() }
 
 func TestAReplayOnAStalledConnectionEndsWithItsContext(t *testing.T) {
 	for name, ends := range map[string]time.Duration{"at once": 0, "later": 2 * s} {
@@ -235,7 +235,7 @@ func TestReplayInOrderKeepsTheOrderOfTheQueue(t *testing.T) {
 		b.fill(topology.Queue{Name: "archive"}, n)
 		for _, c := range []retry.ReplayConfig{{Limit: n / 2}, {Rate: 1000}} {
 			c.Queue = "archive"
-			if _, err := retry.Replay(b.t.Context(), b.conn, retry.InOrder(b.producer.PublishAsync), c); err != nil {
+			if _, err := retry.Replay(b.t.Context(), b.conn, retry.InOrder(b.producer), c); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -255,15 +255,15 @@ func TestReplayInOrderTellsWhatWasNotPublished(t *testing.T) {
 	bubble(t, oneTry, func(b *bench) {
 		b.park(3)
 		for name, to := range map[string]string{"returned": "nowhere", "refused": strings.Repeat("x", 256)} {
-			r, err := retry.Replay(b.t.Context(), b.conn, retry.InOrder(b.producer.PublishAsync), retry.ReplayConfig{
+			r, err := retry.Replay(b.t.Context(), b.conn, retry.InOrder(b.producer), retry.ReplayConfig{
 				Queue: "orders.parked", To: func(retry.Parked) (string, string) { return "", to },
 			})
 			if err == nil || r.Replayed != 0 || r.Seen != 3 || !strings.Contains(err.Error(), "stays parked") {
 				t.Errorf("%s: Replay = %+v, %v", name, r, err)
 			}
 		}
-		publisher := retry.InOrder(b.producer.PublishAsync)
-		if err := publisher.Publish(b.t.Context(), "", "nowhere", amqp.Publishing{}); err == nil {
+		publisher := retry.InOrder(b.producer)
+		if err := publisher.Republish(b.t.Context(), "", "nowhere", amqp.Publishing{}); err == nil {
 			t.Error("Publish of what is unroutable returned nil")
 		}
 		if left := bodies(b, "orders.parked"); len(left) != 3 {

@@ -1,10 +1,12 @@
 package retry
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"runtime/debug"
+	"log/slog"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -12,15 +14,15 @@ import (
 	"github.com/amqpkit/amqpkit/consumer"
 )
 
-// A Publisher takes failed messages to their wait and parking queues; *producer.Producer is one. Publish
-// returns nil only when the message was routed to a queue and confirmed: a Producer that allows what is
-// unroutable would lose messages whose wait queue is missing.
+// A Publisher publishes received messages again; *producer.Producer is one. Republish returns nil only when the
+// message was routed to a queue and confirmed. It publishes with the mandatory flag, whatever the Publisher does with
+// other messages. If it cannot send a header, it
+// refuses the message with a *[FieldError] for that field, and retry publishes it without that header.
 type Publisher interface {
-	Publish(ctx context.Context, exchange, key string, msg amqp.Publishing) error
+	Republish(ctx context.Context, exchange, key string, msg amqp.Publishing) error
 }
 
-// Middleware returns the middleware that retries and parks what the handlers of the plan's queue return errors
-// for. Such a message is published again, to a wait queue or to the parking queue, and the original is
+// Middleware returns the middleware that retries and parks the messages whose handlers return errors. Such a message is published again, to a wait queue or to the parking queue, and the original is
 // acknowledged when RabbitMQ has confirmed that. If it has not, the original goes back to its queue,
 // see [HopError].
 //
@@ -30,7 +32,11 @@ type Publisher interface {
 //	retry.Permanent(err)       parked at once, as is any error that says it is permanent
 //	retry.After(d, err)        again after d, within the policy
 //	an error with a Rule       as the rule says
-//	any other error, a panic   as the policy says
+//	any other error, a panic,
+//	runtime.Goexit             as the policy says
+//
+// The handler runs on a separate goroutine, and the middleware waits for it. A handler that never returns keeps its worker; see
+// the section Attempts of the package.
 //
 // Put it before what wraps a single attempt, such as consumer.Timeout.
 func (p *Plan) Middleware(to Publisher) consumer.Middleware {
@@ -47,7 +53,7 @@ func (p *Plan) Middleware(to Publisher) consumer.Middleware {
 // misplaced refuses a delivery of a queue that the plan is not for: its wait queues lead elsewhere.
 func (p *Plan) misplaced(ctx context.Context, d *consumer.Delivery) error {
 	err := fault("Queue", fmt.Sprintf("the plan is for %q, the delivery came from %q", p.cfg.Queue, d.Queue), "make a plan for each queue")
-	p.cfg.Logger.Error("retry: message given back, its handler was not called", "queue", d.Queue, "message_id", d.MessageId, "err", err)
+	p.cfg.Logger.Error("retry: message requeued, its handler was not called", "queue", d.Queue, "message_id", d.MessageId, "error", err)
 	for failures(d) > 0 && !d.Stale() && pause(ctx, lastHold, nil) { // it might near its delivery limit
 	}
 	return &HopError{Queue: d.Queue, Err: err, hold: lastHold}
@@ -69,83 +75,129 @@ type attempts struct {
 	next  consumer.Handler
 	d     *consumer.Delivery
 	story story
+	id    string        // see messageID
 	held  time.Duration // in the process, between attempts
 }
 
 func (a *attempts) run(ctx context.Context) error {
 	now := time.Now()
-	h, owes := a.owed.take(a.d, now) // the handler has had its attempt
-	if owes {
-		a.story = h.story
-	}
+	a.ignoreImpossible(now)
 	rest := a.story.rest(now)
 	switch {
-	case owes && (h.why != "" || now.Before(h.ends)):
-		return a.hop(ctx, h)
 	case a.story.park != "":
-		h := hop{queue: a.ParkingQueue(), story: a.story, why: a.story.park, tried: a.story.tries, carried: true}
-		h.story.park, h.story.tries = "", 0
-		return a.hop(ctx, h)
+		m := a.parking(a.story.park)
+		m.story.park, m.carried = "", true
+		return a.move(ctx, m)
 	case rest > a.cfg.InProcess && len(a.tiers) > 0:
 		tier, due := a.rest(rest, now)
-		if tier > rest+rest/4 && a.mayReturn() {
-			return consumer.Requeue(min(rest, lastHold))
+		if rest <= lastHold && tier > rest+rest/4 && a.mayReturn() {
+			return consumer.Requeue(rest)
 		}
-		h := a.later(tier, due, now)
-		h.ends, h.tried, h.story.tries, h.carried = now.Add(rest), a.story.tries, 0, !owes
-		return a.hop(ctx, h)
+		m := a.waiting(tier, due)
+		m.ends, m.carried = now.Add(rest), true
+		return a.move(ctx, m)
 	case rest > 0 && !a.waits(ctx, min(rest, a.cfg.InProcess)):
 		return a.leave(ctx, rest)
 	}
 	if a.cfg.Native {
 		a.story.attempts = failures(a.d)
 	}
-	if a.story.attempts >= a.most { // the policy was shortened meanwhile, or somebody counted for us
-		return a.park(ctx, WhyAttempts)
+	if a.story.attempts >= a.most { // the policy was shortened meanwhile, or another program has counted
+		return a.move(ctx, a.spent())
 	}
 	for {
-		err := a.next(context.WithValue(ctx, attemptKey{}, a.story.attempts+1), a.story.show(a.d))
-		err = a.sound(ctx, err)
-		if passes(ctx, err) {
-			return err
+		f := a.attempt(ctx)
+		if f.passes {
+			return f.err
 		}
 		now := time.Now()
-		a.story.fails(err, now)
+		if n := a.story.attempts; a.cfg.Native && n > 0 {
+			a.story.history = remember(a.story.history, stamp(now)+" "+countedBy(n))
+		}
+		a.story.fails(f, now)
 		if a.cfg.Native && a.story.attempts > 1 {
 			a.story.first = time.Time{} // unknown
 		}
-		s := a.decide(err, a.story.attempts, now.Sub(a.story.first))
-		log := a.cfg.Logger.With("queue", a.d.Queue, "message_id", a.d.MessageId, "attempt", a.story.attempts, "err", err)
-		var panicked *consumer.PanicError
-		if errors.As(err, &panicked) {
-			log = log.With("stack", string(panicked.Stack))
-		}
+		s := a.decide(f, a.story.attempts, now.Sub(a.story.first), a.held)
 		switch s.end {
 		case Discard:
-			log.Info("retry: message discarded")
+			a.log(f).Info("retry: message failed, it is discarded")
 			return nil
 		case Park:
-			log.Warn("retry: message failed for good, it is parked", "why", s.why)
-			return a.park(ctx, s.why)
+			m := a.parking(s.why)
+			m.failed = f
+			return a.move(ctx, m)
 		}
 		if a.cfg.Native {
-			return consumer.Fail(err) // which the consumer logs
+			return consumer.Fail(f.err) // which the consumer logs
 		}
 		delay, ok := a.inProcess(s, a.held)
 		if !ok {
-			tier, due := a.wait(s, now)
-			log.Info("retry: message failed, it waits", "delay", tier)
-			return a.hop(ctx, a.later(tier, due, now))
+			m := a.waiting(a.wait(s, now))
+			m.failed = f
+			return a.move(ctx, m)
 		}
-		log.Info("retry: message failed, its worker waits", "delay", delay)
+		a.log(f).Info("retry: message failed, its worker waits", "delay", delay)
 		a.held += delay
 		if !a.waits(ctx, delay) {
 			return a.leave(ctx, delay)
 		}
-		if a.d.Stale() { // the attempts go on with the delivery that comes again
+		if a.d.Stale() { // the next delivery continues the attempts
 			return consumer.ErrStaleDelivery
 		}
 	}
+}
+
+// ignoreImpossible ignores a wait that this plan cannot have asked for, and an unknown reason for parking: another program has set
+// the header, or another policy was in use.
+func (a *attempts) ignoreImpossible(now time.Time) {
+	if rest := a.story.rest(now); rest > a.longest {
+		a.log(failure{}).Warn("retry: due time of a message ignored, it is beyond the longest wait of the plan", "rest", rest, "longest", a.longest)
+		a.story.due = time.Time{}
+	}
+	switch a.story.park {
+	case "", WhyAttempts, WhyAge, WhyAfter, WhyPermanent, WhyRejected, WhyRule, WhyRedelivered:
+	default:
+		a.log(failure{}).Warn("retry: unknown reason for parking a message ignored", "why", a.story.park)
+		a.story.park = ""
+	}
+}
+
+// spent is the move of a message that comes with as many attempts as any policy allows.
+func (a *attempts) spent() move {
+	if !a.cfg.Native {
+		return a.parking(WhyAttempts)
+	}
+	m := a.parking(WhyRedelivered)
+	m.story.attempts = 0 // that are known
+	m.story.error = "the handler was not called again: " + countedBy(a.story.attempts)
+	m.story.history = remember(m.story.history, stamp(time.Now())+" "+m.story.error)
+	return m
+}
+
+// countedBy explains a count that a story cannot vouch for.
+func countedBy(n int) string {
+	return fmt.Sprintf("RabbitMQ counted %d deliveries as failed, by lost connections or failures of the handler", n)
+}
+
+// messageID returns the id of the message, or one for its copies if it came without.
+func (a *attempts) messageID() string {
+	if a.id == "" {
+		a.id = cmp.Or(a.d.MessageId, rand.Text())
+	}
+	return a.id
+}
+
+// log returns the logger for lines about the message, with the failure if there is one.
+func (a *attempts) log(f failure) *slog.Logger {
+	log := a.cfg.Logger.With("queue", a.d.Queue, "message_id", a.messageID(), "attempt", a.story.attempts)
+	if f.err != nil {
+		log = log.With("error", f.text)
+	}
+	if f.stack != nil {
+		log = log.With("stack", string(f.stack))
+	}
+	return log
 }
 
 // waits waits in the process. It returns false when the Run is to end: where giving back is not counted, only when the drain time is
@@ -182,23 +234,9 @@ func (a *attempts) leave(ctx context.Context, rest time.Duration) error {
 	if !returnsCount(a.d) {
 		return consumer.Requeue(firstHold)
 	}
-	h := hop{queue: a.d.Queue, story: a.story}
-	h.story.due = time.Now().Add(rest)
-	return a.hop(ctx, h)
-}
-
-// sound returns a handler's error, or a panic in its place if looking at it makes one, as with a typed nil.
-func (a *attempts) sound(ctx context.Context, err error) (sound error) {
-	defer func() {
-		if v := recover(); v != nil {
-			sound = &consumer.PanicError{Value: v, Stack: debug.Stack()}
-		}
-	}()
-	if !passes(ctx, err) {
-		describe(err)
-		a.decide(err, 1, 0)
-	}
-	return err
+	m := move{queue: a.d.Queue, story: a.story}
+	m.story.due = time.Now().Add(rest)
+	return a.move(ctx, m)
 }
 
 // failures is how often RabbitMQ has counted the delivery as failed. A publisher may set the header on
@@ -218,33 +256,16 @@ func returnsCount(d *consumer.Delivery) bool {
 	return failures(d) > 0 && !apart
 }
 
-// passes tells the results that are no failure of the message: success, a postponement, and the end of the
-// consumer's drain time.
-func passes(ctx context.Context, err error) bool {
-	if err == nil {
-		return true
-	}
-	var panicked *consumer.PanicError
-	if errors.As(err, &panicked) {
-		return false
-	}
-	var requeue *consumer.RequeueError
-	var rejected *consumer.RejectError
-	if errors.As(err, &requeue) && !errors.As(err, &rejected) {
-		return true
-	}
-	return errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled)
+// parking is the move to the parking queue.
+func (a *attempts) parking(why string) move {
+	return move{queue: a.ParkingQueue(), story: a.story, why: why}
 }
 
-func (a *attempts) park(ctx context.Context, why string) error {
-	return a.hop(ctx, hop{queue: a.ParkingQueue(), story: a.story, why: why})
-}
-
-// later is the way to the wait queue of a tier, and if that is not enough, to another one until it is due.
-func (a *attempts) later(tier time.Duration, due, now time.Time) hop {
-	h := hop{queue: waitQueue(a.cfg.Queue, tier), story: a.story, ends: now.Add(tier)}
-	h.story.due = due
-	return h
+// waiting is the move to the wait queue of a tier, and if that is not enough, to another one until it is due.
+func (a *attempts) waiting(tier time.Duration, due time.Time) move {
+	m := move{queue: waitQueue(a.cfg.Queue, tier), story: a.story, ends: time.Now().Add(tier)}
+	m.story.due = due
+	return m
 }
 
 // sleep returns nil after d, or the cause when ctx ends.

@@ -285,10 +285,11 @@ func TestAMessageIsHeldInTheProcessForTenMinutesAtMost(t *testing.T) {
 	policy := retry.Schedule(s).MaxAttempts(30)
 	for name, c := range map[string]struct {
 		rules []retry.Rule
-		waits bool
+		calls int
+		why   string
 	}{
-		"with wait queues":    {[]retry.Rule{retry.OnError(errStock, retry.Schedule(5*time.Minute))}, true},
-		"without wait queues": {nil, false},
+		"with wait queues":    {[]retry.Rule{retry.OnError(errStock, retry.Schedule(5*time.Minute))}, 30, retry.WhyAttempts},
+		"without wait queues": {nil, 11, retry.WhyAfter},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, retry.Config{Policy: policy, Rules: c.rules, InProcess: time.Minute}, func(b *bench) {
@@ -298,15 +299,11 @@ func TestAMessageIsHeldInTheProcessForTenMinutesAtMost(t *testing.T) {
 				synctest.Wait()
 				time.Sleep(11*time.Minute - s)
 				synctest.Wait()
-				q, _ := b.Queue("orders.wait.5m")
-				if waits := q.Ready == 1; waits != c.waits {
-					t.Errorf("after eleven minutes it waits in a queue: %v, want %v", waits, c.waits)
+				if q, _ := b.Queue("orders.wait.5m"); (q.Ready == 1) != (c.rules != nil) || got.count() != 11 {
+					t.Errorf("after eleven minutes %d messages wait in the queue, after %d calls", q.Ready, got.count())
 				}
-				if want := 11; c.waits && got.count() != want || !c.waits && got.count() != 30 {
-					t.Errorf("%d calls by then", got.count())
-				}
-				if b.parked(10 * time.Hour); got.count() != 30 {
-					t.Errorf("%d calls, want 30", got.count())
+				if m := b.parked(10 * time.Hour); got.count() != c.calls || m.Headers[retry.HeaderWhy] != c.why {
+					t.Errorf("parked after %d calls because of %v, want %d and %v", got.count(), m.Headers[retry.HeaderWhy], c.calls, c.why)
 				}
 			})
 		})

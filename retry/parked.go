@@ -8,7 +8,6 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/consumer"
-	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
 // A Parked is a message in a parking queue, and its story as far as its headers tell it.
@@ -88,7 +87,7 @@ func lastDeath(h amqp.Table) amqp.Table {
 }
 
 // again is the message as it goes back to work: its attempts count anew, its history is kept.
-func (m *Parked) again(now time.Time) amqp.Publishing {
+func (m *Parked) again(now time.Time) *outgoing {
 	story := told(m.Message.Headers)
 	own := amqp.Table{
 		HeaderQueue: m.Queue, HeaderExchange: m.Exchange, HeaderKey: m.Key,
@@ -109,8 +108,7 @@ func (m *Parked) again(now time.Time) amqp.Publishing {
 	if cc := msg.Headers["CC"]; cc != nil {
 		own[HeaderCC] = cc
 	}
-	msg.Expiration, msg.UserId = "", ""
-	return sendable(msg, own, wire.MaxHeaders)
+	return newOutgoing(msg, own)
 }
 
 // remember adds an entry to a history, of which the newest are kept.

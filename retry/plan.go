@@ -15,12 +15,12 @@ import (
 // A Plan is how the failed messages of one queue are retried and parked: the queues to declare
 // and the middleware to wrap its handlers with. It may be used by any number of consumers.
 type Plan struct {
-	cfg   Config
-	tiers []time.Duration // of the wait queues, the shortest first
-	most  int             // attempts that any of the policies allows
-	topo  topology.Topology
-	host  string
-	owed  owed
+	cfg     Config
+	tiers   []time.Duration // of the wait queues, the shortest first
+	longest time.Duration   // that a message may have to wait yet
+	most    int             // attempts that any of the policies allows
+	topo    topology.Topology
+	host    string
 
 	declared atomic.Bool // on a broker that was asked
 }
@@ -44,6 +44,10 @@ func (c Config) Plan() (*Plan, error) {
 	}
 	if n := len(p.tiers); n > maxTiers {
 		return nil, tooManyTiers(n)
+	}
+	p.longest = c.InProcess
+	if n := len(p.tiers); n > 0 {
+		p.longest = max(p.longest, maxMoves*p.tiers[n-1])
 	}
 	p.topo = p.topology()
 	if err := p.topo.Validate(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -31,8 +32,8 @@ type ReplayConfig struct {
 	// reaches every queue that is bound.
 	To func(m Parked) (exchange, key string)
 
-	// Limit is how many messages are brought back at most. Zero means all that are there at the start: what is
-	// parked again meanwhile stays.
+	// Limit is how many messages are brought back at most; messages that could not be published do not count. Zero means all
+	// that are there at the start: what is parked again meanwhile stays.
 	Limit int
 
 	// Rate is how many messages a second go back at most, also less than one. Zero means no bound.
@@ -46,6 +47,9 @@ type ReplayConfig struct {
 
 	// DryRun only counts: nothing is published, and the Publisher may be nil.
 	DryRun bool
+
+	// Logger receives what a copy lacks, such as a header that does not fit into a frame. Nil means slog.Default().
+	Logger *slog.Logger
 
 	// Progress, if set, is called after each batch of up to 64 messages, with the counts so far.
 	Progress func(ReplayResult)
@@ -71,20 +75,23 @@ func (c ReplayConfig) validate() error {
 // A ReplayResult counts messages.
 type ReplayResult struct {
 	Total    int // in the parking queue at the start
-	Seen     int // of these, so far
+	Seen     int // of these, so far: each is Replayed, Kept or Failed, unless Replay was interrupted
 	Replayed int // back at work, and gone from the parking queue; in a dry run those that would be
 	Kept     int // not chosen, or of unknown origin: still parked
+	Failed   int // could not be published: still parked
 }
 
 // Replay brings parked messages back to work. Each is published again as it was before its first attempt, with its
-// history, and leaves the parking queue when that is confirmed. Whatever interrupts it (ctx, a lost connection, a full
-// queue), nothing is lost: what was not confirmed is still parked, and Replay can be run again. What was confirmed at
-// that moment may be there twice, with one message id.
+// history, and leaves the parking queue when that is confirmed. Whatever interrupts it (ctx, a lost connection), no message
+// is lost: unconfirmed messages are still parked, and Replay can be run again. Messages that were confirmed just then may be
+// there twice, with one message id. So may a skipped message whose outcome is unknown.
 //
 // They go back in any order, 64 at a time; in that of the queue with [InOrder].
 //
-// The first message that cannot be published ends it with the Publisher's error. On RabbitMQ before 4.3 a replay of more
-// than ReplayConfig.Hold may end with [ErrWorn].
+// A message that cannot be published stays parked: its queue was deleted, or is full, or the Publisher refuses the message. Replay
+// tries it once, continues with the next one, and reports these at the end with a *[SkippedError]. Only the end of ctx, a closed
+// Producer and the loss of the connection that it reads from end Replay earlier. On RabbitMQ before 4.3 a replay of more than
+// ReplayConfig.Hold may end with [ErrWorn].
 func Replay(ctx context.Context, conn consumer.Connection, to Publisher, c ReplayConfig) (r ReplayResult, err error) {
 	if err := c.validate(); err != nil {
 		return r, err
@@ -94,6 +101,8 @@ func Replay(ctx context.Context, conn consumer.Connection, to Publisher, c Repla
 		return r, err
 	}
 	defer func() { err = errors.Join(err, l.close(ctx)) }()
+	var skipped SkippedError
+	defer func() { err = errors.Join(skipped.err(), err) }()
 	r.Total = l.left
 	pace := newPace(c.Rate)
 	for l.left > 0 {
@@ -123,8 +132,10 @@ func Replay(ctx context.Context, conn consumer.Connection, to Publisher, c Repla
 			r.Replayed += len(batch)
 		} else {
 			pace.spend(len(batch))
-			done, err := send(ctx, l, to, batch)
+			earlier := skipped.Count
+			done, err := c.send(ctx, l, to, batch, &skipped)
 			r.Replayed += done
+			r.Failed += skipped.Count - earlier
 			if err != nil {
 				return r, err
 			}
@@ -140,7 +151,7 @@ func Replay(ctx context.Context, conn consumer.Connection, to Publisher, c Repla
 type returning struct {
 	d             amqp.Delivery
 	exchange, key string
-	msg           amqp.Publishing
+	out           *outgoing
 }
 
 func (c ReplayConfig) choose(d *amqp.Delivery) (returning, bool) {
@@ -158,17 +169,23 @@ func (c ReplayConfig) choose(d *amqp.Delivery) (returning, bool) {
 	return returning{*d, exchange, key, m.again(time.Now())}, true
 }
 
-// send publishes a batch and acknowledges what was confirmed.
-func send(ctx context.Context, l *look, to Publisher, batch []returning) (done int, err error) {
+// send publishes a batch and acknowledges what was confirmed. The error ends the replay.
+func (c ReplayConfig) send(ctx context.Context, l *look, to Publisher, batch []returning, skipped *SkippedError) (done int, err error) {
 	results := publish(ctx, to, batch)
 	late, end := outlast(ctx)
 	defer end()
 	var errs []error
 	for i, b := range batch {
-		if results[i] != nil {
-			errs = append(errs, fmt.Errorf("retry: message %s stays parked: %w", wire.Quote(b.d.MessageId), results[i]))
+		if err := results[i]; err != nil {
+			err = fmt.Errorf("retry: message %s stays parked: %w", wire.Quote(b.d.MessageId), err)
+			if ctx.Err() != nil || errors.Is(err, wire.ErrProducerClosed) {
+				errs = append(errs, err)
+			} else {
+				skipped.add(err)
+			}
 			continue
 		}
+		b.out.tell(cmp.Or(c.Logger, slog.Default()).With("queue", l.queue, "to", cmp.Or(b.exchange, b.key)))
 		if err := l.ack(late, &b.d); err != nil {
 			errs = append(errs, fmt.Errorf("retry: message %s was replayed and is parked still: %w", wire.Quote(b.d.MessageId), err))
 			continue
@@ -186,11 +203,19 @@ func publish(ctx context.Context, to Publisher, batch []returning) []error {
 	results := make([]error, len(batch))
 	var all sync.WaitGroup
 	for i, b := range batch {
-		wait := func() error { return to.Publish(ctx, b.exchange, b.key, b.msg) }
+		send := func() error { return b.out.republish(ctx, to, b.exchange, b.key) }
 		if s, ok := to.(starter); ok {
-			wait = s.start(ctx, b.exchange, b.key, b.msg)
+			wait := s.start(ctx, b.exchange, b.key, b.out.publishing())
+			resend := send
+			send = func() error {
+				err := wait()
+				if err == nil || !b.out.concede(err) {
+					return err
+				}
+				return resend()
+			}
 		}
-		all.Go(func() { results[i] = wait() })
+		all.Go(func() { results[i] = send() })
 	}
 	all.Wait()
 	return results
@@ -202,14 +227,18 @@ type starter interface {
 }
 
 // InOrder makes the Publisher with which Replay keeps to the order of the queue, as far as one connection does, and still
-// has 64 messages on their way at a time. It takes the method of a *producer.Producer:
+// has 64 messages on their way at a time. It takes a *producer.Producer:
 //
-//	retry.Replay(ctx, conn, retry.InOrder(p.PublishAsync), …)
-func InOrder[R interface{ Wait(context.Context) error }](
-	publishAsync func(ctx context.Context, exchange, key string, msg amqp.Publishing) (R, error),
+//	retry.Replay(ctx, conn, retry.InOrder(p), …)
+//
+// Messages that cannot be published are left out of the order: the others keep theirs, and a later replay brings back the
+// skipped ones behind them. The same holds for a message that is sent again without a header that did not fit.
+func InOrder[R interface{ Wait(context.Context) error }](p interface {
+	RepublishAsync(ctx context.Context, exchange, key string, msg amqp.Publishing) (R, error)
+},
 ) Publisher {
 	return inOrder(func(ctx context.Context, exchange, key string, msg amqp.Publishing) func() error {
-		receipt, err := publishAsync(ctx, exchange, key, msg)
+		receipt, err := p.RepublishAsync(ctx, exchange, key, msg)
 		if err != nil {
 			return func() error { return err }
 		}
@@ -223,7 +252,7 @@ func (o inOrder) start(ctx context.Context, exchange, key string, msg amqp.Publi
 	return o(ctx, exchange, key, msg)
 }
 
-func (o inOrder) Publish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
+func (o inOrder) Republish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
 	return o(ctx, exchange, key, msg)()
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"slices"
 	"strings"
@@ -34,7 +35,7 @@ func (b *bench) park(n int) {
 }
 
 func (b *bench) replay(c retry.ReplayConfig) (retry.ReplayResult, error) {
-	c.Queue = "orders.parked"
+	c.Queue, c.Logger = "orders.parked", quiet
 	return retry.Replay(b.t.Context(), b.conn, b.producer, c)
 }
 
@@ -143,6 +144,51 @@ func TestAReplayThatIsInterruptedLosesNothingAndCanBeRunAgain(t *testing.T) {
 				}
 				if left := bodies(b, "orders.parked"); len(found) != n || len(left) != 0 {
 					t.Errorf("%d of %d are back, %d parked", len(found), n, len(left))
+				}
+			})
+		})
+	}
+}
+
+// A small frame refuses messages with the header large, as a Producer does on a connection with small frames.
+type smallFrame struct{ p *producer.Producer }
+
+type outcome func(context.Context) error
+
+func (o outcome) Wait(ctx context.Context) error { return o(ctx) }
+
+func (f smallFrame) Republish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
+	if _, large := msg.Headers["large"]; large {
+		return fmt.Errorf("%w: %w", producer.ErrNotPublished, &retry.FieldError{Field: `Headers["large"]`, Problem: "is too large"})
+	}
+	return f.p.Republish(ctx, exchange, key, msg)
+}
+
+func (f smallFrame) RepublishAsync(ctx context.Context, exchange, key string, msg amqp.Publishing) (outcome, error) {
+	return func(context.Context) error { return f.Republish(ctx, exchange, key, msg) }, nil
+}
+
+func TestAReplayLeavesOutWhatThePublisherRefuses(t *testing.T) {
+	for name, to := range map[string]func(smallFrame) retry.Publisher{
+		"at once":  func(f smallFrame) retry.Publisher { return f },
+		"in order": func(f smallFrame) retry.Publisher { return retry.InOrder(f) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, oneTry, func(b *bench) {
+				end := b.run(fails(retry.Permanent(errBoom)))
+				b.publish(amqp.Publishing{MessageId: "m", Headers: amqp.Table{"large": "x", "small": "s"}})
+				b.parked(s)
+				end()
+				var log bytes.Buffer
+				r, err := retry.Replay(b.t.Context(), b.conn, to(smallFrame{b.producer}), retry.ReplayConfig{
+					Queue: "orders.parked", Logger: slog.New(slog.NewTextHandler(&log, nil)),
+				})
+				if err != nil || r.Replayed != 1 {
+					t.Fatalf("Replay = %+v, %v", r, err)
+				}
+				h := b.Messages("orders")[0].Headers
+				if text := log.String(); h["small"] != "s" || h["large"] != nil || fmt.Sprint(h[retry.HeaderDropped]) != "[large]" || strings.Count(text, "large: is too large") != 1 {
+					t.Errorf("back with %v, logged %q", h, text)
 				}
 			})
 		})

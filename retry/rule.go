@@ -92,9 +92,10 @@ type AfterError struct {
 // instead of the policy's delay, as a Retry-After header asks for. It counts as an attempt as
 // any other: the policy still says how many there are, and the age at which it is over.
 //
-// The wait is made up of the plan's tiers, one wait queue after another where it needs several. It
-// is never shorter than d, and longer by a quarter or by the shortest tier at most. A plan without wait
-// queues waits no longer than Config.InProcess each time, and ten minutes in all. After of nil is nil.
+// The wait consists of stays in the plan's wait queues, one after another. It is never shorter than d, and longer by a quarter
+// or by the shortest delay at most. It is at most 16 times the longest delay of the plan. A plan without wait
+// queues waits at most Config.InProcess each time, and ten minutes in all. A message that asks for more is parked, with the reason
+// [WhyAfter]. After of nil is nil.
 func After(d time.Duration, err error) error {
 	if err == nil {
 		return nil

@@ -2,6 +2,7 @@ package retry
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 // The headers of a message that failed. In the wait and parking queues a message carries them beside its
 // own headers. Times are RFC 3339 in UTC, with milliseconds.
 const (
-	HeaderAttempts     = "x-amqpkit-attempts"      // int64: how often the handler failed
+	HeaderAttempts     = "x-amqpkit-attempts"      // int64: how often the handler failed; with Config.Native, RabbitMQ's count and one
 	HeaderFirstFailure = "x-amqpkit-first-failure" // time of the first failure, from which the age counts
 	HeaderLastFailure  = "x-amqpkit-last-failure"  // time of the last one
 	HeaderError        = "x-amqpkit-error"         // the last error's text, cut to 4,000 bytes
@@ -27,8 +28,7 @@ const (
 	HeaderHost         = "x-amqpkit-host"          // where the handler ran
 	HeaderConsumer     = "x-amqpkit-consumer"      // its consumer tag
 	HeaderDue          = "x-amqpkit-due"           // not to be handled before: of After, and of what waits in its own queue
-	HeaderPark         = "x-amqpkit-park"          // to be parked for this reason: it is back in its queue, since the parking queue was away
-	HeaderTries        = "x-amqpkit-tries"         // int64: how often it could not leave its queue
+	HeaderPark         = "x-amqpkit-park"          // to be parked for this reason: it is back in its queue, since the parking queue was unavailable
 	HeaderDropped      = "x-amqpkit-dropped"       // list of its own headers and properties that could not be sent
 
 	// What would act again in another queue is kept under another name, and in the handler it
@@ -39,7 +39,6 @@ const (
 )
 
 const (
-	ownPrefix  = "x-amqpkit-"
 	timeLayout = "2006-01-02T15:04:05.000Z07:00"
 	maxHistory = 10
 )
@@ -51,7 +50,6 @@ type story struct {
 	history     []any
 	due         time.Time
 	park        string // why it is to be parked, its failures being over
-	tries       int
 	dropped     any
 
 	error, errorType string
@@ -61,50 +59,51 @@ type story struct {
 	cc                 any
 }
 
-// read reads the story of a delivery. Headers of another queue's story, as of a message that a handler
-// passed on with all its headers, say nothing here.
+// read reads the story of a delivery. It ignores the story of another queue, as of a message that a handler passed on with all its
+// headers, except for what is missing of the message.
 func read(d *consumer.Delivery) story {
-	s := story{exchange: d.Exchange, key: d.RoutingKey, expiration: d.Expiration, userID: d.UserId, cc: d.Headers["CC"]}
+	s := story{
+		exchange: d.Exchange, key: d.RoutingKey, expiration: d.Expiration, userID: d.UserId, cc: d.Headers["CC"], dropped: d.Headers[HeaderDropped],
+	}
 	if text(d.Headers, HeaderQueue) != d.Queue {
 		return s
 	}
-	s.history, s.dropped, s.park = latest(d.Headers[HeaderHistory]), d.Headers[HeaderDropped], text(d.Headers, HeaderPark)
+	s.history, s.park = latest(d.Headers[HeaderHistory]), text(d.Headers, HeaderPark)
 	if _, ok := d.Headers[HeaderKey].(string); ok {
 		s.exchange, s.key = text(d.Headers, HeaderExchange), text(d.Headers, HeaderKey)
 		s.expiration, s.userID = text(d.Headers, HeaderExpiration), text(d.Headers, HeaderUserID)
 		s.cc = d.Headers[HeaderCC]
 	}
 	s.due = when(d.Headers, HeaderDue)
-	tries, _ := d.Headers[HeaderTries].(int64)
-	s.tries = int(min(max(tries, 0), 1<<31))
+	s.error, s.errorType = text(d.Headers, HeaderError), text(d.Headers, HeaderErrorType)
 	n, ok := d.Headers[HeaderAttempts].(int64)
 	if !ok || n < 1 { // never failed, or replayed
 		return s
 	}
-	s.attempts = int(min(n, 1<<31))
+	s.attempts = int(min(n, 1<<30))
 	s.first, s.last = when(d.Headers, HeaderFirstFailure), when(d.Headers, HeaderLastFailure)
-	s.error, s.errorType = text(d.Headers, HeaderError), text(d.Headers, HeaderErrorType)
 	return s
 }
 
-// rest is how long the message is to wait yet. Clocks may differ: it is not longer than the whole wait since its last failure.
+// rest is how long the message has to wait yet. Clocks may differ: it is not longer than the whole wait since its last failure.
 func (s *story) rest(now time.Time) time.Duration {
 	rest := s.due.Sub(now)
 	if !s.last.IsZero() {
 		rest = min(rest, s.due.Sub(s.last))
 	}
-	return min(rest, maxDelay)
+	return rest
 }
 
 // fails adds a failure to the story.
-func (s *story) fails(err error, now time.Time) {
+func (s *story) fails(f failure, now time.Time) {
 	s.attempts++
-	if s.first.IsZero() {
+	if s.first.IsZero() || s.first.After(now) {
 		s.first = now
 	}
 	s.last, s.due = now, time.Time{}
-	s.error, s.errorType = describe(err)
-	s.history = remember(s.history, entry(s))
+	s.error, s.errorType = f.text, f.kind
+	entry := fmt.Sprintf("%s attempt %d: %s", stamp(now), s.attempts, cut(f.text, maxEntryText))
+	s.history = remember(s.history, entry)
 }
 
 // show returns the delivery as the handler is to see it: as it was published, with the story in its headers.
@@ -196,5 +195,12 @@ func when(h amqp.Table, name string) time.Time {
 	return t
 }
 
-// isOwn tells the headers of a story.
-func isOwn(header string) bool { return strings.HasPrefix(header, ownPrefix) }
+// isOwn reports the headers of a story.
+func isOwn(header string) bool {
+	switch header {
+	case HeaderAttempts, HeaderFirstFailure, HeaderLastFailure, HeaderError, HeaderErrorType, HeaderHistory, HeaderWhy, HeaderQueue,
+		HeaderExchange, HeaderKey, HeaderHost, HeaderConsumer, HeaderDue, HeaderPark, HeaderDropped, HeaderCC, HeaderExpiration, HeaderUserID:
+		return true
+	}
+	return false
+}

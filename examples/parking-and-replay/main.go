@@ -102,7 +102,7 @@ func list(ctx context.Context, conn *amqpkit.Conn, _ *producer.Producer) error {
 }
 
 func replay(ctx context.Context, conn *amqpkit.Conn, p *producer.Producer) error {
-	r, err := retry.Replay(ctx, conn, retry.InOrder(p.PublishAsync), retry.ReplayConfig{
+	r, err := retry.Replay(ctx, conn, retry.InOrder(p), retry.ReplayConfig{
 		Queue: *queue,
 		Match: func(m retry.Parked) bool {
 			return strings.Contains(m.Error, *text) && time.Since(m.LastFailure) >= *older

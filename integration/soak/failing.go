@@ -57,8 +57,8 @@ func courseOf(ctx context.Context) *course { return ctx.Value(courseKey{}).(*cou
 // A mover takes failed messages to their wait and parking queues.
 type mover struct{ *producer.Producer }
 
-func (m mover) Publish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
-	err := m.Producer.Publish(ctx, exchange, key, msg)
+func (m mover) Republish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
+	err := m.Producer.Republish(ctx, exchange, key, msg)
 	if err != nil {
 		courseOf(ctx).unmoved++
 	}

@@ -54,18 +54,18 @@ var mutants = []struct {
 	}, unexpected, "message id"},
 
 	{"failed message acknowledged, its way to another queue failed", []edit{
-		{"retry/hop.go", "\t\tif err == nil {\n", "\t\tif err == nil || h.tried == 0 {\n"},
+		{"retry/hop.go", "\t\tif err == nil {\n\t\t\ta.tell", "\t\tif err == nil || hold == firstHold {\n\t\t\ta.tell"},
 	}, falseSettled, "which failed, and nothing before it confirms"},
 
 	{"failed message acknowledged before the confirm", []edit{
-		{"retry/hop.go", "\treturn a.to.Publish(ctx, \"\", queue, msg)\n", `
-	go func() { _ = a.to.Publish(context.WithoutCancel(ctx), "", queue, msg) }()
-	return nil
+		{"retry/hop.go", "\t\terr := to.Republish(ctx, exchange, key, o.publishing())\n", `
+		go func() { _ = to.Republish(context.WithoutCancel(ctx), exchange, key, o.publishing()) }()
+		var err error
 `},
 	}, falseSettled, "which failed, and nothing before it confirms"},
 
 	{"attempts not counted", []edit{
-		{"retry/story.go", "\ts.attempts = int(min(n, 1<<31))\n", "\ts.attempts = 0\n"},
+		{"retry/story.go", "\ts.attempts = int(min(n, 1<<30))\n", "\ts.attempts = 0\n"},
 	}, overtried, "attempt 1 at"},
 }
 

@@ -14,6 +14,9 @@ import (
 // ErrUnconfirmed is producer.ErrUnconfirmed.
 var ErrUnconfirmed = errors.New("producer: unconfirmed, may have been stored")
 
+// ErrProducerClosed is producer.ErrClosed.
+var ErrProducerClosed = errors.New("producer: closed")
+
 // A FieldError reports a value that was refused before it reached the broker. The public
 // packages export it under this name.
 type FieldError struct {
@@ -36,6 +39,14 @@ func (e *FieldError) Error() string {
 
 // Permanent says that trying again cannot help: the caller's data has to change.
 func (e *FieldError) Permanent() bool { return true }
+
+// A FrameError is the FieldError of a content header that does not fit into a frame of the connection.
+type FrameError struct {
+	*FieldError
+	Over int // bytes by which it is too large
+}
+
+func (e *FrameError) Unwrap() error { return e.FieldError }
 
 // IsPermanent reports whether err, or an error that it wraps, says of itself that it can
 // never heal.

@@ -1,0 +1,328 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/amqptest"
+	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/producer"
+	"github.com/amqpkit/amqpkit/retry"
+	"github.com/amqpkit/amqpkit/topology"
+)
+
+// counting is a Publisher that counts moves.
+type counting struct {
+	*producer.Producer
+	moves *atomic.Int64
+}
+
+func (c counting) Republish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
+	c.moves.Add(1)
+	return c.Producer.Republish(ctx, exchange, key, msg)
+}
+
+// consume runs a consumer of the bench's queue with another Publisher.
+func (b *retryBench) consume(to retry.Publisher, workers int, h consumer.Handler) {
+	b.t.Helper()
+	c, err := consumer.New(b.conn, consumer.Config{
+		Queue: b.name, Workers: workers, Logger: slog.New(slog.DiscardHandler), Middleware: []consumer.Middleware{b.plan.Middleware(to)},
+	}, h)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- c.Run(ctx) }()
+	b.t.Cleanup(func() {
+		cancel()
+		if err := <-ran; err != nil {
+			b.t.Errorf("Run = %v", err)
+		}
+	})
+	if err := c.Ready(within(b.t, 20*time.Second)); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// Whatever the headers claim, a message is handled or parked after a few moves.
+func TestS77ForgedHeadersNeitherHoldAMessageNorMakeItCircle(t *testing.T) {
+	log := &journal{}
+	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50*ms, 100*ms), Logger: log.logger()}, "")
+	var moves atomic.Int64
+	var calls callLog
+	b.consume(counting{b.p, &moves}, 4, calls.fail)
+	at := func(d time.Duration) string { return time.Now().UTC().Add(d).Format("2006-01-02T15:04:05.000Z07:00") }
+	const far = "3026-01-01T00:00:00.000Z"
+	forged := map[string]struct {
+		headers amqp.Table
+		calls   int
+		ignored bool
+	}{
+		"far":                {amqp.Table{retry.HeaderDue: far}, 3, true},
+		"far, failed now":    {amqp.Table{retry.HeaderDue: far, retry.HeaderAttempts: int64(1), retry.HeaderLastFailure: at(0)}, 2, true},
+		"far, failed then":   {amqp.Table{retry.HeaderDue: "3026-01-01T00:00:01.000Z", retry.HeaderAttempts: int64(1), retry.HeaderLastFailure: far}, 2, false},
+		"beyond the plan":    {amqp.Table{retry.HeaderDue: at(time.Hour)}, 3, true},
+		"within the plan":    {amqp.Table{retry.HeaderDue: at(time.Second)}, 3, false},
+		"past":               {amqp.Table{retry.HeaderDue: "0001-01-01T00:00:00.000Z"}, 3, false},
+		"nonsense":           {amqp.Table{retry.HeaderDue: "-1", retry.HeaderAttempts: "many", retry.HeaderHistory: int32(7)}, 3, false},
+		"another type":       {amqp.Table{retry.HeaderDue: int64(1) << 62}, 3, false},
+		"negative attempts":  {amqp.Table{retry.HeaderAttempts: int64(-1) << 62}, 3, false},
+		"many attempts":      {amqp.Table{retry.HeaderAttempts: int64(1) << 62}, 0, false},
+		"first failure":      {amqp.Table{retry.HeaderAttempts: int64(1), retry.HeaderFirstFailure: far}, 2, false},
+		"an unknown reason":  {amqp.Table{retry.HeaderPark: "whim"}, 3, true},
+		"a reason":           {amqp.Table{retry.HeaderPark: retry.WhyAge}, 0, false},
+		"tries, as formerly": {amqp.Table{"x-amqpkit-tries": int64(1) << 62}, 3, false},
+	}
+	for id, f := range forged {
+		f.headers[retry.HeaderQueue] = b.name
+		b.publish(amqp.Publishing{MessageId: id, Headers: f.headers})
+	}
+	got := copies(b.parked(len(forged)))
+	for id, f := range forged {
+		if n := len(calls.of(id)); n != f.calls || got[id] != 1 {
+			t.Errorf("%s: %d calls, parked %d times, want %d calls", id, n, got[id], f.calls)
+		}
+		if n := len(log.of(id, "ignored")); (n > 0) != f.ignored {
+			t.Errorf("%s: logged %d times that it is ignored", id, n)
+		}
+	}
+	if n, most := moves.Load(), int64(len(forged)*3+maxMovesOfAWait); n > most {
+		t.Errorf("%d moves, want %d at most", n, most)
+	}
+}
+
+const maxMovesOfAWait = 16 + 2 // see retry.After
+
+// A wait that takes more than a few stays in the longest wait queue is not made.
+func TestS77ALongWaitDoesNotCircleThroughShortWaitQueues(t *testing.T) {
+	log := &journal{}
+	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * ms).MaxAttempts(2), Logger: log.logger()}, "")
+	var moves atomic.Int64
+	called := make(chan time.Time, 10)
+	b.consume(counting{b.p, &moves}, 2, func(_ context.Context, d *consumer.Delivery) error {
+		if d.MessageId == "long" {
+			return retry.After(time.Hour, errBoom)
+		}
+		called <- time.Now()
+		return retry.After(1500*ms, errBoom)
+	})
+	b.publish(amqp.Publishing{MessageId: "long"})
+	parked, err := b.raw.ConsumeWithContext(t.Context(), b.plan.ParkingQueue(), "", true, false, false, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := receive(t, parked, "parked message")
+	waitFor(t, func() bool { return len(log.of("long", "parked")) == 1 })
+	if why := d.Headers[retry.HeaderWhy]; why != retry.WhyAfter || moves.Load() != 1 {
+		t.Errorf("parked because of %v after %d moves", why, moves.Load())
+	}
+	moves.Store(0)
+	b.publish(amqp.Publishing{MessageId: "short"})
+	first, second := receive(t, called, "attempt"), receive(t, called, "second attempt")
+	if waited := second.Sub(first); waited < 1500*ms {
+		t.Errorf("it waited for %v, want 1.5 s", waited)
+	}
+	receive(t, parked, "parked message")
+	if n := moves.Load(); n > maxMovesOfAWait+1 {
+		t.Errorf("%d moves, want %d at most", n, maxMovesOfAWait+1)
+	}
+}
+
+// unheard is a Publisher whose first moves arrive without an answer.
+type unheard struct {
+	*producer.Producer
+	left *atomic.Int64
+}
+
+func (u unheard) Republish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
+	err := u.Producer.Republish(ctx, exchange, key, msg)
+	if err == nil && u.left.Add(-1) >= 0 {
+		err = fmt.Errorf("no answer: %w", producer.ErrUnconfirmed)
+	}
+	return err
+}
+
+// An attempt is repeated after an unanswered move, and only then. Each copy keeps to the policy.
+func TestS78AnAttemptIsRepeatedOnlyAfterARedelivery(t *testing.T) {
+	for name, source := range map[string]*topology.Queue{"quorum": {}, "classic": {Type: topology.Classic}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const moves = 1 // without an answer; RabbitMQ before 4.3 counts the return, and the worker keeps the message from then on
+			b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * ms).MaxAttempts(1), Source: source}, "")
+			var left atomic.Int64
+			left.Store(moves)
+			var calls callLog
+			for range 2 { // processes
+				b.consume(unheard{b.p, &left}, 1, calls.fail)
+			}
+			b.publish(amqp.Publishing{MessageId: "m"})
+			for _, d := range b.parked(moves + 1) {
+				if d.MessageId != "m" || d.Headers[retry.HeaderAttempts] != int64(1) {
+					t.Errorf("parked %q after %v attempts, want 1", d.MessageId, d.Headers[retry.HeaderAttempts])
+				}
+			}
+			var attempts []int
+			for _, c := range calls.of("m") {
+				attempts = append(attempts, c.attempt)
+			}
+			if !slices.Equal(attempts, []int{1, 1}) {
+				t.Errorf("attempts %v, want the first, and its repetition after the unanswered move", attempts)
+			}
+			waitFor(t, func() bool { return b.waiting() == 0 })
+		})
+	}
+}
+
+// A refused move repeats nothing: the message carries its state in its headers, to whichever process has it next.
+func TestS78ARefusedMoveRepeatsNoAttempt(t *testing.T) {
+	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * ms).MaxAttempts(1)}, "")
+	if _, err := b.conn.Publishing(within(t, 10*time.Second)); err != nil { // Setup declares the queue for both sessions
+		t.Fatal(err)
+	}
+	w := watched{b.p, make(chan struct{}, 1)}
+	var calls callLog
+	for range 2 {
+		b.consume(w, 1, calls.fail)
+	}
+	if _, err := b.raw.QueueDelete(b.plan.ParkingQueue(), false, false, false); err != nil {
+		t.Fatal(err)
+	}
+	b.publish(amqp.Publishing{MessageId: "m"})
+	for range 4 {
+		receive(t, w.refused, "refusal")
+	}
+	if err := b.plan.Declare(within(t, 10*time.Second), dialRaw(t)); err != nil {
+		t.Fatal(err)
+	}
+	b.parked(1)
+	if n := len(calls.of("m")); n != 1 {
+		t.Errorf("%d calls, want 1", n)
+	}
+}
+
+type typedNilError struct{ text string }
+
+func (e *typedNilError) Error() string { return e.text } // panics if e is nil
+
+type exitingError struct{}
+
+func (exitingError) Error() string { runtime.Goexit(); return "" }
+
+// Every end of a handler is an attempt, in queues that count nothing too.
+func TestS79EveryEndOfAHandlerIsAnAttempt(t *testing.T) {
+	ends := map[string]func() error{
+		"an error":                  func() error { return errBoom },
+		"Goexit":                    func() error { runtime.Goexit(); return nil },
+		"Goexit in a deferred call": func() error { defer runtime.Goexit(); return nil },
+		"panic":                     func() error { panic("at the disco") },
+		"panic(nil)":                func() error { panic(nil) },
+		"panic with a typed nil":    func() error { panic((*typedNilError)(nil)) },
+		"a typed nil":               func() error { return (*typedNilError)(nil) },
+		"Goexit in Error":           func() error { return exitingError{} },
+		"panic with such an error":  func() error { panic(exitingError{}) },
+		"a nil dereference":         func() error { var d *consumer.Delivery; d.Body = nil; return nil },
+	}
+	for name, source := range map[string]*topology.Queue{"quorum": {}, "classic": {Type: topology.Classic}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50 * ms), Source: source}, "")
+			var calls callLog
+			b.consume(b.p, 2, func(ctx context.Context, d *consumer.Delivery) error {
+				calls.note(ctx, d)
+				return ends[d.MessageId]()
+			})
+			for id := range ends {
+				b.publish(amqp.Publishing{MessageId: id})
+			}
+			for _, d := range b.parked(len(ends)) {
+				if n := len(calls.of(d.MessageId)); n != 2 || d.Headers[retry.HeaderAttempts] != int64(2) || d.Headers[retry.HeaderError] == "" {
+					t.Errorf("%s: %d calls, parked after %v attempts with %q", d.MessageId, n, d.Headers[retry.HeaderAttempts], d.Headers[retry.HeaderError])
+				}
+			}
+			waitFor(t, func() bool { return b.waiting() == 0 })
+		})
+	}
+}
+
+// RabbitMQ counts lost connections for all unacknowledged messages. Messages that are parked for them say so, and claim no attempt.
+func TestS80ANativePlanNamesMessagesThatLostConnectionsParked(t *testing.T) {
+	needs43(t)
+	const messages, losses = 5, 3
+	log := &journal{}
+	proxy := amqptest.StartProxy(t, broker(t).URL())
+	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50 * ms).MaxAttempts(losses), Native: true, Logger: log.logger()}, proxy.URL())
+	for i := range messages {
+		b.publish(amqp.Publishing{MessageId: fmt.Sprint(i)})
+	}
+	wire := observe(proxy)
+	release := make(chan struct{})
+	b.consume(b.p, 1, func(context.Context, *consumer.Delivery) error { // of one message; the others are only prefetched
+		<-release
+		return errBoom
+	})
+	for n := 1; n <= losses; n++ {
+		waitFor(t, func() bool { return len(wire.of(amqptest.Delivered)) == n*messages })
+		proxy.Cut()
+	}
+	close(release)
+	parked := b.parked(messages)
+	for _, d := range parked {
+		h := d.Headers
+		if h[retry.HeaderWhy] != retry.WhyRedelivered || h[retry.HeaderAttempts] != nil || h[retry.HeaderFirstFailure] != nil {
+			t.Errorf("%s is parked because of %v after %v attempts", d.MessageId, h[retry.HeaderWhy], h[retry.HeaderAttempts])
+		}
+		waitFor(t, func() bool { return len(log.of(d.MessageId, "its handler was not called")) == 1 })
+	}
+}
+
+// The log says what happened, after it happened, with one message id.
+func TestS81LogLinesAboutAMessageAgree(t *testing.T) {
+	log := &journal{}
+	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50 * ms), Logger: log.logger()}, "")
+	if _, err := b.conn.Publishing(within(t, 10*time.Second)); err != nil { // Setup declares the queue for both sessions
+		t.Fatal(err)
+	}
+	w := watched{b.p, make(chan struct{}, 1)}
+	b.consume(w, 1, func(context.Context, *consumer.Delivery) error { return errBoom })
+	if _, err := b.raw.QueueDelete(b.plan.ParkingQueue(), false, false, false); err != nil {
+		t.Fatal(err)
+	}
+	b.publish(amqp.Publishing{Body: []byte("m")}) // without an id
+	receive(t, w.refused, "refusal")
+	receive(t, w.refused, "refusal")
+	if err := b.plan.Declare(within(t, 10*time.Second), dialRaw(t)); err != nil {
+		t.Fatal(err)
+	}
+	id := b.parked(1)[0].MessageId
+	if id == "" {
+		t.Error("parked without an id")
+	}
+	waitFor(t, func() bool { return len(log.of(id, "parked")) > 0 })
+	texts := log.all()
+	if all := len(log.of(id, "")); all != len(texts) {
+		t.Errorf("%d of %d lines have the id %s", all, len(texts), id)
+	}
+	for i, text := range texts {
+		want := "retry: message not moved, "
+		switch i {
+		case 0:
+			want = "retry: message failed, it waits"
+		case 1:
+			want = "retry: message not moved, it is requeued at the tail of its queue"
+		case len(texts) - 1:
+			want = "retry: message parked"
+		}
+		if len(text) < len(want) || text[:len(want)] != want {
+			t.Errorf("line %d is %q, want %q: %q", i, text, want, texts)
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package integration
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/producer"
+	"github.com/amqpkit/amqpkit/retry"
+	"github.com/amqpkit/amqpkit/topology"
+)
+
+// Parked messages that cannot be published stay parked. The others go back, and the error names what stayed, and why.
+func TestS76ReplayContinuesPastMessagesThatCannotBePublished(t *testing.T) {
+	const good = 6
+	for name, c := range map[string]struct {
+		rate    float64
+		inOrder bool
+	}{"at once": {0, false}, "at a rate": {50, false}, "in order": {0, true}, "in order, at a rate": {50, true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newRetryBench(t, oneTry, "")
+			full := unique("full")
+			fullQueue := topology.Topology{Queues: []topology.Queue{{Name: full}}}
+			deleteAfter(t, fullQueue)
+			b.fill(full)
+			small := newProducer(t, b.conn, producer.Config{MaxMessageSize: 1000, Logger: slog.New(slog.DiscardHandler)})
+			var to retry.Publisher = small
+			if c.inOrder {
+				to = retry.InOrder(small)
+			}
+			parking := b.plan.ParkingQueue()
+			of := func(queue string) amqp.Table {
+				return amqp.Table{retry.HeaderQueue: queue, retry.HeaderExchange: "", retry.HeaderKey: queue}
+			}
+			var pending []*amqp.DeferredConfirmation
+			pending = append(pending,
+				b.send(parking, amqp.Publishing{MessageId: "gone", Headers: of(b.name + ".gone")}),
+				b.send(parking, amqp.Publishing{MessageId: "full", Headers: of(full)}),
+				b.send(parking, amqp.Publishing{MessageId: "large", Headers: of(b.name), Body: make([]byte, 1001)}),
+				b.send(parking, amqp.Publishing{MessageId: "no exchange", Headers: of("no exchange")}),
+			)
+			for i := range good {
+				pending = append(pending, b.send(parking, amqp.Publishing{MessageId: fmt.Sprint(i), Headers: of(b.name)}))
+			}
+			b.confirm(pending)
+			ctx := within(t, 30*time.Second)
+			cfg := retry.ReplayConfig{Queue: parking, Rate: c.rate, To: func(m retry.Parked) (string, string) {
+				if m.Queue == "no exchange" {
+					return b.name + ".x", "k"
+				}
+				return "", m.Queue
+			}}
+			want := retry.ReplayResult{Total: good + 4, Seen: good + 4, Replayed: good, Failed: 4}
+			r, err := retry.Replay(ctx, b.conn, to, cfg)
+			var skipped *retry.SkippedError
+			var returned *producer.ReturnedError
+			var field *producer.FieldError
+			var missing *amqp.Error
+			if r != want || !errors.As(err, &skipped) || skipped.Count != 4 || len(skipped.First) != 4 || !errors.As(err, &returned) || !errors.As(err, &field) ||
+				!errors.Is(err, producer.ErrNacked) || !errors.As(err, &missing) || missing.Code != amqp.NotFound {
+				t.Errorf("Replay = %+v, %v, want %+v", r, err, want)
+			}
+			for _, id := range []string{"gone", "full", "large", "no exchange"} {
+				if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", id)) {
+					t.Errorf("%v does not name %q", err, id)
+				}
+			}
+			for i, d := range take(t, b.name, good) {
+				if d.MessageId != fmt.Sprint(i) && c.inOrder {
+					t.Errorf("message %d is %s", i, d.MessageId)
+				}
+			}
+			// Run again, it tries each once more. A limit counts those that went back.
+			b.confirm([]*amqp.DeferredConfirmation{b.send(parking, amqp.Publishing{MessageId: "late", Headers: of(b.name)})})
+			cfg.Limit = 1
+			if r, err := retry.Replay(ctx, b.conn, to, cfg); r != (retry.ReplayResult{Total: 5, Seen: 5, Replayed: 1, Failed: 4}) || !errors.As(err, &skipped) {
+				t.Errorf("again: %+v, %v", r, err)
+			}
+			if n := b.ready(parking); n != 4 {
+				t.Errorf("%d are parked still, want 4", n)
+			}
+		})
+	}
+}
+
+// A closed Producer ends a replay: no message would fare better.
+func TestS76ReplayEndsWithAClosedProducer(t *testing.T) {
+	b := newRetryBench(t, oneTry, "")
+	b.park(300)
+	ctx := within(t, 30*time.Second)
+	closed := newProducer(t, b.conn, producer.Config{})
+	if err := closed.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	r, err := retry.Replay(ctx, b.conn, closed, retry.ReplayConfig{Queue: b.plan.ParkingQueue()})
+	if !errors.Is(err, producer.ErrClosed) || r.Seen > 64 || r.Replayed+r.Failed != 0 {
+		t.Errorf("Replay = %+v, %v", r, err)
+	}
+	waitFor(t, func() bool { return b.ready(b.plan.ParkingQueue()) == 300 })
+}
+
+// Import continues past what the Producer refuses, and ends where the next line would fail too.
+func TestS76ImportContinuesPastMessagesThatTheProducerRefuses(t *testing.T) {
+	b := newRetryBench(t, oneTry, "")
+	b.confirm([]*amqp.DeferredConfirmation{
+		b.send(b.plan.ParkingQueue(), amqp.Publishing{MessageId: "1"}),
+		b.send(b.plan.ParkingQueue(), amqp.Publishing{MessageId: "2", Body: make([]byte, 1001)}),
+		b.send(b.plan.ParkingQueue(), amqp.Publishing{MessageId: "3"}),
+	})
+	ctx := within(t, 30*time.Second)
+	var file bytes.Buffer
+	if n, err := retry.Export(ctx, b.conn, b.plan.ParkingQueue(), &file); n != 3 || err != nil {
+		t.Fatalf("Export = %d, %v", n, err)
+	}
+	small := newProducer(t, b.conn, producer.Config{MaxMessageSize: 1000, Logger: slog.New(slog.DiscardHandler)})
+	var skipped *retry.SkippedError
+	n, err := retry.Import(ctx, small, b.name, bytes.NewReader(file.Bytes()))
+	if n != 2 || !errors.As(err, &skipped) || skipped.Count != 1 || !strings.Contains(err.Error(), "line 2") {
+		t.Errorf("Import = %d, %v, want two and line 2 skipped", n, err)
+	}
+	if got := copies(take(t, b.name, 2)); got["1"] != 1 || got["3"] != 1 {
+		t.Errorf("imported are %v", got)
+	}
+	var returned *producer.ReturnedError
+	if n, err := retry.Import(ctx, small, b.name+".gone", bytes.NewReader(file.Bytes())); n != 0 || !errors.As(err, &returned) || !strings.Contains(err.Error(), "line 1") {
+		t.Errorf("Import into a missing queue = %d, %v", n, err)
+	}
+}

@@ -1,0 +1,259 @@
+package retry_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/producer"
+	"github.com/amqpkit/amqpkit/retry"
+	"github.com/amqpkit/amqpkit/topology"
+)
+
+type exitingError struct{}
+
+func (exitingError) Error() string { runtime.Goexit(); return "" }
+
+type panickingError struct{}
+
+func (panickingError) Error() string   { panic(exitingError{}) }
+func (panickingError) Is(error) bool   { panic(errors.New("in Is")) }
+func (panickingError) As(any) bool     { panic(nil) }
+func (panickingError) Permanent() bool { return true }
+
+// However a handler ends, also outside of a consumer, it has had an attempt, and the rules for its failure hold.
+func TestEveryEndOfAHandlerIsAnAttempt(t *testing.T) {
+	goexit := func(context.Context, *consumer.Delivery) error { runtime.Goexit(); return nil }
+	exits := retry.When("exits", func(error) bool { runtime.Goexit(); return false }, retry.Discard)
+	for name, c := range map[string]struct {
+		h     consumer.Handler
+		rules []retry.Rule
+		queue string // where the message goes
+		text  string
+	}{
+		"Goexit":                {goexit, nil, "orders.wait.10s", "runtime.Goexit"},
+		"Goexit, with a rule":   {goexit, []retry.Rule{retry.When("all", func(error) bool { return true }, retry.Park)}, "orders.parked", "runtime.Goexit"},
+		"Goexit in Error":       {fails(exitingError{}), nil, "orders.wait.10s", "runtime.Goexit"},
+		"Goexit in a rule":      {fails(errBoom), []retry.Rule{exits}, "orders.wait.10s", "runtime.Goexit"},
+		"panic":                 {func(context.Context, *consumer.Delivery) error { panic("at the disco") }, nil, "orders.wait.10s", "panic: at the disco"},
+		"panic(nil)":            {func(context.Context, *consumer.Delivery) error { panic(nil) }, nil, "orders.wait.10s", "panic called with nil"},
+		"panic with such":       {func(context.Context, *consumer.Delivery) error { panic(panickingError{}) }, nil, "orders.wait.10s", "runtime.Goexit"},
+		"panic in Error, As, …": {fails(panickingError{}), nil, "orders.wait.10s", "panic"},
+		"a typed nil":           {fails((*brittleError)(nil)), nil, "orders.wait.10s", "nil pointer"},
+		"a typed nil rejection": {fails((*consumer.RejectError)(nil)), nil, "orders.wait.10s", "nil pointer"},
+		"a typed nil requeue":   {fails((*consumer.RequeueError)(nil)), nil, "orders.wait.10s", "nil pointer"},
+		"a typed nil After":     {fails((*retry.AfterError)(nil)), nil, "orders.wait.10s", "nil pointer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Rules: c.rules, Logger: quiet})
+			m := &mover{}
+			if err := plan.Middleware(m)(c.h)(t.Context(), &consumer.Delivery{Queue: "orders"}); err != nil || len(m.moved) != 1 || m.moved[0].queue != c.queue {
+				t.Fatalf("%v, moved %+v, want it in %s", err, m.moved, c.queue)
+			}
+			h := m.moved[0].msg.Headers
+			if text := fmt.Sprint(h[retry.HeaderError]); h[retry.HeaderAttempts] != int64(1) || !strings.Contains(text, c.text) {
+				t.Errorf("%v attempts, error %q, want %q", h[retry.HeaderAttempts], text, c.text)
+			}
+		})
+	}
+}
+
+// In a classic queue, which counts nothing.
+func TestAHandlerThatEndsItsGoroutineIsParkedInTheEnd(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(10 * s), Source: &topology.Queue{Type: topology.Classic}}, func(b *bench) {
+		var got calls
+		b.run(func(ctx context.Context, d *consumer.Delivery) error {
+			_ = got.fail(nil)(ctx, d)
+			runtime.Goexit()
+			return nil
+		})
+		b.publish(amqp.Publishing{})
+		if b.parked(time.Minute); !slices.Equal(got.attempts, []int{1, 2}) {
+			t.Errorf("attempts %v, want 1 and 2", got.attempts)
+		}
+	})
+}
+
+// An unanswered move has its attempt repeated, in whichever process. No copy exceeds the policy.
+func TestAnUnansweredMoveHasItsAttemptRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got calls
+		left := 3
+		to := publishing(func(context.Context, string, amqp.Publishing) error {
+			if left--; left >= 0 {
+				return producer.ErrUnconfirmed
+			}
+			return nil
+		})
+		process := func() consumer.Handler {
+			return planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(s).MaxAttempts(1), Logger: quiet}).Middleware(to)(got.fail(errBoom))
+		}
+		for i, want := range []time.Duration{s, lastHold, lastHold, 0} {
+			var hop *retry.HopError
+			var requeue *consumer.RequeueError
+			d := &consumer.Delivery{Queue: "orders", Delivery: amqp.Delivery{Redelivered: i > 0, Headers: amqp.Table{"x-acquired-count": int64(i)}}}
+			err := process()(t.Context(), d)
+			if want > 0 && (!errors.As(err, &hop) || !errors.As(err, &requeue) || requeue.After != want) || want == 0 && err != nil {
+				t.Errorf("delivery %d: %v, want it requeued after %v", i, err, want)
+			}
+		}
+		if !slices.Equal(got.attempts, []int{1, 1, 1, 1}) {
+			t.Errorf("attempts %v, want the first and three repetitions", got.attempts)
+		}
+	})
+}
+
+// Headers cannot hold a message for longer than the plan could have asked for.
+func TestAForgedWaitIsIgnored(t *testing.T) {
+	const far = "3026-01-01T00:00:00.000Z"
+	for name, c := range map[string]struct {
+		headers amqp.Table
+		first   time.Duration // until the handler is called
+	}{
+		"far":                {amqp.Table{retry.HeaderDue: far}, 0},
+		"far, by attempts":   {amqp.Table{retry.HeaderDue: far, retry.HeaderAttempts: int64(1), retry.HeaderLastFailure: "2000-01-01T00:00:00.000Z"}, 0},
+		"just beyond":        {amqp.Table{retry.HeaderDue: "2000-01-01T00:02:41.000Z"}, 0},
+		"the longest":        {amqp.Table{retry.HeaderDue: "2000-01-01T00:02:40.000Z"}, 160 * s},
+		"failed in 3026 too": {amqp.Table{retry.HeaderDue: "3026-01-01T00:00:40.000Z", retry.HeaderAttempts: int64(1), retry.HeaderLastFailure: far}, 10 * s},
+		"past":               {amqp.Table{retry.HeaderDue: "0000-01-01T00:00:00.000Z"}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
+				c.headers[retry.HeaderQueue] = "orders"
+				var got calls
+				b.run(got.fail(errBoom))
+				start := time.Now()
+				b.publish(amqp.Publishing{Headers: c.headers})
+				b.parked(time.Hour)
+				if waited := got.at[0].Sub(start).Round(s); waited != c.first {
+					t.Errorf("the handler was called after %v, want %v", waited, c.first)
+				}
+			})
+		})
+	}
+}
+
+func TestAnAfterBeyondThePlanIsParkedAtOnce(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(s)}, func(b *bench) {
+		var got calls
+		b.run(got.fail(retry.After(time.Hour, errBoom)))
+		b.publish(amqp.Publishing{})
+		if m := b.parked(s); got.count() != 1 || m.Headers[retry.HeaderWhy] != retry.WhyAfter {
+			t.Errorf("parked because of %v after %d calls", m.Headers[retry.HeaderWhy], got.count())
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // the longest takes 16 moves
+		plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(s), Logger: quiet})
+		m := &mover{}
+		var got calls
+		h := plan.Middleware(m)(got.fail(retry.After(16*s, errBoom)))
+		d := &consumer.Delivery{Queue: "orders"}
+		for got.count() < 2 {
+			if err := h(t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+			last := m.moved[len(m.moved)-1]
+			d = again(last)
+			d.Queue = "orders"
+			time.Sleep(s)
+		}
+		if n := len(m.moved); n != 17 || m.moved[16].queue != "orders.parked" {
+			t.Errorf("%d moves, want 16 and one to the parking queue", n)
+		}
+	})
+}
+
+func TestAMessageWhoseHandlerNeverFailedSaysSo(t *testing.T) {
+	var log bytes.Buffer
+	plan := planned(t, retry.Config{
+		Queue: "orders", Policy: retry.Schedule(s).MaxAttempts(3), Native: true, Source: &topology.Queue{}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	m := &mover{}
+	var got calls
+	d := counted(amqp.Delivery{MessageId: "m"})
+	d.Headers["x-delivery-count"], d.Headers["x-acquired-count"] = int64(3), int64(3)
+	if err := plan.Middleware(m)(got.fail(errBoom))(t.Context(), d); err != nil || got.count() != 0 || len(m.moved) != 1 {
+		t.Fatalf("%v after %d calls, moved %v", err, got.count(), m.moved)
+	}
+	h := m.moved[0].msg.Headers
+	if h[retry.HeaderWhy] != retry.WhyRedelivered || h[retry.HeaderAttempts] != nil || !strings.Contains(fmt.Sprint(h[retry.HeaderHistory]), "lost connections") {
+		t.Errorf("parked with %v", h)
+	}
+	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") || !strings.Contains(text, "message_id=m") || !strings.Contains(text, "counted 3 deliveries") {
+		t.Errorf("logged %q", text)
+	}
+}
+
+func TestALogLineFollowsItsMove(t *testing.T) {
+	for name, c := range map[string]struct {
+		away  []string
+		err   error
+		lines []string // the beginning of each
+	}{
+		"it waits":                 {nil, errBoom, []string{"INFO retry: message failed, it waits"}},
+		"it is parked":             {nil, retry.Permanent(errBoom), []string{"WARN retry: message failed for good, it is parked"}},
+		"its queue is missing":     {[]string{"orders.parked"}, retry.Permanent(errBoom), []string{"WARN retry: message not moved, it is requeued at the tail"}},
+		"no queue takes it":        {[]string{"orders.parked", "orders"}, retry.Permanent(errBoom), []string{"WARN retry: message not moved, it is requeued, and its attempt is repeated"}},
+		"it is thrown away":        {nil, errGone, []string{"INFO retry: message failed, it is discarded"}},
+		"it is postponed":          {nil, consumer.Requeue(s), nil},
+		"it is handled":            {nil, nil, nil},
+		"its worker waits, then …": {nil, errStock, []string{"INFO retry: message failed, its worker waits", "WARN retry: message failed for good, it is parked"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log bytes.Buffer
+				plan := planned(t, retry.Config{
+					Queue: "orders", Policy: retry.Schedule(10 * s), Logger: slog.New(slog.NewTextHandler(&log, nil)), InProcess: s,
+					Rules: []retry.Rule{retry.OnError(errGone, retry.Discard), retry.OnError(errStock, retry.Schedule(s))},
+				})
+				_ = plan.Middleware(&mover{away: c.away})(fails(c.err))(t.Context(), &consumer.Delivery{Queue: "orders"})
+				lines := strings.Split(strings.TrimSuffix(log.String(), "\n"), "\n")
+				if log.Len() == 0 {
+					lines = nil
+				}
+				ids := map[string]bool{}
+				for i, line := range lines {
+					_, id, _ := strings.Cut(line, "message_id=")
+					id, _, _ = strings.Cut(id, " ")
+					ids[id] = true
+					line = strings.NewReplacer(`"`, "", "level=", "", "msg=", "").Replace(line)
+					_, line, _ = strings.Cut(line, " ") // the time
+					if i >= len(c.lines) || !strings.HasPrefix(line, c.lines[i]) {
+						t.Errorf("line %d is %q, want %q", i, line, c.lines)
+					}
+				}
+				if len(lines) != len(c.lines) || len(lines) > 0 && (len(ids) != 1 || ids[""]) {
+					t.Errorf("%d lines with the ids %v, want %d with one", len(lines), ids, len(c.lines))
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkAttempt is the middleware around a handler that succeeds at once, and one call of the handler as it is.
+func BenchmarkAttempt(b *testing.B) {
+	plan, err := retry.New("orders", retry.Schedule(s))
+	if err != nil {
+		b.Fatal(err)
+	}
+	d := &consumer.Delivery{Queue: "orders", Delivery: amqp.Delivery{Body: make([]byte, 100)}}
+	for name, h := range map[string]consumer.Handler{"handler": fails(nil), "middleware": plan.Middleware(nil)(fails(nil))} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_ = h(b.Context(), d)
+			}
+		})
+	}
+}
