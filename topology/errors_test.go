@@ -68,7 +68,7 @@ func TestRefusalIsTyped(t *testing.T) {
 }
 
 func TestQueueOfANodeThatIsDownIsNotMissing(t *testing.T) {
-	verify := passive("queue", "orders", nil).refusal
+	verify := passive("queue", "orders").refusal
 	var missing *MissingError
 	if err := verify(&amqp.Error{Code: 404, Reason: "NOT_FOUND - no queue 'orders' in vhost '/'"}); !errors.As(err, &missing) {
 		t.Errorf("got %v, want a MissingError", err)

@@ -1,7 +1,6 @@
 package topology
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/amqpkit/amqpkit/internal/wire"
@@ -30,7 +29,7 @@ func (t Topology) checkRings(f *faults, queues map[string]int) {
 	}
 	for i, q := range t.Queues {
 		if ring := ringFrom(i, next); ring != nil {
-			f.at = fmt.Sprintf("Queues[%d] %s", i, wire.Quote(q.Name))
+			f.at = place("Queues", i, q.Name)
 			f.add(".DeadLetter", "messages that expire go round "+t.path(ring)+
 				", and RabbitMQ silently drops one that comes back without a rejection",
 				"take the TTL off the queue that has consumers, so that only their rejections start a round")

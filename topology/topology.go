@@ -25,7 +25,7 @@ func (t Topology) Validate() error {
 	var f faults
 	exchanges := map[string]int{}
 	for i, x := range t.Exchanges {
-		f.at = fmt.Sprintf("Exchanges[%d] %s", i, wire.Quote(x.Name))
+		f.at = place("Exchanges", i, x.Name)
 		x.check(&f)
 		if first, ok := exchanges[x.Name]; !ok {
 			exchanges[x.Name] = i
@@ -35,7 +35,7 @@ func (t Topology) Validate() error {
 	}
 	queues := map[string]int{}
 	for i, q := range t.Queues {
-		f.at = fmt.Sprintf("Queues[%d] %s", i, wire.Quote(q.Name))
+		f.at = place("Queues", i, q.Name)
 		q.check(&f)
 		if q.Name == "" {
 			f.add(".Name", "is empty", "name it; Queue.Declare declares a queue that the broker names")
