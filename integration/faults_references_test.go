@@ -73,7 +73,7 @@ func TestS73MissingDeadLetterAndAlternateExchangesAreReported(t *testing.T) {
 	}
 	declared(t, ac, elsewhere)
 	if err := topo.Declare(t.Context(), ac); err != nil {
-		t.Errorf("Declare = %v, although all that it names was declared elsewhere", err)
+		t.Errorf("Declare = %v, want nil: every target was declared elsewhere", err)
 	}
 	if err := topo.Verify(t.Context(), ac); err != nil {
 		t.Error(err)

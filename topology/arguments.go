@@ -3,6 +3,7 @@ package topology
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -25,6 +26,17 @@ const (
 	text   form = "a string"
 	flag   form = "a bool"
 )
+
+// integer returns a whole number of any type that AMQP carries.
+func integer(v any) (int64, bool) {
+	switch r := reflect.ValueOf(v); {
+	case r.CanInt():
+		return r.Int(), true
+	case r.CanUint():
+		return int64(r.Uint()), true
+	}
+	return 0, false
+}
 
 func (f form) fits(v any) bool {
 	switch v.(type) {

@@ -111,8 +111,8 @@ func (r reference) step() step {
 	return s
 }
 
-// needed is step for a declaration, to which any answer but "there is none" means that the object exists, or that
-// the user may not look at it.
+// needed is step for Declare. Only a 404 for a missing object is an error there: any other answer means that the object
+// exists, or that the user lacks the permission to see it.
 func (r reference) needed() step {
 	s := r.step()
 	s.refusal = func(err *amqp.Error) error {

@@ -93,6 +93,7 @@ func TestValidateNamesTheField(t *testing.T) {
 		{queues(Queue{Name: "q", Arguments: args("x-queue-type", "quorum")}), `Queues[0] "q".Arguments["x-queue-type"]`},
 		{queues(Queue{Name: "q", MessageTTL: time.Second, Arguments: args("x-message-ttl", int64(1000))}), `Queues[0] "q".Arguments["x-message-ttl"]`},
 		{queues(Queue{Name: "q", Arguments: args("x-delivery-limit", "3")}), `Queues[0] "q".Arguments["x-delivery-limit"]`},
+		{queues(Queue{Name: "q", Arguments: args("x-dead-letter-routing-key", "k")}), `Queues[0] "q".Arguments["x-dead-letter-routing-key"]`},
 		{queues(Queue{Name: "q", Arguments: args("x-foo", 1)}), `Queues[0] "q".Arguments["x-foo"]`},
 		{queues(Queue{Name: "q", Arguments: args("u", uint64(1))}), `Queues[0] "q".Arguments["u"]`},
 
