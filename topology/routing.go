@@ -242,10 +242,13 @@ func (m *routing) route(exchange string, k facts, seen map[string]bool, to func(
 	}
 }
 
-// kind returns the type by which an exchange routes, or "" if the topology does not show it.
-func (m *routing) kind(exchange string) ExchangeType {
-	if i, ok := m.exchanges[exchange]; ok {
-		x := m.Exchanges[i]
+func (m *routing) kind(exchange string) ExchangeType { return m.Topology.kind(m.exchanges, exchange) }
+
+// kind returns the type by which an exchange routes, or "" if the topology does not show it. places are the places of
+// its exchanges.
+func (t Topology) kind(places map[string]int, exchange string) ExchangeType {
+	if i, ok := places[exchange]; ok {
+		x := t.Exchanges[i]
 		if x.Type != "x-delayed-message" {
 			return x.Type
 		}

@@ -59,7 +59,7 @@ func (t Topology) Validate() error {
 	}
 	for i, b := range t.Bindings {
 		f.at = fmt.Sprintf("Bindings[%d]", i)
-		b.check(&f)
+		b.check(&f, t.kind(exchanges, b.Source))
 	}
 	t.checkRings(&f)
 	return errors.Join(f.errs...)
