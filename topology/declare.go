@@ -115,7 +115,7 @@ func (q Queue) checkVersion(f *faults, ac *amqp.Connection) {
 	version, _ := ac.Properties["version"].(string)
 	major, _, _ := strings.Cut(version, ".")
 	if n, err := strconv.Atoi(major); err == nil && n < 4 {
-		f.add(".DeliveryLimit", "Unlimited means none at all to RabbitMQ "+version+", which drops each message at its first redelivery",
+		f.add(".DeliveryLimit", "Unlimited means none at all to RabbitMQ "+wire.Printable(version)+", which drops each message at its first redelivery",
 			"leave it out: before 4.0 there is no limit by default")
 	}
 }

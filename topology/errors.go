@@ -32,7 +32,7 @@ type ConflictError struct {
 
 func (e *ConflictError) Error() string {
 	return fmt.Sprintf("topology: %s: %s is %s on the broker and %s in the declaration; %s",
-		e.Object, e.Attribute, shown(e.Has), shown(e.Want), e.next())
+		e.Object, wire.Printable(e.Attribute), shown(e.Has), shown(e.Want), e.next())
 }
 
 func (e *ConflictError) Unwrap() error { return e.Err }
@@ -55,7 +55,7 @@ func shown(value string) string {
 	if value == "" {
 		return `""`
 	}
-	return value
+	return wire.Printable(value)
 }
 
 // A DeclareError reports an object that the broker refused for another reason than a
@@ -70,9 +70,9 @@ func (e *DeclareError) Error() string {
 	s := "topology: " + e.Object + ": "
 	refused, ok := errors.AsType[*amqp.Error](e.Err)
 	if !ok {
-		return s + fmt.Sprint(e.Err)
+		return s + wire.Printable(fmt.Sprint(e.Err))
 	}
-	s += fmt.Sprintf("%d %s", refused.Code, refused.Reason)
+	s += fmt.Sprintf("%d %s", refused.Code, wire.Printable(refused.Reason))
 	switch {
 	case refused.Code == amqp.AccessRefused:
 		s += "; grant the user the permission, or use a name within it"

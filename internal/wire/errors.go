@@ -3,6 +3,9 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -53,6 +56,20 @@ func Code(err error) int {
 // IsClosed reports whether err says only that the channel or connection was closed before
 // the call, so that nothing of it reached the broker.
 func IsClosed(err error) bool { return errors.Is(err, amqp.ErrClosed) }
+
+// Printable returns text of a broker or a message for an error message or a line of output, with line breaks,
+// escape characters and everything else that is not printable written as Go's escapes.
+func Printable(s string) string {
+	clean := true
+	for _, r := range s {
+		clean = clean && r != utf8.RuneError && strconv.IsPrint(r)
+	}
+	if clean {
+		return s
+	}
+	q := strconv.Quote(s)
+	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+}
 
 // Quote quotes s for an error message, cut to a readable length.
 func Quote(s string) string {
