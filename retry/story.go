@@ -76,12 +76,12 @@ func read(d *consumer.Delivery) story {
 	}
 	s.due = when(d.Headers, HeaderDue)
 	tries, _ := d.Headers[HeaderTries].(int64)
-	s.tries = int(min(max(tries, 0), 1<<31))
+	s.tries = int(min(max(tries, 0), 1<<30))
 	n, ok := d.Headers[HeaderAttempts].(int64)
 	if !ok || n < 1 { // never failed, or replayed
 		return s
 	}
-	s.attempts = int(min(n, 1<<31))
+	s.attempts = int(min(n, 1<<30))
 	s.first, s.last = when(d.Headers, HeaderFirstFailure), when(d.Headers, HeaderLastFailure)
 	s.error, s.errorType = text(d.Headers, HeaderError), text(d.Headers, HeaderErrorType)
 	return s
