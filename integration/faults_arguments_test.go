@@ -28,8 +28,11 @@ func TestS91BindingArgumentsAreChecked(t *testing.T) {
 		Queues:    []topology.Queue{{Name: name("bad")}},
 	}
 	for _, args := range []amqp.Table{
-		{"x-match": "all", "kind": "paid"}, {"x-match": "any", "kind": "paid", "country": "DE"}, {"kind": "paid"},
-		{"x-match": "all-with-x", "x-region": "eu"}, {"x-match": "any-with-x", "x-region": "eu"},
+		{"x-match": "all", "kind": "paid"},
+		{"x-match": "any", "kind": "paid", "country": "DE"},
+		{"kind": "paid"},
+		{"x-match": "all-with-x", "x-region": "eu"},
+		{"x-match": "any-with-x", "x-region": "eu"},
 	} {
 		queue := name(fmt.Sprint(args))
 		topo.Queues = append(topo.Queues, topology.Queue{Name: queue})
