@@ -17,8 +17,8 @@ type Credentials struct {
 	Password string `json:"-"`
 
 	// Expires is when the broker stops accepting them, as with the token of an OAuth 2
-	// provider. RabbitMQ then refuses publishing (403), and closes the connection within a
-	// second. Zero means never. New ones are asked for when 20 % of the time is left that they
+	// provider. RabbitMQ 4.3 then closes the connection within a second. RabbitMQ 4.0 keeps it,
+	// and refuses publishing and declaring (403) within 15 s until they are renewed. Zero means never. New ones are asked for when 20 % of the time is left that they
 	// had when they came, and after a failure whenever half of the rest has passed, so that a
 	// short failure of their source does no harm.
 	Expires time.Time

@@ -55,12 +55,15 @@ type Config struct {
 	// shares. With it the connection is cut, because no call in it could be taken back.
 	Declare func(ctx context.Context, ac *amqp.Connection) (queue string, err error)
 
-	// Arguments are the arguments of basic.consume, such as x-priority or x-stream-offset. The
-	// latter, "next" included, is where a Run begins to read a stream; after a lost subscription
+	// Arguments are the arguments of basic.consume, such as x-priority or x-stream-offset. RabbitMQ ignores
+	// arguments that it does not know. So New refuses names that begin with "x-" or are nearly right and
+	// that amqpkit does not know, unless AllowUnknownArguments is set. x-stream-offset,
+	// "next" included, is where a Run begins to read a stream; after a lost subscription
 	// it goes on with the first message that it had not settled. A stream that was declared anew
 	// meanwhile begins at 0 again: then start a new Run. Without the argument a stream is read
 	// from "next" after each loss, and what was published in between is missed.
-	Arguments amqp.Table
+	Arguments             amqp.Table
+	AllowUnknownArguments bool
 
 	// MaxMessageSize is how many bytes of body a delivery may have. A larger one is rejected
 	// without the handler: it goes to the dead-letter exchange. Zero means no bound but the
@@ -162,7 +165,9 @@ func (c Config) validate() error {
 		check("Tag", wire.Name(c.Tag))
 	}
 	check("Arguments", wire.Table(c.Arguments))
-	check("Arguments", checkStreamOffset(c.Arguments))
+	for _, p := range checkArguments(c.Arguments, c.AllowUnknownArguments) {
+		check("Arguments", p)
+	}
 	if c.MaxMessageSize < 0 {
 		wrong("MaxMessageSize", fmt.Sprintf("is %d", c.MaxMessageSize), "use a number of bytes, or zero for no bound")
 	}

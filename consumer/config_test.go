@@ -58,10 +58,43 @@ func TestNewAcceptsWhatRabbitMQTakes(t *testing.T) {
 		"limits":         {Queue: strings.Repeat("q", 255), Workers: 65535, Prefetch: 65535, Tag: strings.Repeat("t", maxTag)},
 		"stream offsets": {Queue: "s", Arguments: amqp.Table{"x-stream-offset": "5m"}},
 		"stream numbers": {Queue: "s", Arguments: amqp.Table{"x-stream-offset": int64(17)}},
+		"filters":        {Queue: "s", Arguments: amqp.Table{"x-stream-filter": []any{"eu", "us"}, "x-stream-match-unfiltered": true}},
+		"one filter":     {Queue: "s", Arguments: amqp.Table{"x-stream-filter": "eu"}},
+		"a queue's":      {Queue: "q", Arguments: amqp.Table{"x-priority": -5, "x-consumer-timeout": uint32(60_000), "x-cancel-on-ha-failover": true}},
+		"own metadata":   {Queue: "q", Arguments: amqp.Table{"team": "billing"}},
+		"meant":          {Queue: "q", Arguments: amqp.Table{"x-of-a-plugin": 1, "x-priorty": 1}, AllowUnknownArguments: true},
 		"stream times":   {Queue: "s", Arguments: amqp.Table{"x-stream-offset": time.Unix(0, 0)}},
 	} {
 		if _, err := New(noConnection{}, cfg, nop); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestS91ConsumeArgumentsAreChecked(t *testing.T) {
+	for _, test := range []struct {
+		key   string
+		value any
+		want  string
+	}{
+		{"x-stream-ofset", "first", `did you mean "x-stream-offset"?`},
+		{"stream-offset", "first", `did you mean "x-stream-offset"?`},
+		{"X-Priority", 1, `did you mean "x-priority"?`},
+		{"x-stream-filters", "eu", `did you mean "x-stream-filter"?`},
+		{"x-max-length", 1, "AllowUnknownArguments"},
+		{"x-priority", "5", "is a string, and RabbitMQ expects a whole number"},
+		{"x-priority", 1.5, "is a float64"},
+		{"x-consumer-timeout", -1, "not below zero"},
+		{"x-consumer-timeout", "1m", "a whole number of milliseconds"},
+		{"x-cancel-on-ha-failover", "true", "expects a bool"},
+		{"x-stream-match-unfiltered", 1, "expects a bool"},
+		{"x-stream-filter", []any{"eu", 1}, "a []any of strings"},
+		{"x-stream-offset", 1.5, "no offset"},
+	} {
+		_, err := New(noConnection{}, Config{Queue: "q", Arguments: amqp.Table{test.key: test.value}}, nop)
+		var f *FieldError
+		if !errors.As(err, &f) || f.Field != `Arguments["`+test.key+`"]` || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("New with %s %v = %v, want a FieldError of it with %s", test.key, test.value, err, test.want)
 		}
 	}
 }

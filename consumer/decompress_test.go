@@ -101,20 +101,31 @@ func TestDecompressRejectsWhatItCannotOrMustNotDecode(t *testing.T) {
 		limit    int
 		word     string
 	}{
-		"unknown encoding":     {"br", whole, 0, `"br"`},
-		"two encodings":        {"gzip, deflate", whole, 0, "content-encoding"},
-		"no gzip":              {"gzip", []byte("order 7"), 0, "gzip"},
-		"no zlib":              {"deflate", whole, 0, "zlib"},
-		"empty":                {"gzip", nil, 0, "EOF"},
-		"cut off":              {"gzip", whole[:len(whole)-1], 0, "EOF"},
-		"wrong checksum":       {"gzip", flipped, 0, "checksum"},
-		"something after it":   {"gzip", append(bytes.Clone(whole), "tail"...), 0, "gzip"},
-		"over the limit":       {"gzip", encode(t, "gzip", random(1001)), 1000, "1000 bytes"},
-		"over the default":     {"gzip", stored(t, 16<<20+1), 0, "16777216 bytes"},
-		"a bomb":               {"gzip", bomb, 0, "100 times"},
-		"a bomb, zlib":         {"deflate", encode(t, "deflate", make([]byte, 8<<20)), 0, "100 times"},
-		"a bomb over the size": {"gzip", bomb, 1000, "1000 bytes"},
-		"a bomb in two parts":  {"gzip", append(bytes.Clone(whole), bomb...), 0, "100 times"},
+		"unknown encoding":                  {"br", whole, 0, `"br"`},
+		"unknown in a list":                 {"gzip, br", whole, 0, `"br"`},
+		"unknown by a colon":                {"gzip:lzma", whole, 0, `"lzma"`},
+		"a transfer encoding":               {"base64", []byte("b3JkZXI="), 0, `"base64"`},
+		"once, not twice":                   {"gzip, deflate", whole, 0, "deflate"},
+		"too many":                          {"gzip, gzip, gzip, gzip, gzip", whole, 0, "more than 4"},
+		"zip of two files":                  {"zip", zipped(t, "a", "b"), 0, "2 files"},
+		"no zip":                            {"zip", whole, 0, "zip"},
+		"no bzip2":                          {"bzip2", whole, 0, "bzip2"},
+		"raw with a tail":                   {"deflate", append(raw(t, []byte("order 7")), 0), 0, "1 bytes follow"},
+		"a bomb, zip":                       {"zip", zipped(t, string(make([]byte, 8<<20))), 0, "100 times"},
+		"a bomb in a bomb":                  {"gzip, gzip", encode(t, "gzip", bomb), 0, "100 times"},
+		"over the limit in the first stage": {"gzip:gzip", encode(t, "gzip", encode(t, "gzip", random(3000))), 1000, "than 2039 bytes"},
+		"no gzip":                           {"gzip", []byte("order 7"), 0, "gzip"},
+		"no zlib":                           {"deflate", whole, 0, "zlib"},
+		"empty":                             {"gzip", nil, 0, "EOF"},
+		"cut off":                           {"gzip", whole[:len(whole)-1], 0, "EOF"},
+		"wrong checksum":                    {"gzip", flipped, 0, "checksum"},
+		"something after it":                {"gzip", append(bytes.Clone(whole), "tail"...), 0, "gzip"},
+		"over the limit":                    {"gzip", encode(t, "gzip", random(1001)), 1000, "1000 bytes"},
+		"over the default":                  {"gzip", stored(t, 16<<20+1), 0, "16777216 bytes"},
+		"a bomb":                            {"gzip", bomb, 0, "100 times"},
+		"a bomb, zlib":                      {"deflate", encode(t, "deflate", make([]byte, 8<<20)), 0, "100 times"},
+		"a bomb over the size":              {"gzip", bomb, 1000, "1000 bytes"},
+		"a bomb in two parts":               {"gzip", append(bytes.Clone(whole), bomb...), 0, "100 times"},
 	} {
 		called := false
 		h := Decompress(c.limit)(func(context.Context, *Delivery) error { called = true; return nil })
@@ -126,7 +137,7 @@ func TestDecompressRejectsWhatItCannotOrMustNotDecode(t *testing.T) {
 }
 
 func FuzzDecompress(f *testing.F) {
-	for _, encoding := range []string{"gzip", "deflate", "identity", "br"} {
+	for _, encoding := range []string{"gzip", "deflate", "identity", "br", "gzip, deflate", "gzip:utf-8", "zip", "bzip2", ";:,"} {
 		f.Add(encoding, encode(f, encoding, []byte("order 7")), 100)
 		f.Add(encoding, encode(f, encoding, make([]byte, 100_000)), 1<<20)
 	}
@@ -147,8 +158,9 @@ func FuzzDecompress(f *testing.F) {
 			t.Error("the delivery outside was changed")
 		}
 		for _, encoding := range []string{"gzip", "deflate"} { // whatever was encoded decodes
-			got, ok, err := decode(encoding, encode(t, encoding, body), max(1, len(body)))
-			if !bytes.Equal(got, body) && len(body) <= ratioFloor || len(body) <= ratioFloor && (err != nil || !ok) {
+			formats, _, _ := parseEncoding(encoding)
+			got, err := decode(formats, encode(t, encoding, body), max(1, len(body)))
+			if len(body) <= ratioFloor && (err != nil || !bytes.Equal(got, body)) {
 				t.Errorf("%s: %d bytes became %d (%v)", encoding, len(body), len(got), err)
 			}
 		}

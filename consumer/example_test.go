@@ -108,7 +108,7 @@ func ExampleDecompress() {
 	handle := consumer.Decompress(0)(func(context.Context, *consumer.Delivery) error { return nil })
 	fmt.Println(handle(context.Background(), unknown))
 	// Output:
-	// rejected: content-encoding "br" is none that can be decoded
+	// rejected: content-encoding "br": "br" is neither a compression that can be decoded nor a character set
 }
 
 func ExampleTimeout() {

@@ -19,7 +19,7 @@ func TestCredentialsThatChange(t *testing.T) {
 	var tests sync.WaitGroup
 	for name, test := range map[string]func(*testing.T, *secured){
 		"tokens are renewed on the living connections":            renewsOnTheLivingConnections,
-		"without renewal the broker closes at the expiry":         closesAtTheExpiry,
+		"without renewal the broker ends it at the expiry":        closesAtTheExpiry,
 		"a failed renewal is tried again before the expiry":       triesAgainBeforeTheExpiry,
 		"without a token the session ends and comes back":         comesBackWithTheNewestToken,
 		"another user takes a new session":                        takesANewSessionForAnotherUser,
@@ -38,7 +38,11 @@ func TestCredentialsThatChange(t *testing.T) {
 	}
 	tests.Wait()
 
-	if log := b.log.String(); !strings.Contains(log, "credential expired") || len(b.tokens) < 20 {
+	expired := "credential expired"
+	if !b.AtLeast(4, 3) { // it closes no connection for that
+		expired = "cannot renew the credentials"
+	}
+	if log := b.log.String(); !strings.Contains(log, expired) || len(b.tokens) < 20 {
 		t.Errorf("that is not the log of these tests, with %d tokens", len(b.tokens))
 	}
 	for _, token := range b.tokens {

@@ -147,7 +147,7 @@ func everyArgument(t *testing.T, name func(string) string) []topology.Queue {
 		{
 			Name: name("every-classic"), Type: topology.Classic, MessageTTL: time.Minute, Expires: time.Hour,
 			MaxLength: 10, MaxLengthBytes: 1000, Overflow: topology.RejectPublishDLX,
-			DeadLetter: &topology.DeadLetter{}, SingleActiveConsumer: true, LeaderLocator: onClassic,
+			DeadLetter: &topology.DeadLetter{Exchange: "amq.fanout"}, SingleActiveConsumer: true, LeaderLocator: onClassic,
 		},
 		{
 			Name: name("every-stream"), Type: topology.Stream, MaxLengthBytes: 1 << 20,
@@ -180,7 +180,7 @@ func TestEveryTypedArgumentReachesTheBroker(t *testing.T) {
 		{0, func(q *topology.Queue) { q.SingleActiveConsumer = false }, "x-single-active-consumer", "true"},
 		{0, func(q *topology.Queue) { q.LeaderLocator = topology.Balanced }, "x-queue-leader-locator", "client-local"},
 		{1, func(q *topology.Queue) { q.Overflow = topology.DropHead }, "x-overflow", "reject-publish-dlx"},
-		{1, func(q *topology.Queue) { q.DeadLetter = nil }, "x-dead-letter-exchange", ""},
+		{1, func(q *topology.Queue) { q.DeadLetter = nil }, "x-dead-letter-exchange", "amq.fanout"},
 		{1, func(q *topology.Queue) { q.MaxLength = 0 }, "x-max-length", "10"},
 		{1, func(q *topology.Queue) { q.AutoDelete = true }, "auto_delete", "false"},
 		{2, func(q *topology.Queue) { q.MaxLengthBytes = 0 }, "x-max-length-bytes", "1048576"},

@@ -46,7 +46,7 @@ type ReturnedError struct {
 
 func (e *ReturnedError) Error() string {
 	return fmt.Sprintf("producer: returned: %d %s: no queue is bound to %s for key %s",
-		e.Code, wire.Words(e.Text), exchangeName(e.Exchange), wire.Quote(e.Key))
+		e.Code, wire.Printable(e.Text), exchangeName(e.Exchange), wire.Quote(e.Key))
 }
 
 // MaybeDelivered reports whether a message with this outcome may have reached its queue: true

@@ -90,6 +90,6 @@ func canDelay(properties amqp.Table) error {
 	if product == "RabbitMQ" && errX == nil && errY == nil && (x > 4 || x == 4 && y >= 3) {
 		return nil
 	}
-	return fault("Native", fmt.Sprintf("needs RabbitMQ 4.3 or newer, this is %s", strings.TrimSpace(cut(product+" "+version, maxEntryText))),
+	return fault("Native", fmt.Sprintf("needs RabbitMQ 4.3 or newer, this is %s", wire.Printable(strings.TrimSpace(cut(product+" "+version, maxEntryText)))),
 		"leave it out: wait queues do with RabbitMQ 4.0")
 }

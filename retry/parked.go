@@ -8,6 +8,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
 // A Parked is a message in a parking queue, and its story as far as its headers tell it.
@@ -117,12 +118,13 @@ func remember(history any, entry string) []any {
 	return append(append([]any{}, old[max(0, len(old)+1-maxHistory):]...), entry)
 }
 
-// String is one line about the message, without its body and headers.
+// String is one line about the message, without its body and headers. Names and texts of the message are quoted or
+// escaped: they may be anybody's.
 func (m Parked) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %d bytes", m.Message.MessageId, len(m.Message.Body))
+	fmt.Fprintf(&b, "%q: %d bytes", m.Message.MessageId, len(m.Message.Body))
 	if m.Queue != "" {
-		fmt.Fprintf(&b, ", of queue %s", m.Queue)
+		fmt.Fprintf(&b, ", of queue %q", m.Queue)
 	}
 	if m.Attempts > 0 {
 		fmt.Fprintf(&b, ", %d attempts", m.Attempts)
@@ -131,10 +133,10 @@ func (m Parked) String() string {
 		fmt.Fprintf(&b, ", last %s", stamp(m.LastFailure))
 	}
 	if m.Why != "" {
-		fmt.Fprintf(&b, ", %s", m.Why)
+		fmt.Fprintf(&b, ", %s", wire.Printable(m.Why))
 	}
 	if m.Error != "" {
-		fmt.Fprintf(&b, ": %s", m.Error)
+		fmt.Fprintf(&b, ": %s", wire.Printable(m.Error))
 	}
 	return b.String()
 }

@@ -114,7 +114,7 @@ func (p *Plan) source(q topology.Queue) topology.Queue {
 
 // Declare declares the plan's topology on ac, and returns what topology.Topology.Declare does: a
 // *FieldError also where the broker's version cannot do what the plan needs: RabbitMQ 4.0 or newer, 4.3 for Config.Native.
-// A source queue that the plan does not declare must exist by then, or Declare adds a *topology.MissingError
+// A source queue that the plan does not declare must exist by then, or Declare returns a *topology.MissingError
 // for it. It may run from everywhere at once and as often as one likes; as a part of amqpkit.Config.Setup it
 // is done before anyone consumes.
 func (p *Plan) Declare(ctx context.Context, ac *amqp.Connection) error {
@@ -125,7 +125,7 @@ func (p *Plan) Declare(ctx context.Context, ac *amqp.Connection) error {
 	}
 	err := p.topo.Declare(ctx, ac)
 	p.declared.Store(err == nil)
-	if p.cfg.Source != nil {
+	if p.cfg.Source != nil || len(p.tiers) > 0 { // the wait queues name the source queue
 		return err
 	}
 	source := topology.Topology{Queues: []topology.Queue{{Name: p.cfg.Queue}}}

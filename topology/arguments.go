@@ -3,6 +3,7 @@ package topology
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -25,6 +26,17 @@ const (
 	text   form = "a string"
 	flag   form = "a bool"
 )
+
+// integer returns a whole number of any type that AMQP carries.
+func integer(v any) (int64, bool) {
+	switch r := reflect.ValueOf(v); {
+	case r.CanInt():
+		return r.Int(), true
+	case r.CanUint():
+		return int64(r.Uint()), true
+	}
+	return 0, false
+}
 
 func (f form) fits(v any) bool {
 	switch v.(type) {
@@ -91,9 +103,22 @@ var queueArguments = map[string]known{
 	"x-queue-master-locator": {text, nil},
 }
 
-// exchangeArguments is what the exchange types of AMQP 0-9-1 know.
-var exchangeArguments = map[string]known{
-	"alternate-exchange": {text, nil},
+// exchangeArguments is what exchange types know besides the alternate exchange: the ones of AMQP 0-9-1, those of
+// RabbitMQ 4.3 and of the plugins that come with it, and the delayed message plugin. Other types are unchecked.
+var exchangeArguments = map[ExchangeType]map[string]known{
+	Direct: withAlternate(nil), Fanout: withAlternate(nil), Topic: withAlternate(nil), Headers: withAlternate(nil),
+	"x-modulus-hash": withAlternate(nil), "x-local-random": withAlternate(nil), "x-random": withAlternate(nil),
+	"x-consistent-hash": withAlternate(map[string]known{"hash-header": {text, nil}, "hash-property": {text, nil}}),
+	"x-recent-history": withAlternate(map[string]known{
+		"x-recent-history-length": {number, nil}, "x-recent-history-no-store": {flag, nil},
+	}),
+	"x-delayed-message": withAlternate(map[string]known{"x-delayed-type": {text, nil}}),
+}
+
+func withAlternate(arguments map[string]known) map[string]known {
+	all := map[string]known{"alternate-exchange": {text, nil}}
+	maps.Copy(all, arguments)
+	return all
 }
 
 // checkArguments checks a raw table. on is the queue's type, or empty for an exchange.
@@ -102,7 +127,7 @@ func checkArguments(f *faults, args amqp.Table, arguments map[string]known, on Q
 		field, v := raw(key), args[key]
 		k, ok := arguments[key]
 		if !ok {
-			near := similar(key, arguments)
+			near := wire.Similar(key, slices.Collect(maps.Keys(arguments)))
 			switch {
 			case allowUnknown:
 			case near != "":
@@ -147,39 +172,4 @@ func joined(types []QueueType) string {
 		names[i] = string(t)
 	}
 	return strings.Join(names, " or ")
-}
-
-// similar returns the known key that was probably meant by key: the one to which two typing
-// errors lead, or a policy's name for it ("message-ttl"). It is empty when there is none.
-func similar(key string, arguments map[string]known) string {
-	for _, k := range slices.Sorted(maps.Keys(arguments)) {
-		if k == "x-"+key || distance(key, k) <= 2 {
-			return k
-		}
-	}
-	return ""
-}
-
-// distance counts the bytes to insert, remove or replace to get from a to b. A difference in
-// length is answered at once, which bounds the work.
-func distance(a, b string) int {
-	if d := len(a) - len(b); d > 2 || d < -2 {
-		return 3
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }

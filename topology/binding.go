@@ -2,6 +2,10 @@ package topology
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -23,8 +27,13 @@ type Binding struct {
 	// a key as any other.
 	Key string
 
-	// Arguments are for exchanges that route by them, such as those of type [Headers].
-	Arguments amqp.Table
+	// Arguments are for exchanges that route by them, such as the ones of type [Headers]: there "x-match" is "all" (the
+	// default), "any", "all-with-x" or "any-with-x", and the other arguments are the headers to match. Without
+	// "-with-x" RabbitMQ ignores headers that begin with "x-". Direct, fanout and topic exchanges
+	// ignore all arguments. [Topology.Validate] refuses arguments that would be ignored and names that
+	// are nearly "x-match", unless AllowUnknownArguments is set.
+	Arguments             amqp.Table
+	AllowUnknownArguments bool
 }
 
 // label names b in errors.
@@ -36,7 +45,8 @@ func (b Binding) label() string {
 	return fmt.Sprintf("binding of %s to exchange %s with key %s", to, wire.Quote(b.Source), wire.Quote(b.Key))
 }
 
-func (b Binding) check(f *faults) {
+// check finds what is wrong with b. kind is the type of its source, or empty if it is declared elsewhere.
+func (b Binding) check(f *faults, kind ExchangeType) {
 	if b.Source == "" {
 		f.add(".Source", "is empty, and the default exchange cannot be bound",
 			"publish to the default exchange with the queue's name as routing key, or name another exchange")
@@ -52,4 +62,42 @@ func (b Binding) check(f *faults) {
 	f.found(".Exchange", wire.Name(b.Exchange))
 	f.found(".Key", wire.Name(b.Key))
 	f.found(".Arguments", wire.Table(b.Arguments))
+	b.checkArguments(f, kind)
+	if weight, err := strconv.Atoi(b.Key); kind == "x-consistent-hash" && (err != nil || weight < 1) {
+		f.add(".Key", wire.Quote(b.Key)+" is not a weight", `a consistent hash exchange takes a whole number above zero: write "1"`)
+	}
+}
+
+func (b Binding) checkArguments(f *faults, kind ExchangeType) {
+	for _, key := range slices.Sorted(maps.Keys(b.Arguments)) {
+		field := raw(key)
+		near := wire.Similar(key, []string{"x-match"})
+		switch {
+		case key == "x-match" && (kind == Headers || kind == ""):
+			match, _ := b.Arguments[key].(string)
+			if !slices.Contains([]string{"all", "any", "all-with-x", "any-with-x"}, match) {
+				f.add(field, shownValue(b.Arguments[key])+" is not a way to match", `use "all", "any", "all-with-x" or "any-with-x"`)
+			}
+		case b.AllowUnknownArguments:
+		case kind == Direct || kind == Fanout || kind == Topic:
+			f.add(field, fmt.Sprintf("a %s exchange ignores arguments", kind), "remove it, bind a headers exchange, or set AllowUnknownArguments if it is meant")
+		case near != "" && (kind == Headers || kind == ""):
+			f.add(field, "RabbitMQ takes it for the name of a header", fmt.Sprintf("did you mean %q? Set AllowUnknownArguments if it is meant", near))
+		case strings.HasPrefix(key, "x-") && kind == Headers && !b.matchesX():
+			f.add(field, "a headers exchange ignores headers that begin with x-", `set x-match to "all-with-x" or "any-with-x"`)
+		}
+	}
+}
+
+// matchesX reports whether b matches headers that begin with "x-".
+func (b Binding) matchesX() bool {
+	match, _ := b.Arguments["x-match"].(string)
+	return strings.HasSuffix(match, "-with-x")
+}
+
+func shownValue(v any) string {
+	if s, ok := v.(string); ok {
+		return wire.Quote(s)
+	}
+	return fmt.Sprintf("a %T", v)
 }

@@ -20,9 +20,16 @@ import (
 // It opens a channel for every four objects of a kind, eight at most, or as many as the
 // connection has left, and closes them. [amqp.ErrChannelMax] means that there was not one.
 //
+// At the end it looks for the exchanges and queues that t sends messages to and does not declare: dead-letter
+// exchanges, the queues that DeadLetter.RoutingKey names on the default exchange, alternate exchanges. RabbitMQ
+// accepts missing ones, and drops the messages. It makes one request for each, and none for exchanges that every
+// broker has. Those that a policy names are invisible to AMQP 0-9-1, and so are the bindings of a dead-letter
+// exchange. An object that the user may not look at is taken for existing.
+//
 // One failure does not stop the others, except for the bindings of what failed. All failures
 // are returned joined, in the order of t: a [*ConflictError] for what exists with other
-// attributes, a [*DeclareError] for any other refusal. When ctx or the connection ends,
+// attributes, a [*DeclareError] for any other refusal, and at the end a [*MissingError] for each object that t only
+// names and that does not exist; what names it is declared. When ctx or the connection ends,
 // Declare returns within 250 ms, adding that cause once; what was declared before stays. A
 // broker that does not answer when ctx ends costs the connection.
 //
@@ -33,7 +40,7 @@ func (t Topology) Declare(ctx context.Context, ac *amqp.Connection) error {
 	}
 	f := faults{}
 	for i, q := range t.Queues {
-		f.at = fmt.Sprintf("Queues[%d] %s", i, wire.Quote(q.Name))
+		f.at = place("Queues", i, q.Name)
 		q.checkVersion(&f, ac)
 	}
 	if len(f.errs) > 0 {
@@ -44,8 +51,8 @@ func (t Topology) Declare(ctx context.Context, ac *amqp.Connection) error {
 
 // Declare validates q, declares it on ac, and returns its name: the one that the broker
 // chose if q.Name is empty. It is for a queue that belongs to one consumer, such as a
-// subscriber's exclusive queue, which lives as long as ac; errors are those of
-// [Topology.Declare].
+// subscriber's exclusive queue, which lives as long as ac. Errors are the ones of
+// [Topology.Declare]. If q.Name is empty and the target of dead letters is missing, no queue is declared.
 func (q Queue) Declare(ctx context.Context, ac *amqp.Connection) (name string, err error) {
 	if err := q.validate(ac); err != nil {
 		return "", err
@@ -53,18 +60,45 @@ func (q Queue) Declare(ctx context.Context, ac *amqp.Connection) (name string, e
 	// The call may outlive run by a moment when ctx ends, so that the name is handed over
 	// rather than shared.
 	names := make(chan string, 1)
-	err = run(ctx, ac, "declare "+object{"queue", q.Name}.String(), []step{q.step(func(name string) { names <- name })})
+	declare := q.step(func(name string) { names <- name })
+	phases := [][]step{{declare}, q.targets()}
+	if q.Name == "" { // each attempt declares another queue: none may fail after it
+		slices.Reverse(phases)
+		for _, target := range phases[0] {
+			declare.needs = append(declare.needs, target.makes)
+		}
+		phases[1] = []step{declare}
+	}
+	err = run(ctx, ac, "declare "+declare.makes.String(), phases...)
 	if err != nil {
 		return "", err
 	}
 	return <-names, nil
 }
 
+// targets returns the requests that look for what q's dead letters go to.
+func (q Queue) targets() (steps []step) {
+	refs := references{declared: map[object]bool{{"queue", q.Name}: q.Name != ""}, at: map[object]int{}}
+	refs.queue(q.label(), q)
+	for i, r := range refs.list {
+		s := r.needed()
+		s.at = i + 1 // behind the queue
+		steps = append(steps, s)
+	}
+	return steps
+}
+
+// label names q in errors.
+func (q Queue) label() string {
+	if q.Name == "" {
+		return "Queue"
+	}
+	return "Queue " + wire.Quote(q.Name)
+}
+
 func (q Queue) validate(ac *amqp.Connection) error {
-	f := faults{at: "Queue"}
-	if q.Name != "" {
-		f.at += " " + wire.Quote(q.Name)
-	} else if q.kind() != Classic || !q.Exclusive {
+	f := faults{at: q.label()}
+	if q.Name == "" && (q.kind() != Classic || !q.Exclusive) {
 		f.add(".Name", "is empty, and the broker names only exclusive classic queues",
 			"name it, or set Type: topology.Classic and Exclusive: true")
 	}
@@ -81,7 +115,7 @@ func (q Queue) checkVersion(f *faults, ac *amqp.Connection) {
 	version, _ := ac.Properties["version"].(string)
 	major, _, _ := strings.Cut(version, ".")
 	if n, err := strconv.Atoi(major); err == nil && n < 4 {
-		f.add(".DeliveryLimit", "Unlimited means none at all to RabbitMQ "+version+", which drops each message at its first redelivery",
+		f.add(".DeliveryLimit", "Unlimited means none at all to RabbitMQ "+wire.Printable(version)+", which drops each message at its first redelivery",
 			"leave it out: before 4.0 there is no limit by default")
 	}
 }
@@ -107,8 +141,9 @@ func run(ctx context.Context, ac *amqp.Connection, what string, phases ...[]step
 		refused, lost := chs.run(ctx, able)
 		for i, err := range refused {
 			if err != nil {
-				errs[able[i].at] = able[i].refusal(err)
-				failed[able[i].makes] = true
+				if errs[able[i].at] = able[i].refusal(err); errs[able[i].at] != nil {
+					failed[able[i].makes] = true
+				}
 			}
 		}
 		if lost != nil {
@@ -119,7 +154,8 @@ func run(ctx context.Context, ac *amqp.Connection, what string, phases ...[]step
 	return errors.Join(errs...)
 }
 
-// phases returns the requests, those of each phase to be made before those of the next. Queues
+// phases returns the requests, those of each phase to be made before those of the next. The last one also looks for
+// the objects that t only names: by then another instance may have declared them. Queues
 // whose messages may become dead letters, and what leads to them, come last: where the letters
 // go is there by then, so that none is lost meanwhile.
 func (t Topology) phases() [][]step {
@@ -148,6 +184,9 @@ func (t Topology) phases() [][]step {
 		} else {
 			add(2, b.step())
 		}
+	}
+	for _, r := range t.references(false) {
+		add(4, r.needed())
 	}
 	return phases
 }

@@ -24,5 +24,7 @@
 //
 // RabbitMQ takes some mistakes in silence: a misspelt argument, a dead-letter strategy that
 // cannot take effect, a ring of queues that drops what goes round. [Topology.Validate]
-// finds them before anything is sent, and Declare calls it first.
+// finds them before anything is sent, and Declare calls it first. RabbitMQ also accepts a dead-letter or alternate
+// exchange that does not exist, and drops the messages that are sent to it. [Topology.Declare] and [Topology.Verify]
+// report it as a [*MissingError].
 package topology

@@ -32,7 +32,7 @@ type ConflictError struct {
 
 func (e *ConflictError) Error() string {
 	return fmt.Sprintf("topology: %s: %s is %s on the broker and %s in the declaration; %s",
-		e.Object, e.Attribute, shown(e.Has), shown(e.Want), e.next())
+		e.Object, wire.Printable(e.Attribute), shown(e.Has), shown(e.Want), e.next())
 }
 
 func (e *ConflictError) Unwrap() error { return e.Err }
@@ -55,7 +55,7 @@ func shown(value string) string {
 	if value == "" {
 		return `""`
 	}
-	return value
+	return wire.Printable(value)
 }
 
 // A DeclareError reports an object that the broker refused for another reason than a
@@ -70,9 +70,9 @@ func (e *DeclareError) Error() string {
 	s := "topology: " + e.Object + ": "
 	refused, ok := errors.AsType[*amqp.Error](e.Err)
 	if !ok {
-		return s + fmt.Sprint(e.Err)
+		return s + wire.Printable(fmt.Sprint(e.Err))
 	}
-	s += fmt.Sprintf("%d %s", refused.Code, refused.Reason)
+	s += fmt.Sprintf("%d %s", refused.Code, wire.Printable(refused.Reason))
 	switch {
 	case refused.Code == amqp.AccessRefused:
 		s += "; grant the user the permission, or use a name within it"
@@ -84,14 +84,29 @@ func (e *DeclareError) Error() string {
 
 func (e *DeclareError) Unwrap() error { return e.Err }
 
-// A MissingError reports an object that [Topology.Verify] did not find.
+// A MissingError reports an exchange or queue that does not exist. [Topology.Verify] looks for everything that the
+// topology declares or names, [Topology.Declare] for everything that it names and does not declare.
 type MissingError struct {
-	Object string // `queue "orders"`
-	Err    error  // the broker's *amqp.Error: 404 NOT_FOUND
+	Object string   // `exchange "orders.dead"`
+	Fields []string // where the topology names it: `Queues[0] "orders".DeadLetter.Exchange`; nil if it declares it
+	Err    error    // the broker's *amqp.Error: 404 NOT_FOUND
 }
 
 func (e *MissingError) Error() string {
-	return "topology: " + e.Object + " does not exist; declare it"
+	if len(e.Fields) == 0 {
+		return "topology: " + e.Object + " does not exist; declare it"
+	}
+	loss := ""
+	for _, f := range e.Fields {
+		switch {
+		case strings.Contains(f, "DeadLetter."), strings.Contains(f, "x-dead-letter-"):
+			loss = ", and RabbitMQ drops messages that are dead-lettered to it"
+		case loss == "" && (strings.HasSuffix(f, ".AlternateExchange") || strings.HasSuffix(f, raw("alternate-exchange"))):
+			loss = ", and RabbitMQ drops unroutable messages that are meant for it"
+		}
+	}
+	return "topology: " + shortened(e.Fields) + ": " + e.Object + " does not exist" + loss +
+		"; correct the name, or declare it in this topology or before it"
 }
 
 func (e *MissingError) Unwrap() error { return e.Err }

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -67,8 +68,36 @@ func TestRefusalIsTyped(t *testing.T) {
 	}
 }
 
+// What a broker says may hold anything: names and values are not escaped there.
+func TestS93ErrorsAreOneLineAndQuoteTheBroker(t *testing.T) {
+	const bad = "a\nb\x1b[31m\r\u2028\xff\u202e"
+	q := object{"queue", bad}
+	refused := func(code int, text string) *amqp.Error { return &amqp.Error{Code: code, Reason: text, Server: true} }
+	for _, err := range []error{
+		refusal(q, false, refused(406, "PRECONDITION_FAILED - inequivalent arg '"+bad+"' for queue '"+bad+"' in vhost '/': received '"+bad+"' but current is '"+bad+"'")),
+		refusal(q, false, refused(406, "PRECONDITION_FAILED - inequivalent arg 'x' for exchange '"+bad+"' in vhost '/': received none but current is the value '"+bad+"' of type 'longstr'")),
+		refusal(q, false, refused(405, "RESOURCE_LOCKED - "+bad)),
+		refusal(q, false, refused(403, "ACCESS_REFUSED - "+bad)),
+		&DeclareError{Object: q.String(), Err: errors.New(bad)},
+		absent(q, []string{place("Queues", 0, bad) + ".DeadLetter.RoutingKey"}, refused(404, "NOT_FOUND - no queue '"+bad+"' in vhost '/'")),
+		absent(q, nil, refused(404, "NOT_FOUND - no queue '"+bad+"' in vhost '/'")),
+		absent(q, nil, refused(404, "NOT_FOUND - "+bad)),
+	} {
+		for _, r := range err.Error() {
+			if !strconv.IsPrint(r) {
+				t.Errorf("%q holds %q", err, r)
+				break
+			}
+		}
+	}
+	conflict := refusal(object{"queue", "q"}, false, refused(406, "PRECONDITION_FAILED - inequivalent arg 'x-dead-letter-exchange' for queue 'q' in vhost '/': received none but current is the value 'a\nb' of type 'longstr'"))
+	if c, ok := errors.AsType[*ConflictError](conflict); !ok || c.Has != "a\nb" || !strings.Contains(c.Error(), `is a\nb on the broker`) {
+		t.Errorf("%#v, want the value as it is in Has and escaped in the text", conflict)
+	}
+}
+
 func TestQueueOfANodeThatIsDownIsNotMissing(t *testing.T) {
-	verify := passive("queue", "orders", nil).refusal
+	verify := passive("queue", "orders").refusal
 	var missing *MissingError
 	if err := verify(&amqp.Error{Code: 404, Reason: "NOT_FOUND - no queue 'orders' in vhost '/'"}); !errors.As(err, &missing) {
 		t.Errorf("got %v, want a MissingError", err)

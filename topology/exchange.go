@@ -37,10 +37,10 @@ type Exchange struct {
 	// AlternateExchange gets what this exchange cannot route. Empty means none.
 	AlternateExchange string
 
-	// Arguments are sent as they are, besides the fields above. The exchange types of AMQP
-	// take none but the alternate exchange, and RabbitMQ ignores any others in silence: there
-	// [Topology.Validate] refuses those that look meant for it, unless AllowUnknownArguments
-	// is set. A plugin's exchange has its own, which go unchecked.
+	// Arguments are sent as they are, besides the fields above. RabbitMQ ignores arguments that it does
+	// not know. [Topology.Validate] knows the arguments of the exchange types of AMQP, RabbitMQ 4.3, its plugins
+	// and the delayed message plugin. It refuses other names that begin with "x-" or are nearly right, unless
+	// AllowUnknownArguments is set. Exchanges of other types are unchecked.
 	Arguments             amqp.Table
 	AllowUnknownArguments bool
 }
@@ -75,7 +75,23 @@ func (x Exchange) check(f *faults) {
 	if _, both := x.Arguments["alternate-exchange"]; both && x.AlternateExchange != "" {
 		f.both("alternate-exchange", "AlternateExchange")
 	}
-	if slices.Contains([]ExchangeType{Direct, Fanout, Topic, Headers}, x.Type) {
-		checkArguments(f, x.Arguments, exchangeArguments, "", x.AllowUnknownArguments)
+	if arguments, ok := exchangeArguments[x.Type]; ok {
+		checkArguments(f, x.Arguments, arguments, "", x.AllowUnknownArguments)
+		x.checkPlugin(f)
+	}
+}
+
+// checkPlugin checks values that RabbitMQ's plugins refuse.
+func (x Exchange) checkPlugin(f *faults) {
+	_, byHeader := x.Arguments["hash-header"]
+	property, byProperty := x.Arguments["hash-property"].(string)
+	switch {
+	case x.Type == "x-delayed-message" && x.Arguments["x-delayed-type"] == nil:
+		f.add(raw("x-delayed-type"), "is missing", `set the type by which the exchange routes, such as "topic"`)
+	case x.Type != "x-consistent-hash":
+	case byHeader && byProperty:
+		f.add(raw("hash-property"), "is set, and hash-header too", "leave one out")
+	case byProperty && !slices.Contains([]string{"correlation_id", "message_id", "timestamp"}, property):
+		f.add(raw("hash-property"), wire.Quote(property)+" is unknown", `use "correlation_id", "message_id" or "timestamp"`)
 	}
 }

@@ -61,9 +61,11 @@ const maxDuration = 315_360_000_000 * time.Millisecond
 
 // A DeadLetter says where messages go that were rejected, expired, pushed out of a full
 // queue or delivered too often. The zero value sends them through the default exchange with
-// the routing keys that they came with.
+// the routing keys that they came with. A message that was published to the queue's name then returns to the queue,
+// and RabbitMQ drops it unless it was rejected: see [Topology.Validate].
 type DeadLetter struct {
-	// Exchange gets them. Empty is the default exchange, where RoutingKey names a queue.
+	// Exchange gets them. Empty is the default exchange, where RoutingKey names a queue. If the exchange or that
+	// queue does not exist, RabbitMQ drops them: [Topology.Declare] reports it.
 	Exchange string
 
 	// RoutingKey replaces theirs. Empty keeps it.
@@ -111,7 +113,8 @@ type Queue struct {
 
 	// DeliveryLimit is how often a quorum queue gives a message back to its consumers before
 	// it becomes a dead letter: new(3) means up to four deliveries, new(0) one,
-	// new(Unlimited) any number. Nil means the broker's default, 20 since RabbitMQ 4.0.
+	// new(Unlimited) any number. Nil means the broker's default, 20 since RabbitMQ 4.0. A queue whose
+	// dead letters return to it needs Unlimited: RabbitMQ drops those that the limit sent.
 	DeliveryLimit *int
 
 	// SingleActiveConsumer lets one consumer at a time have messages; the others wait to
@@ -234,6 +237,9 @@ func (q Queue) checkArguments(f *faults) {
 		}
 	}
 	checkArguments(f, q.Arguments, queueArguments, q.kind(), q.AllowUnknownArguments)
+	if key := "x-dead-letter-routing-key"; q.Arguments[key] != nil && q.request().args["x-dead-letter-exchange"] == nil {
+		f.add(raw(key), "RabbitMQ refuses it without a dead-letter exchange", "set DeadLetter")
+	}
 }
 
 // checkOverflow finds the settings that RabbitMQ takes from a quorum queue and then does not

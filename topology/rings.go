@@ -1,147 +1,135 @@
 package topology
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// checkRings finds rings of queues through which messages go round by expiry alone. RabbitMQ
-// drops a message that comes back to a queue when none of its hops was a rejection, and tells
-// neither its publisher nor anyone else (https://www.rabbitmq.com/docs/dlx#cycles).
+// checkRings finds rings in which RabbitMQ drops messages. RabbitMQ drops a message that is dead-lettered back to a
+// queue that it left before, unless a consumer rejected it in one of the queues in between. It notifies neither the
+// publisher nor a consumer (https://www.rabbitmq.com/docs/dlx#cycles). Expiry, overflow and the delivery limit do not
+// count as rejections, so that a ring of them loses every message that completes it.
 //
-// It follows what the topology states: a dead-letter exchange with a routing key, or a
-// fanout. Where the routing key is the message's own it assumes no ring.
-func (t Topology) checkRings(f *faults, queues map[string]int) {
-	next := make([][]int, len(t.Queues)) // where the expired messages of a queue go
-	for i, q := range t.Queues {
-		args := q.request().args
-		exchange, ok := args["x-dead-letter-exchange"].(string)
-		if !ok || args["x-message-ttl"] == nil {
-			continue
-		}
-		key, keyed := args["x-dead-letter-routing-key"].(string)
-		t.route(exchange, key, keyed, map[string]bool{}, func(queue string) {
-			if j, ok := queues[queue]; ok {
-				next[i] = append(next[i], j)
-			}
-		})
+// It follows messages from every entrance that the topology shows: each binding, and for a queue without bindings
+// the default exchange. A ring is reported only if all messages that take an entrance go round it.
+func (t Topology) checkRings(f *faults) {
+	m := newRouting(t)
+	if m == nil {
+		return
 	}
-	for i, q := range t.Queues {
-		if ring := ringFrom(i, next); ring != nil {
-			f.at = fmt.Sprintf("Queues[%d] %s", i, wire.Quote(q.Name))
-			f.add(".DeadLetter", "messages that expire go round "+t.path(ring)+
-				", and RabbitMQ silently drops one that comes back without a rejection",
-				"take the TTL off the queue that has consumers, so that only their rejections start a round")
+	rings := map[string][]int{}
+	m.each(func(s state) {
+		if ring := m.ring(s); ring != nil {
+			first := slices.Index(ring, slices.Min(ring)) // every ring once, wherever it was entered
+			ring = slices.Concat(ring[first:], ring[:first])
+			rings[fmt.Sprint(ring)] = ring
 		}
+	})
+	order := make([][]int, 0, len(rings))
+	for _, ring := range rings {
+		order = append(order, ring)
+	}
+	slices.SortFunc(order, func(a, b []int) int { return cmp.Or(cmp.Compare(a[0], b[0]), slices.Compare(a, b)) })
+	for _, ring := range order {
+		f.at = place("Queues", ring[0], t.Queues[ring[0]].Name)
+		f.add(".DeadLetter", "messages go round "+m.path(ring)+
+			", and RabbitMQ silently drops a message that returns to a queue without having been rejected on the way", m.fix(ring))
 	}
 }
 
-// ringFrom returns a way from a queue back to itself, or nil. Only queues behind it in the
-// list count, so that each ring is reported once.
-func ringFrom(start int, next [][]int) []int {
-	seen := make([]bool, len(next))
-	var walk func(path []int) []int
-	walk = func(path []int) []int {
-		for _, j := range next[path[len(path)-1]] {
-			if j == start {
-				return append(path, j)
-			}
-			if j < start || seen[j] {
-				continue
-			}
-			seen[j] = true
-			if ring := walk(append(path, j)); ring != nil {
-				return ring
-			}
+// path shows a ring with the reasons for which its queues dead-letter.
+func (m *routing) path(ring []int) string {
+	var s strings.Builder
+	for _, q := range ring {
+		fmt.Fprintf(&s, "%s (%s) → ", wire.Quote(m.Queues[q].Name), m.queues[q].reasons[0])
+	}
+	return s.String() + wire.Quote(m.Queues[ring[0]].Name)
+}
+
+// fix says how to break a ring.
+func (m *routing) fix(ring []int) string {
+	var keeps bool
+	var found []reason
+	for _, q := range ring {
+		keeps = keeps || m.queues[q].exchange == "" && m.queues[q].key == nil
+		found = append(found, m.queues[q].reasons...)
+	}
+	var without []string
+	for _, r := range []struct {
+		reason reason
+		fix    string
+	}{
+		{expired, "no MessageTTL"},
+		{full, "Overflow: topology.RejectPublish"},
+		{limited, "DeliveryLimit: new(topology.Unlimited)"},
+	} {
+		if slices.Contains(found, r.reason) {
+			without = append(without, r.fix)
 		}
+	}
+	s := "let them end in another queue, or leave the queue that has consumers by rejection only: " + strings.Join(without, ", ")
+	if keeps {
+		s = "set DeadLetter.RoutingKey, or add the binding that brings messages with other routing keys; or " + s
+	}
+	return s
+}
+
+// A reason is why a queue dead-letters a message that no consumer rejected.
+type reason string
+
+const (
+	expired reason = "expired"
+	full    reason = "full"
+	limited reason = "delivery limit"
+)
+
+// reasons returns why q dead-letters messages on its own. The default delivery limit is not among them: it is
+// the broker's setting, and the usual pair of a work queue and a wait queue would not pass. A message's own expiration is
+// unknown here.
+func (q Queue) reasons() (reasons []reason) {
+	if q.kind() == Stream {
 		return nil
 	}
-	return walk([]int{start})
+	args := q.request().args
+	if args["x-message-ttl"] != nil {
+		reasons = append(reasons, expired)
+	}
+	if (args["x-max-length"] != nil || args["x-max-length-bytes"] != nil) && args["x-overflow"] != string(RejectPublish) {
+		reasons = append(reasons, full)
+	}
+	if limit, ok := integer(args["x-delivery-limit"]); ok && limit >= 0 && q.kind() == Quorum {
+		reasons = append(reasons, limited)
+	}
+	return reasons
 }
 
-func (t Topology) path(ring []int) string {
-	names := make([]string, len(ring))
-	for i, j := range ring {
-		names[i] = wire.Quote(t.Queues[j].Name)
-	}
-	return strings.Join(names, " → ")
-}
-
-// route calls to for each queue that a message reaches from an exchange through the
-// topology's bindings. Without keyed the routing key is unknown.
-func (t Topology) route(exchange, key string, keyed bool, seen map[string]bool, to func(queue string)) {
-	if exchange == "" {
-		if keyed {
-			to(key)
-		}
-		return
-	}
-	if seen[exchange] {
-		return
-	}
-	seen[exchange] = true
-	kind := t.exchangeType(exchange)
-	for _, b := range t.Bindings {
-		if b.Source != exchange || !kind.routes(b.Key, key, keyed) {
-			continue
-		}
-		if b.Queue != "" {
-			to(b.Queue)
-		} else if b.Exchange != "" {
-			t.route(b.Exchange, key, keyed, seen, to)
-		}
-	}
-}
-
-func (t Topology) exchangeType(name string) ExchangeType {
-	for _, x := range t.Exchanges {
-		if x.Name == name {
-			return x.Type
-		}
-	}
-	// The exchanges that every broker has are named after their types: amq.topic.
-	if kind, ok := strings.CutPrefix(name, "amq."); ok {
-		return ExchangeType(kind)
-	}
-	return ""
-}
-
-func (x ExchangeType) routes(pattern, key string, keyed bool) bool {
-	switch x {
-	case Fanout:
-		return true
-	case Direct:
-		return keyed && pattern == key
-	case Topic:
-		return pattern == "#" || keyed && topicMatches(pattern, key)
-	}
-	return false
-}
-
-// topicMatches compares word by word and, where that fails, lets the last "#" take one more.
-func topicMatches(pattern, key string) bool {
-	p, words := strings.Split(pattern, "."), strings.Split(key, ".")
-	i, j := 0, 0
-	hash, taken := -1, 0 // the last "#", and the first word that it has not taken
-	for j < len(words) {
-		switch {
-		case i < len(p) && p[i] == "#":
-			hash, taken = i, j
-			i++
-		case i < len(p) && (p[i] == "*" || p[i] == words[j]):
-			i++
-			j++
-		case hash >= 0:
-			taken++
-			i, j = hash+1, taken
-		default:
+// ring returns the queues through which every message of s comes back to its queue without a rejection, or nil.
+func (m *routing) ring(s state) (ring []int) {
+	seen := map[string]bool{}
+	var walk func(s state, path []int) bool
+	walk = func(s state, path []int) bool {
+		if len(m.queues[s.queue].reasons) == 0 {
 			return false
 		}
+		path = append(path, s.queue)
+		for _, next := range m.deadLetters(s) {
+			if next.queue == path[0] {
+				ring = path
+				return true
+			}
+			if id := next.id(); !seen[id] && !slices.Contains(path, next.queue) {
+				seen[id] = true
+				if walk(next, path) {
+					return true
+				}
+			}
+		}
+		return false
 	}
-	for i < len(p) && p[i] == "#" {
-		i++
-	}
-	return i == len(p)
+	walk(s, nil)
+	return ring
 }

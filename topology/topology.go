@@ -17,15 +17,27 @@ type Topology struct {
 	Bindings  []Binding
 }
 
-// Validate reports everything in t that RabbitMQ would refuse, and the mistakes that it
-// would take in silence: unknown arguments, values of the wrong type, an at-least-once
-// strategy that falls back to at-most-once, a ring of queues that loses messages. It asks no
-// broker. Every fault is a [*FieldError]; several are joined (see [errors.Join]).
+// Validate reports everything in t that RabbitMQ would refuse, and the mistakes that it accepts silently: unknown
+// arguments, values of the wrong type, an at-least-once strategy that falls back to at-most-once, and rings that
+// lose messages. It asks no broker, so that objects declared elsewhere and policies are unknown to it. Every fault
+// is a [*FieldError]; several are joined (see [errors.Join]).
+//
+// A ring is a way on which a queue's dead letters return to it. RabbitMQ drops a message that completes a ring
+// without having been rejected on the way, even if it was confirmed. Validate follows messages that expire by a
+// queue's TTL, that leave a full queue, or that reach an explicit delivery limit, through exchanges of every type whose
+// routing is known, bindings between exchanges and alternate exchanges. It refuses a ring which all messages of a
+// binding complete, or all messages published to the name of a queue without bindings. It accepts a ring that
+// only rejections start, such as the usual pair of a work queue and a wait queue.
+//
+// Validate cannot know a message's own expiration and CC headers, nor the routing keys of publishers. A queue with
+// bindings that expires messages with their own key to the default exchange is accepted, as a wait queue may do
+// that; a message published to its name is lost there. The default delivery limit of RabbitMQ 4 is not followed
+// either. A message that reaches it in a work queue is lost on its way back: set DeliveryLimit to [Unlimited] in a ring.
 func (t Topology) Validate() error {
 	var f faults
 	exchanges := map[string]int{}
 	for i, x := range t.Exchanges {
-		f.at = fmt.Sprintf("Exchanges[%d] %s", i, wire.Quote(x.Name))
+		f.at = place("Exchanges", i, x.Name)
 		x.check(&f)
 		if first, ok := exchanges[x.Name]; !ok {
 			exchanges[x.Name] = i
@@ -35,7 +47,7 @@ func (t Topology) Validate() error {
 	}
 	queues := map[string]int{}
 	for i, q := range t.Queues {
-		f.at = fmt.Sprintf("Queues[%d] %s", i, wire.Quote(q.Name))
+		f.at = place("Queues", i, q.Name)
 		q.check(&f)
 		if q.Name == "" {
 			f.add(".Name", "is empty", "name it; Queue.Declare declares a queue that the broker names")
@@ -47,9 +59,9 @@ func (t Topology) Validate() error {
 	}
 	for i, b := range t.Bindings {
 		f.at = fmt.Sprintf("Bindings[%d]", i)
-		b.check(&f)
+		b.check(&f, t.kind(exchanges, b.Source))
 	}
-	t.checkRings(&f, queues)
+	t.checkRings(&f)
 	return errors.Join(f.errs...)
 }
 

@@ -6,42 +6,32 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// Verify validates t and asks the broker at ac whether all its exchanges and queues exist.
-// It creates nothing. What does not exist is a [*MissingError], any other refusal (an
-// exclusive queue of another connection, a queue whose node is down) a [*DeclareError]; all
-// are returned joined, and ctx and the connection end it as they end [Topology.Declare].
+// Verify validates t and checks that all its exchanges and queues exist on ac's broker, and so does everything that
+// it names without declaring it: dead-letter exchanges, the queues that dead letters reach through the default
+// exchange, alternate exchanges, and both ends of bindings. It creates nothing. An object that does not exist is a
+// [*MissingError], any other refusal (an exclusive queue of another connection, a queue whose node is down, a
+// missing permission) a [*DeclareError]. All are returned joined. Like [Topology.Declare] it returns when ctx or
+// the connection ends.
 //
-// That is all that AMQP 0-9-1 can answer without creating anything: a passive declaration
-// compares no attributes (specification, 1.6.2.1 and 1.7.2.1), and there is none for
-// bindings. Declare does compare, and leaves alone what exists.
+// AMQP 0-9-1 cannot answer more without creating something. A passive declaration compares no attributes
+// (specification, 1.6.2.1 and 1.7.2.1), bindings have none, and policies, which may name dead-letter and alternate
+// exchanges too, are invisible. Declare compares attributes, and does not change existing objects.
 func (t Topology) Verify(ctx context.Context, ac *amqp.Connection) error {
 	if err := t.Validate(); err != nil {
 		return err
 	}
 	steps := make([]step, 0, len(t.Exchanges)+len(t.Queues))
 	for _, x := range t.Exchanges {
-		steps = append(steps, passive("exchange", x.Name, func(ch *amqp.Channel) error {
-			return ch.ExchangeDeclarePassive(x.Name, string(x.Type), false, false, false, false, nil)
-		}))
+		steps = append(steps, passive("exchange", x.Name))
 	}
 	for _, q := range t.Queues {
-		steps = append(steps, passive("queue", q.Name, func(ch *amqp.Channel) error {
-			_, err := ch.QueueDeclarePassive(q.Name, false, false, false, false, nil)
-			return err
-		}))
+		steps = append(steps, passive("queue", q.Name))
+	}
+	for _, r := range t.references(true) {
+		steps = append(steps, r.step())
 	}
 	for i := range steps {
 		steps[i].at = i
 	}
 	return run(ctx, ac, "verify", steps)
-}
-
-func passive(kind, name string, call func(*amqp.Channel) error) step {
-	o := object{kind, name}
-	return step{makes: o, call: call, refusal: func(err *amqp.Error) error {
-		if missing(err) {
-			return &MissingError{o.String(), err}
-		}
-		return &DeclareError{o.String(), err}
-	}}
 }

@@ -30,10 +30,11 @@ const (
 // A kind of fault as far as the plan is concerned.
 type kind struct {
 	name   string
-	weight int  // how often it is drawn, once the minimum is planned
-	owned  bool // it takes a broker that is ours
-	costly bool // it takes so long that a short run holds few
-	spread bool // it takes a cluster
+	weight int              // how often it is drawn, once the minimum is planned
+	owned  bool             // it takes a broker that is ours
+	costly bool             // it takes so long that a short run holds few
+	spread bool             // it takes a cluster
+	takes  [2]time.Duration // about how long, with the rest before it and the recovery after it: on one node, in a cluster
 }
 
 var clientKinds = []kind{
@@ -50,11 +51,11 @@ var clientKinds = []kind{
 }
 
 var nodeKinds = []kind{
-	{name: Alarm, weight: 3, owned: true},
-	{name: Pause, weight: 3, owned: true},
-	{name: Kill, weight: 1, owned: true, costly: true},
-	{name: Restart, weight: 1, owned: true, costly: true},
-	{name: Partition, weight: 1, owned: true, costly: true, spread: true},
+	{name: Alarm, weight: 3, owned: true, takes: [2]time.Duration{3 * time.Second, 4 * time.Second}},
+	{name: Pause, weight: 3, owned: true, takes: [2]time.Duration{4 * time.Second, 5 * time.Second}},
+	{name: Kill, weight: 1, owned: true, costly: true, takes: [2]time.Duration{12 * time.Second, 20 * time.Second}},
+	{name: Restart, weight: 1, owned: true, costly: true, takes: [2]time.Duration{12 * time.Second, 50 * time.Second}},
+	{name: Partition, weight: 1, owned: true, costly: true, spread: true, takes: [2]time.Duration{0 * time.Second, 25 * time.Second}},
 }
 
 // A run is valid with five faults of each kind, or as many as a short one can hold.
@@ -100,7 +101,52 @@ func newPlan(seed uint64, duration time.Duration, chosen []string, owned bool, n
 	if len(unknown) > 0 {
 		return plan{}, fmt.Errorf("soak: there are no faults of kind %q", unknown)
 	}
-	return p, nil
+	return p, p.fit(duration, nodes)
+}
+
+// clientTakes is kind.takes of every fault of a client, of which three happen at a time.
+const clientTakes = 2500 * time.Millisecond
+
+// fit lowers the minimums of node faults, which happen one after the other, until they fit into the duration. One of each
+// kind must.
+func (p plan) fit(duration time.Duration, nodes int) error {
+	cost := func(k kind) time.Duration { return time.Duration(p.minimums[k.name]) * k.takes[min(nodes, 2)-1] }
+	for {
+		var sum, least time.Duration
+		most := kind{}
+		for _, k := range nodeKinds {
+			sum += cost(k)
+			if p.minimums[k.name] > 0 {
+				least += k.takes[min(nodes, 2)-1]
+			}
+			if p.minimums[k.name] > 1 && cost(k) > cost(most) {
+				most = k
+			}
+		}
+		if most.name == "" || sum <= duration {
+			return tooShort(duration, max(least, p.clientsTake()), nodes)
+		}
+		p.minimums[most.name]--
+	}
+}
+
+// clientsTake returns how long one fault of each kind that concerns a client takes.
+func (p plan) clientsTake() (least time.Duration) {
+	for _, k := range clientKinds {
+		if p.minimums[k.name] > 0 {
+			least += clientTakes / time.Duration(len(clients))
+		}
+	}
+	return least
+}
+
+func tooShort(duration, least time.Duration, nodes int) error {
+	const step = 5 * time.Second
+	if least <= duration {
+		return nil
+	}
+	least = (least + step - 1) / step * step
+	return fmt.Errorf("soak: %v is too short for one fault of each kind on %d nodes; the shortest duration is %v", duration, nodes, least)
 }
 
 // rng returns the source of chance of one lane.

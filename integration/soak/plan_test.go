@@ -2,6 +2,7 @@ package soak
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 )
@@ -49,6 +50,59 @@ func TestPlanHoldsItsMinimums(t *testing.T) {
 				t.Errorf("planned are %v, want %v", done, c.want)
 			}
 		})
+	}
+}
+
+// Faults of nodes happen one after the other: 60 s on three nodes left time for three of five alarms.
+func TestMinimumsFitIntoTheDuration(t *testing.T) {
+	for _, c := range []struct {
+		nodes    int
+		duration time.Duration
+		want     map[string]int // of the faults of nodes
+	}{
+		{1, 35 * time.Second, map[string]int{Alarm: 2, Pause: 1, Kill: 1, Restart: 1}},
+		{1, 60 * time.Second, map[string]int{Alarm: 5, Pause: 5, Kill: 1, Restart: 1}},
+		{3, 105 * time.Second, map[string]int{Alarm: 1, Pause: 1, Kill: 1, Restart: 1, Partition: 1}},
+		{3, 2 * time.Minute, map[string]int{Alarm: 3, Pause: 2, Kill: 1, Restart: 1, Partition: 1}},
+		{3, 3 * time.Minute, map[string]int{Alarm: 5, Pause: 5, Kill: 1, Restart: 1, Partition: 1}},
+		{3, 10 * time.Minute, map[string]int{Alarm: 5, Pause: 5, Kill: 5, Restart: 5, Partition: 5}},
+	} {
+		p, err := newPlan(1, c.duration, nil, true, c.nodes)
+		if err != nil {
+			t.Errorf("%v on %d nodes: %v", c.duration, c.nodes, err)
+		}
+		got := map[string]int{}
+		for _, k := range nodeKinds {
+			if n := p.minimums[k.name]; n > 0 {
+				got[k.name] = n
+			}
+		}
+		if !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%v on %d nodes: minimums %v, want %v", c.duration, c.nodes, got, c.want)
+		}
+	}
+}
+
+func TestADurationThatIsTooShortNamesTheShortest(t *testing.T) {
+	for _, c := range []struct {
+		nodes    int
+		owned    bool
+		kinds    []string
+		shortest time.Duration
+	}{
+		{1, true, nil, 35 * time.Second},
+		{3, true, nil, 105 * time.Second},
+		{1, false, nil, 10 * time.Second},
+		{3, true, []string{Restart}, 50 * time.Second},
+		{1, true, []string{Cut}, 5 * time.Second},
+	} {
+		_, err := newPlan(1, c.shortest/2, c.kinds, c.owned, c.nodes)
+		if short := "the shortest duration is " + c.shortest.String(); c.shortest > 5*time.Second && (err == nil || !strings.Contains(err.Error(), short)) {
+			t.Errorf("%v on %d nodes: %v, want %s", c.shortest/2, c.nodes, err, short)
+		}
+		if _, err := newPlan(1, c.shortest, c.kinds, c.owned, c.nodes); err != nil {
+			t.Errorf("%v on %d nodes: %v", c.shortest, c.nodes, err)
+		}
 	}
 }
 

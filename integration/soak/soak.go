@@ -51,6 +51,13 @@ func (o Options) patience() time.Duration {
 	return max(10*time.Second, min(40*time.Second, o.Duration))
 }
 
+// Check reports what no run could do: an unknown kind of fault, or a duration that is too short for one of each kind, with
+// the shortest one.
+func (o Options) Check() error {
+	_, err := newPlan(o.Seed, o.Duration, o.Kinds, os.Getenv("AMQP_URL") == "", o.Nodes)
+	return err
+}
+
 // Run does what the options say and returns the path of the history. The error is of what kept the run from being
 // finished; a history that was begun is there all the same.
 func Run(ctx context.Context, o Options) (path string, err error) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -69,6 +68,20 @@ func Code(err error) int {
 // the call, so that nothing of it reached the broker.
 func IsClosed(err error) bool { return errors.Is(err, amqp.ErrClosed) }
 
+// Printable returns text of a broker or a message for an error message or a line of output, with line breaks,
+// escape characters and everything else that is not printable written as Go's escapes.
+func Printable(s string) string {
+	clean := true
+	for _, r := range s {
+		clean = clean && r != utf8.RuneError && strconv.IsPrint(r)
+	}
+	if clean {
+		return s
+	}
+	q := strconv.Quote(s)
+	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+}
+
 // Quote quotes s for an error message, cut to a readable length.
 func Quote(s string) string {
 	const most = 64
@@ -80,13 +93,4 @@ func Quote(s string) string {
 		end--
 	}
 	return fmt.Sprintf("%q… (%d bytes)", s[:end], len(s))
-}
-
-// Words returns a text that the broker sent, for an error message: as it is, or quoted if it has
-// characters that could break the line or control a terminal.
-func Words(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) >= 0 || !utf8.ValidString(s) {
-		return strconv.Quote(s)
-	}
-	return s
 }

@@ -29,7 +29,7 @@ func (g *Gate) Set(b amqp.Blocking) {
 	defer g.mu.Unlock()
 	g.err = nil
 	if b.Active {
-		g.err = fmt.Errorf("%w: %s", ErrBlocked, Words(b.Reason))
+		g.err = fmt.Errorf("%w: %s", ErrBlocked, Printable(b.Reason))
 	}
 	if g.changed != nil {
 		close(g.changed)

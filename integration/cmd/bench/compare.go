@@ -57,7 +57,44 @@ type comparison struct {
 	Raw    figures `json:"raw"`
 	Kit    figures `json:"amqpkit"`
 	Rounds int     `json:"rounds"`
+	Ratios *ratios `json:"ratio_of_rounds,omitempty"`
 	AA     *spread `json:"raw_against_itself,omitempty"`
+}
+
+// ratios are the row's main ratio in its rounds: of gaps, of the median latency, or of messages a second.
+type ratios struct {
+	Median float64 `json:"median"`
+	Min    float64 `json:"min"`
+	Max    float64 `json:"max"`
+}
+
+// stableWithin is how far the rounds of a row may be from their median for its figures to mean something by themselves.
+const stableWithin = 0.15
+
+func (r ratios) stable() bool {
+	return r.Max <= r.Median*(1+stableWithin) && r.Min >= r.Median*(1-stableWithin)
+}
+
+func (r ratios) String() string { return fmt.Sprintf("%.2f (%.2f..%.2f)", r.Median, r.Min, r.Max) }
+
+// inRounds compares the two sides round by round: they ran one right after the other, on the same machine at the same load.
+func inRounds(work string, kit, raw []side.Result) *ratios {
+	var of []float64
+	for i := range min(len(kit), len(raw)) {
+		k, r := kit[i], raw[i]
+		switch work {
+		case "recovery":
+			of = append(of, ratio(micros(k.Gap), micros(r.Gap)))
+		case "latency":
+			of = append(of, ratio(micros(k.P50), micros(r.P50)))
+		default:
+			of = append(of, ratio(float64(k.Messages)/k.Wall.Seconds(), float64(r.Messages)/r.Wall.Seconds()))
+		}
+	}
+	if len(of) == 0 {
+		return nil
+	}
+	return &ratios{median(of), slices.Min(of), slices.Max(of)}
 }
 
 // A spread is how far raw runs are from each other: ratios of the medians of two raw contenders, and the least and the
@@ -74,6 +111,7 @@ func compare(r row, results map[string][]side.Result) comparison {
 		Row: r.name, Note: r.note, Rounds: len(results[r.kit]),
 		Raw: summarize(results[r.raw]), Kit: summarize(results[r.kit]),
 	}
+	c.Ratios = inRounds(c.work(), results[r.kit], results[r.raw])
 	if again := results[againstItself]; again != nil {
 		second := summarize(again)
 		var p99s []float64
@@ -101,7 +139,7 @@ func (c comparison) gap() float64        { return ratio(c.Kit.Gap, c.Raw.Gap) }
 
 func ratio(kit, raw float64) float64 { return kit / cmp.Or(raw, 1) }
 
-// line is for machines: bench ROW ratio_throughput=… ratio_cpu=… ratio_allocs=…
+// line is for machines: bench ROW ratio_throughput=… ratio_cpu=… ratio_allocs=… rounds=… min=… max=…
 func (c comparison) line() string {
 	s := fmt.Sprintf("bench %s ratio_throughput=%.3f ratio_cpu=%.3f ratio_allocs=%.3f", c.Row, c.throughput(), c.cpu(), c.allocs())
 	switch c.work() {
@@ -112,6 +150,9 @@ func (c comparison) line() string {
 		}
 	case "recovery":
 		s = fmt.Sprintf("bench %s ratio_gap=%.3f", c.Row, c.gap())
+	}
+	if c.Ratios != nil {
+		s += fmt.Sprintf(" rounds=%d min=%.3f max=%.3f", c.Rounds, c.Ratios.Min, c.Ratios.Max)
 	}
 	return s
 }

@@ -32,9 +32,37 @@ func (r report) print(w io.Writer) {
 	for _, t := range r.tables() {
 		fmt.Fprintf(w, "%s\n%s\n", t.title, t.text())
 	}
+	r.printSpread(w)
 	for _, c := range r.Rows {
 		fmt.Fprintln(w, c.line())
 	}
+}
+
+// printSpread prints how far the rounds of each row were from each other, and which rows mean little for that.
+func (r report) printSpread(w io.Writer) {
+	var unstable []string
+	var s strings.Builder
+	table := tabwriter.NewWriter(&s, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "row\tmedian (min..max)\trounds")
+	for _, c := range r.Rows {
+		if c.Ratios == nil {
+			continue
+		}
+		fmt.Fprintf(table, "%s\t%v\t%d\n", c.Row, *c.Ratios, c.Rounds)
+		if !c.Ratios.stable() {
+			unstable = append(unstable, c.Row)
+		}
+	}
+	_ = table.Flush() // into memory
+	if strings.Count(s.String(), "\n") < 2 {
+		return
+	}
+	fmt.Fprintf(w, "amqpkit/raw in each round: messages a second, or the p50 or gap of latency and recovery\n%s", s.String())
+	if len(unstable) > 0 {
+		fmt.Fprintf(w, "UNSTABLE: the rounds of %s are more than %.0f %% from their median. This machine was too busy, or the\n"+
+			"rounds too few, for these figures to be compared; make bench without QUICK takes more.\n", strings.Join(unstable, ", "), 100*stableWithin)
+	}
+	fmt.Fprintln(w)
 }
 
 // A table has its ratios, amqpkit's figure over that of amqp091-go, in the last column.

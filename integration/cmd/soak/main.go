@@ -54,6 +54,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (verdict 
 	if *kinds != "" {
 		o.Kinds = strings.Split(*kinds, ",")
 	}
+	if err := o.Check(); err != nil {
+		return "", err
+	}
 	if o.Seed == 0 {
 		o.Seed = rand.Uint64N(1e9)
 	}

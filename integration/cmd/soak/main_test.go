@@ -46,7 +46,8 @@ func TestLastLineIsTheVerdictOfARecordedHistory(t *testing.T) {
 }
 
 func TestArgumentsThatMakeNoSenseAreRefused(t *testing.T) {
-	for _, args := range [][]string{{"-nodes", "0"}, {"-duration", "1ms"}, {"-judge", "/nowhere"}, {"-nonsense"}} {
+	t.Setenv("AMQP_URL", "")
+	for _, args := range [][]string{{"-nodes", "0"}, {"-duration", "1ms"}, {"-duration", "60s", "-nodes", "3"}, {"-faults", "flood"}, {"-judge", "/nowhere"}, {"-nonsense"}} {
 		var stdout, stderr bytes.Buffer
 		if verdict, err := run(t.Context(), args, &stdout, &stderr); err == nil || verdict != "" || stdout.Len() > 0 {
 			t.Errorf("%q: %q, %v, and %q", args, verdict, err, &stdout)

@@ -1,0 +1,63 @@
+package integration
+
+import (
+	"strconv"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/retry"
+	"github.com/amqpkit/amqpkit/topology"
+)
+
+// A name, an argument or a message id may hold anything that a terminal obeys, and RabbitMQ repeats it in its texts.
+func TestS93ErrorsAndParkedMessagesArePrintedOnOneLine(t *testing.T) {
+	ac, name := dialRaw(t), prefixed(t)
+	const bad = "\x1b[31m\u2028"
+	dead := func(exchange string) topology.Topology {
+		return topology.Topology{Queues: []topology.Queue{{Name: name(bad), DeadLetter: &topology.DeadLetter{Exchange: exchange}}}}
+	}
+	declared(t, ac, topology.Topology{Exchanges: []topology.Exchange{{Name: name("dlx" + bad), Type: topology.Fanout}}})
+	declared(t, ac, dead(name("dlx"+bad)))
+	unbound := topology.Topology{Bindings: []topology.Binding{{Source: name("none" + bad), Queue: name(bad)}}}
+	errs := map[string]error{
+		"a conflict":           dead("amq.fanout").Declare(t.Context(), ac),
+		"a missing target":     dead(name("none"+bad)).Verify(t.Context(), ac),
+		"a missing source":     unbound.Declare(t.Context(), ac),
+		"a source, by Verify":  unbound.Verify(t.Context(), ac),
+		"an exclusive attempt": topology.Topology{Queues: []topology.Queue{{Name: name(bad), Type: topology.Classic}}}.Declare(t.Context(), ac),
+	}
+	for what, err := range errs {
+		if err == nil {
+			t.Errorf("%s is no error", what)
+			continue
+		}
+		expectPrintable(t, what, err.Error())
+	}
+
+	parking := quorumQueue(t, nil)
+	msg := amqp.Publishing{MessageId: "m" + bad + "\n", Headers: amqp.Table{
+		retry.HeaderQueue: name("q\n" + bad), retry.HeaderAttempts: int64(1), retry.HeaderError: "boom\r\n" + bad, retry.HeaderWhy: "why\n",
+	}}
+	if err := rawChannel(t).PublishWithContext(t.Context(), "", parking, true, false, msg); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return ready(t, parking) == 1 })
+	conn := connect(t, amqpkit.Config{})
+	parked, err := retry.Peek(t.Context(), conn, parking, 10)
+	if err != nil || len(parked) != 1 {
+		t.Fatalf("%d are parked (%v), want one", len(parked), err)
+	}
+	expectPrintable(t, "the parked message", parked[0].String())
+}
+
+func expectPrintable(t *testing.T, what, text string) {
+	t.Helper()
+	for _, r := range text {
+		if !strconv.IsPrint(r) {
+			t.Errorf("%s holds %q: %q", what, r, text)
+			return
+		}
+	}
+}
