@@ -155,8 +155,8 @@ func TestPropertiesKeepTheirFields(t *testing.T) {
 	if b := (&Properties{ContentType: "not there"}).Append(nil); !bytes.Equal(b, []byte{0, 0}) {
 		t.Errorf("no property is %v", b)
 	}
-	if _, err := ParseProperties([]byte{0, 1, 0, 0}); err == nil {
-		t.Error("continued flags are read")
+	if p, err := ParseProperties([]byte{0, 3}); err != nil || p.Has != 0 {
+		t.Errorf("%+v %v: the last two flags mean nothing", p, err)
 	}
 }
 
@@ -165,9 +165,11 @@ func TestContentIsSplitIntoFrames(t *testing.T) {
 	b := AppendContent(nil, 3, []byte{0, 0}, body, 48)
 	r := NewReader(bytes.NewReader(b), 40)
 	f, err := r.Next()
-	size, properties, perr := ParseHeader(f.Payload)
-	if err != nil || perr != nil || f.Type != FrameHeader || size != 100 || !bytes.Equal(properties, []byte{0, 0}) {
-		t.Errorf("%+v %v %v", f, err, perr)
+	if err != nil || f.Malformed() || f.Type != FrameHeader {
+		t.Fatalf("%+v %v", f, err)
+	}
+	if h := ParseHeader(f.Payload); h.Class != ClassBasic || h.Weight != 0 || h.Size != 100 || !bytes.Equal(h.Properties, []byte{0, 0}) {
+		t.Errorf("%+v", h)
 	}
 	for _, want := range []int{40, 40, 20} {
 		if f, err := r.Next(); err != nil || f.Type != FrameBody || f.Channel != 3 || len(f.Payload) != want {
@@ -192,7 +194,8 @@ func TestFramesAreBounded(t *testing.T) {
 
 func TestErlangPrintsAsItDoes(t *testing.T) {
 	for want, b := range map[string]string{
-		`<<>>`: "", `<<"some">>`: "some", `<<"a\"b">>`: `a"b`, `<<0,255>>`: "\x00\xff", `<<"ä">>`: "ä", `<<"→"/utf8>>`: "→",
+		`<<>>`: "", `<<"some">>`: "some", `<<"a\"b">>`: `a"b`, `<<0,255>>`: "\x00\xff", `<<"ä"/utf8>>`: "ä", `<<"→"/utf8>>`: "→",
+		`<<"é">>`: "\xe9", `<<"\n\e\\">>`: "\n\x1b\\", `<<127>>`: "\x7f",
 	} {
 		if got := Erlang([]byte(b)); got != want {
 			t.Errorf("%q is %s, want %s", b, got, want)
@@ -217,8 +220,8 @@ func FuzzReader(f *testing.F) {
 					t.Fatalf("%+v is written as %+v, %v", m, m2, err)
 				}
 			}
-			if _, p, err := ParseHeader(fr.Payload); err == nil {
-				_, _ = ParseProperties(p)
+			if fr.Type == FrameHeader && !fr.Malformed() {
+				_, _ = ParseProperties(ParseHeader(fr.Payload).Properties)
 			}
 		}
 		if cap(r.buf) > 2*4096 {

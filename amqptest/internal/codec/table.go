@@ -178,13 +178,14 @@ func appendValue(b []byte, v any) []byte {
 	return append(b, 'V')
 }
 
-// ParseTable reads the fields of a table, without its length.
-func ParseTable(b []byte) (Table, error) { return parseTable(b, nil) }
-
-func parseTable(b []byte, err error) (Table, error) {
-	c := coder{buf: b, err: err}
+// ParseTable reads the fields of a table, without its length. The error is [ErrTable].
+func ParseTable(b []byte) (Table, error) {
+	c := coder{buf: b}
 	t := c.fields(0)
-	return t, c.err
+	if c.err != nil {
+		return t, ErrTable
+	}
+	return t, nil
 }
 
 func (c *coder) fields(depth int) Table {
@@ -271,7 +272,7 @@ func (c *coder) value(depth int) any {
 
 func (c *coder) number(f float64) {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
-		c.err = errNumber
+		c.err = errSyntax
 	}
 }
 
