@@ -89,11 +89,11 @@ func publish(channel uint16, exchange, key string, mandatory bool) []byte {
 func closingFrame() []byte { return call(0, 10, 50, uint16(200), "bye", uint16(0), uint16(0)) }
 
 // handshakeSteps are what a client sends to have channel 1 open: the protocol header, start-ok, tune-ok, open, channel.open.
-func handshakeSteps(u *url.URL) [][]byte {
+func handshakeSteps(u *url.URL, properties table) [][]byte {
 	password, _ := u.User.Password()
 	return [][]byte{
 		[]byte(protocolHeader),
-		startOk("PLAIN", "\x00"+u.User.Username()+"\x00"+password, nil),
+		startOk("PLAIN", "\x00"+u.User.Username()+"\x00"+password, properties),
 		call(0, 10, 31, uint16(2047), uint32(131072), uint16(0)),
 		call(0, 10, 40, vhostOf(u), "", byte(0)),
 		call(1, 20, 10, ""),
@@ -102,6 +102,11 @@ func handshakeSteps(u *url.URL) [][]byte {
 
 func startOk(mechanism, response string, properties table) []byte {
 	return call(0, 10, 11, properties, mechanism, longstr(response), "en_US")
+}
+
+// capability are the properties of a client that has one.
+func capability(name string) table {
+	return table(key("capabilities") + sized("F", key(name)+"t\x01"))
 }
 
 func vhostOf(u *url.URL) string {
@@ -139,13 +144,14 @@ func (s *Script) connect() (*Raw, error) {
 }
 
 // Raw opens a connection and its channel 1.
-func (s *Script) Raw() *Raw {
+func (s *Script) Raw() *Raw { s.tb.Helper(); return s.rawWith(nil) }
+
+// rawWith is Raw with properties of the client.
+func (s *Script) rawWith(properties table) *Raw {
 	s.tb.Helper()
 	r, err := s.connect()
 	s.Must(err)
-	for _, b := range handshakeSteps(r.url) {
-		r.Send(b)
-	}
+	r.Send(handshakeSteps(r.url, properties)...)
 	for _, want := range handshakeAnswers {
 		r.Await(want)
 	}
@@ -173,8 +179,8 @@ func (r *Raw) Await(name string) received {
 		if f.name == name {
 			return f
 		}
-		if f.name == "" {
-			r.s.tb.Fatalf("the connection ended (%s) before %s after\n%s", r.ends, name, r.s.lines.String())
+		if f.name == "" || f.name == "connection.close" {
+			r.s.tb.Fatalf("%v%s before %s after\n%s", f, r.ends, name, r.s.lines.String())
 		}
 	}
 }

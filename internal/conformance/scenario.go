@@ -24,7 +24,7 @@ func All() []Scenario {
 		lengthLimits, timeLimits, priorities, singleActive, delayedRetries, consumerTimeouts,
 		comebackOrders, fullDeadLetterQueues,
 		declaring,
-		violations, contentViolations, handshakeViolations,
+		violations, contentViolations, handshakeViolations, headerTables, frameOrders,
 	)
 }
 

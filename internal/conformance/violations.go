@@ -55,7 +55,7 @@ func (v violation) outcome(s *Script) string {
 		return err.Error()
 	}
 	defer r.nc.Close()
-	steps := handshakeSteps(r.url)
+	steps := handshakeSteps(r.url, nil)
 	answers := slices.Clone(handshakeAnswers)
 	for stage, b := range steps[:v.stage] {
 		r.Send(b)

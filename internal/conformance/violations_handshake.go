@@ -105,7 +105,7 @@ func loginWith(what string, startOk []byte) violation {
 }
 
 // toldOfFailures are properties of a client that is sent connection.close when its login is refused.
-var toldOfFailures = table("\x0ccapabilitiesF\x00\x00\x00\x1f\x1cauthentication_failure_closet\x01")
+var toldOfFailures = capability("authentication_failure_close")
 
 func largeProperties(n int) table {
 	return table(pack(payload("\x01kS"), longstr(strings.Repeat("p", n))))

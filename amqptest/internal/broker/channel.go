@@ -23,8 +23,7 @@ type channel struct {
 	consumers map[string]*consumer
 	unacked   unacked
 	tag       uint64 // of the last delivery
-	confirms  bool
-	published uint64
+	confirms  confirms
 	tx        *transaction
 	reply     *replyTo
 }
@@ -42,7 +41,11 @@ func newChannel(c *conn, number uint16) *channel {
 	return &channel{c: c, b: c.b, number: number, consumers: make(map[string]*consumer)}
 }
 
-func (ch *channel) send(m codec.Method) { ch.c.send(ch.number, m) }
+// send sends a method behind the confirms of what was published before.
+func (ch *channel) send(m codec.Method) {
+	ch.sendConfirms()
+	ch.c.send(ch.number, m)
+}
 
 // answer sends what a method is answered with, unless the client asked for silence.
 func (ch *channel) answer(noWait bool, m codec.Method) {
@@ -226,7 +229,7 @@ func (ch *channel) method(m codec.Method) *exception {
 		if ch.tx != nil {
 			return raise(preconditionFailed, "cannot switch from tx to confirm mode")
 		}
-		ch.confirms = true
+		ch.confirms.selected = true
 		ch.answer(m.NoWait, new(codec.ConfirmSelectOk))
 	case *codec.TxSelect, *codec.TxCommit, *codec.TxRollback:
 		return ch.transact(m)

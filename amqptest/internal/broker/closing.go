@@ -17,12 +17,20 @@ func (c *conn) fail(channel uint16, id codec.ID, e *exception) {
 		ch.fail(id, e)
 		return
 	}
+	c.sendConfirms()
 	c.send(0, e.connectionClose(id))
 	for _, ch := range c.channels {
 		ch.release()
 	}
 	c.closing = true
 	c.limitWrites()
+}
+
+// sendConfirms sends what its channels have to confirm.
+func (c *conn) sendConfirms() {
+	for _, ch := range c.channels {
+		ch.sendConfirms()
+	}
 }
 
 // give tells the client what it did wrong, if it can be told.
@@ -108,7 +116,7 @@ func (c *conn) end() {
 		for _, ch := range c.channels {
 			ch.release()
 		}
-		c.channels = nil
+		c.channels, c.more = nil, false
 		c.dropExclusive()
 		delete(c.b.conns, c)
 		close(c.ended)

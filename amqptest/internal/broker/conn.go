@@ -46,6 +46,7 @@ type conn struct {
 	isCut    bool
 	told     bool // of connection.blocked
 	isWoken  bool // it is in Broker.woken
+	more     bool // the reader has the next frame already: confirms wait for those that it leads to
 }
 
 func newConn(b *Broker, nc net.Conn) *conn {
@@ -75,10 +76,11 @@ func (c *conn) run() {
 		if f.Type == codec.FrameHeader {
 			c.awaitUnblocked()
 		}
-		full := false
+		full, more := false, c.reader.Ready()
 		c.b.update(func() {
 			c.handle(f)
 			full = c.full()
+			c.more = !full && more
 		})
 		if full {
 			c.awaitSent()
@@ -152,6 +154,7 @@ func (c *conn) handleOwn(f codec.Frame) {
 	case nil:
 	case *codec.ConnectionClose:
 		c.closing = false
+		c.sendConfirms()
 		c.send(0, new(codec.ConnectionCloseOk))
 		for _, ch := range c.channels {
 			ch.release()
@@ -187,6 +190,7 @@ func (c *conn) awaitUnblocked() {
 		var unblocked chan struct{}
 		c.b.update(func() {
 			unblocked = c.b.faults.unblocked
+			c.more = c.more && unblocked == nil
 			if unblocked != nil && !c.told && !c.closing {
 				c.told = true
 				if c.can("connection.blocked") {

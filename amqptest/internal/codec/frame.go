@@ -76,6 +76,16 @@ func (r *Reader) Header() (string, error) {
 // Buffered reports whether more has been read from the network than was asked for.
 func (r *Reader) Buffered() bool { return r.r.Buffered() > 0 }
 
+// Ready reports whether a whole frame has been read from the network that Next has not returned yet.
+func (r *Reader) Ready() bool {
+	n := r.r.Buffered()
+	if n < EmptyFrame {
+		return false
+	}
+	head, err := r.r.Peek(frameHeader)
+	return err == nil && uint64(n) >= uint64(binary.BigEndian.Uint32(head[3:]))+EmptyFrame
+}
+
 // Next reads a frame. What is no frame is a *FrameError.
 func (r *Reader) Next() (Frame, error) {
 	var head [frameHeader]byte

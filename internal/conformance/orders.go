@@ -1,0 +1,159 @@
+package conformance
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+var confirmFrame = call(1, 85, 10, byte(0))
+
+// confirming opens a channel in confirm mode.
+func (s *Script) confirming() *Raw {
+	s.tb.Helper()
+	r := s.Raw()
+	r.Send(confirmFrame)
+	r.Await("confirm.select-ok")
+	return r
+}
+
+// frames reads frames until one of that name, and tells all of them.
+func (r *Raw) frames(last string) string {
+	r.s.tb.Helper()
+	var list []string
+	for {
+		f := r.next()
+		list = append(list, f.String())
+		if f.name == last {
+			return strings.Join(list, ", ")
+		}
+		if f.name == "" || f.name == "connection.close" {
+			r.s.tb.Fatalf("%s%s instead of %s after\n%s", strings.Join(list, ", "), r.ends, last, r.s.lines.String())
+		}
+	}
+}
+
+// confirms reads confirms until each of n messages has one. A method with multiple set is for all messages before.
+func (r *Raw) confirms(n int) (fates string, methods, multiple int) {
+	r.s.tb.Helper()
+	fate := make([]byte, n)
+	for slices.Contains(fate, 0) {
+		f := r.next()
+		if f.name != "basic.ack" && f.name != "basic.nack" {
+			r.s.tb.Fatalf("%v%s instead of a confirm after\n%s", f, r.ends, r.s.lines.String())
+		}
+		methods++
+		tag, several := int(f.fields.u64()), f.fields.u8()&1 == 1
+		if several {
+			multiple++
+		}
+		for i := range tag {
+			if fate[i] == 0 && (several || i == tag-1) {
+				fate[i] = f.name[len("basic.")]
+			}
+		}
+	}
+	return string(fate), methods, multiple
+}
+
+var frameOrders = []Scenario{
+	{"confirms-are-sent-together", func(s *Script) {
+		for _, kind := range []string{"classic", "quorum"} {
+			s.Title("%s", kind)
+			q := s.Channel().Queue(kind, kind, nil)
+			r := s.confirming()
+			r.Send(toQueue(q, 1)...)
+			s.Note("a message alone: %s", r.frames("basic.ack"))
+			burst := s.confirming()
+			burst.Send(toQueue(q, 1000)...)
+			_, methods, multiple := burst.confirms(1000)
+			s.Note("1000 messages at once: fewer acks: %v, some of them multiple: %v", methods < 1000, multiple > 0)
+		}
+		s.Title("returned")
+		r := s.confirming()
+		for range 3 {
+			r.Send(publish(1, "", "nobody"+s.suffix, true), noContent)
+		}
+		s.Note("mandatory: %s, %s, %s", r.frames("basic.ack"), r.frames("basic.ack"), r.frames("basic.ack"))
+		r.Send(toNobody, noContent, toNobody, noContent, toNobody, noContent)
+		s.Note("not mandatory: %s, %s, %s", r.frames("basic.ack"), r.frames("basic.ack"), r.frames("basic.ack"))
+	}},
+	{"a-nack-is-multiple-where-it-can-be", func(s *Script) {
+		for _, kind := range []string{"classic", "quorum"} {
+			s.Title("%s", kind)
+			ch := s.Channel()
+			full := ch.Queue(kind, kind, amqp.Table{"x-max-length": 1, "x-overflow": "reject-publish"})
+			ch.Store(full, "1")
+			if kind == "quorum" { // it takes one more
+				ch.Store(full, "2")
+			}
+			r := s.confirming()
+			r.Send(toQueue(full, 1)...)
+			s.Note("the first message: %s", r.frames("basic.nack"))
+			r.Send(toQueue(full, 1)...)
+			s.Note("the second: %s", r.frames("basic.nack"))
+			r.Send(toNobody, noContent)
+			s.Note("a third, that nobody gets: %s", r.frames("basic.ack"))
+			r.Send(toQueue(full, 1)...)
+			s.Note("a fourth: %s", r.frames("basic.nack"))
+			var mixed [][]byte
+			open := ch.Queue(kind+".open", kind, nil)
+			for range 20 {
+				mixed = append(append(append(mixed, toQueue(open, 1)...), toQueue(full, 1)...), toQueue(open, 2)...)
+			}
+			mixed = append(mixed, toQueue(open, 4)...)
+			other := s.confirming()
+			other.Send(mixed...)
+			fates, _, _ := other.confirms(84)
+			s.Note("among others: %s", fates)
+		}
+	}},
+	{"basic-cancel-follows-queue-delete-ok", func(s *Script) {
+		for _, kind := range []string{"classic", "quorum"} {
+			for _, knows := range []bool{true, false} {
+				s.Title("%s, the client knows of basic.cancel: %v", kind, knows)
+				q := s.Channel().Queue(fmt.Sprintf("%s-%v", kind, knows), kind, nil)
+				var properties table
+				if knows {
+					properties = capability("consumer_cancel_notify")
+				}
+				r, other := s.rawWith(properties), s.rawWith(properties)
+				consume := func(r *Raw, tag string) {
+					r.Send(call(1, 60, 20, uint16(0), q, tag, byte(0), table(nil)))
+					r.Await("basic.consume-ok")
+				}
+				consume(r, "c")
+				consume(other, "d")
+				consume(r, "a")
+				consume(r, "b")
+				r.Send(call(1, 50, 40, uint16(0), q, byte(0)))
+				if !knows {
+					s.Note("%s", r.frames("queue.delete-ok"))
+					continue
+				}
+				s.Note("%s, %s, %s", r.frames("basic.cancel"), r.frames("basic.cancel"), r.frames("basic.cancel"))
+				s.Note("another connection: %s", other.frames("basic.cancel"))
+			}
+		}
+	}},
+	{"basic-cancel-ok-of-a-client-cancels", func(s *Script) {
+		for _, kind := range []string{"classic", "quorum"} {
+			s.Title("%s", kind)
+			q := s.Channel().Queue(kind, kind, nil)
+			r := s.Raw()
+			r.Send(call(1, 60, 20, uint16(0), q, "c", byte(0), table(nil)))
+			r.Await("basic.consume-ok")
+			r.Send(call(1, 60, 31, "c"), qosFrame)
+			s.Note("%s", r.frames("basic.qos-ok"))
+			r.Send(call(1, 50, 40, uint16(0), q, byte(0)), qosFrame)
+			s.Note("%s", r.frames("basic.qos-ok"))
+		}
+	}},
+}
+
+// toQueue encodes messages to a queue.
+func toQueue(queue string, n int) [][]byte {
+	return slices.Repeat([][]byte{publish(1, "", queue, false), noContent}, n)
+}
