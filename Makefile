@@ -10,7 +10,7 @@ SHELL := /bin/bash
 export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 
 ensure := sh integration/rabbit/debian/ensure.sh
-pika   := $(ensure) /usr/bin/python3 python3 && { /usr/bin/python3 -c 'import pika' 2>/dev/null || $(ensure) python3-pika python3-pika; }
+pika   := $(ensure) /usr/bin/python3 python3 && { /usr/bin/python3 -c 'import amqp, pika' 2>/dev/null || $(ensure) python3-pika python3-pika python3-amqp; }
 tool   := go tool -modfile=tools/go.mod
 
 .PHONY: help demo demo-stop test unit integration retry-4.0 faults soak mutants bench lint fmt image
@@ -43,6 +43,7 @@ integration: ## integration tests on a real RabbitMQ
 
 faults: ## one test for every scenario of the fault catalogue, see docs/reliability.md
 	@$(ensure) gcc gcc libc6-dev
+	@$(pika)
 	@go run ./integration/cmd/faults
 
 # Retries rest on what the broker counts, and that has changed: all of their tests, on the release before.

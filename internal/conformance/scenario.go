@@ -24,8 +24,16 @@ func All() []Scenario {
 		lengthLimits, timeLimits, priorities, singleActive, delayedRetries, consumerTimeouts,
 		comebackOrders, fullDeadLetterQueues,
 		declaring,
-		violations, contentViolations, handshakeViolations, headerTables, frameOrders,
+		Headers(), Violations(),
 	)
+}
+
+// Headers returns the scenarios of header tables that other clients send.
+func Headers() []Scenario { return headerTables }
+
+// Violations returns the scenarios of frames that break the protocol, and of the order of frames.
+func Violations() []Scenario {
+	return slices.Concat(violations, contentViolations, handshakeViolations, frameOrders)
 }
 
 //go:embed testdata/*.txt

@@ -58,6 +58,32 @@ func (r *Raw) content(method string) string {
 	return strings.TrimPrefix(f.String(), "header ")
 }
 
+// AfterRestart is the scenario of headers that a broker has kept while it was restarted, which restart does. It is not
+// recorded, since a restart would disturb the scenarios beside it.
+func AfterRestart(restart func()) Scenario {
+	return Scenario{"headers-after-a-restart", func(s *Script) {
+		ch := s.Channel()
+		queues := map[string]string{"classic": ch.Queue("classic", "classic", nil), "quorum": ch.Queue("quorum", "quorum", nil)}
+		r := s.confirming()
+		for _, q := range queues {
+			for _, h := range rawTables {
+				r.send("", q, false, uint16(1<<13|1<<12), table(h.fields), byte(2))
+				r.Await("basic.ack")
+			}
+		}
+		s.Must(ch.conn.Close())
+		restart()
+		r = s.Raw()
+		for _, kind := range []string{"classic", "quorum"} {
+			s.Title("%s", kind)
+			for _, h := range rawTables {
+				r.Send(call(1, 60, 70, uint16(0), queues[kind], byte(1)))
+				s.Note("%s: %s", h.what, r.content("basic.get-ok"))
+			}
+		}
+	}}
+}
+
 var headerTables = []Scenario{
 	{"headers-are-decoded-and-encoded-again", func(s *Script) {
 		r := s.Raw()
@@ -77,6 +103,19 @@ var headerTables = []Scenario{
 		for _, h := range rawTables {
 			r.send("", "nobody"+s.suffix, true, uint16(1<<13), table(h.fields))
 			s.Note("%s: %s", h.what, r.content("basic.return"))
+		}
+	}},
+	{"headers-of-other-clients-are-read-by-amqp091-go", func(s *Script) {
+		for _, kind := range []string{"classic", "quorum"} {
+			s.Title("%s", kind)
+			ch := s.Channel()
+			q := ch.Queue(kind, kind, nil)
+			c := ch.Subscribe(q, "c")
+			r := s.Raw()
+			for _, h := range rawTables {
+				r.send("", q, false, uint16(1<<13), table(h.fields))
+				s.Must(c.Next().Ack(false))
+			}
 		}
 	}},
 	{"headers-on-every-way-to-a-client", func(s *Script) {

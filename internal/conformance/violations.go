@@ -33,7 +33,7 @@ func violate(name string, list []violation) Scenario {
 	return Scenario{name, func(s *Script) {
 		lines := make([]string, len(list))
 		var all sync.WaitGroup
-		slots := make(chan struct{}, 16)
+		slots := make(chan struct{}, 40)
 		for i, v := range list {
 			all.Go(func() {
 				slots <- struct{}{}

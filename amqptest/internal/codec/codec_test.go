@@ -7,6 +7,7 @@ import (
 	"math"
 	"reflect"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -81,6 +82,43 @@ func TestTableChangesCopy(t *testing.T) {
 	}
 	if v, _ := b.Get("b"); v != 3 || len(b) != 2 {
 		t.Errorf("the copy is %v", b)
+	}
+}
+
+func TestSortedKeepsTheFirstOfDuplicates(t *testing.T) {
+	inner := Table{{"z", 1}, {"a", 2}, {"z", 3}}
+	in := Table{{"b", 1}, {"a", inner}, {"B", 2}, {"b", 3}, {"", 4}}
+	want := Table{{"", 4}, {"B", 2}, {"a", inner}, {"b", 1}}
+	if got := in.Sorted(); !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if in[0].Key != "b" || len(in) != 5 {
+		t.Errorf("the original is %v", in)
+	}
+	if v, ok := in.Last("b"); v != 3 || !ok {
+		t.Errorf("the last is %v", v)
+	}
+	if got := in.Without("b"); len(got) != 4 || got[2].Value != 3 {
+		t.Errorf("without the first it is %v", got)
+	}
+}
+
+// The first fault of a method's fields counts, unless they cannot be told apart.
+func TestFaultsOfArguments(t *testing.T) {
+	declare := func(rest string) []byte { return append([]byte{0, 50, 0, 10, 0, 0}, rest...) }
+	for rest, want := range map[string]error{
+		"\x01q\x00\x00\x00\x00\x00":                   nil,
+		"\x01\xff\x00\x00\x00\x00\x00":                ErrUTF8,
+		"\x01q\x00\x00\x00\x00\x03\x01kZ":             ErrTable,
+		"\x01\xff\x00\x00\x00\x00\x03\x01kZ":          ErrUTF8,
+		"\x01\xff\x00\x00\x00\x00\x00\x00":            errSyntax,
+		"\x01q\x00\x00\x00\x00\x04\x01kZ":             errSyntax,
+		"\x01q\x00\x00\x00\x00\x02\x01kZ":             errSyntax,
+		"\x01q\x00\x00\x00\x00\x06\x01kf\x7f\x80\x00": ErrTable,
+	} {
+		if _, m, err := Parse(declare(rest)); !errors.Is(err, want) || m == nil {
+			t.Errorf("%q: %v, want %v", rest, err, want)
+		}
 	}
 }
 
@@ -199,6 +237,14 @@ func TestErlangPrintsAsItDoes(t *testing.T) {
 	} {
 		if got := Erlang([]byte(b)); got != want {
 			t.Errorf("%q is %s, want %s", b, got, want)
+		}
+	}
+}
+
+func TestErlangBreaksItsLines(t *testing.T) {
+	for behind, want := range map[int]string{54: "{end,120}", 70: "{end,120}", 71: "{end,\n" + strings.Repeat(" ", 72) + "120}"} {
+		if got := erlangPair(behind, "end", 120); got != want {
+			t.Errorf("behind %d characters: %q, want %q", behind, got, want)
 		}
 	}
 }
