@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// python is the interpreter that Debian's packages are for. Another one, first on PATH, may not have them.
+// python is the interpreter of Debian's packages. Another one that comes first on PATH may lack them.
 const python = "/usr/bin/python3"
 
-// A Client is a program that uses a client library of another language, and prints what it sees of a broker.
+// A Client is a program in Python that exercises a client library and prints the results.
 type Client struct {
 	Library string // the Python module
 	Package string // the Debian package of it
@@ -38,7 +38,7 @@ func (c Client) Missing(ctx context.Context) error {
 	return exec.CommandContext(ctx, python, "-c", "import "+c.Library).Run()
 }
 
-// Transcript runs the client on a broker and returns what it prints.
+// Transcript runs the client on a broker and returns its output.
 func (c Client) Transcript(tb testing.TB, url string) string {
 	tb.Helper()
 	program, err := clientFiles.ReadFile("testdata/clients/" + c.script + ".py")
@@ -60,7 +60,7 @@ func (c Client) Transcript(tb testing.TB, url string) string {
 	return strings.ReplaceAll(string(out), suffix, "")
 }
 
-// Recorded returns what the client printed of RabbitMQ 4.3. It is empty if that was not recorded.
+// Recorded returns the output that was recorded from RabbitMQ 4.3, or fails the test if there is none.
 func (c Client) Recorded(tb testing.TB) string {
 	tb.Helper()
 	b, err := clientFiles.ReadFile("testdata/clients/" + c.script + ".txt")

@@ -7,7 +7,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest"
 )
 
-// Clients of other languages see on amqptest what they see on RabbitMQ 4.3.
+// Clients in other languages behave on amqptest as on RabbitMQ 4.3.
 func TestConformanceToOtherClients(t *testing.T) {
 	for _, c := range Clients() {
 		t.Run(c.Library, func(t *testing.T) {

@@ -11,16 +11,16 @@ import (
 var confirmFrame = call(1, 85, 10, byte(0))
 
 // confirming opens a channel in confirm mode.
-func (s *Script) confirming() *Raw {
+func (s *Script) confirming() *rawConn {
 	s.tb.Helper()
-	r := s.Raw()
-	r.Send(confirmFrame)
-	r.Await("confirm.select-ok")
+	r := s.raw()
+	r.write(confirmFrame)
+	r.await("confirm.select-ok")
 	return r
 }
 
-// frames reads frames until one of that name, and tells all of them.
-func (r *Raw) frames(last string) string {
+// frames reads frames up to one of that name and returns all of them.
+func (r *rawConn) frames(last string) string {
 	r.s.tb.Helper()
 	var list []string
 	for {
@@ -36,7 +36,7 @@ func (r *Raw) frames(last string) string {
 }
 
 // confirms reads confirms until each of n messages has one. A method with multiple set is for all messages before.
-func (r *Raw) confirms(n int) (fates string, methods, multiple int) {
+func (r *rawConn) confirms(n int) (fates string, methods, multiple int) {
 	r.s.tb.Helper()
 	fate := make([]byte, n)
 	for slices.Contains(fate, 0) {
@@ -64,23 +64,23 @@ var frameOrders = []Scenario{
 			s.Title("%s", kind)
 			q := s.Channel().Queue(kind, kind, nil)
 			r := s.confirming()
-			r.Send(toQueue(q, 1)...)
+			r.write(toQueue(q, 1)...)
 			s.Note("a message alone: %s", r.frames("basic.ack"))
 			burst := s.confirming()
-			burst.Send(toQueue(q, 1000)...)
+			burst.write(toQueue(q, 1000)...)
 			_, methods, multiple := burst.confirms(1000)
 			s.Note("1000 messages at once: fewer acks: %v, some of them multiple: %v", methods < 1000, multiple > 0)
 		}
 		s.Title("returned")
 		r := s.confirming()
 		for range 3 {
-			r.Send(publish(1, "", "nobody"+s.suffix, true), noContent)
+			r.write(publish(1, "", "nobody"+s.suffix, true), noContent)
 		}
 		s.Note("mandatory: %s, %s, %s", r.frames("basic.ack"), r.frames("basic.ack"), r.frames("basic.ack"))
-		r.Send(toNobody, noContent, toNobody, noContent, toNobody, noContent)
+		r.write(toNobody, noContent, toNobody, noContent, toNobody, noContent)
 		s.Note("not mandatory: %s, %s, %s", r.frames("basic.ack"), r.frames("basic.ack"), r.frames("basic.ack"))
 	}},
-	{"a-nack-is-multiple-where-it-can-be", func(s *Script) {
+	{"nacks-are-multiple-where-possible", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()
@@ -90,13 +90,13 @@ var frameOrders = []Scenario{
 				ch.Store(full, "2")
 			}
 			r := s.confirming()
-			r.Send(toQueue(full, 1)...)
+			r.write(toQueue(full, 1)...)
 			s.Note("the first message: %s", r.frames("basic.nack"))
-			r.Send(toQueue(full, 1)...)
+			r.write(toQueue(full, 1)...)
 			s.Note("the second: %s", r.frames("basic.nack"))
-			r.Send(toNobody, noContent)
-			s.Note("a third, that nobody gets: %s", r.frames("basic.ack"))
-			r.Send(toQueue(full, 1)...)
+			r.write(toNobody, noContent)
+			s.Note("a third, unroutable: %s", r.frames("basic.ack"))
+			r.write(toQueue(full, 1)...)
 			s.Note("a fourth: %s", r.frames("basic.nack"))
 			var mixed [][]byte
 			open := ch.Queue(kind+".open", kind, nil)
@@ -105,7 +105,7 @@ var frameOrders = []Scenario{
 			}
 			mixed = append(mixed, toQueue(open, 4)...)
 			other := s.confirming()
-			other.Send(mixed...)
+			other.write(mixed...)
 			fates, _, _ := other.confirms(84)
 			s.Note("among others: %s", fates)
 		}
@@ -120,15 +120,15 @@ var frameOrders = []Scenario{
 					properties = capability("consumer_cancel_notify")
 				}
 				r, other := s.rawWith(properties), s.rawWith(properties)
-				consume := func(r *Raw, tag string) {
-					r.Send(call(1, 60, 20, uint16(0), q, tag, byte(0), table(nil)))
-					r.Await("basic.consume-ok")
+				consume := func(r *rawConn, tag string) {
+					r.write(call(1, 60, 20, uint16(0), q, tag, byte(0), table(nil)))
+					r.await("basic.consume-ok")
 				}
 				consume(r, "c")
 				consume(other, "d")
 				consume(r, "a")
 				consume(r, "b")
-				r.Send(call(1, 50, 40, uint16(0), q, byte(0)))
+				r.write(call(1, 50, 40, uint16(0), q, byte(0)))
 				if !knows {
 					s.Note("%s", r.frames("queue.delete-ok"))
 					continue
@@ -142,12 +142,12 @@ var frameOrders = []Scenario{
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			q := s.Channel().Queue(kind, kind, nil)
-			r := s.Raw()
-			r.Send(call(1, 60, 20, uint16(0), q, "c", byte(0), table(nil)))
-			r.Await("basic.consume-ok")
-			r.Send(call(1, 60, 31, "c"), qosFrame)
+			r := s.raw()
+			r.write(call(1, 60, 20, uint16(0), q, "c", byte(0), table(nil)))
+			r.await("basic.consume-ok")
+			r.write(call(1, 60, 31, "c"), qosFrame)
 			s.Note("%s", r.frames("basic.qos-ok"))
-			r.Send(call(1, 50, 40, uint16(0), q, byte(0)), qosFrame)
+			r.write(call(1, 50, 40, uint16(0), q, byte(0)), qosFrame)
 			s.Note("%s", r.frames("basic.qos-ok"))
 		}
 	}},

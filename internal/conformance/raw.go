@@ -88,7 +88,7 @@ func publish(channel uint16, exchange, key string, mandatory bool) []byte {
 // closingFrame encodes connection.close.
 func closingFrame() []byte { return call(0, 10, 50, uint16(200), "bye", uint16(0), uint16(0)) }
 
-// handshakeSteps are what a client sends to have channel 1 open: the protocol header, start-ok, tune-ok, open, channel.open.
+// handshakeSteps returns the client's side of a handshake: protocol header, start-ok, tune-ok, open, channel.open.
 func handshakeSteps(u *url.URL, properties table) [][]byte {
 	password, _ := u.User.Password()
 	return [][]byte{
@@ -116,11 +116,11 @@ func vhostOf(u *url.URL) string {
 	return "/"
 }
 
-// The answers to the handshake: start, tune, open-ok, channel.open-ok. tune-ok has none.
+// handshakeAnswers are the broker's answers to the steps. tune-ok is not answered.
 var handshakeAnswers = []string{"connection.start", "connection.tune", "connection.open-ok", "channel.open-ok"}
 
-// A Raw is a connection of a script that sends and reads frames. It sends no heartbeats.
-type Raw struct {
+// A rawConn is a connection of a script that sends and reads frames. It sends no heartbeats.
+type rawConn struct {
 	s    *Script
 	nc   net.Conn
 	r    *bufio.Reader
@@ -129,37 +129,37 @@ type Raw struct {
 }
 
 // connect opens a connection without a handshake. It is closed in the end.
-func (s *Script) connect() (*Raw, error) {
+func (s *Script) connect() (*rawConn, error) {
 	u, err := url.Parse(s.broker.URL)
 	if err != nil {
 		return nil, err
 	}
-	nc, err := net.DialTimeout("tcp", u.Host, soon)
+	nc, err := (&net.Dialer{Timeout: soon}).DialContext(s.ctx, "tcp", u.Host)
 	if err != nil {
 		return nil, err
 	}
 	s.tb.Cleanup(func() { _ = nc.Close() })
 	_ = nc.SetDeadline(time.Now().Add(soon))
-	return &Raw{s: s, nc: nc, r: bufio.NewReader(nc), url: u}, nil
+	return &rawConn{s: s, nc: nc, r: bufio.NewReader(nc), url: u}, nil
 }
 
-// Raw opens a connection and its channel 1.
-func (s *Script) Raw() *Raw { s.tb.Helper(); return s.rawWith(nil) }
+// raw opens a connection and its channel 1.
+func (s *Script) raw() *rawConn { s.tb.Helper(); return s.rawWith(nil) }
 
-// rawWith is Raw with properties of the client.
-func (s *Script) rawWith(properties table) *Raw {
+// rawWith is raw with properties of the client.
+func (s *Script) rawWith(properties table) *rawConn {
 	s.tb.Helper()
 	r, err := s.connect()
 	s.Must(err)
-	r.Send(handshakeSteps(r.url, properties)...)
+	r.write(handshakeSteps(r.url, properties)...)
 	for _, want := range handshakeAnswers {
-		r.Await(want)
+		r.await(want)
 	}
 	return r
 }
 
-// Send writes frames at once. A connection that the broker closed meanwhile is not an error.
-func (r *Raw) Send(frames ...[]byte) {
+// write sends frames at once. A connection that the broker closed meanwhile is not an error.
+func (r *rawConn) write(frames ...[]byte) {
 	_, _ = r.nc.Write([]byte(strings.Join(asStrings(frames), "")))
 }
 
@@ -171,8 +171,8 @@ func asStrings(frames [][]byte) []string {
 	return list
 }
 
-// Await reads frames until one of that name.
-func (r *Raw) Await(name string) received {
+// await reads frames until one of that name.
+func (r *rawConn) await(name string) received {
 	r.s.tb.Helper()
 	for {
 		f := r.next()
@@ -193,7 +193,7 @@ type received struct {
 }
 
 // next reads a frame other than a heartbeat.
-func (r *Raw) next() received {
+func (r *rawConn) next() received {
 	for {
 		var head [7]byte
 		if _, err := io.ReadFull(r.r, head[:]); err != nil {

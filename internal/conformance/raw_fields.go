@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// fields reads what a frame holds, octet by octet, so that a transcript shows types, order and duplicates.
+// fields decodes a frame without a client library, so that a transcript shows types, order and duplicates.
 type fields struct{ b []byte }
 
 func (f *fields) bytes() []byte {
@@ -34,7 +34,7 @@ func (f *fields) u64() uint64   { return binary.BigEndian.Uint64(f.take(8)) }
 func (f *fields) short() string { return string(f.take(int(f.u8()))) }
 func (f *fields) long() []byte  { return f.take(min(int(f.u32()), len(f.b))) }
 
-// properties writes those of a message.
+// properties renders the properties of a message.
 func (f *fields) properties() string {
 	flags := f.u16()
 	var list []string
@@ -70,7 +70,7 @@ var propertyNames = []string{
 	"message-id", "timestamp", "type", "user-id", "app-id", "cluster-id",
 }
 
-// table writes a table without its length: keys and values in the order of the wire, each value behind its type.
+// table renders a table without its length: keys and values in the order of the wire, each value behind its type.
 func (f *fields) table() string {
 	var list []string
 	for len(f.b) > 0 {
@@ -88,7 +88,7 @@ func (f *fields) array() string {
 	return "[" + strings.Join(list, " ") + "]"
 }
 
-// value writes a type and a value. The moment of a death differs from run to run.
+// value renders a type and a value. The time of a death differs from run to run.
 func (f *fields) value(death bool) string {
 	kind := f.u8()
 	v := ""

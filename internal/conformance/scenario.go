@@ -28,10 +28,10 @@ func All() []Scenario {
 	)
 }
 
-// Headers returns the scenarios of header tables that other clients send.
+// Headers returns the scenarios about encoding header tables.
 func Headers() []Scenario { return headerTables }
 
-// Violations returns the scenarios of frames that break the protocol, and of the order of frames.
+// Violations returns the scenarios about protocol violations and about the order of frames.
 func Violations() []Scenario {
 	return slices.Concat(violations, contentViolations, handshakeViolations, frameOrders)
 }

@@ -45,21 +45,21 @@ var rawTables = []rawHeaders{
 	{"timestamp_in_ms", key("timestamp_in_ms") + "L" + eight + "\x01"},
 }
 
-// send publishes a message with these properties and no body.
-func (r *Raw) send(exchange, key string, mandatory bool, properties ...any) {
-	r.Send(publish(1, exchange, key, mandatory), contentHeader(1, 0, properties...))
+// send publishes a message with these properties and without a body.
+func (r *rawConn) send(exchange, key string, mandatory bool, properties ...any) {
+	r.write(publish(1, exchange, key, mandatory), contentHeader(1, 0, properties...))
 }
 
 // content reads the content header that follows a method.
-func (r *Raw) content(method string) string {
+func (r *rawConn) content(method string) string {
 	r.s.tb.Helper()
-	r.Await(method)
+	r.await(method)
 	f := r.next()
 	return strings.TrimPrefix(f.String(), "header ")
 }
 
-// AfterRestart is the scenario of headers that a broker has kept while it was restarted, which restart does. It is not
-// recorded, since a restart would disturb the scenarios beside it.
+// AfterRestart returns the scenario of headers in durable queues across a restart. It is not recorded: the restart would
+// interrupt scenarios that run concurrently.
 func AfterRestart(restart func()) Scenario {
 	return Scenario{"headers-after-a-restart", func(s *Script) {
 		ch := s.Channel()
@@ -68,16 +68,16 @@ func AfterRestart(restart func()) Scenario {
 		for _, q := range queues {
 			for _, h := range rawTables {
 				r.send("", q, false, uint16(1<<13|1<<12), table(h.fields), byte(2))
-				r.Await("basic.ack")
+				r.await("basic.ack")
 			}
 		}
 		s.Must(ch.conn.Close())
 		restart()
-		r = s.Raw()
+		r = s.raw()
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			for _, h := range rawTables {
-				r.Send(call(1, 60, 70, uint16(0), queues[kind], byte(1)))
+				r.write(call(1, 60, 70, uint16(0), queues[kind], byte(1)))
 				s.Note("%s: %s", h.what, r.content("basic.get-ok"))
 			}
 		}
@@ -86,16 +86,16 @@ func AfterRestart(restart func()) Scenario {
 
 var headerTables = []Scenario{
 	{"headers-are-decoded-and-encoded-again", func(s *Script) {
-		r := s.Raw()
+		r := s.raw()
 		for _, kind := range []string{"classic", "quorum"} {
 			q := s.Channel().Queue(kind, kind, nil)
 			s.Title("%s", kind)
-			r.Send(call(1, 85, 10, byte(0)))
-			r.Await("confirm.select-ok")
+			r.write(call(1, 85, 10, byte(0)))
+			r.await("confirm.select-ok")
 			for _, h := range rawTables {
 				r.send("", q, false, uint16(1<<13), table(h.fields))
-				r.Await("basic.ack")
-				r.Send(call(1, 60, 70, uint16(0), q, byte(1)))
+				r.await("basic.ack")
+				r.write(call(1, 60, 70, uint16(0), q, byte(1)))
 				s.Note("%s: %s", h.what, r.content("basic.get-ok"))
 			}
 		}
@@ -111,7 +111,7 @@ var headerTables = []Scenario{
 			ch := s.Channel()
 			q := ch.Queue(kind, kind, nil)
 			c := ch.Subscribe(q, "c")
-			r := s.Raw()
+			r := s.raw()
 			for _, h := range rawTables {
 				r.send("", q, false, uint16(1<<13), table(h.fields))
 				s.Must(c.Next().Ack(false))
@@ -125,39 +125,39 @@ var headerTables = []Scenario{
 			ch := s.Channel()
 			dead := ch.Queue(kind+".dead", kind, nil)
 			q := ch.Queue(kind, kind, map[string]any{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
-			r := s.Raw()
-			r.Send(call(1, 60, 20, uint16(0), q, "c", byte(0), table(nil)))
-			r.Await("basic.consume-ok")
+			r := s.raw()
+			r.write(call(1, 60, 20, uint16(0), q, "c", byte(0), table(nil)))
+			r.await("basic.consume-ok")
 			r.send("", q, false, uint16(1<<13), table(sent))
 			s.Note("delivered: %s", r.content("basic.deliver"))
-			r.Send(call(1, 60, 120, uint64(1), byte(2)))
+			r.write(call(1, 60, 120, uint64(1), byte(2)))
 			s.Note("after basic.nack: %s", r.content("basic.deliver"))
-			r.Send(call(1, 60, 90, uint64(2), byte(1)))
+			r.write(call(1, 60, 90, uint64(2), byte(1)))
 			s.Note("after basic.reject: %s", r.content("basic.deliver"))
-			r.Send(call(1, 60, 90, uint64(3), byte(0)))
-			r.Send(call(1, 60, 20, uint16(0), dead, "dead", byte(2), table(nil)))
+			r.write(call(1, 60, 90, uint64(3), byte(0)))
+			r.write(call(1, 60, 20, uint16(0), dead, "dead", byte(2), table(nil)))
 			s.Note("dead-lettered: %s", r.content("basic.deliver"))
 			forged := key("x-death") + "V" + key("z") + "V" + key("x-death") + "t\x02" + key("x-first-death-queue") + "V" + key("x-last-death-queue") + "t\x02" + key("x-last-death-queue") + "V" +
 				key("x-delivery-count") + "t\x02" + key("a") + "V"
 			r.send("", q, false, uint16(1<<13|1<<8), table(forged), "+60000")
 			s.Note("forged: %s", r.content("basic.deliver"))
-			r.Send(call(1, 60, 90, uint64(5), byte(0)))
+			r.write(call(1, 60, 90, uint64(5), byte(0)))
 			s.Note("forged, and dead-lettered: %s", r.content("basic.deliver"))
 		}
 		s.Title("returned with direct reply-to")
-		asker := s.Raw()
-		asker.Send(call(1, 60, 20, uint16(0), replyTo, "reply", byte(2), table(nil)))
-		asker.Await("basic.consume-ok")
+		asker := s.raw()
+		asker.write(call(1, 60, 20, uint16(0), replyTo, "reply", byte(2), table(nil)))
+		asker.await("basic.consume-ok")
 		asker.send("", "nobody"+s.suffix, true, uint16(1<<13|1<<9), table(sent), replyTo)
 		s.Note("%s", asker.content("basic.return"))
 		s.Title("direct reply-to")
 		q := s.Channel().Queue("requests", "classic", nil)
-		r := s.Raw()
-		r.Send(call(1, 60, 20, uint16(0), replyTo, "reply", byte(2), table(nil)))
-		r.Await("basic.consume-ok")
+		r := s.raw()
+		r.write(call(1, 60, 20, uint16(0), replyTo, "reply", byte(2), table(nil)))
+		r.await("basic.consume-ok")
 		r.send("", q, false, uint16(1<<13|1<<9), table(sent), replyTo)
-		r.Send(call(1, 60, 20, uint16(0), q, "requests", byte(2), table(nil)))
-		r.Await("basic.deliver")
+		r.write(call(1, 60, 20, uint16(0), q, "requests", byte(2), table(nil)))
+		r.await("basic.deliver")
 		request := r.next().fields
 		request.take(2) // the flags
 		s.Note("request: headers %s", (&fields{b: request.long()}).table())
@@ -168,9 +168,9 @@ var headerTables = []Scenario{
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			q := s.Channel().Queue(kind, kind, nil)
-			r := s.Raw()
-			r.Send(call(1, 85, 10, byte(0)))
-			r.Await("confirm.select-ok")
+			r := s.raw()
+			r.write(call(1, 85, 10, byte(0)))
+			r.await("confirm.select-ok")
 			for _, p := range []struct {
 				what       string
 				properties []any
@@ -192,19 +192,19 @@ var headerTables = []Scenario{
 				{"expiration 60000", []any{uint16(1 << 8), "60000"}},
 			} {
 				r.send("", q, false, p.properties...)
-				r.Await("basic.ack")
-				r.Send(call(1, 60, 70, uint16(0), q, byte(1)))
+				r.await("basic.ack")
+				r.write(call(1, 60, 70, uint16(0), q, byte(1)))
 				s.Note("%s: %s", p.what, r.content("basic.get-ok"))
 				r.send("", "nobody"+s.suffix, true, p.properties...)
 				s.Note("%s, returned: %s", p.what, r.content("basic.return"))
-				r.Await("basic.ack")
+				r.await("basic.ack")
 			}
 		}
 	}},
-	{"headers-are-matched-by-what-they-were-decoded-to", func(s *Script) {
+	{"headers-are-matched-by-decoded-values", func(s *Script) {
 		ch := s.Channel()
 		x := ch.Exchange("x", "headers", nil)
-		r := s.Raw()
+		r := s.raw()
 		for i, m := range []struct{ binding, header string }{
 			{"l" + eight + "\x01", "L" + eight + "\x01"},
 			{"L" + eight + "\x01", "l" + eight + "\x01"},
@@ -236,10 +236,10 @@ var headerTables = []Scenario{
 		} {
 			q := ch.Queue(fmt.Sprintf("q%d", i), "classic", nil)
 			name := fmt.Sprintf("k%d", i)
-			r.Send(call(1, 50, 20, uint16(0), q, x, "", byte(0), table(key(name)+m.binding)))
-			r.Await("queue.bind-ok")
+			r.write(call(1, 50, 20, uint16(0), q, x, "", byte(0), table(key(name)+m.binding)))
+			r.await("queue.bind-ok")
 			r.send(x, "", true, uint16(1<<13), table(key(name)+m.header))
-			r.Send(call(1, 60, 10, uint32(0), uint16(0), byte(0)))
+			r.write(call(1, 60, 10, uint32(0), uint16(0), byte(0)))
 			got := "matches"
 			for f := r.next(); f.name != "basic.qos-ok"; f = r.next() {
 				got = "does not match"
@@ -256,10 +256,10 @@ var headerTables = []Scenario{
 			{"the second of two x-match", key("x-match") + sized("S", "all") + key("x-match") + sized("S", "any") + key("i") + "B\x01" + key("j") + "B\x02", key("i") + "B\x01"},
 		} {
 			q := ch.Queue(fmt.Sprintf("d%d", i), "classic", nil)
-			r.Send(call(1, 50, 20, uint16(0), q, x, "", byte(0), table(m.binding)))
-			r.Await("queue.bind-ok")
+			r.write(call(1, 50, 20, uint16(0), q, x, "", byte(0), table(m.binding)))
+			r.await("queue.bind-ok")
 			r.send(x, "", true, uint16(1<<13), table(m.headers))
-			r.Send(call(1, 60, 10, uint32(0), uint16(0), byte(0)))
+			r.write(call(1, 60, 10, uint32(0), uint16(0), byte(0)))
 			got := "matched"
 			for f := r.next(); f.name != "basic.qos-ok"; f = r.next() {
 				got = "not matched"
@@ -267,25 +267,25 @@ var headerTables = []Scenario{
 			s.Note("%s: %s", m.what, got)
 		}
 	}},
-	{"arguments-are-compared-by-what-they-were-decoded-to", func(s *Script) {
+	{"arguments-are-compared-by-decoded-values", func(s *Script) {
 		ch := s.Channel()
 		x := ch.Exchange("x", "headers", nil)
 		q := ch.Queue("q", "classic", nil)
-		r := s.Raw()
+		r := s.raw()
 		unbound := func(what string, bind, unbind string) {
-			r.Send(call(1, 50, 20, uint16(0), q, x, "", byte(0), table(bind)))
-			r.Await("queue.bind-ok")
-			r.Send(call(1, 50, 50, uint16(0), q, x, "", table(unbind)))
-			r.Await("queue.unbind-ok")
+			r.write(call(1, 50, 20, uint16(0), q, x, "", byte(0), table(bind)))
+			r.await("queue.bind-ok")
+			r.write(call(1, 50, 50, uint16(0), q, x, "", table(unbind)))
+			r.await("queue.unbind-ok")
 			r.send(x, "", true, uint16(1<<13), table(bind))
-			r.Send(call(1, 60, 10, uint32(0), uint16(0), byte(0)))
+			r.write(call(1, 60, 10, uint32(0), uint16(0), byte(0)))
 			got := "is still bound"
 			for f := r.next(); f.name != "basic.qos-ok"; f = r.next() {
 				got = "is unbound"
 			}
 			s.Note("%s: %s", what, got)
-			r.Send(call(1, 50, 50, uint16(0), q, x, "", table(bind)))
-			r.Await("queue.unbind-ok")
+			r.write(call(1, 50, 50, uint16(0), q, x, "", table(bind)))
+			r.await("queue.unbind-ok")
 		}
 		unbound("bound with l, unbound with L", key("a")+"l"+eight+"\x01", key("a")+"L"+eight+"\x01")
 		unbound("bound with t 1, unbound with t 2", key("a")+"t\x01", key("a")+"t\x02")
@@ -296,12 +296,12 @@ var headerTables = []Scenario{
 
 		s.Title("queues")
 		declare := func(what, name, arguments string) {
-			r.Send(call(1, 50, 10, uint16(0), name, byte(2), table(arguments)))
+			r.write(call(1, 50, 10, uint16(0), name, byte(2), table(arguments)))
 			f := r.next()
 			s.Note("%s: %s", what, f)
 			if f.name == "channel.close" {
-				r.Send(call(1, 20, 41), call(1, 20, 10, ""))
-				r.Await("channel.open-ok")
+				r.write(call(1, 20, 41), call(1, 20, 10, ""))
+				r.await("channel.open-ok")
 			}
 		}
 		l := s.Name("l")

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// The stages of a handshake: what the client sent before a violation.
+// The stages of a handshake, named after the last step before the violation.
 const (
 	connected = iota // nothing
 	greeted          // the protocol header
@@ -17,18 +17,18 @@ const (
 	ready            // channel.open of channel 1
 )
 
-// A violation is something that the protocol forbids, or nearly does. The client sends it at a stage of its handshake,
-// goes on with the handshake as if nothing had happened, and closes the connection.
+// A violation is a sequence of frames that the protocol forbids, or just allows. The client sends it at a stage of its
+// handshake, continues with the handshake, and closes the connection.
 type violation struct {
 	what  string
 	stage int
 	send  [][]byte
-	// then, unless it is nil, is sent once the broker has answered what was sent before.
+	// then is sent after the first answer to send. Nil means that the client does not wait for an answer.
 	then [][]byte
 }
 
-// violate returns a scenario of violations. Each has a connection of its own, and all are tried at once, since RabbitMQ
-// takes three seconds to hang up on a client that it does not trust.
+// violate returns a scenario of violations. Each uses a separate connection. They run concurrently, because RabbitMQ waits
+// three seconds before it closes the connection of a client that has not logged in.
 func violate(name string, list []violation) Scenario {
 	return Scenario{name, func(s *Script) {
 		lines := make([]string, len(list))
@@ -48,7 +48,7 @@ func violate(name string, list []violation) Scenario {
 	}}
 }
 
-// outcome tells what the broker answers, but for the answers to the handshake.
+// outcome returns the broker's answers, except the regular answers to the handshake.
 func (v violation) outcome(s *Script) string {
 	r, err := s.connect()
 	if err != nil {
@@ -58,7 +58,7 @@ func (v violation) outcome(s *Script) string {
 	steps := handshakeSteps(r.url, nil)
 	answers := slices.Clone(handshakeAnswers)
 	for stage, b := range steps[:v.stage] {
-		r.Send(b)
+		r.write(b)
 		if stage == loggedIn { // tune-ok is not answered
 			continue
 		}
@@ -80,16 +80,16 @@ func (v violation) outcome(s *Script) string {
 		}
 		return f.name != "" && f.name != "connection.close" && f.name != "connection.close-ok"
 	}
-	r.Send(v.send...)
+	r.write(v.send...)
 	more := true
 	for v.then != nil && more && len(got) == 0 {
 		more = read()
 	}
 	rest := steps[v.stage:]
-	if v.stage == connected { // the violation is about the protocol header, and takes its place
+	if v.stage == connected { // the violation replaces the protocol header
 		rest = nil
 	}
-	r.Send(slices.Concat(v.then, rest, [][]byte{closingFrame()})...)
+	r.write(slices.Concat(v.then, rest, [][]byte{closingFrame()})...)
 	for more {
 		more = read()
 	}
@@ -99,17 +99,15 @@ func (v violation) outcome(s *Script) string {
 	return strings.Join(got, ", ")
 }
 
-// beyond is a frame of which only the beginning is sent.
+// beyond is the start of a frame whose payload is never sent.
 func beyond(kind byte, channel uint16, size uint32) []byte {
 	return []byte{kind, byte(channel >> 8), byte(channel), byte(size >> 24), byte(size >> 16), byte(size >> 8), byte(size)}
 }
 
-func replaced(b []byte, at int, by byte) []byte {
+// withEnd gives a frame another end.
+func withEnd(b []byte, end byte) []byte {
 	b = slices.Clone(b)
-	if at < 0 {
-		at += len(b)
-	}
-	b[at] = by
+	b[len(b)-1] = end
 	return b
 }
 
@@ -141,5 +139,5 @@ func on(channel uint16) string {
 	case 0:
 		return "on channel 0"
 	}
-	return fmt.Sprintf("on channel %d, which is not open", channel)
+	return fmt.Sprintf("on channel %d (not open)", channel)
 }

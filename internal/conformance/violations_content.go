@@ -18,7 +18,7 @@ var contentViolations = []Scenario{
 		{"a method instead of a header", ready, [][]byte{toNobody, qosFrame}, nil},
 		{"basic.publish instead of a header", ready, [][]byte{toNobody, toNobody}, nil},
 		{"channel.close instead of a header", ready, [][]byte{toNobody, call(1, 20, 40, uint16(200), "bye", uint16(0), uint16(0))}, nil},
-		{"a method that cannot be read instead of a header", ready, [][]byte{toNobody, call(1, 60, 10)}, nil},
+		{"a malformed method instead of a header", ready, [][]byte{toNobody, call(1, 60, 10)}, nil},
 		{"a header instead of a body", ready, [][]byte{toNobody, oneByte, oneByte}, nil},
 		{"a method instead of a body", ready, [][]byte{toNobody, oneByte, qosFrame}, nil},
 		{"a heartbeat on the channel instead of a header", ready, [][]byte{toNobody, frame(heartbeatFrame, 1, nil)}, nil},
@@ -34,7 +34,7 @@ var contentViolations = []Scenario{
 		{"basic.publish to a missing exchange, alone", ready, [][]byte{publish(1, "missing", "k", false)}, nil},
 		{"basic.publish with immediate, alone", ready, [][]byte{call(1, 60, 40, uint16(0), "", "k", byte(2))}, nil},
 	}),
-	violate("content-headers-that-cannot-be", slices.Concat(
+	violate("invalid-content-headers", slices.Concat(
 		forEach([]uint16{0, 10, 50, 61, 65535}, func(class uint16) violation {
 			return violation{fmt.Sprintf("of class %d", class), ready, [][]byte{toNobody, headerOf(class, 0, 0, uint16(0))}, nil}
 		}),
@@ -66,12 +66,12 @@ var contentViolations = []Scenario{
 			{"with every property", ready, [][]byte{toNobody, contentHeader(1, 0, uint16(0xFFFC), "a", "b", table(nil), byte(2), byte(9), "c", "d", "10", "e", uint64(1), "f", "guest", "g", "h"), qosFrame}, nil},
 		},
 		[]violation{
-			{"that cannot be read, of a message to a missing exchange", ready, [][]byte{publish(1, "missing", "k", false), contentHeader(1, 0, uint16(0), byte(0)), qosFrame}, nil},
-			{"that cannot be read, of a message to an internal exchange", ready, [][]byte{publish(1, "amq.rabbitmq.trace", "k", false), contentHeader(1, 0, uint16(0), byte(0)), qosFrame}, nil},
-			{"that cannot be read, of a message with immediate", ready, [][]byte{call(1, 60, 40, uint16(0), "", "k", byte(2)), contentHeader(1, 0, uint16(0), byte(0)), qosFrame}, nil},
+			{"malformed, of a message to a missing exchange", ready, [][]byte{publish(1, "missing", "k", false), contentHeader(1, 0, uint16(0), byte(0)), qosFrame}, nil},
+			{"malformed, of a message to an internal exchange", ready, [][]byte{publish(1, "amq.rabbitmq.trace", "k", false), contentHeader(1, 0, uint16(0), byte(0)), qosFrame}, nil},
+			{"malformed, of a message with immediate", ready, [][]byte{call(1, 60, 40, uint16(0), "", "k", byte(2)), contentHeader(1, 0, uint16(0), byte(0)), qosFrame}, nil},
 		},
 	)),
-	violate("arguments-that-cannot-be-read", slices.Concat(
+	violate("malformed-arguments", slices.Concat(
 		[]violation{
 			{"basic.qos without any", ready, [][]byte{call(1, 60, 10)}, nil},
 			{"basic.qos with one byte too few", ready, [][]byte{call(1, 60, 10, uint32(0), uint16(0))}, nil},
@@ -87,11 +87,11 @@ var contentViolations = []Scenario{
 			{"confirm.select with reserved bits", ready, [][]byte{call(1, 85, 10, byte(0xFE))}, nil},
 			{"channel.open without any", ready, [][]byte{call(2, 20, 10)}, nil},
 			{"channel.open with a string", ready, [][]byte{call(2, 20, 10, "out of band")}, nil},
-			{"channel.open with what is not UTF-8", ready, [][]byte{call(2, 20, 10, "\xff")}, nil},
-			{"channel.close with what is not UTF-8", ready, [][]byte{call(1, 20, 40, uint16(200), "\xff", uint16(0), uint16(0))}, nil},
+			{"channel.open with invalid UTF-8", ready, [][]byte{call(2, 20, 10, "\xff")}, nil},
+			{"channel.close with invalid UTF-8", ready, [][]byte{call(1, 20, 40, uint16(200), "\xff", uint16(0), uint16(0))}, nil},
 			{"channel.close without any", ready, [][]byte{call(1, 20, 40)}, nil},
 			{"connection.close without any", ready, [][]byte{call(0, 10, 50)}, nil},
-			{"connection.close with what is not UTF-8", ready, [][]byte{call(0, 10, 50, uint16(200), "\xff", uint16(0), uint16(0))}, nil},
+			{"connection.close with invalid UTF-8", ready, [][]byte{call(0, 10, 50, uint16(200), "\xff", uint16(0), uint16(0))}, nil},
 			{"connection.close with a byte too many", ready, [][]byte{call(0, 10, 50, uint16(200), "bye", uint16(0), uint16(0), byte(0))}, nil},
 			{"connection.close-ok with a byte", ready, [][]byte{call(0, 10, 51, byte(0))}, nil},
 			{"connection.update-secret without any", ready, [][]byte{call(0, 10, 70)}, nil},
@@ -102,9 +102,9 @@ var contentViolations = []Scenario{
 			{"basic.cancel with a tag that is not UTF-8", ready, [][]byte{call(1, 60, 30, "\xff", byte(0))}, nil},
 			{"exchange.declare with a type that is not UTF-8", ready, [][]byte{call(1, 40, 10, uint16(0), "x", "\xff", byte(0), table(nil))}, nil},
 			{"queue.bind with a key that is not UTF-8", ready, [][]byte{call(1, 50, 20, uint16(0), "q", "x", "\xff", byte(0), table(nil))}, nil},
-			{"basic.get with more than 16 bytes that cannot be read", ready, [][]byte{call(1, 60, 70, payload("0123456789abcdefghijklmnopqrstuvwxyz"))}, nil},
-			{"basic.get with 200 bytes that cannot be read", ready, [][]byte{call(1, 60, 70, bytes.Repeat([]byte{200}, 200))}, nil},
-			{"basic.get with bytes that are not printed", ready, [][]byte{call(1, 60, 70, payload("\x00\x01\xff"))}, nil},
+			{"basic.get with 36 malformed bytes", ready, [][]byte{call(1, 60, 70, payload("0123456789abcdefghijklmnopqrstuvwxyz"))}, nil},
+			{"basic.get with 200 malformed bytes", ready, [][]byte{call(1, 60, 70, bytes.Repeat([]byte{200}, 200))}, nil},
+			{"basic.get with non-printable bytes", ready, [][]byte{call(1, 60, 70, payload("\x00\x01\xff"))}, nil},
 		},
 		forEach(brokenTables, func(b brokenTable) violation {
 			return violation{"queue.declare (passive) with " + b.what, ready, [][]byte{call(1, 50, 10, uint16(0), "missing", byte(1), table(b.fields))}, nil}
@@ -132,8 +132,8 @@ var brokenTables = []brokenTable{
 	{"an unknown type in a table", "\x01kF\x00\x00\x00\x03\x01aZ"},
 	{"an unknown type in an array", "\x01kA\x00\x00\x00\x01Z"},
 	{"an array that is cut off", "\x01kA\x00\x00\x00\x09t\x01"},
-	{"a number that is not one", "\x01kd\x7f\xf8\x00\x00\x00\x00\x00\x00"},
-	{"an infinite number in an array", "\x01kA\x00\x00\x00\x05f\x7f\x80\x00\x00"},
+	{"NaN", "\x01kd\x7f\xf8\x00\x00\x00\x00\x00\x00"},
+	{"infinity in an array", "\x01kA\x00\x00\x00\x05f\x7f\x80\x00\x00"},
 	{"a byte behind the last field", "\x01kV\x00"},
 	{"an empty key", "\x00V"},
 	{"a key that is not UTF-8", "\x01\xffV"},

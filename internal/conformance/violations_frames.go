@@ -7,7 +7,7 @@ import (
 )
 
 var violations = []Scenario{
-	violate("frames-that-are-none", slices.Concat(
+	violate("malformed-frames", slices.Concat(
 		forEach([]uint16{0, 1, 5}, func(ch uint16) violation {
 			return violation{"a frame of type 4 " + on(ch), ready, [][]byte{frame(4, ch, payload("hi"))}, nil}
 		}),
@@ -27,12 +27,12 @@ var violations = []Scenario{
 			return violation{fmt.Sprintf("a method frame of %d bytes", n), ready, [][]byte{frame(methodFrame, 1, make([]byte, n))}, nil}
 		}),
 		forEach([]byte{0, 1, 'x', 0xFF}, func(end byte) violation {
-			return violation{fmt.Sprintf("%d at the end of a frame", end), ready, [][]byte{replaced(call(1, 60, 10, uint32(0), uint16(0), byte(0)), -1, end)}, nil}
+			return violation{fmt.Sprintf("%d at the end of a frame", end), ready, [][]byte{withEnd(call(1, 60, 10, uint32(0), uint16(0), byte(0)), end)}, nil}
 		}),
 		[]violation{
-			{"a wrong end of an empty frame", ready, [][]byte{replaced(frame(heartbeatFrame, 0, nil), -1, 0)}, nil},
-			{"a wrong end of a frame of an unknown type", ready, [][]byte{replaced(frame(7, 1, payload("hi")), -1, 0)}, nil},
-			{"a wrong end during the handshake", greeted, [][]byte{replaced(frame(heartbeatFrame, 0, nil), -1, 0)}, nil},
+			{"a wrong end of an empty frame", ready, [][]byte{withEnd(frame(heartbeatFrame, 0, nil), 0)}, nil},
+			{"a wrong end of a frame of an unknown type", ready, [][]byte{withEnd(frame(7, 1, payload("hi")), 0)}, nil},
+			{"a wrong end during the handshake", greeted, [][]byte{withEnd(frame(heartbeatFrame, 0, nil), 0)}, nil},
 		},
 		forEach([]uint32{131065, 131072, 131073, 1 << 31, 1<<32 - 1}, func(n uint32) violation {
 			b := beyond(bodyFrame, 1, n)
@@ -44,20 +44,20 @@ var violations = []Scenario{
 		[]violation{
 			{"a message of one frame that is 8 bytes too long", ready, [][]byte{toNobody, contentHeader(1, 131072, uint16(0)), frame(bodyFrame, 1, make([]byte, 131072))}, nil},
 			{"a method of unknown size " + on(0), ready, [][]byte{beyond(methodFrame, 0, 1<<32-1)}, nil},
-			{"a wrong end after 16 bytes that are not printed", ready, [][]byte{replaced(frame(methodFrame, 1, bytes.Repeat([]byte{200}, 16)), -1, 100)}, nil},
-			{"a wrong end after 12 bytes that are not printed", ready, [][]byte{replaced(frame(methodFrame, 1, bytes.Repeat([]byte{200}, 12)), -1, 100)}, nil},
-			{"a wrong end after 16 bytes, one of them not printed", ready, [][]byte{replaced(frame(methodFrame, 1, append(bytes.Repeat([]byte{1}, 15), 200)), -1, 9)}, nil},
-			{"a frame of no type of 16 bytes that are not printed", ready, [][]byte{frame(7, 1, bytes.Repeat([]byte{200}, 16))}, nil},
-			{"a frame of no type of 17 bytes that are not printed", ready, [][]byte{frame(77, 1, bytes.Repeat([]byte{200}, 17))}, nil},
-			{"a frame of no type of 13 bytes that are not printed", ready, [][]byte{frame(7, 1, bytes.Repeat([]byte{200}, 13))}, nil},
-			{"a body on channel 0 of 16 bytes that are not printed", ready, [][]byte{frame(bodyFrame, 0, bytes.Repeat([]byte{200}, 16))}, nil},
+			{"a wrong end after 16 non-printable bytes", ready, [][]byte{withEnd(frame(methodFrame, 1, bytes.Repeat([]byte{200}, 16)), 100)}, nil},
+			{"a wrong end after 12 non-printable bytes", ready, [][]byte{withEnd(frame(methodFrame, 1, bytes.Repeat([]byte{200}, 12)), 100)}, nil},
+			{"a wrong end after 16 bytes, one of them non-printable", ready, [][]byte{withEnd(frame(methodFrame, 1, append(bytes.Repeat([]byte{1}, 15), 200)), 9)}, nil},
+			{"an unknown frame of 16 non-printable bytes", ready, [][]byte{frame(7, 1, bytes.Repeat([]byte{200}, 16))}, nil},
+			{"an unknown frame of 17 non-printable bytes", ready, [][]byte{frame(77, 1, bytes.Repeat([]byte{200}, 17))}, nil},
+			{"an unknown frame of 13 non-printable bytes", ready, [][]byte{frame(7, 1, bytes.Repeat([]byte{200}, 13))}, nil},
+			{"a body on channel 0 of 16 non-printable bytes", ready, [][]byte{frame(bodyFrame, 0, bytes.Repeat([]byte{200}, 16))}, nil},
 			{"a body on channel 0 of printed bytes beyond Latin-1", ready, [][]byte{frame(bodyFrame, 0, payload("\u2192 \u00e4\"\\ tab\t"))}, nil},
 			{"a body on channel 0 of Latin-1", ready, [][]byte{frame(bodyFrame, 0, payload("caf\xe9"))}, nil},
 			{"random bytes", ready, [][]byte{payload("garbage that is no frame")}, nil},
 			{"a second protocol header", ready, [][]byte{payload(protocolHeader)}, nil},
 		},
 	)),
-	violate("methods-that-nobody-knows", slices.Concat(
+	violate("unknown-methods", slices.Concat(
 		forEach([]uint16{0, 1, 5}, func(ch uint16) violation {
 			return violation{"class 61 " + on(ch), ready, [][]byte{call(ch, 61, 10)}, nil}
 		}),
@@ -73,7 +73,7 @@ var violations = []Scenario{
 			{"an unknown method within a content", ready, [][]byte{toNobody, call(1, 61, 10)}, nil},
 		},
 	)),
-	violate("methods-that-only-a-server-sends", slices.Concat(
+	violate("methods-of-the-server", slices.Concat(
 		[]violation{
 			{"basic.deliver", ready, [][]byte{call(1, 60, 60, "c", uint64(1), byte(0), "", "k")}, nil},
 			{"basic.deliver with a content", ready, [][]byte{call(1, 60, 60, "c", uint64(1), byte(0), "", "k"), oneByte, body1}, nil},
@@ -127,23 +127,23 @@ var violations = []Scenario{
 		{"connection.open on an open connection", ready, [][]byte{call(0, 10, 40, "/", "", byte(0))}, nil},
 		{"connection.open on channel 1", ready, [][]byte{call(1, 10, 40, "/", "", byte(0))}, nil},
 		{"connection.close on channel 1", ready, [][]byte{call(1, 10, 50, uint16(200), "bye", uint16(0), uint16(0))}, nil},
-		{"connection.close on channel 5, which is not open", ready, [][]byte{call(5, 10, 50, uint16(200), "bye", uint16(0), uint16(0))}, nil},
-		{"basic.qos on channel 5, which is not open", ready, [][]byte{call(5, 60, 10, uint32(0), uint16(0), byte(0))}, nil},
-		{"basic.publish on channel 5, which is not open", ready, [][]byte{publish(5, "", "nobody", false)}, nil},
-		{"a message on channel 5, which is not open", ready, [][]byte{publish(5, "", "nobody", false), contentHeader(5, 0, uint16(0))}, nil},
-		{"channel.close on channel 5, which is not open", ready, [][]byte{call(5, 20, 40, uint16(200), "bye", uint16(0), uint16(0))}, nil},
-		{"channel.close-ok on channel 5, which is not open", ready, [][]byte{call(5, 20, 41)}, [][]byte{}},
-		{"a content header on channel 5, which is not open", ready, [][]byte{contentHeader(5, 0, uint16(0))}, nil},
-		{"a content body on channel 5, which is not open", ready, [][]byte{frame(bodyFrame, 5, payload("x"))}, nil},
+		{"connection.close on channel 5 (not open)", ready, [][]byte{call(5, 10, 50, uint16(200), "bye", uint16(0), uint16(0))}, nil},
+		{"basic.qos on channel 5 (not open)", ready, [][]byte{call(5, 60, 10, uint32(0), uint16(0), byte(0))}, nil},
+		{"basic.publish on channel 5 (not open)", ready, [][]byte{publish(5, "", "nobody", false)}, nil},
+		{"a message on channel 5 (not open)", ready, [][]byte{publish(5, "", "nobody", false), contentHeader(5, 0, uint16(0))}, nil},
+		{"channel.close on channel 5 (not open)", ready, [][]byte{call(5, 20, 40, uint16(200), "bye", uint16(0), uint16(0))}, nil},
+		{"channel.close-ok on channel 5 (not open)", ready, [][]byte{call(5, 20, 41)}, [][]byte{}},
+		{"a content header on channel 5 (not open)", ready, [][]byte{contentHeader(5, 0, uint16(0))}, nil},
+		{"a content body on channel 5 (not open)", ready, [][]byte{frame(bodyFrame, 5, payload("x"))}, nil},
 		{"channel 65535", ready, [][]byte{call(65535, 20, 10, ""), call(65535, 60, 10, uint32(0), uint16(0), byte(0))}, nil},
 		{"channel.flow off", ready, [][]byte{call(1, 20, 20, byte(0))}, nil},
 		{"a method after channel.close", ready, [][]byte{call(1, 20, 40, uint16(200), "bye", uint16(0), uint16(0))}, [][]byte{call(1, 60, 10, uint32(0), uint16(0), byte(0))}},
 		{"channel.open again after channel.close", ready, [][]byte{call(1, 20, 40, uint16(200), "bye", uint16(0), uint16(0))}, [][]byte{call(1, 20, 10, "")}},
 		{"methods after connection.close", ready, [][]byte{closingFrame(), call(1, 60, 10, uint32(0), uint16(0), byte(0)), call(0, 10, 31, uint16(1), uint32(1), uint16(1))}, nil},
-		{"a frame of no type after connection.close", ready, [][]byte{closingFrame(), frame(7, 1, nil), frame(7, 0, nil)}, nil},
+		{"an unknown frame after connection.close", ready, [][]byte{closingFrame(), frame(7, 1, nil), frame(7, 0, nil)}, nil},
 		{"connection.close twice", ready, [][]byte{closingFrame(), closingFrame()}, nil},
 	}),
-	violate("frames-on-a-channel-that-the-broker-closed", forEach([]struct {
+	violate("frames-on-a-closed-channel", forEach([]struct {
 		what string
 		send [][]byte
 	}{
@@ -157,7 +157,7 @@ var violations = []Scenario{
 		{"a content body", [][]byte{body1}},
 		{"a method within a content", [][]byte{toNobody, call(1, 60, 10, uint32(0), uint16(0), byte(0))}},
 		{"channel.close-ok within a content", [][]byte{toNobody, call(1, 20, 41)}},
-		{"a method that cannot be read", [][]byte{call(1, 60, 10)}},
+		{"a malformed method", [][]byte{call(1, 60, 10)}},
 		{"an unknown method", [][]byte{call(1, 61, 10)}},
 		{"an unknown frame", [][]byte{frame(7, 1, nil)}},
 		{"a heartbeat", [][]byte{frame(heartbeatFrame, 1, nil)}},

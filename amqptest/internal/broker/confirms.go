@@ -6,18 +6,18 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// confirms are what a channel in confirm mode still has to tell its publisher. As in RabbitMQ, the confirms of messages that
-// were read together are sent together: one basic.ack with multiple set confirms as many as it can.
+// confirms collects the outcomes of published messages. As in RabbitMQ they are coalesced: messages that arrive in one read
+// are confirmed by one basic.ack with multiple set.
 type confirms struct {
 	selected  bool
 	published uint64
 	acks      []uint64
 	nacks     []uint64
-	lost      uint64 // the first message whose confirm a fault has lost, 0 for none
+	lost      uint64 // the first message whose confirm was dropped by a fault, 0 for none
 	waiting   bool   // the channel is in Broker.confirming
 }
 
-// confirm records the fate of a message, unless a fault keeps that back.
+// confirm records the outcome of a message, unless a fault holds or drops it.
 func (ch *channel) confirm(seq uint64, ok bool) {
 	f, c := &ch.b.faults, &ch.confirms
 	switch {
@@ -40,8 +40,7 @@ func (ch *channel) confirm(seq uint64, ok bool) {
 	}
 }
 
-// sendConfirms sends what is recorded. RabbitMQ sends a single ack alone, whatever came before it, and every other ack and
-// every nack as part of a group.
+// sendConfirms sends the recorded outcomes. RabbitMQ never sets multiple on a single ack, but does so on a single nack.
 func (ch *channel) sendConfirms() {
 	acks, nacks := ch.confirms.acks, ch.confirms.nacks
 	if len(acks)+len(nacks) == 0 {
@@ -58,7 +57,8 @@ func (ch *channel) sendConfirms() {
 	ch.sendGroup(nacks, acks, nack)
 }
 
-// sendGroup sends one method for all tags before the first that has another outcome, or none yet, and one for each of the rest.
+// sendGroup sends one method with multiple set for all tags before the first message with another outcome or without one, and
+// one method for each later tag.
 func (ch *channel) sendGroup(tags, others []uint64, method func(tag uint64, multiple bool) codec.Method) {
 	if len(tags) == 0 {
 		return
@@ -77,7 +77,7 @@ func (ch *channel) sendGroup(tags, others []uint64, method func(tag uint64, mult
 	}
 }
 
-// unconfirmed is the first message that has no outcome yet.
+// unconfirmed returns the first message without an outcome.
 func (ch *channel) unconfirmed() uint64 {
 	first := ch.confirms.published + 1
 	if lost := ch.confirms.lost; lost > 0 {
@@ -91,7 +91,7 @@ func (ch *channel) unconfirmed() uint64 {
 	return first
 }
 
-// sendAllConfirms sends the confirms of all channels whose connection has no more to read at once.
+// sendAllConfirms sends the confirms of all channels whose connection has no further frame to handle.
 func (b *Broker) sendAllConfirms() {
 	b.confirming = slices.DeleteFunc(b.confirming, func(ch *channel) bool {
 		if ch.c.more {

@@ -19,7 +19,7 @@ func (r *rawConn) publishAll(queues ...string) {
 	r.write(b)
 }
 
-// confirmsUntil returns what is sent until a method of that kind.
+// confirmsUntil returns the confirms that arrive before a method of the given kind.
 func (r *rawConn) confirmsUntil(last codec.Method) []string {
 	r.t.Helper()
 	var got []string

@@ -6,7 +6,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// The states of a connection that errors name.
+// The connection states of RabbitMQ that appear in errors.
 const (
 	stateStarting = "starting"
 	stateTuning   = "tuning"
@@ -14,13 +14,13 @@ const (
 	stateRunning  = "running"
 )
 
-// method0 reads a frame of channel 0, nil for a heartbeat. The error says what the client is told in that state: a *failure,
-// or nothing at all.
+// method0 decodes a frame of channel 0, nil for a heartbeat. A *failure closes the connection with connection.close, every
+// other error without a word.
 func method0(f codec.Frame, state string) (codec.Method, error) {
 	m, err := readMethod0(f, state)
 	var told *failure
 	if (state == stateStarting || state == stateTuning) && errors.As(err, &told) {
-		err = errAbandoned // RabbitMQ tells only whom it trusts
+		err = errAbandoned // RabbitMQ explains nothing before tune-ok
 	}
 	return m, err
 }
@@ -48,17 +48,17 @@ func readMethod0(f codec.Frame, state string) (codec.Method, error) {
 	return nil, errAbandoned
 }
 
-// unexpectedMethod0 is a method of channel 0 that has no place in a state.
+// unexpectedMethod0 reports a method that is not allowed in a state.
 func unexpectedMethod0(m codec.Method, state string) *failure {
 	return &failure{m.ID(), raise(channelError, "unexpected method in connection state %s", state)}
 }
 
-// unknownFrame is a frame that is of no type, or malformed.
+// unknownFrame reports a frame of an unknown type or a malformed one.
 func unknownFrame(f codec.Frame) *failure {
 	return &failure{0, &exception{code: frameError, text: codec.Snippet(f) + ": unknown_frame"}}
 }
 
-// unexpectedFrameOf is a frame that has no place on its channel.
+// unexpectedFrameOf reports a frame that is not allowed on its channel.
 func unexpectedFrameOf(f codec.Frame) *failure {
 	return &failure{0, &exception{code: unexpectedFrame, text: codec.Snippet(f)}}
 }
