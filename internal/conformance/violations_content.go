@@ -23,7 +23,11 @@ var contentViolations = []Scenario{
 		{"a method instead of a body", ready, [][]byte{toNobody, oneByte, qosFrame}, nil},
 		{"a heartbeat on the channel instead of a header", ready, [][]byte{toNobody, frame(heartbeatFrame, 1, nil)}, nil},
 		{"a heartbeat on channel 0 before header and body", ready, [][]byte{toNobody, frame(heartbeatFrame, 0, nil), oneByte, frame(heartbeatFrame, 0, nil), body1, qosFrame}, nil},
-		{"channel 2 between the frames of channel 1", ready, [][]byte{call(2, 20, 10, ""), toNobody, call(2, 60, 10, uint32(0), uint16(0), byte(0)), oneByte, call(2, 60, 10, uint32(0), uint16(0), byte(0)), body1, qosFrame}, nil},
+		{
+			"channel 2 between the frames of channel 1", ready,
+			[][]byte{call(2, 20, 10, "")},
+			[][]byte{toNobody, call(2, 60, 10, uint32(0), uint16(0), byte(0)), oneByte, call(2, 60, 10, uint32(0), uint16(0), byte(0)), body1, qosFrame},
+		},
 		{"a header without a size, then a body", ready, [][]byte{toNobody, noContent, body1}, nil},
 		{"a header without a size, then an empty body", ready, [][]byte{toNobody, noContent, frame(bodyFrame, 1, nil)}, nil},
 		{"empty bodies before the whole", ready, [][]byte{toNobody, oneByte, frame(bodyFrame, 1, nil), frame(bodyFrame, 1, nil), body1, qosFrame}, nil},
