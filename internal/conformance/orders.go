@@ -35,6 +35,21 @@ func (r *rawConn) frames(last string) string {
 	}
 }
 
+// all reads frames until the connection ends. It leaves out connection.close-ok.
+func (r *rawConn) all() string {
+	var list []string
+	for {
+		f := r.next()
+		if f.name == "connection.close-ok" {
+			return strings.Join(list, ", ")
+		}
+		list = append(list, f.String())
+		if f.name == "" || f.name == "connection.close" {
+			return strings.Join(list, ", ") + r.ends
+		}
+	}
+}
+
 // confirms reads confirms until each of n messages has one. A method with multiple set is for all messages before.
 func (r *rawConn) confirms(n int) (fates string, methods, multiple int) {
 	r.s.tb.Helper()
@@ -136,6 +151,67 @@ var frameOrders = []Scenario{
 				s.Note("%s, %s, %s", r.frames("basic.cancel"), r.frames("basic.cancel"), r.frames("basic.cancel"))
 				s.Note("another connection: %s", other.frames("basic.cancel"))
 			}
+		}
+	}},
+	{"methods-that-are-not-answered", func(s *Script) {
+		s.Channel().Queue("q", "classic", nil)
+		x := s.Name("x")
+		q := "q" + s.suffix
+		for _, m := range []struct {
+			what string
+			send []byte
+		}{
+			{"confirm.select", call(1, 85, 10, byte(1))},
+			{"exchange.declare", call(1, 40, 10, uint16(0), x, "fanout", byte(0b10000), table(nil))},
+			{"exchange.declare, passive", call(1, 40, 10, uint16(0), x, "fanout", byte(0b10001), table(nil))},
+			{"exchange.declare with reserved bits", call(1, 40, 10, uint16(0), x, "fanout", byte(0b11100000), table(nil))},
+			{"exchange.bind", call(1, 40, 30, uint16(0), x, "amq.fanout", "", byte(1), table(nil))},
+			{"exchange.unbind", call(1, 40, 40, uint16(0), x, "amq.fanout", "", byte(1), table(nil))},
+			{"queue.declare", call(1, 50, 10, uint16(0), q, byte(0b10010), table(nil))},
+			{"queue.declare with reserved bits", call(1, 50, 10, uint16(0), q, byte(0b11100010), table(nil))},
+			{"queue.bind", call(1, 50, 20, uint16(0), q, x, "", byte(1), table(nil))},
+			{"queue.purge", call(1, 50, 30, uint16(0), q, byte(1))},
+			{"basic.consume", call(1, 60, 20, uint16(0), q, "c", byte(0b1000), table(nil))},
+			{"basic.consume without a tag", call(1, 60, 20, uint16(0), q, "", byte(0b1000), table(nil))},
+			{"basic.consume with reserved bits", call(1, 60, 20, uint16(0), q, "d", byte(0b11111000), table(nil))},
+			{"basic.cancel", call(1, 60, 30, "c", byte(1))},
+			{"basic.cancel of an unknown tag", call(1, 60, 30, "unknown", byte(1))},
+			{"basic.recover-async", call(1, 60, 100, byte(1))},
+			{"queue.delete", call(1, 50, 40, uint16(0), q, byte(0b100))},
+			{"exchange.delete", call(1, 40, 20, uint16(0), x, byte(0b10))},
+			{"queue.delete of a missing queue", call(1, 50, 40, uint16(0), "missing"+s.suffix, byte(0b100))},
+			{"exchange.delete of a missing exchange", call(1, 40, 20, uint16(0), "missing"+s.suffix, byte(0b10))},
+			{"queue.purge of a missing queue", call(1, 50, 30, uint16(0), "missing"+s.suffix, byte(1))},
+			{"queue.bind of a missing queue", call(1, 50, 20, uint16(0), "missing"+s.suffix, "amq.fanout", "", byte(1), table(nil))},
+			{"basic.consume of a missing queue", call(1, 60, 20, uint16(0), "missing"+s.suffix, "c", byte(0b1000), table(nil))},
+			{"basic.recover-async without requeue", call(1, 60, 100, byte(0))},
+		} {
+			r := s.raw()
+			r.write(m.send, qosFrame, closingFrame())
+			s.Note("%s: %s", m.what, r.all())
+		}
+	}},
+	{"deliveries-follow-the-answers", func(s *Script) {
+		for _, kind := range []string{"classic", "quorum"} {
+			s.Title("%s", kind)
+			ch := s.Channel()
+			q := ch.Queue(kind, kind, nil)
+			ch.Store(q, "1", "2")
+			r := s.raw()
+			r.write(call(1, 60, 20, uint16(0), q, "c", byte(0), table(nil)))
+			s.Note("consumed: %s", r.frames("basic.consume-ok"))
+			s.Note("%s, %s", r.frames("body"), r.frames("body"))
+			r.write(call(1, 60, 30, "c", byte(0)))
+			s.Note("cancelled: %s", r.frames("basic.cancel-ok"))
+			r.write(call(1, 60, 110, byte(1)))
+			s.Note("recovered: %s", r.frames("basic.recover-ok"))
+			s.Holds(q, 2)
+			r.write(call(1, 60, 70, uint16(0), q, byte(1)))
+			s.Note("got: %s", r.frames("body"))
+			r.write(call(1, 50, 30, uint16(0), q, byte(0)))
+			s.Note("purged: %s", r.frames("queue.purge-ok"))
+			r.write(call(1, 60, 70, uint16(0), q, byte(1)))
+			s.Note("got: %s", r.frames("basic.get-empty"))
 		}
 	}},
 	{"basic-cancel-ok-of-a-client-cancels", func(s *Script) {
