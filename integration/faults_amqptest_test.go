@@ -53,7 +53,7 @@ func TestS95ProtocolViolationsAreAnsweredAsByRabbitMQ(t *testing.T) {
 	sameOnAmqptest(t, conformance.Violations())
 }
 
-func TestS95OtherClientsSeeWhatTheySeeOfRabbitMQ(t *testing.T) {
+func TestS95PikaAndPyAMQPPrintTheSame(t *testing.T) {
 	b := needs43(t)
 	for _, c := range conformance.Clients() {
 		t.Run(c.Library, func(t *testing.T) {

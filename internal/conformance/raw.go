@@ -172,12 +172,12 @@ func asStrings(frames [][]byte) []string {
 }
 
 // await reads frames until one of that name.
-func (r *rawConn) await(name string) received {
+func (r *rawConn) await(name string) {
 	r.s.tb.Helper()
 	for {
 		f := r.next()
 		if f.name == name {
-			return f
+			return
 		}
 		if f.name == "" || f.name == "connection.close" {
 			r.s.tb.Fatalf("%v%s before %s after\n%s", f, r.ends, name, r.s.lines.String())
