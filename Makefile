@@ -50,6 +50,7 @@ integration: ## integration tests on a real RabbitMQ
 
 faults: ## one test for every scenario of the fault catalogue, see docs/reliability.md
 	@$(ensure) gcc gcc libc6-dev
+	@$(pika)
 	@go run ./integration/cmd/faults
 
 # RabbitMQ 4.0 counts deliveries, ends consumers, reads streams and treats expired tokens differently. The tests of that

@@ -22,7 +22,8 @@ func (b *Broker) CancelConsumers(queue string) int {
 // HoldConfirms stores what is published and keeps the confirms back, until ReleaseConfirms.
 func (b *Broker) HoldConfirms() { b.broker.HoldConfirms() }
 
-// ReleaseConfirms sends what HoldConfirms kept back, in its order, and all confirms from now on.
+// ReleaseConfirms sends the confirms that HoldConfirms kept back, and all confirms from now on. Like RabbitMQ it sends one
+// basic.ack with multiple set for a run of messages.
 func (b *Broker) ReleaseConfirms() { b.broker.ReleaseConfirms() }
 
 // DropConfirms stores what is published and loses the confirms, while it is on.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -76,7 +77,11 @@ func value(v any) string {
 	case amqp.Table:
 		var fields []string
 		for _, k := range slices.Sorted(maps.Keys(v)) {
-			fields = append(fields, k+": "+value(v[k]))
+			name := k
+			if q := strconv.Quote(k); len(q) != len(k)+2 { // it has bytes that cannot be shown
+				name = q
+			}
+			fields = append(fields, name+": "+value(v[k]))
 		}
 		return "{" + strings.Join(fields, ", ") + "}"
 	case []any:

@@ -24,7 +24,16 @@ func All() []Scenario {
 		lengthLimits, timeLimits, priorities, singleActive, delayedRetries, consumerTimeouts,
 		comebackOrders, fullDeadLetterQueues,
 		declaring,
+		Headers(), Violations(),
 	)
+}
+
+// Headers returns the scenarios about encoding header tables.
+func Headers() []Scenario { return headerTables }
+
+// Violations returns the scenarios about protocol violations and about the order of frames.
+func Violations() []Scenario {
+	return slices.Concat(violations, contentViolations, handshakeViolations, frameOrders)
 }
 
 //go:embed testdata/*.txt

@@ -48,12 +48,14 @@ type Broker struct {
 	now      time.Time // of the clock, while an update lasts
 	dirty    []*queue  // to be served at the end of the update
 	woken    []*conn   // whose writers have work
-	watch    chan struct{}
-	seq      uint64 // the last number given to an entry, or used in a name
-	faults   faults
-	log      []*message
-	logBytes int
-	replies  map[string]*replyTo
+	// confirming are the channels with confirms to send.
+	confirming []*channel
+	watch      chan struct{}
+	seq        uint64 // the last number given to an entry, or used in a name
+	faults     faults
+	log        []*message
+	logBytes   int
+	replies    map[string]*replyTo
 }
 
 // A vhost has exchanges and queues of its own.
@@ -231,6 +233,7 @@ func (b *Broker) settle() {
 		q.serve()
 	}
 	b.dirty = b.dirty[:0]
+	b.sendAllConfirms()
 	for _, c := range b.woken {
 		c.wake()
 	}

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"errors"
+
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
@@ -12,8 +14,8 @@ type channel struct {
 	opened  bool
 	closing bool // channel.close was sent: everything but the answer is ignored
 
-	publish   *codec.BasicPublish // whose content is being received
-	publishID codec.ID
+	carrier   codec.Method // whose content is being received: basic.publish, unless the client sends what only a broker may
+	carrierID codec.ID
 	content   content
 
 	last      string // the queue declared last, which an empty name means
@@ -21,8 +23,7 @@ type channel struct {
 	consumers map[string]*consumer
 	unacked   unacked
 	tag       uint64 // of the last delivery
-	confirms  bool
-	published uint64
+	confirms  confirms
 	tx        *transaction
 	reply     *replyTo
 }
@@ -40,7 +41,11 @@ func newChannel(c *conn, number uint16) *channel {
 	return &channel{c: c, b: c.b, number: number, consumers: make(map[string]*consumer)}
 }
 
-func (ch *channel) send(m codec.Method) { ch.c.send(ch.number, m) }
+// send sends a method behind the confirms of what was published before.
+func (ch *channel) send(m codec.Method) {
+	ch.sendConfirms()
+	ch.c.send(ch.number, m)
+}
 
 // answer sends what a method is answered with, unless the client asked for silence.
 func (ch *channel) answer(noWait bool, m codec.Method) {
@@ -65,7 +70,6 @@ func (ch *channel) release() {
 	for _, d := range held {
 		d.settle(failed)
 	}
-	ch.publish = nil
 }
 
 // fail closes the channel, whatever kind the exception is of.
@@ -75,73 +79,107 @@ func (ch *channel) fail(id codec.ID, e *exception) {
 	ch.send(e.channelClose(id))
 }
 
-// frame carries out what a frame says.
-func (ch *channel) frame(f codec.Frame) {
-	if ch.closing && f.Type != codec.FrameMethod {
-		return
-	}
-	switch f.Type {
-	case codec.FrameMethod:
-		ch.methodFrame(f)
-	case codec.FrameHeader:
+// frame carries out what a frame says. The id is that of a method frame. Also on a channel that the broker has closed, frames
+// have to be in order.
+func (ch *channel) frame(f codec.Frame, id codec.ID) {
+	switch {
+	case ch.carrier == nil && f.Type == codec.FrameMethod:
+		ch.methodFrame(f, id)
+	case ch.carrier == nil:
+		ch.unexpected("expected method frame, got non method frame instead")
+	case !ch.content.headed && f.Type == codec.FrameHeader:
 		ch.headerFrame(f)
-	case codec.FrameBody:
+	case !ch.content.headed:
+		ch.unexpected("expected content header for class 60, got non content header frame instead")
+	case f.Type == codec.FrameBody:
 		ch.bodyFrame(f)
 	default:
-		ch.c.failFrame(f)
+		ch.unexpected("expected content body, got non content body frame instead")
 	}
 }
 
-func (ch *channel) methodFrame(f codec.Frame) {
-	id, m, err := codec.Parse(f.Payload)
+// unexpected closes the connection for a frame that is not what has to come next.
+func (ch *channel) unexpected(text string) { ch.violated(unexpectedFrame, "%s", text) }
+
+// violated closes the connection for the content of a method, or for no method.
+func (ch *channel) violated(code int, format string, args ...any) {
+	id := ch.carrierID
+	if ch.carrier == nil {
+		id = 0
+	}
+	ch.c.fail(0, id, raise(code, format, args...))
+}
+
+func (ch *channel) methodFrame(f codec.Frame, id codec.ID) {
+	_, m, err := codec.Parse(f.Payload)
+	switch {
+	case errors.Is(err, codec.ErrTable):
+		ch.c.cutSoon() // as for an unknown method
+	case errors.Is(err, codec.ErrUTF8):
+		ch.c.fail(0, 0, errUTF8())
+	case err != nil:
+		ch.c.fail(0, id, raise(frameError, "cannot decode %s", codec.Octets(f.Payload[4:])))
+	case id.HasContent():
+		ch.carrier, ch.carrierID, ch.content = m, id, content{}
+	default:
+		ch.carryOut(m, content{})
+	}
+}
+
+// carryOut carries out a method once all of it is there.
+func (ch *channel) carryOut(m codec.Method, in content) {
+	var e *exception
+	p, isPublish := m.(*codec.BasicPublish)
 	switch {
 	case ch.closing:
-		switch m.(type) {
-		case *codec.ChannelCloseOk:
-			delete(ch.c.channels, ch.number)
-		case *codec.ChannelClose:
-			ch.send(new(codec.ChannelCloseOk))
-		}
-		return
-	case ch.publish != nil:
-		ch.unexpected()
-		return
-	case m == nil || err != nil:
-		ch.c.failMethod(f, id, m, err)
-		return
+		e = ch.whileClosing(m)
+	case isPublish && ch.opened:
+		e = ch.basicPublish(p, in)
+	default:
+		e = ch.method(m)
 	}
-	if p, ok := m.(*codec.BasicPublish); ok && ch.opened {
-		ch.publish, ch.publishID, ch.content = p, id, content{}
-		return
-	}
-	if e := ch.method(m); e != nil {
-		ch.c.fail(ch.number, id, e)
+	if e != nil {
+		ch.c.fail(ch.number, m.ID(), e)
 	}
 }
 
+// whileClosing is method after channel.close was sent.
+func (ch *channel) whileClosing(m codec.Method) *exception {
+	switch m.(type) {
+	case *codec.ChannelCloseOk:
+		delete(ch.c.channels, ch.number)
+	case *codec.ChannelClose:
+		ch.send(new(codec.ChannelCloseOk))
+	case *codec.ChannelOpen:
+		return errSecondOpen()
+	}
+	return nil
+}
+
+func errSecondOpen() *exception { return raise(channelError, "second 'channel.open' seen") }
+
 func (ch *channel) headerFrame(f codec.Frame) {
-	if ch.publish == nil || ch.content.headed {
-		ch.unexpected()
+	h := codec.ParseHeader(f.Payload)
+	switch {
+	case h.Weight != 0:
+		ch.unexpected("expected content header for class 60, got non content header frame instead")
+		return
+	case h.Class != codec.ClassBasic:
+		ch.violated(unexpectedFrame, "expected content header for class 60, got one for class %d instead", h.Class)
+		return
+	case h.Size > codec.MaxContent:
+		ch.violated(frameError, "content body size %d exceeds maximum allowed size %d", h.Size, codec.MaxContent)
 		return
 	}
-	size, properties, err := codec.ParseHeader(f.Payload)
-	if err != nil {
-		ch.c.fail(0, 0, raise(internalError, ""))
-		return
-	}
-	ch.content = content{headed: true, size: size, properties: append([]byte(nil), properties...)}
+	ch.content = content{headed: true, size: h.Size, properties: append([]byte(nil), h.Properties...)}
 	ch.complete()
 }
 
 func (ch *channel) bodyFrame(f codec.Frame) {
 	p := &ch.content
-	if ch.publish == nil || !p.headed {
-		ch.unexpected()
-		return
-	}
 	p.got += uint64(len(f.Payload))
 	if p.got > p.size {
-		ch.c.fail(0, ch.publishID, raise(frameError, "content body frame exceeds remaining content size"))
+		ch.violated(frameError, "content body frame exceeds remaining content size")
 		return
 	}
 	if p.got <= uint64(ch.b.cfg.MaxMessageSize) { // of a larger one only the size matters
@@ -153,29 +191,14 @@ func (ch *channel) bodyFrame(f codec.Frame) {
 	ch.complete()
 }
 
-// unexpected closes the connection for a frame that is not what has to come next.
-func (ch *channel) unexpected() {
-	text := "expected content body, got non content body frame instead"
-	switch {
-	case ch.publish == nil:
-		ch.c.fail(0, 0, raise(unexpectedFrame, "expected method frame, got non method frame instead"))
-		return
-	case !ch.content.headed:
-		text = "expected content header for class 60, got non content header frame instead"
-	}
-	ch.c.fail(0, ch.publishID, raise(unexpectedFrame, "%s", text))
-}
-
-// complete carries out basic.publish once its content is there.
+// complete carries out a method once its content is there.
 func (ch *channel) complete() {
 	if ch.content.got < ch.content.size {
 		return
 	}
-	p, in := ch.publish, ch.content
-	ch.publish, ch.content = nil, content{}
-	if e := ch.basicPublish(p, in); e != nil {
-		ch.c.fail(ch.number, ch.publishID, e)
-	}
+	m, in := ch.carrier, ch.content
+	ch.carrier, ch.content = nil, content{}
+	ch.carryOut(m, in)
 }
 
 // method carries out a method. An exception closes the channel, or the connection.
@@ -190,7 +213,7 @@ func (ch *channel) method(m codec.Method) *exception {
 	}
 	switch m := m.(type) {
 	case *codec.ChannelOpen:
-		return raise(channelError, "second 'channel.open' seen")
+		return errSecondOpen()
 	case *codec.ChannelClose:
 		ch.release()
 		delete(ch.c.channels, ch.number)
@@ -200,14 +223,13 @@ func (ch *channel) method(m codec.Method) *exception {
 			return raise(notImplemented, "active=false")
 		}
 		ch.send(&codec.ChannelFlowOk{Active: true})
-	case *codec.ChannelFlowOk:
 	case *codec.AccessRequest:
 		ch.send(&codec.AccessRequestOk{Ticket: 1})
 	case *codec.ConfirmSelect:
 		if ch.tx != nil {
 			return raise(preconditionFailed, "cannot switch from tx to confirm mode")
 		}
-		ch.confirms = true
+		ch.confirms.selected = true
 		ch.answer(m.NoWait, new(codec.ConfirmSelectOk))
 	case *codec.TxSelect, *codec.TxCommit, *codec.TxRollback:
 		return ch.transact(m)
@@ -261,7 +283,10 @@ func (ch *channel) basic(m codec.Method) *exception {
 	case *codec.BasicCancel:
 		ch.cancel(m.Tag)
 		ch.answer(m.NoWait, &codec.BasicCancelOk{Tag: m.Tag})
-	case *codec.BasicCancelOk:
+	case *codec.BasicCancelOk: // RabbitMQ takes it for basic.cancel, and stumbles where it has nothing to cancel
+		if ch.consumers[m.Tag] == nil {
+			return raise(internalError, "")
+		}
 		ch.cancel(m.Tag)
 	case *codec.BasicGet:
 		return ch.basicGet(m)

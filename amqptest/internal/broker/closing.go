@@ -17,6 +17,7 @@ func (c *conn) fail(channel uint16, id codec.ID, e *exception) {
 		ch.fail(id, e)
 		return
 	}
+	c.sendConfirms()
 	c.send(0, e.connectionClose(id))
 	for _, ch := range c.channels {
 		ch.release()
@@ -25,29 +26,11 @@ func (c *conn) fail(channel uint16, id codec.ID, e *exception) {
 	c.limitWrites()
 }
 
-// failMethod closes the connection for a method that cannot be read. One that is unknown costs RabbitMQ its composure,
-// and the client a word.
-func (c *conn) failMethod(f codec.Frame, id codec.ID, m codec.Method, err error) {
-	if m == nil {
-		c.cutSoon()
-		return
+// sendConfirms sends what its channels have to confirm.
+func (c *conn) sendConfirms() {
+	for _, ch := range c.channels {
+		ch.sendConfirms()
 	}
-	e := raise(frameError, "cannot decode %s", codec.Erlang(f.Payload[4:]))
-	if errors.Is(err, codec.ErrUTF8) {
-		e = raise(frameError, "Malformed UTF-8 in shortstr")
-	}
-	c.fail(0, id, e)
-}
-
-// failFrame closes the connection for a frame that has no place, or is of no type.
-func (c *conn) failFrame(f codec.Frame) {
-	e := &exception{code: unexpectedFrame, text: codec.Snippet(f)}
-	switch f.Type {
-	case codec.FrameMethod, codec.FrameHeader, codec.FrameBody, codec.FrameHeartbeat:
-	default:
-		e = &exception{code: frameError, text: e.text + ": unknown_frame"}
-	}
-	c.fail(0, 0, e)
 }
 
 // give tells the client what it did wrong, if it can be told.
@@ -133,7 +116,7 @@ func (c *conn) end() {
 		for _, ch := range c.channels {
 			ch.release()
 		}
-		c.channels = nil
+		c.channels, c.more = nil, false
 		c.dropExclusive()
 		delete(c.b.conns, c)
 		close(c.ended)

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"net"
 	"time"
 
@@ -45,6 +46,7 @@ type conn struct {
 	isCut    bool
 	told     bool // of connection.blocked
 	isWoken  bool // it is in Broker.woken
+	more     bool // the reader has the next frame already: confirms wait for those that it leads to
 }
 
 func newConn(b *Broker, nc net.Conn) *conn {
@@ -74,14 +76,12 @@ func (c *conn) run() {
 		if f.Type == codec.FrameHeader {
 			c.awaitUnblocked()
 		}
-		over, full := false, false
+		full, more := false, c.reader.Ready()
 		c.b.update(func() {
-			over = c.handle(f)
+			c.handle(f)
 			full = c.full()
+			c.more = !full && more
 		})
-		if over {
-			return
-		}
 		if full {
 			c.awaitSent()
 		}
@@ -96,51 +96,65 @@ func (c *conn) next() (codec.Frame, error) {
 	return c.reader.Next()
 }
 
-// handle carries out what a frame says. It returns true when the connection is over.
-func (c *conn) handle(f codec.Frame) bool {
+// handle carries out what a frame says.
+func (c *conn) handle(f codec.Frame) {
 	if c.finish {
-		return false // until the client has hung up
+		return // until the client has hung up
 	}
 	if f.Channel == 0 {
-		return c.handleOwn(f)
+		c.handleOwn(f)
+		return
 	}
 	if c.closing {
-		return false
+		return
+	}
+	var id codec.ID
+	switch {
+	case f.Malformed():
+		c.failWith(unknownFrame(f))
+		return
+	case f.Type == codec.FrameHeartbeat:
+		c.failWith(unexpectedFrameOf(f))
+		return
+	case f.Type == codec.FrameMethod:
+		var known bool
+		if id, known = codec.MethodID(f.Payload); !known {
+			c.cutSoon() // RabbitMQ stumbles over it, and the client is not told
+			return
+		}
 	}
 	ch := c.channels[f.Channel]
 	if ch == nil {
-		if f.Type != codec.FrameMethod {
-			c.failFrame(f)
-			return false
-		}
 		if c.channelMax > 0 && len(c.channels) >= c.channelMax {
 			c.fail(0, 0, raise(notAllowed, "number of channels opened (%d) has reached the negotiated channel_max (%d)",
 				len(c.channels), c.channelMax))
-			return false
+			return
 		}
 		ch = newChannel(c, f.Channel)
 		c.channels[f.Channel] = ch
 	}
-	ch.frame(f)
-	return false
+	ch.frame(f, id)
 }
 
 // handleOwn is handle for channel 0.
-func (c *conn) handleOwn(f codec.Frame) bool {
-	switch f.Type {
-	case codec.FrameHeartbeat:
-		return false
-	case codec.FrameMethod:
-	default:
+func (c *conn) handleOwn(f codec.Frame) {
+	m, err := method0(f, stateRunning)
+	var told *failure
+	switch {
+	case errors.As(err, &told):
 		if !c.closing {
-			c.failFrame(f)
+			c.failWith(told)
 		}
-		return false
+		return
+	case err != nil:
+		c.cutSoon()
+		return
 	}
-	id, m, err := codec.Parse(f.Payload)
 	switch m := m.(type) {
+	case nil:
 	case *codec.ConnectionClose:
 		c.closing = false
+		c.sendConfirms()
 		c.send(0, new(codec.ConnectionCloseOk))
 		for _, ch := range c.channels {
 			ch.release()
@@ -149,29 +163,26 @@ func (c *conn) handleOwn(f codec.Frame) bool {
 		c.leaving, c.finish = true, true
 		c.limitWrites()
 		c.pending()
-		return false
 	case *codec.ConnectionCloseOk:
-		if c.closing {
-			c.finish = true
-			c.pending()
-			return false
+		if !c.closing {
+			c.failWith(unexpectedMethod0(m, stateRunning))
+			return
 		}
+		c.finish = true
+		c.pending()
 	case *codec.ConnectionUpdateSecret:
-		if err == nil && !c.closing {
+		if !c.closing {
 			c.updateSecret(string(m.Secret))
-			return false
+		}
+	default:
+		if !c.closing {
+			c.failWith(unexpectedMethod0(m, stateRunning))
 		}
 	}
-	if c.closing {
-		return false
-	}
-	if m == nil || err != nil {
-		c.failMethod(f, id, m, err)
-		return false
-	}
-	c.fail(0, id, raise(channelError, "unexpected method in connection state running"))
-	return false
 }
+
+// failWith closes the connection.
+func (c *conn) failWith(f *failure) { c.fail(0, f.id, f.exception) }
 
 // awaitUnblocked keeps the reader from reading on, as RabbitMQ does at a publisher's next message under an alarm.
 func (c *conn) awaitUnblocked() {
@@ -179,6 +190,7 @@ func (c *conn) awaitUnblocked() {
 		var unblocked chan struct{}
 		c.b.update(func() {
 			unblocked = c.b.faults.unblocked
+			c.more = c.more && unblocked == nil
 			if unblocked != nil && !c.told && !c.closing {
 				c.told = true
 				if c.can("connection.blocked") {

@@ -186,18 +186,19 @@ func (ch *channel) queueDelete(m *codec.QueueDelete) *exception {
 			return raise(notFound, "no previously declared queue")
 		}
 	}
-	n := 0
-	if q := ch.c.vhost.queues[name]; q != nil {
-		if e := ch.checkOwner(q); e != nil {
-			return e
-		}
-		if e := q.checkDelete(m.IfUnused, m.IfEmpty); e != nil {
-			return e
-		}
-		n = q.ready
-		ch.b.removeQueue(q)
+	q := ch.c.vhost.queues[name]
+	if q == nil {
+		ch.answer(m.NoWait, new(codec.QueueDeleteOk))
+		return nil
 	}
-	ch.answer(m.NoWait, &codec.QueueDeleteOk{Messages: uint32(n)})
+	if e := ch.checkOwner(q); e != nil {
+		return e
+	}
+	if e := q.checkDelete(m.IfUnused, m.IfEmpty); e != nil {
+		return e
+	}
+	ch.answer(m.NoWait, &codec.QueueDeleteOk{Messages: uint32(q.ready)})
+	ch.b.removeQueue(q) // its consumers, those of this channel included, are told after the answer
 	return nil
 }
 

@@ -36,7 +36,7 @@ func (b *Broker) RefuseLogins(on bool) { b.update(func() { b.faults.refuseLogins
 // HoldConfirms keeps confirms back until ReleaseConfirms.
 func (b *Broker) HoldConfirms() { b.update(func() { b.faults.holdConfirms = true }) }
 
-// ReleaseConfirms sends what was held, in its order.
+// ReleaseConfirms sends the held confirms, coalesced.
 func (b *Broker) ReleaseConfirms() {
 	b.update(func() {
 		held := b.faults.held

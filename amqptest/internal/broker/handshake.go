@@ -3,7 +3,6 @@ package broker
 import (
 	"crypto/subtle"
 	"errors"
-	"fmt"
 	"runtime"
 	"strings"
 	"time"
@@ -15,7 +14,7 @@ const (
 	// Version is the RabbitMQ that the broker says it is.
 	Version = "4.3.6"
 
-	handshakeFrame   = 131072 // before the tuning
+	handshakeFrame   = 8192 // the largest before the tuning
 	handshakeTimeout = 10 * time.Second
 	minFrameMax      = 8192
 )
@@ -30,9 +29,9 @@ func (c *conn) handshake() error {
 	if err != nil {
 		return err
 	}
-	if header != codec.ProtocolHeader {
+	if header != codec.ProtocolHeader && header != protocolHeader09 {
 		c.b.update(func() {
-			c.out = append(c.out, codec.ProtocolHeader...)
+			c.out = append(c.out, otherProtocol(header)...)
 			c.pending()
 			c.cutSoon()
 		})
@@ -54,37 +53,53 @@ func (c *conn) handshake() error {
 
 func (c *conn) reply(m codec.Method) { c.b.update(func() { c.send(0, m) }) }
 
-// expect reads a method of channel 0.
-func expect[M codec.Method](c *conn) (M, error) {
+// protocolHeader09 is that of AMQP 0-9, which RabbitMQ takes for 0-9-1.
+const protocolHeader09 = "AMQP\x01\x01\x00\x09"
+
+// otherProtocol answers what is not the header of AMQP 0-9-1, with the version that RabbitMQ would have: a later 0-9 is told
+// 0-9-1, everything else AMQP 1.0. A client that speaks AMQP 1.0 is told 0-9-1, since this broker speaks nothing else.
+func otherProtocol(header string) string {
+	const amqp10 = "AMQP\x03\x01\x00\x00"
+	if header == amqp10 || strings.HasPrefix(header, "AMQP\x00\x00") && header[6] >= 9 {
+		return codec.ProtocolHeader
+	}
+	return amqp10
+}
+
+// expect reads the method of channel 0 that has to come in a state of the connection.
+func expect[M codec.Method](c *conn, state string) (M, error) {
 	var none M
 	for {
 		f, err := c.reader.Next()
-		if err != nil {
+		var broken *codec.FrameError
+		switch {
+		case errors.As(err, &broken) && state != stateOpening:
+			return none, errAbandoned
+		case err != nil:
 			return none, err
-		}
-		if f.Type == codec.FrameHeartbeat {
-			continue
-		}
-		if f.Type != codec.FrameMethod || f.Channel != 0 {
+		case f.Channel != 0 && state == stateOpening:
+			return none, unexpectedFrameOf(f)
+		case f.Channel != 0:
 			return none, errAbandoned
 		}
-		_, m, err := codec.Parse(f.Payload)
-		if want, ok := m.(M); ok && err == nil {
+		m, err := method0(f, state)
+		want, ok := m.(M)
+		switch {
+		case err != nil:
+			return none, err
+		case ok:
 			return want, nil
+		case m == nil:
+		case state == stateOpening:
+			return none, unexpectedMethod0(m, state)
+		default:
+			return none, errAbandoned
 		}
-		if _, ok := m.(*codec.ConnectionClose); ok {
-			c.b.update(func() {
-				c.send(0, new(codec.ConnectionCloseOk))
-				c.cutSoon()
-			})
-			c.drain()
-		}
-		return none, errAbandoned
 	}
 }
 
 func (c *conn) login() error {
-	m, err := expect[*codec.ConnectionStartOk](c)
+	m, err := expect[*codec.ConnectionStartOk](c, stateStarting)
 	if err != nil {
 		return err
 	}
@@ -98,7 +113,7 @@ func (c *conn) login() error {
 	switch m.Mechanism {
 	case "PLAIN":
 		parts := strings.Split(string(m.Response), "\x00")
-		if len(parts) != 3 {
+		if len(parts) != 3 || parts[0] != "" { // RabbitMQ takes no identity besides the user
 			return errAbandoned
 		}
 		user, password = parts[1], parts[2]
@@ -107,9 +122,12 @@ func (c *conn) login() error {
 		if err != nil {
 			return errAbandoned
 		}
-		u, _ := t.Get("LOGIN")
-		p, _ := t.Get("PASSWORD")
-		user, password = fmt.Sprint(u), fmt.Sprint(p)
+		var hasUser, hasPassword bool
+		user, hasUser = loginText(t, "LOGIN")
+		password, hasPassword = loginText(t, "PASSWORD")
+		if !hasUser || !hasPassword {
+			return errAbandoned
+		}
 	case "ANONYMOUS": // which RabbitMQ takes for this login, unless it is told otherwise
 		user, password = "guest", "guest"
 	default:
@@ -126,6 +144,17 @@ func (c *conn) login() error {
 	return nil
 }
 
+// loginText returns a string or bytes of a table.
+func loginText(t codec.Table, key string) (string, bool) {
+	switch v, _ := t.Get(key); v := v.(type) {
+	case string:
+		return v, true
+	case []byte:
+		return string(v), true
+	}
+	return "", false
+}
+
 func (b *Broker) admits(user, password string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -138,7 +167,7 @@ func (c *conn) tune() error {
 	c.reply(&codec.ConnectionTune{
 		ChannelMax: uint16(cfg.ChannelMax), FrameMax: uint32(cfg.FrameMax), Heartbeat: uint16(cfg.Heartbeat / time.Second),
 	})
-	m, err := expect[*codec.ConnectionTuneOk](c)
+	m, err := expect[*codec.ConnectionTuneOk](c, stateTuning)
 	if err != nil {
 		return err
 	}
@@ -156,7 +185,7 @@ func (c *conn) tune() error {
 }
 
 func (c *conn) open() error {
-	m, err := expect[*codec.ConnectionOpen](c)
+	m, err := expect[*codec.ConnectionOpen](c, stateOpening)
 	if err != nil {
 		return err
 	}

@@ -168,5 +168,5 @@ func (b *Broker) Quiet() bool {
 			}
 		}
 	}
-	return len(b.faults.held) == 0
+	return len(b.faults.held)+len(b.confirming) == 0
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,10 +13,10 @@ import (
 type message struct {
 	exchange   string
 	key        string
-	keys       []string // all it is routed by: the key, then those of the headers CC and BCC
-	bcc        []string // those that recipients are not told
-	properties *codec.Properties
-	raw        []byte // the properties as they go over the wire
+	keys       []string          // all it is routed by: the key, then those of the headers CC and BCC
+	bcc        []string          // those that recipients are not told
+	properties *codec.Properties // with the headers as they were published, but for BCC: they are what is routed by
+	raw        []byte            // the properties as they go over the wire
 	body       []byte
 	ttl        int64 // milliseconds, -1 for none
 	persistent bool
@@ -33,9 +34,9 @@ type death struct {
 	expiration              string
 }
 
-// newMessage makes a message of what was published.
-func newMessage(exchange, key string, p *codec.Properties, raw, body []byte) (*message, *exception) {
-	m := &message{exchange: exchange, key: key, keys: []string{key}, properties: p, raw: raw, body: body, ttl: -1}
+// newMessage makes a message of what was published. The properties become the message's own.
+func newMessage(exchange, key string, p *codec.Properties, body []byte) (*message, *exception) {
+	m := &message{exchange: exchange, key: key, keys: []string{key}, properties: p, body: body, ttl: -1}
 	m.persistent = p.DeliveryMode == 2
 	if p.Has&codec.HasExpiration != 0 {
 		ttl, e := parseExpiration(p.Expiration)
@@ -43,6 +44,7 @@ func newMessage(exchange, key string, p *codec.Properties, raw, body []byte) (*m
 			return nil, e
 		}
 		m.ttl = ttl
+		p.Expiration = strconv.FormatInt(ttl, 10) // RabbitMQ keeps the number
 	}
 	for _, name := range []string{"CC", "BCC"} {
 		v, ok := p.Headers.Get(name)
@@ -62,12 +64,18 @@ func newMessage(exchange, key string, p *codec.Properties, raw, body []byte) (*m
 			}
 		}
 		if name == "BCC" {
-			q := *p
-			q.Headers = p.Headers.Without("BCC") // they are there even if none is left
-			m.properties, m.raw = &q, q.Append(nil)
+			p.Headers = p.Headers.Without("BCC") // they are there even if none is left
 		}
 	}
+	m.raw = encode(p)
 	return m, nil
+}
+
+// encode returns properties as RabbitMQ sends them: whatever the publisher sent was decoded, and is encoded again.
+func encode(p *codec.Properties) []byte {
+	sent := *p
+	sent.Headers = p.Headers.Sorted()
+	return sent.Append(nil)
 }
 
 // parseExpiration reads the property as RabbitMQ does, with its words for what is wrong.
@@ -113,7 +121,7 @@ func (m *message) died(queue, reason, exchange string, key *string, failures int
 		d.expiration = m.properties.Expiration
 		p := *m.properties
 		p.Has &^= codec.HasExpiration
-		c.properties, c.raw, c.ttl = &p, p.Append(nil), -1
+		c.properties, c.raw, c.ttl = &p, encode(&p), -1
 	}
 	rest := slices.Clone(m.deaths)
 	if i := slices.IndexFunc(rest, func(o death) bool { return o.queue == queue && o.reason == reason }); i >= 0 {
@@ -179,9 +187,7 @@ func (m *message) headers(acquired, failures int) codec.Table {
 	if failures > 0 {
 		t = t.With("x-delivery-count", int64(failures))
 	}
-	t = slices.Clone(t)
-	slices.SortStableFunc(t, func(a, b codec.Field) int { return strings.Compare(a.Key, b.Key) })
-	return t
+	return t.Sorted()
 }
 
 func (d death) table() codec.Table {
@@ -198,7 +204,7 @@ func (d death) table() codec.Table {
 		{Key: "routing-keys", Value: keys},
 	}
 	if d.expiration != "" {
-		t = append(t, codec.Field{Key: "original-expiration", Value: d.expiration})
+		t = append(codec.Table{{Key: "original-expiration", Value: d.expiration}}, t...)
 	}
 	return t
 }

@@ -34,15 +34,13 @@ func (ch *channel) basicPublish(p *codec.BasicPublish, in content) *exception {
 	if err != nil {
 		return raise(internalError, "")
 	}
-	raw := in.properties
 	if props.ReplyTo == replyName {
 		if ch.reply == nil {
 			return raise(preconditionFailed, "fast reply consumer does not exist")
 		}
 		props.ReplyTo = ch.reply.name
-		raw = props.Append(nil)
 	}
-	m, e := newMessage(p.Exchange, p.Key, props, raw, in.body)
+	m, e := newMessage(p.Exchange, p.Key, props, in.body)
 	if e != nil {
 		return e
 	}
@@ -53,9 +51,9 @@ func (ch *channel) basicPublish(p *codec.BasicPublish, in content) *exception {
 	if x.name == "" {
 		out.replies = slices.DeleteFunc(slices.Clone(m.keys), func(k string) bool { return !isReply(k) })
 	}
-	if ch.confirms {
-		ch.published++
-		out.seq = ch.published
+	if ch.confirms.selected {
+		ch.confirms.published++
+		out.seq = ch.confirms.published
 	}
 	b.record(m)
 	if ch.tx != nil {
@@ -87,22 +85,11 @@ func (ch *channel) distribute(p publishing) bool {
 	}
 	if p.seq > 0 {
 		ch.confirm(p.seq, ok)
+		if len(p.queues) == 0 { // RabbitMQ waits for queues only
+			ch.sendConfirms()
+		}
 	}
 	return ok
-}
-
-// confirm tells a publisher the fate of a message, unless a fault keeps that back.
-func (ch *channel) confirm(seq uint64, ok bool) {
-	f := &ch.b.faults
-	switch {
-	case f.dropConfirms:
-	case f.holdConfirms:
-		f.held = append(f.held, confirmation{ch, seq, ok})
-	case ok:
-		ch.send(&codec.BasicAck{Tag: seq})
-	default:
-		ch.send(&codec.BasicNack{Tag: seq})
-	}
 }
 
 // maxLogBytes is how much the bodies in the log come to at most, but for a larger single one.
@@ -149,7 +136,7 @@ func (t *transaction) held(rest []*delivery) []*delivery {
 
 func (ch *channel) transact(m codec.Method) *exception {
 	if _, ok := m.(*codec.TxSelect); ok {
-		if ch.confirms {
+		if ch.confirms.selected {
 			return raise(preconditionFailed, "cannot switch from confirm to tx mode")
 		}
 		if ch.tx == nil {

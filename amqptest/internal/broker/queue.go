@@ -2,6 +2,7 @@ package broker
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
@@ -238,6 +239,7 @@ func (b *Broker) removeQueue(q *queue) {
 	for _, t := range []*timer{&q.due, &q.unused, &q.slow} {
 		b.clock.unset(t)
 	}
+	slices.SortStableFunc(q.consumers, func(a, b *consumer) int { return strings.Compare(a.tag, b.tag) })
 	for _, c := range q.consumers {
 		c.tellCancelled()
 		delete(c.ch.consumers, c.tag)

@@ -117,13 +117,13 @@ func TestProtocolErrorsAreTold(t *testing.T) {
 	}
 }
 
-func TestAnotherProtocolIsAnsweredWithTheHeader(t *testing.T) {
+func TestAnotherProtocolIsAnsweredWithAMQP10(t *testing.T) {
 	s := newStage(t)
 	nc, err := s.Dial()
 	s.must(err)
 	_, err = nc.Write([]byte("GET / HT"))
 	s.must(err)
-	if h, err := codec.NewReader(nc, 0).Header(); h != codec.ProtocolHeader || err != nil {
+	if h, err := codec.NewReader(nc, 0).Header(); h != "AMQP\x03\x01\x00\x00" || err != nil {
 		t.Errorf("%q %v", h, err)
 	}
 	s.must(nc.Close())

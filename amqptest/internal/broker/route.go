@@ -123,7 +123,7 @@ func (x binding) matchHeaders(headers codec.Table) bool {
 		if f.Key == "x-match" || !withX && strings.HasPrefix(f.Key, "x-") {
 			continue
 		}
-		v, ok := headers.Get(f.Key)
+		v, ok := headers.Last(f.Key) // other than elsewhere the last of several counts
 		if ok && f.Value != nil {
 			ok = equalValues(term(v, time.Millisecond), term(f.Value, time.Second))
 		}

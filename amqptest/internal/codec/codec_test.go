@@ -7,6 +7,7 @@ import (
 	"math"
 	"reflect"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -84,6 +85,43 @@ func TestTableChangesCopy(t *testing.T) {
 	}
 }
 
+func TestSortedKeepsTheFirstOfDuplicates(t *testing.T) {
+	inner := Table{{"z", 1}, {"a", 2}, {"z", 3}}
+	in := Table{{"b", 1}, {"a", inner}, {"B", 2}, {"b", 3}, {"", 4}}
+	want := Table{{"", 4}, {"B", 2}, {"a", inner}, {"b", 1}}
+	if got := in.Sorted(); !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if in[0].Key != "b" || len(in) != 5 {
+		t.Errorf("the original is %v", in)
+	}
+	if v, ok := in.Last("b"); v != 3 || !ok {
+		t.Errorf("the last is %v", v)
+	}
+	if got := in.Without("b"); len(got) != 4 || got[2].Value != 3 {
+		t.Errorf("without the first it is %v", got)
+	}
+}
+
+// The first fault of a method's fields counts, unless they cannot be told apart.
+func TestFaultsOfArguments(t *testing.T) {
+	declare := func(rest string) []byte { return append([]byte{0, 50, 0, 10, 0, 0}, rest...) }
+	for rest, want := range map[string]error{
+		"\x01q\x00\x00\x00\x00\x00":                   nil,
+		"\x01\xff\x00\x00\x00\x00\x00":                ErrUTF8,
+		"\x01q\x00\x00\x00\x00\x03\x01kZ":             ErrTable,
+		"\x01\xff\x00\x00\x00\x00\x03\x01kZ":          ErrUTF8,
+		"\x01\xff\x00\x00\x00\x00\x00\x00":            errSyntax,
+		"\x01q\x00\x00\x00\x00\x04\x01kZ":             errSyntax,
+		"\x01q\x00\x00\x00\x00\x02\x01kZ":             errSyntax,
+		"\x01q\x00\x00\x00\x00\x06\x01kf\x7f\x80\x00": ErrTable,
+	} {
+		if _, m, err := Parse(declare(rest)); !errors.Is(err, want) || m == nil {
+			t.Errorf("%q: %v, want %v", rest, err, want)
+		}
+	}
+}
+
 // Every method is written as it is read.
 func TestMethodsKeepTheirFields(t *testing.T) {
 	n := 0
@@ -155,8 +193,8 @@ func TestPropertiesKeepTheirFields(t *testing.T) {
 	if b := (&Properties{ContentType: "not there"}).Append(nil); !bytes.Equal(b, []byte{0, 0}) {
 		t.Errorf("no property is %v", b)
 	}
-	if _, err := ParseProperties([]byte{0, 1, 0, 0}); err == nil {
-		t.Error("continued flags are read")
+	if p, err := ParseProperties([]byte{0, 3}); err != nil || p.Has != 0 {
+		t.Errorf("%+v %v: the last two flags mean nothing", p, err)
 	}
 }
 
@@ -165,9 +203,11 @@ func TestContentIsSplitIntoFrames(t *testing.T) {
 	b := AppendContent(nil, 3, []byte{0, 0}, body, 48)
 	r := NewReader(bytes.NewReader(b), 40)
 	f, err := r.Next()
-	size, properties, perr := ParseHeader(f.Payload)
-	if err != nil || perr != nil || f.Type != FrameHeader || size != 100 || !bytes.Equal(properties, []byte{0, 0}) {
-		t.Errorf("%+v %v %v", f, err, perr)
+	if err != nil || f.Malformed() || f.Type != FrameHeader {
+		t.Fatalf("%+v %v", f, err)
+	}
+	if h := ParseHeader(f.Payload); h.Class != ClassBasic || h.Weight != 0 || h.Size != 100 || !bytes.Equal(h.Properties, []byte{0, 0}) {
+		t.Errorf("%+v", h)
 	}
 	for _, want := range []int{40, 40, 20} {
 		if f, err := r.Next(); err != nil || f.Type != FrameBody || f.Channel != 3 || len(f.Payload) != want {
@@ -192,10 +232,19 @@ func TestFramesAreBounded(t *testing.T) {
 
 func TestErlangPrintsAsItDoes(t *testing.T) {
 	for want, b := range map[string]string{
-		`<<>>`: "", `<<"some">>`: "some", `<<"a\"b">>`: `a"b`, `<<0,255>>`: "\x00\xff", `<<"ä">>`: "ä", `<<"→"/utf8>>`: "→",
+		`<<>>`: "", `<<"some">>`: "some", `<<"a\"b">>`: `a"b`, `<<0,255>>`: "\x00\xff", `<<"ä"/utf8>>`: "ä", `<<"→"/utf8>>`: "→",
+		`<<"é">>`: "\xe9", `<<"\n\e\\">>`: "\n\x1b\\", `<<127>>`: "\x7f",
 	} {
 		if got := Erlang([]byte(b)); got != want {
 			t.Errorf("%q is %s, want %s", b, got, want)
+		}
+	}
+}
+
+func TestErlangBreaksItsLines(t *testing.T) {
+	for behind, want := range map[int]string{54: "{end,120}", 70: "{end,120}", 71: "{end,\n" + strings.Repeat(" ", 72) + "120}"} {
+		if got := erlangPair(behind, "end", 120); got != want {
+			t.Errorf("behind %d characters: %q, want %q", behind, got, want)
 		}
 	}
 }
@@ -217,8 +266,8 @@ func FuzzReader(f *testing.F) {
 					t.Fatalf("%+v is written as %+v, %v", m, m2, err)
 				}
 			}
-			if _, p, err := ParseHeader(fr.Payload); err == nil {
-				_, _ = ParseProperties(p)
+			if fr.Type == FrameHeader && !fr.Malformed() {
+				_, _ = ParseProperties(ParseHeader(fr.Payload).Properties)
 			}
 		}
 		if cap(r.buf) > 2*4096 {

@@ -6,14 +6,17 @@ import (
 	"unicode/utf8"
 )
 
-// errSyntax reports what ends too early or says what it must not.
-var errSyntax = errors.New("codec: malformed")
+var (
+	// errSyntax reports fields that end too early or too late.
+	errSyntax = errors.New("codec: malformed")
 
-// errNumber reports a float that is none or infinite, which Erlang cannot read.
-var errNumber = errors.New("codec: not a number")
+	// ErrTable reports a table that RabbitMQ cannot decode: it is cut off, has a field of an unknown type, or a float that
+	// is not a finite number.
+	ErrTable = errors.New("codec: malformed table")
 
-// ErrUTF8 reports a short string that is not UTF-8.
-var ErrUTF8 = errors.New("codec: malformed UTF-8")
+	// ErrUTF8 reports a short string that is not UTF-8.
+	ErrUTF8 = errors.New("codec: malformed UTF-8")
+)
 
 // A coder walks over the fields of a method, to read or to write them: each method names its fields once.
 type coder struct {
@@ -22,6 +25,24 @@ type coder struct {
 	bits    byte
 	nbits   int
 	err     error
+	inner   error // the first ErrTable or ErrUTF8, which counts only if all fields could be taken apart
+}
+
+// finish returns the error of what was read, which has to be all there is.
+func (c *coder) finish() error {
+	if c.err == nil && len(c.buf) > 0 {
+		c.err = errSyntax
+	}
+	if c.err == nil {
+		c.err = c.inner
+	}
+	return c.err
+}
+
+func (c *coder) fault(err error) {
+	if c.inner == nil {
+		c.inner = err
+	}
 }
 
 // take returns the next n bytes to read, or nil after an error.
@@ -121,7 +142,7 @@ func (c *coder) short(v *string) {
 func (c *coder) name(v *string) {
 	c.short(v)
 	if !c.writing && c.err == nil && !utf8.ValidString(*v) {
-		c.err = ErrUTF8
+		c.fault(ErrUTF8)
 	}
 }
 
@@ -140,7 +161,12 @@ func (c *coder) table(v *Table) {
 	if c.writing {
 		c.buf = AppendTable(c.buf, *v)
 	} else if n := c.take(4); n != nil {
-		*v, c.err = parseTable(c.take(size(n)), c.err)
+		if b := c.take(size(n)); c.err == nil {
+			t, err := ParseTable(b)
+			if *v = t; err != nil {
+				c.fault(err)
+			}
+		}
 	}
 }
 

@@ -6,17 +6,32 @@ import (
 	"unicode/utf8"
 )
 
-// Erlang prints bytes as Erlang's ~p does, which RabbitMQ's errors quote them with.
+// Erlang prints bytes as Erlang's ~tp does, which RabbitMQ's errors quote them with: as UTF-8 or as Latin-1 if all of them
+// can be printed, else as numbers.
 func Erlang(b []byte) string {
 	if len(b) == 0 {
 		return "<<>>"
 	}
-	if text := string(b); printable(text) {
-		if strings.ContainsFunc(text, func(r rune) bool { return r > 255 }) {
-			return `<<"` + text + `"/utf8>>`
+	if utf8.Valid(b) {
+		if s, ok := erlangString([]rune(string(b))); ok {
+			if utf8.RuneCount(b) < len(b) {
+				return "<<" + s + "/utf8>>"
+			}
+			return "<<" + s + ">>"
 		}
-		return `<<"` + strings.ReplaceAll(text, `"`, `\"`) + `">>`
 	}
+	latin1 := make([]rune, len(b))
+	for i, o := range b {
+		latin1[i] = rune(o)
+	}
+	if s, ok := erlangString(latin1); ok {
+		return "<<" + s + ">>"
+	}
+	return Octets(b)
+}
+
+// Octets prints bytes as Erlang's ~w does.
+func Octets(b []byte) string {
 	octets := make([]string, len(b))
 	for i, o := range b {
 		octets[i] = fmt.Sprint(o)
@@ -35,6 +50,32 @@ func Term(v any) string {
 	return fmt.Sprint(v)
 }
 
-func printable(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < 32 || r >= 127 && r < 160 })
+// erlangString quotes text, unless Erlang finds a character in it that cannot be printed.
+func erlangString(text []rune) (string, bool) {
+	const escaped, letters = "\n\r\t\v\b\f\x1b\"\\", "nrtvbfe\"\\"
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range text {
+		if i := strings.IndexRune(escaped, r); i >= 0 {
+			b.WriteByte('\\')
+			b.WriteByte(letters[i])
+			continue
+		}
+		if r < 32 || r >= 127 && r < 160 || r == 0xFFFE || r == 0xFFFF {
+			return "", false
+		}
+		b.WriteRune(r)
+	}
+	b.WriteByte('"')
+	return b.String(), true
+}
+
+// erlangPair prints a pair as Erlang's ~p does behind so many characters of its line: one that reaches the 80th goes on in a
+// line of its own.
+func erlangPair(behind int, name string, value int) string {
+	s := fmt.Sprintf("{%s,%d}", name, value)
+	if behind+len(s) < 80 {
+		return s
+	}
+	return fmt.Sprintf("{%s,\n%*d}", name, behind+1+len(fmt.Sprint(value)), value)
 }

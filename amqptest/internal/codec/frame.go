@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"unicode/utf8"
 )
 
 // The types of frames.
@@ -25,6 +26,9 @@ const (
 
 // ProtocolHeader is what a client sends first.
 const ProtocolHeader = "AMQP\x00\x00\x09\x01"
+
+// MaxContent is the size of the largest body that RabbitMQ lets a content header announce.
+const MaxContent = 512 << 20
 
 // Frame is one frame. The payload is valid until the next one is read.
 type Frame struct {
@@ -72,6 +76,16 @@ func (r *Reader) Header() (string, error) {
 // Buffered reports whether more has been read from the network than was asked for.
 func (r *Reader) Buffered() bool { return r.r.Buffered() > 0 }
 
+// Ready reports whether a whole frame has been read from the network that Next has not returned yet.
+func (r *Reader) Ready() bool {
+	n := r.r.Buffered()
+	if n < EmptyFrame {
+		return false
+	}
+	head, err := r.r.Peek(frameHeader)
+	return err == nil && uint64(n) >= uint64(binary.BigEndian.Uint32(head[3:]))+EmptyFrame
+}
+
 // Next reads a frame. What is no frame is a *FrameError.
 func (r *Reader) Next() (Frame, error) {
 	var head [frameHeader]byte
@@ -93,7 +107,8 @@ func (r *Reader) Next() (Frame, error) {
 	}
 	f.Payload = b[:size]
 	if b[size] != frameEnd {
-		return f, &FrameError{f, fmt.Sprintf("{invalid_frame_end_marker,%d}", b[size])}
+		what := Snippet(f) + ": "
+		return f, &FrameError{f, erlangPair(utf8.RuneCountInString(what), "invalid_frame_end_marker", int(b[size]))}
 	}
 	return f, nil
 }
@@ -132,7 +147,7 @@ func AppendMethod(b []byte, channel uint16, m Method) []byte {
 // AppendContent appends the header and body frames of a message, none larger than frameMax.
 func AppendContent(b []byte, channel uint16, properties, body []byte, frameMax int) []byte {
 	b, at := begin(b, FrameHeader, channel)
-	b = binary.BigEndian.AppendUint32(b, classBasic<<16)
+	b = binary.BigEndian.AppendUint32(b, ClassBasic<<16)
 	b = binary.BigEndian.AppendUint64(b, uint64(len(body)))
 	b = end(append(b, properties...), at)
 	for len(body) > 0 {
@@ -146,13 +161,30 @@ func AppendContent(b []byte, channel uint16, properties, body []byte, frameMax i
 	return b
 }
 
-// ParseHeader reads a content header: the size of the body, and the properties, which are a part of the payload.
-func ParseHeader(payload []byte) (size uint64, properties []byte, err error) {
-	if len(payload) < 14 {
-		return 0, nil, errSyntax
+// A ContentHeader is what a header frame carries. The properties are a part of the payload.
+type ContentHeader struct {
+	Class, Weight uint16
+	Size          uint64
+	Properties    []byte
+}
+
+// ParseHeader reads the payload of a header frame that is not [Frame.Malformed].
+func ParseHeader(payload []byte) ContentHeader {
+	be := binary.BigEndian
+	return ContentHeader{be.Uint16(payload), be.Uint16(payload[2:]), be.Uint64(payload[4:]), payload[12:]}
+}
+
+// Malformed tells whether a frame is of no type, or too short for its type. A heartbeat is empty.
+func (f Frame) Malformed() bool {
+	switch f.Type {
+	case FrameMethod:
+		return len(f.Payload) < 4
+	case FrameHeader:
+		return len(f.Payload) < 12
+	case FrameBody:
+		return false
+	case FrameHeartbeat:
+		return len(f.Payload) > 0
 	}
-	if c := binary.BigEndian.Uint16(payload); c != classBasic {
-		return 0, nil, errSyntax
-	}
-	return binary.BigEndian.Uint64(payload[4:]), payload[12:], nil
+	return true
 }

@@ -1,9 +1,6 @@
 package codec
 
-import (
-	"encoding/binary"
-	"errors"
-)
+import "encoding/binary"
 
 // An ID is a method's class and its number in it, 16 bits each.
 type ID uint32
@@ -14,7 +11,8 @@ func (i ID) Class() uint16 { return uint16(i >> 16) }
 // Method is the lower half.
 func (i ID) Method() uint16 { return uint16(i) }
 
-const classBasic = 60
+// ClassBasic is the number of the class basic, the only one whose methods carry a content.
+const ClassBasic = 60
 
 // A Method is what a method frame carries.
 type Method interface {
@@ -22,7 +20,13 @@ type Method interface {
 	walk(c *coder)
 }
 
-// Parse reads the payload of a method frame. The method is nil if the number is nobody's, or with [errNumber].
+// MethodID returns the number in the payload of a method frame, and whether there is such a method.
+func MethodID(payload []byte) (ID, bool) {
+	id := ID(binary.BigEndian.Uint32(payload))
+	return id, newMethod(id) != nil
+}
+
+// Parse reads the payload of a method frame. The method is nil if its number is unknown.
 func Parse(payload []byte) (ID, Method, error) {
 	if len(payload) < 4 {
 		return 0, nil, errSyntax
@@ -34,13 +38,16 @@ func Parse(payload []byte) (ID, Method, error) {
 	}
 	c := coder{buf: payload[4:]}
 	m.walk(&c)
-	if c.err == nil && len(c.buf) > 0 {
-		c.err = errSyntax
+	return id, m, c.finish()
+}
+
+// HasContent tells whether a method is followed by a message.
+func (i ID) HasContent() bool {
+	switch i {
+	case 60<<16 | 40, 60<<16 | 50, 60<<16 | 60, 60<<16 | 71:
+		return true
 	}
-	if errors.Is(c.err, errNumber) {
-		m = nil
-	}
-	return id, m, c.err
+	return false
 }
 
 func newMethod(id ID) Method {

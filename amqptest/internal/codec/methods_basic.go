@@ -152,7 +152,7 @@ func (*BasicPublish) ID() ID { return 60<<16 | 40 }
 
 func (m *BasicPublish) walk(c *coder) {
 	c.reserved()
-	c.short(&m.Exchange) // which RabbitMQ reads without a look at what is in it
+	c.short(&m.Exchange) // RabbitMQ checks no strings of a method that has a content
 	c.short(&m.Key)
 	c.bit(&m.Mandatory, &m.Immediate)
 }
@@ -162,20 +162,20 @@ func (*BasicReturn) ID() ID { return 60<<16 | 50 }
 
 func (m *BasicReturn) walk(c *coder) {
 	c.u16(&m.Code)
-	c.name(&m.Text)
-	c.name(&m.Exchange)
-	c.name(&m.Key)
+	c.short(&m.Text)
+	c.short(&m.Exchange)
+	c.short(&m.Key)
 }
 
 // ID is 60.60.
 func (*BasicDeliver) ID() ID { return 60<<16 | 60 }
 
 func (m *BasicDeliver) walk(c *coder) {
-	c.name(&m.Consumer)
+	c.short(&m.Consumer)
 	c.u64(&m.Tag)
 	c.bit(&m.Redelivered)
-	c.name(&m.Exchange)
-	c.name(&m.Key)
+	c.short(&m.Exchange)
+	c.short(&m.Key)
 }
 
 // ID is 60.70.
@@ -193,8 +193,8 @@ func (*BasicGetOk) ID() ID { return 60<<16 | 71 }
 func (m *BasicGetOk) walk(c *coder) {
 	c.u64(&m.Tag)
 	c.bit(&m.Redelivered)
-	c.name(&m.Exchange)
-	c.name(&m.Key)
+	c.short(&m.Exchange)
+	c.short(&m.Key)
 	c.u32(&m.Messages)
 }
 

@@ -64,7 +64,7 @@ type (
 func (*ChannelOpen) ID() ID { return 20<<16 | 10 }
 
 func (m *ChannelOpen) walk(c *coder) {
-	c.short(&m.OutOfBand)
+	c.name(&m.OutOfBand)
 }
 
 // ID is 20.11.
@@ -93,7 +93,7 @@ func (*ChannelClose) ID() ID { return 20<<16 | 40 }
 
 func (m *ChannelClose) walk(c *coder) {
 	c.u16(&m.Code)
-	c.short(&m.Text)
+	c.name(&m.Text)
 	c.u16(&m.Class)
 	c.u16(&m.Method)
 }
@@ -107,7 +107,7 @@ func (*ChannelCloseOk) walk(*coder) {}
 func (*AccessRequest) ID() ID { return 30<<16 | 10 }
 
 func (m *AccessRequest) walk(c *coder) {
-	c.short(&m.Realm)
+	c.name(&m.Realm)
 	c.bit(&m.Exclusive, &m.Passive, &m.Active, &m.Write, &m.Read)
 }
 

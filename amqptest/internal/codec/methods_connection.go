@@ -87,9 +87,9 @@ func (*ConnectionStartOk) ID() ID { return 10<<16 | 11 }
 
 func (m *ConnectionStartOk) walk(c *coder) {
 	c.table(&m.Properties)
-	c.short(&m.Mechanism)
+	c.name(&m.Mechanism)
 	c.long(&m.Response)
-	c.short(&m.Locale)
+	c.name(&m.Locale)
 }
 
 // ID is 10.20.
@@ -128,8 +128,8 @@ func (m *ConnectionTuneOk) walk(c *coder) {
 func (*ConnectionOpen) ID() ID { return 10<<16 | 40 }
 
 func (m *ConnectionOpen) walk(c *coder) {
-	c.short(&m.VHost)
-	c.short(&m.Capabilities)
+	c.name(&m.VHost)
+	c.name(&m.Capabilities)
 	c.bit(&m.Insist)
 }
 
@@ -137,7 +137,7 @@ func (m *ConnectionOpen) walk(c *coder) {
 func (*ConnectionOpenOk) ID() ID { return 10<<16 | 41 }
 
 func (m *ConnectionOpenOk) walk(c *coder) {
-	c.short(&m.KnownHosts)
+	c.name(&m.KnownHosts)
 }
 
 // ID is 10.50.
@@ -145,7 +145,7 @@ func (*ConnectionClose) ID() ID { return 10<<16 | 50 }
 
 func (m *ConnectionClose) walk(c *coder) {
 	c.u16(&m.Code)
-	c.short(&m.Text)
+	c.name(&m.Text)
 	c.u16(&m.Class)
 	c.u16(&m.Method)
 }
@@ -159,7 +159,7 @@ func (*ConnectionCloseOk) walk(*coder) {}
 func (*ConnectionBlocked) ID() ID { return 10<<16 | 60 }
 
 func (m *ConnectionBlocked) walk(c *coder) {
-	c.short(&m.Reason)
+	c.name(&m.Reason)
 }
 
 // ID is 10.61.
@@ -172,7 +172,7 @@ func (*ConnectionUpdateSecret) ID() ID { return 10<<16 | 70 }
 
 func (m *ConnectionUpdateSecret) walk(c *coder) {
 	c.long(&m.Secret)
-	c.short(&m.Reason)
+	c.name(&m.Reason)
 }
 
 // ID is 10.71.

@@ -51,9 +51,7 @@ func (p *Properties) SetHeaders(t Table) {
 
 func (p *Properties) walk(c *coder) {
 	c.u16(&p.Has)
-	if p.Has&3 != 0 { // the last bit continues the flags, which basic has no use for
-		c.err = errSyntax
-	}
+	p.Has &^= 3 // RabbitMQ does not look at the bits that have no meaning in basic
 	if p.Has&HasContentType != 0 {
 		c.short(&p.ContentType)
 	}
@@ -102,10 +100,7 @@ func (p *Properties) walk(c *coder) {
 func ParseProperties(b []byte) (*Properties, error) {
 	p, c := new(Properties), coder{buf: b}
 	p.walk(&c)
-	if c.err == nil && len(c.buf) > 0 {
-		c.err = errSyntax
-	}
-	return p, c.err
+	return p, c.finish()
 }
 
 // Append appends the properties with their flags.

@@ -3,6 +3,8 @@ package codec
 import (
 	"encoding/binary"
 	"math"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -36,6 +38,24 @@ func (t Table) Get(key string) (any, bool) {
 	return nil, false
 }
 
+// Last returns the value of a key, the last if there are several.
+func (t Table) Last(key string) (any, bool) {
+	for i := len(t) - 1; i >= 0; i-- {
+		if t[i].Key == key {
+			return t[i].Value, true
+		}
+	}
+	return nil, false
+}
+
+// Sorted returns the table with its keys in bytewise order, each once: the first of several fields counts. Tables in it stay
+// as they are. So RabbitMQ sends the headers of messages.
+func (t Table) Sorted() Table {
+	t = slices.Clone(t)
+	slices.SortStableFunc(t, func(a, b Field) int { return strings.Compare(a.Key, b.Key) })
+	return slices.CompactFunc(t, func(a, b Field) bool { return a.Key == b.Key })
+}
+
 // With returns the table with a value set, in its place if the key is there, else at the front as RabbitMQ puts it.
 func (t Table) With(key string, value any) Table {
 	for i, f := range t {
@@ -48,15 +68,13 @@ func (t Table) With(key string, value any) Table {
 	return append(Table{{key, value}}, t...)
 }
 
-// Without returns the table without a key.
+// Without returns the table without a key, of several fields without the first.
 func (t Table) Without(key string) Table {
-	c := Table(nil)
-	for _, f := range t {
-		if f.Key != key {
-			c = append(c, f)
-		}
+	i := slices.IndexFunc(t, func(f Field) bool { return f.Key == key })
+	if i < 0 {
+		return t
 	}
-	return c
+	return slices.Delete(slices.Clone(t), i, i+1)
 }
 
 // Integer returns a value as a number, whatever its width.
@@ -178,13 +196,14 @@ func appendValue(b []byte, v any) []byte {
 	return append(b, 'V')
 }
 
-// ParseTable reads the fields of a table, without its length.
-func ParseTable(b []byte) (Table, error) { return parseTable(b, nil) }
-
-func parseTable(b []byte, err error) (Table, error) {
-	c := coder{buf: b, err: err}
+// ParseTable reads the fields of a table, without its length. The error is [ErrTable].
+func ParseTable(b []byte) (Table, error) {
+	c := coder{buf: b}
 	t := c.fields(0)
-	return t, c.err
+	if c.err != nil {
+		return t, ErrTable
+	}
+	return t, nil
 }
 
 func (c *coder) fields(depth int) Table {
@@ -271,7 +290,7 @@ func (c *coder) value(depth int) any {
 
 func (c *coder) number(f float64) {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
-		c.err = errNumber
+		c.err = errSyntax
 	}
 }
 
