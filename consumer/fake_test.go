@@ -26,6 +26,7 @@ var (
 	consume      = method{60, 20}
 	cancel       = method{60, 30}
 	ackMethod    = method{60, 80}
+	rejectMethod = method{60, 90}
 )
 
 // A fakeBroker speaks as much AMQP as a Consumer needs, over pipes, so that time can be the
@@ -188,6 +189,11 @@ func (l *link) deliverTo(consumer string, headers []byte) {
 	l.sent++
 	tag := binary.BigEndian.AppendUint64(nil, l.sent)
 	l.say(l.ch, method{60, 60}, short(consumer), tag, []byte{0}, short(""), short("orders"))
+	l.content(headers)
+}
+
+// content sends the content of a message.
+func (l *link) content(headers []byte) {
 	content := binary.BigEndian.AppendUint64([]byte{0, 60, 0, 0}, 1) // class, weight, body size
 	l.frame(2, l.ch, slices.Concat(content, []byte{1 << 5, 0}, long(headers)))
 	l.frame(3, l.ch, []byte("m"))

@@ -148,6 +148,10 @@ func (s *session) arrive(d amqp.Delivery) {
 	if !s.enter(&d) {
 		return
 	}
+	if reason, ok := wire.Unreadable(d.Headers); ok {
+		s.refuse(&d, reason)
+		return
+	}
 	if most := s.run.cfg.MaxMessageSize; most > 0 && len(d.Body) > most {
 		s.log.Warn("consumer: message rejected, it is larger than Config.MaxMessageSize", "message_id", d.MessageId, "bytes", len(d.Body))
 		s.warnOfLoss("a rejected message")
@@ -162,6 +166,19 @@ func (s *session) arrive(d amqp.Delivery) {
 		return
 	}
 	s.run.desk.put(j)
+}
+
+// refuse rejects a message that cannot be read, without the handler. A stream only goes past it.
+func (s *session) refuse(d *amqp.Delivery, reason string) {
+	err := &UnreadableError{Queue: s.queue, MessageID: d.MessageId, Reason: reason}
+	if offset, ok := d.Headers[streamOffset]; ok {
+		s.log.Error("consumer: unreadable message skipped in the stream", "message_id", d.MessageId, "offset", offset, "error", err)
+	} else {
+		s.log.Error("consumer: unreadable message rejected", "message_id", d.MessageId, "error", err)
+		s.warnOfLoss("a rejected message")
+	}
+	s.settle(d.DeliveryTag, reject)
+	s.flush()
 }
 
 func (s *session) delivery(d amqp.Delivery) *Delivery {
