@@ -53,8 +53,11 @@ type session struct {
 	timer  *time.Timer // fires when the next held delivery is due
 	ledger ledger
 
-	suspect bool // a message that cannot be read may be in the queue, see suspicion
-	narrow  bool // therefore the prefetch is one
+	began   time.Time
+	narrow  bool     // the prefetch is one because of a suspicion
+	own     bool     // the connection is for this session alone
+	next    *session // its successor, see trust
+	leaving bool     // for the successor
 
 	draining bool
 	progress bool // something was settled
@@ -77,15 +80,14 @@ func (s *session) consume(ctx context.Context) (err error) {
 	watch := time.NewTimer(overdueAfter)
 	defer watch.Stop()
 	var calm <-chan time.Time
-	if s.suspect {
-		calm = time.After(provenAfter)
+	if s.narrow {
+		t := time.NewTicker(provenAfter / 4)
+		defer t.Stop()
+		calm = t.C
 	}
 	for {
 		if ctx.Err() != nil { // before a select that might as well begin another handler
 			return s.drain()
-		}
-		if s.suspect && s.ledger.settled >= s.run.cfg.Prefetch { // as many as were in hand with it at most
-			s.trust()
 		}
 		select {
 		case d, ok := <-s.deliveries:
@@ -110,11 +112,10 @@ func (s *session) consume(ctx context.Context) (err error) {
 				watch.Reset(again)
 			}
 		case now := <-calm:
-			if s.suspect && s.ledger.idle(now) >= provenAfter {
-				s.trust()
-			}
-			if s.suspect {
-				calm = time.After(provenAfter)
+			if s.proven(now) {
+				if moved, err := s.trust(ctx); moved {
+					return err
+				}
 			}
 		case <-ctx.Done():
 		}
@@ -224,6 +225,9 @@ func (s *session) end(why error) {
 	if err := wire.Do(ctx, s.ac, s.ch.Close); err != nil {
 		s.log.Debug("consumer: channel not closed cleanly", "err", err)
 	}
+	if s.own {
+		_ = wire.Close(ctx, s.ac) // or it is cut
+	}
 }
 
 // withdraw takes back what no handler has begun.
@@ -267,7 +271,7 @@ func (s *session) finish(res result) {
 		after = s.run.hold(n)
 		s.logFailure(d, n+1, after, res.err)
 	}
-	if after <= 0 || s.draining {
+	if after <= 0 || s.draining || s.leaving {
 		s.settle(res.tag, how)
 		return
 	}

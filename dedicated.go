@@ -1,0 +1,77 @@
+package amqpkit
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+// Dedicated opens one more connection to the broker, for the caller alone. Setup has run on it, and its credentials are
+// renewed like those of the others. It is not replaced when it is lost, and does not count for [Conn.Ready]. The caller
+// closes it; the Conn closes it when it ends.
+//
+// It tries every URL once, in random order. Its error is a [*DialError], or wraps [ErrClosed] if the Conn has ended.
+//
+// A consumer uses it for a queue with a message that costs the connection at every delivery, see consumer.PoisonError.
+func (c *Conn) Dedicated(ctx context.Context) (*amqp.Connection, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(c.ctx, func() { cancel(context.Cause(c.ctx)) })()
+	if !c.hold() {
+		return nil, context.Cause(c.ctx)
+	}
+	defer c.links.Done()
+	s, err := c.connectAny(ctx)
+	if c.ctx.Err() != nil {
+		if err == nil {
+			wire.Kill(s.Connection)
+		}
+		return nil, context.Cause(c.ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.links.Go(func() {
+		l := &link{conn: c}
+		_ = l.serve(s)
+		if c.ctx.Err() != nil {
+			l.close(s.Connection)
+			return
+		}
+		wire.Kill(s.Connection)
+	})
+	return s.Connection, nil
+}
+
+// hold keeps the Conn from being done until links.Done is called. It returns false if the Conn has ended.
+func (c *Conn) hold() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx.Err() != nil {
+		return false
+	}
+	c.links.Add(1)
+	return true
+}
+
+// connectAny tries every target once, in random order. Its error is the first refusal by a broker that answered, if one did.
+func (c *Conn) connectAny(ctx context.Context) (*session, error) {
+	var first error
+	for _, i := range rand.Perm(len(c.targets)) {
+		s, err := c.connect(ctx, c.targets[i])
+		if err == nil {
+			return s, nil
+		}
+		if first == nil || errors.Is(first, ErrUnreachable) && !errors.Is(err, ErrUnreachable) {
+			first = err
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, first
+}
