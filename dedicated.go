@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -45,6 +46,30 @@ func (c *Conn) Dedicated(ctx context.Context) (*amqp.Connection, error) {
 		wire.Kill(s.Connection)
 	})
 	return s.Connection, nil
+}
+
+// A loss is how a session was lost, and when.
+type loss struct {
+	at  time.Time
+	err error
+}
+
+// record notes how a session was lost.
+func (l *link) record(err error) {
+	l.conn.mu.Lock()
+	defer l.conn.mu.Unlock()
+	l.lost = loss{time.Now(), err}
+}
+
+// LastLoss returns when and how the consuming connection was lost last; the error is nil if it never was. A consumer that
+// starts soon after a loss that a message may have caused is as careful as those that were consuming.
+func (c *Conn) LastLoss() (at time.Time, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l := c.roles[consuming]; l != nil {
+		return l.lost.at, l.lost.err
+	}
+	return time.Time{}, nil
 }
 
 // hold keeps the Conn from being done until links.Done is called. It returns false if the Conn has ended.

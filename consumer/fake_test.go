@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -90,10 +91,14 @@ func (b dedicatedBroker) Dedicated(context.Context) (*amqp.Connection, error) {
 	return l.ac, nil
 }
 
+func (b dedicatedBroker) LastLoss() (time.Time, error) { return b.lostAt, b.loss }
+
 // A dedicatedBroker is a DedicatedConnector.
 type dedicatedBroker struct {
 	*fakeBroker
 	refuses error
+	lostAt  time.Time
+	loss    error
 }
 
 // dial makes a connection. It is called with mu held.

@@ -16,6 +16,8 @@ type DedicatedConnector interface {
 	Connection
 	// Dedicated makes one attempt to open a connection, which the caller closes.
 	Dedicated(ctx context.Context) (*amqp.Connection, error)
+	// LastLoss returns when and how the connection of Consuming was lost last.
+	LastLoss() (at time.Time, err error)
 }
 
 // dedicatedTries is how many attempts in a row may fail before the shared connection is used instead.
@@ -31,7 +33,11 @@ func (r *run) connection(ctx context.Context) (ac *amqp.Connection, own bool, er
 		return nil, false, fmt.Errorf("consumer: %w", err)
 	}
 	d, ok := r.conn.(DedicatedConnector)
-	if !ok || !r.poison.alone {
+	if !ok {
+		return ac, false, nil
+	}
+	r.poison.others(d.LastLoss())
+	if !r.poison.alone {
 		return ac, false, nil
 	}
 	dedicated, err := d.Dedicated(ctx)

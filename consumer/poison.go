@@ -33,8 +33,9 @@ const (
 // an exclusive queue belongs to it. A connection that is lost without a reason, as when RabbitMQ restarts, raises the suspicion
 // when it happens twice with nothing settled in between.
 //
-// Messages in hand at the first loss are counted as failed once, on every connection that consumes the queue. So their queue
-// needs a delivery limit of at least the number of those connections; with a limit of 0 they are dropped.
+// The messages in hand at the first loss are counted as failed once for every consumer of the queue, because RabbitMQ passes the
+// poison message from one to the next. So the queue needs a delivery limit of at least the number of its consumers, in all
+// processes; other queues on the connection need a limit of 1. With a limit of 0 the messages in hand are dropped.
 //
 // A quorum queue drops or dead-letters the poison message at its delivery limit. In a classic queue or a stream nothing ends
 // it: remove the message with an AMQP 1.0 client, purge the queue, or begin behind it in the stream.
@@ -74,6 +75,7 @@ type suspicion struct {
 	calm    time.Duration // how long a subscription must last
 	settled time.Time     // when the suspicion of a message that was found was over
 	told    time.Time     // when err was logged
+	clear   time.Time     // when the suspicion was over
 	refused int           // connections in a row that could not be had
 }
 
@@ -115,11 +117,19 @@ func (p *suspicion) lost(s *session, err *LostError) {
 	p.err = &PoisonError{Queue: err.Queue, Attempts: p.losses, Err: err.Err, shared: !s.own}
 }
 
+// others raises the suspicion after a loss that others saw: the message may be in the queue of a subscription that was not
+// there then.
+func (p *suspicion) others(at time.Time, err error) {
+	if !p.raised && hard(err) && at.After(p.clear) && time.Since(at) < returnTime {
+		p.raised, p.alone = true, true
+	}
+}
+
 // over ends the suspicion.
 func (p *suspicion) over() {
-	kept := suspicion{calm: provenAfter, told: p.told}
+	kept := suspicion{calm: provenAfter, told: p.told, clear: time.Now()}
 	if p.found {
-		kept.calm, kept.settled = max(p.calm, provenAfter), time.Now()
+		kept.calm, kept.settled = max(p.calm, provenAfter), kept.clear
 	}
 	*p = kept
 }

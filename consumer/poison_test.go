@@ -161,7 +161,7 @@ func TestASuspectedSubscriptionUsesTheSharedConnectionWhereNoOtherIsToBeHad(t *t
 	for name, err := range map[string]error{"refused": &amqp.Error{Code: 530, Server: true}, "failed": errors.New("no route to host")} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := dedicatedBroker{&fakeBroker{}, err}
+				b := dedicatedBroker{fakeBroker: &fakeBroker{}, refuses: err}
 				narrow := 0
 				b.on = func(m method, l *link) {
 					if m == consume && len(b.calls(consume)) == 1 {
@@ -224,6 +224,28 @@ func prefetchAfter(t *testing.T, lose func(*link), times int) (prefetch uint16) 
 		_ = end()
 	})
 	return prefetch
+}
+
+// Several consumers of a queue start one after another, and the first one meets the poison.
+func TestAConsumerThatStartsAfterAnothersLossIsAsCareful(t *testing.T) {
+	for age, want := range map[time.Duration]uint16{returnTime / 2: 1, 2 * returnTime: 10} {
+		synctest.Test(t, func(t *testing.T) {
+			b := dedicatedBroker{fakeBroker: &fakeBroker{}, lostAt: time.Now().Add(-age), loss: &amqp.Error{Code: 541, Server: true}}
+			_, end := runOn(t, b, Config{Prefetch: 10}, nop)
+			synctest.Wait()
+			if l := b.links[len(b.links)-1]; l.prefetch != want || l.dedicated != (want == 1) {
+				t.Errorf("%v later: a prefetch of %d, dedicated: %v; want %d", age, l.prefetch, l.dedicated, want)
+			}
+			time.Sleep(2 * provenAfter)
+			synctest.Wait()
+			if l := b.links[len(b.links)-1]; b.shared.prefetch != 10 || want == 1 && !l.ac.IsClosed() {
+				t.Errorf("%v later: the full prefetch was not taken up", age)
+			}
+			if err := end(); err != nil {
+				t.Errorf("Run = %v", err)
+			}
+		})
+	}
 }
 
 // With a delayed retry, or an inactive consumer, the poison comes back when the suspicion is over.

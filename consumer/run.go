@@ -146,6 +146,7 @@ func permanent(err error) bool {
 func (r *run) once(ctx context.Context) (proven bool, err error) {
 	s, err := r.subscribe(ctx)
 	if err != nil {
+		r.poison.others(time.Now(), err)
 		return false, err
 	}
 	switch {
