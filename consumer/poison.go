@@ -82,7 +82,7 @@ type suspicion struct {
 // lost takes note of the end of a subscription.
 func (p *suspicion) lost(s *session, err *LostError) {
 	switch {
-	case hard(err.Err):
+	case wire.HardClose(err.Err):
 		p.plain = 0
 	case !plain(err.Err):
 		return
@@ -120,7 +120,7 @@ func (p *suspicion) lost(s *session, err *LostError) {
 // others raises the suspicion after a loss that others saw: the message may be in the queue of a subscription that was not
 // there then.
 func (p *suspicion) others(at time.Time, err error) {
-	if !p.raised && hard(err) && at.After(p.clear) && time.Since(at) < returnTime {
+	if !p.raised && wire.HardClose(err) && at.After(p.clear) && time.Since(at) < returnTime {
 		p.raised, p.alone = true, true
 	}
 }
@@ -161,34 +161,6 @@ func (s *session) proven(now time.Time) bool {
 		return true
 	}
 	return s.ledger.idle(now) >= provenAfter && (s.ledger.settled >= p.back || age >= returnTime)
-}
-
-// hard reports whether a connection was closed for a reason that a message can be: not at an operator's request, nor for
-// permissions, limits or a channel's own errors.
-func hard(err error) bool {
-	var e *amqp.Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	if !e.Server {
-		return unreadable(e)
-	}
-	switch e.Code {
-	case amqp.ConnectionForced, amqp.InvalidPath, amqp.NotAllowed,
-		amqp.ContentTooLarge, amqp.NoRoute, amqp.NoConsumers, amqp.AccessRefused, amqp.NotFound, amqp.ResourceLocked, amqp.PreconditionFailed:
-		return false
-	}
-	return true
-}
-
-// unreadable reports whether amqp091-go gave the connection up for a frame that it could not read. The code is 501 whatever
-// went wrong with reading; only the text tells.
-func unreadable(e *amqp.Error) bool {
-	switch e.Reason {
-	case amqp.ErrSyntax.Error(), amqp.ErrFrame.Error(), amqp.ErrFrameTooLarge.Error(), amqp.ErrUnexpectedFrame.Reason, amqp.ErrCommandInvalid.Reason:
-		return true
-	}
-	return false
 }
 
 // plain reports whether a connection was lost without the broker's word.

@@ -170,7 +170,7 @@ func (r *run) once(ctx context.Context) (proven bool, err error) {
 	var lost *LostError
 	if errors.As(err, &lost) {
 		r.poison.lost(s, lost)
-		if hard(lost.Err) && r.poison.err != nil {
+		if wire.HardClose(lost.Err) && r.poison.err != nil {
 			err = r.poison.err
 		}
 	}

@@ -74,6 +74,8 @@ type ReplayResult struct {
 	Seen     int // of these, so far
 	Replayed int // back at work, and gone from the parking queue; in a dry run those that would be
 	Kept     int // not chosen, or of unknown origin: still parked
+
+	Unreadable int // with headers that cannot be read: still parked, and named by the error
 }
 
 // Replay brings parked messages back to work. Each is published again as it was before its first attempt, with its
@@ -82,6 +84,10 @@ type ReplayResult struct {
 // that moment may be there twice, with one message id.
 //
 // They go back in any order, 64 at a time; in that of the queue with [InOrder].
+//
+// A message whose headers cannot be read stays parked, and the others are replayed; the error at the end has a
+// *consumer.UnreadableError for each. A message that RabbitMQ cannot deliver ends a replay with a *[BlockedError] when those
+// before it are back.
 //
 // The first message that cannot be published ends it with the Publisher's error. On RabbitMQ before 4.3 a replay of more
 // than ReplayConfig.Hold may end with [ErrWorn].
@@ -93,7 +99,7 @@ func Replay(ctx context.Context, conn consumer.Connection, to Publisher, c Repla
 	if err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, l.close(ctx)) }()
+	defer func() { err = errors.Join(err, l.stays(), l.close(ctx)) }()
 	r.Total = l.left
 	pace := newPace(c.Rate)
 	for l.left > 0 {
@@ -107,6 +113,8 @@ func Replay(ctx context.Context, conn consumer.Connection, to Publisher, c Repla
 			}
 		}
 		ds, err := l.next(ctx, n)
+		r.Seen += len(l.unreadable) - r.Unreadable
+		r.Unreadable = len(l.unreadable)
 		if err != nil || len(ds) == 0 {
 			return r, err
 		}
