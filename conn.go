@@ -39,7 +39,7 @@ func (s State) String() string {
 }
 
 // A Conn keeps up to two connections to RabbitMQ alive, one for publishing and one for
-// consuming, each replaced by a new session when it is lost. Its methods may be called from
+// consuming, each replaced by a new session when it is lost. [Conn.Dedicated] opens more. Its methods may be called from
 // any goroutine.
 type Conn struct {
 	cfg       Config

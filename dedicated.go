@@ -11,13 +11,12 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// Dedicated opens one more connection to the broker, for the caller alone. Setup has run on it, and its credentials are
-// renewed like those of the others. It is not replaced when it is lost, and does not count for [Conn.Ready]. The caller
-// closes it; the Conn closes it when it ends.
+// Dedicated opens another connection to the broker, for the caller alone, runs Setup on it and renews its credentials. The Conn does not replace it after a loss and does not wait for it in [Conn.Ready]. The caller
+// closes it; Close closes it too.
 //
-// It tries every URL once, in random order. Its error is a [*DialError], or wraps [ErrClosed] if the Conn has ended.
+// It tries every URL once, in random order. Its error is a [*DialError], or wraps [ErrClosed].
 //
-// A consumer uses it for a queue with a message that costs the connection at every delivery, see consumer.PoisonError.
+// A consumer uses it for a queue with a message that closes the connection at every delivery, see consumer.PoisonError.
 func (c *Conn) Dedicated(ctx context.Context) (*amqp.Connection, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -62,7 +61,7 @@ func (l *link) record(err error) {
 }
 
 // LastLoss returns when and how the consuming connection was lost last; the error is nil if it never was. A consumer that
-// starts soon after a loss that a message may have caused is as careful as those that were consuming.
+// starts soon after a loss by a suspected message takes the same care as one that was consuming.
 func (c *Conn) LastLoss() (at time.Time, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -72,7 +71,7 @@ func (c *Conn) LastLoss() (at time.Time, err error) {
 	return time.Time{}, nil
 }
 
-// hold keeps the Conn from being done until links.Done is called. It returns false if the Conn has ended.
+// hold keeps Done open until links.Done is called. It returns false for a closed Conn.
 func (c *Conn) hold() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -20,10 +20,10 @@ type DedicatedConnector interface {
 	LastLoss() (at time.Time, err error)
 }
 
-// dedicatedTries is how many attempts in a row may fail before the shared connection is used instead.
+// dedicatedTries is the number of failed attempts in a row after which the shared connection is used instead.
 const dedicatedTries = 3
 
-// sharedTime is how long a subscription that is to return to the shared connection waits for it; then it tries again later.
+// sharedTime bounds the wait for the shared connection before a subscription returns to it; then it tries again later.
 const sharedTime = 100 * time.Millisecond
 
 // connection returns the connection to subscribe on, and whether it is for this subscription alone.
@@ -53,18 +53,18 @@ func (r *run) connection(ctx context.Context) (ac *amqp.Connection, own bool, er
 	return nil, false, &SubscribeError{Queue: r.cfg.Queue, Err: err}
 }
 
-// trust ends the suspicion and moves to a subscription with the full prefetch, the session's next. It returns false if
-// that is to be tried again. Its error is that of the session or of the next subscription.
+// trust drops the suspicion and moves to a subscription with the full prefetch, the session's next. It returns false if
+// the caller must try again later. The error comes from this session or from the next subscription.
 func (s *session) trust(ctx context.Context) (moved bool, err error) {
-	s.told()
+	s.clearError()
 	if s.run.overlaps() {
 		if s.next, err = s.successor(ctx); err != nil {
 			s.log.Debug("consumer: full prefetch not taken up yet", "error", err)
 			return false, nil
 		}
 	}
-	s.run.poison.over()
-	if err = s.finishAlone(ctx); err != nil || s.next != nil || ctx.Err() != nil {
+	s.run.poison.over(len(s.held.heap) > 0)
+	if err = s.finishDeliveries(ctx); err != nil || s.next != nil || ctx.Err() != nil {
 		return true, err
 	}
 	s.remember()
@@ -72,8 +72,8 @@ func (s *session) trust(ctx context.Context) (moved bool, err error) {
 	return true, err
 }
 
-// told says that what Err returns is over.
-func (s *session) told() {
+// clearError removes a PoisonError from Err.
+func (s *session) clearError() {
 	if s.run.poison.err != nil {
 		s.run.poison.err = nil
 		s.subscribedAgain()
@@ -81,8 +81,8 @@ func (s *session) told() {
 }
 
 // overlaps reports whether the next subscription begins before this one ends: an auto-delete queue is deleted with its last
-// consumer. That is impossible for an exclusive consumer, and two consumers share messages without an order, or
-// get those of a stream both.
+// consumer. An exclusive consumer does not allow it; two consumers share messages without an order, and
+// both receive every message of a stream.
 func (r *run) overlaps() bool { return !r.cfg.Exclusive && !r.cfg.streams() && r.cfg.Key == nil }
 
 // successor subscribes with the full prefetch: on the shared connection, or on the session's own if Config.Declare
@@ -105,17 +105,19 @@ func (s *session) successor(ctx context.Context) (*session, error) {
 	return r.consumeOn(ac, s.queue, r.cfg.Prefetch)
 }
 
-// finishAlone ends the consumer and finishes what it has delivered, in order, so that nothing is lost or counted as failed.
-// See drain for the order of cancel, settlements and close. A failed delivery is not held any longer. Its error is a *LostError.
-func (s *session) finishAlone(ctx context.Context) error {
+// finishDeliveries cancels the consumer, finishes its deliveries in order and settles them, so that RabbitMQ loses and counts none. See
+// drain for the order of cancel, settlements and close. Held deliveries are settled at once. Its error is a *LostError.
+func (s *session) finishDeliveries(ctx context.Context) error {
 	err := wire.Do(s.run.calls, s.ac, func() error { return s.ch.Cancel(s.tag, false) })
 	if err != nil {
 		return s.lost(err)
 	}
 	s.leaving = true
 	before := s.ledger.settled
-	for d := range s.deliveries { // closed by Cancel
-		s.arrive(d)
+	if s.deliveries != nil {
+		for d := range s.deliveries { // closed by Cancel
+			s.arrive(d)
+		}
 	}
 	for _, h := range s.held.all() {
 		s.settle(h.tag, h.how)
@@ -132,6 +134,7 @@ func (s *session) finishAlone(ctx context.Context) error {
 			ended = nil
 			for _, j := range s.withdraw() {
 				s.settle(j.tag, postpone)
+				s.run.givenBack++
 			}
 			s.flush()
 		case <-s.run.late:

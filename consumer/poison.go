@@ -19,25 +19,29 @@ const (
 	poisonLog    = time.Minute      // between two log lines about the same poison message
 )
 
-// PoisonError reports a message that costs the connection each time RabbitMQ delivers it. RabbitMQ 4 closes the connection
+// PoisonError reports a message whose every delivery closes the connection. RabbitMQ 4 closes the connection
 // with 541 INTERNAL_ERROR when it cannot translate a message from an AMQP 1.0 publisher, for example one with an
 // application property of type uuid, char or map. A connection that amqpkit did not open is also lost to headers that
 // amqp091-go cannot read, see [UnreadableError].
 //
-// After the first loss of that kind the subscription takes one message at a time, over a connection of its own if the
+// After the first loss of that kind the subscription takes one message at a time, over a separate connection if the
 // Connection is a [DedicatedConnector]. The other messages of the queue are then not counted as failed with the poison
 // message, and other consumers keep their connection. Err returns the PoisonError from the second loss. Run subscribes again
-// with growing pauses of 15 seconds at most. It returns to the full prefetch and the shared connection when a
-// subscription has lasted a second and has settled Config.Prefetch messages or has been idle for a second; after a
-// relapse it takes more time. A subscription with Config.Declare takes the full prefetch but keeps its own connection, because
-// an exclusive queue belongs to it. A connection that is lost without a reason, as when RabbitMQ restarts, raises the suspicion
-// when it happens twice with nothing settled in between.
+// with growing pauses of 15 seconds at most. A connection that is lost without a reason, as when RabbitMQ restarts, raises the
+// suspicion when that happens twice with nothing settled in between.
 //
-// The messages in hand at the first loss are counted as failed once for every consumer of the queue, because RabbitMQ passes the
+// The subscription returns to the full prefetch and the shared connection when it has lasted a second and has settled
+// Config.Prefetch messages or has been idle for a second. After a relapse within an hour it takes eight times as long, 10
+// minutes at most. It finishes its message first, so that nothing is lost or counted. The new consumer starts before the old
+// one is cancelled, so that an auto-delete queue keeps a consumer; with Config.Exclusive or Config.Key, and on a stream, it
+// starts afterwards. A stream continues at its next offset, and stays as it is before its first delivery. With Config.Declare
+// the subscription keeps its separate connection, because an exclusive queue belongs to it.
+//
+// The unacknowledged messages at the first loss are counted as failed once for every consumer of the queue, because RabbitMQ passes the
 // poison message from one to the next. So the queue needs a delivery limit of at least the number of its consumers, in all
-// processes; other queues on the connection need a limit of 1. With a limit of 0 the messages in hand are dropped.
+// processes; other queues on the connection need a limit of 1. With a limit of 0 they are dropped.
 //
-// A quorum queue drops or dead-letters the poison message at its delivery limit. In a classic queue or a stream nothing ends
+// A quorum queue drops or dead-letters the poison message at its delivery limit. Classic queues and streams keep
 // it: remove the message with an AMQP 1.0 client, purge the queue, or begin behind it in the stream.
 type PoisonError struct {
 	Queue    string // the subscription's queue
@@ -52,31 +56,31 @@ func (e *PoisonError) Error() string {
 	if e.shared {
 		where += ", or in another one consumed over the same connection,"
 	}
-	return fmt.Sprintf("consumer: a message in %s has cost the connection %d times in a row; "+
+	return fmt.Sprintf("consumer: a message in %s has closed the connection %d times in a row; "+
 		"a quorum queue's delivery limit ends this (give it a dead-letter exchange), else remove the message with an AMQP 1.0 client or by purging: %v",
 		where, e.Attempts, e.Err)
 }
 
 func (e *PoisonError) Unwrap() error { return e.Err }
 
-// A suspicion is what a Run knows of a message that costs the connection. Such a message returns to the head of its queue
-// together with those that were in hand, and is delivered again as soon as a subscription stands.
+// A suspicion is the state of a Run that suspects a message of closing its connections. Such a message returns to the head of
+// its queue together with the unacknowledged ones, and is delivered again to the next subscription.
 type suspicion struct {
 	raised bool            // the next subscription takes one message at a time
-	alone  bool            // over a connection of its own
+	alone  bool            // over a separate connection
 	losses int             // in a row
 	plain  int             // connections lost in a row without a reason, nothing settled on them
-	back   int             // messages that were unsettled at the last loss, and return
+	back   int             // unsettled messages at the last loss, which are redelivered
 	found  bool            // the message is in this queue, as far as that can be known
 	err    *PoisonError    // nil until found, and when a subscription is clear of it
 	delays backoff.BackOff // pauses, since err is set
 
-	// Kept when the suspicion is over.
-	calm    time.Duration // how long a subscription must last
-	settled time.Time     // when the suspicion of a message that was found was over
+	// Kept after the suspicion.
+	calm    time.Duration // the minimum life of a subscription
+	settled time.Time     // when a suspicion was dropped after its message was found, or while a message was held
 	told    time.Time     // when err was logged
-	clear   time.Time     // when the suspicion was over
-	refused int           // connections in a row that could not be had
+	clear   time.Time     // when the last suspicion was dropped
+	refused int           // failed attempts in a row to open a separate connection
 }
 
 // lost takes note of the end of a subscription.
@@ -93,6 +97,9 @@ func (p *suspicion) lost(s *session, err *LostError) {
 		if p.plain++; p.plain < repeatedLoss {
 			return
 		}
+	}
+	if !p.raised {
+		s.log.Info("consumer: a message may have closed the connection; consuming one message at a time for now", "error", err)
 	}
 	p.raised = true
 	p.alone = p.alone || s.exposed()
@@ -117,18 +124,18 @@ func (p *suspicion) lost(s *session, err *LostError) {
 	p.err = &PoisonError{Queue: err.Queue, Attempts: p.losses, Err: err.Err, shared: !s.own}
 }
 
-// others raises the suspicion after a loss that others saw: the message may be in the queue of a subscription that was not
-// there then.
+// others raises the suspicion after a loss of the shared connection before this Run subscribed: the message may be in its
+// queue.
 func (p *suspicion) others(at time.Time, err error) {
 	if !p.raised && wire.HardClose(err) && at.After(p.clear) && time.Since(at) < returnTime {
 		p.raised, p.alone = true, true
 	}
 }
 
-// over ends the suspicion.
-func (p *suspicion) over() {
+// over drops the suspicion; held reports that a held message may have kept others away.
+func (p *suspicion) over(held bool) {
 	kept := suspicion{calm: provenAfter, told: p.told, clear: time.Now()}
-	if p.found {
+	if p.found || held {
 		kept.calm, kept.settled = max(p.calm, provenAfter), kept.clear
 	}
 	*p = kept
@@ -137,7 +144,7 @@ func (p *suspicion) over() {
 // pause returns how long to wait before the next subscription.
 func (p *suspicion) pause() time.Duration { return p.delays.NextBackOff() }
 
-// tell reports whether the error is to be logged again.
+// tell reports whether to log the error again.
 func (p *suspicion) tell() bool {
 	now := time.Now()
 	if now.Sub(p.told) < poisonLog {
@@ -147,10 +154,10 @@ func (p *suspicion) tell() bool {
 	return true
 }
 
-// exposed reports whether a message of this session may have cost the connection: there were some in hand, or it had just begun.
+// exposed reports whether a message of this session may have closed the connection: some were unsettled, or it had just begun.
 func (s *session) exposed() bool { return s.ledger.open > 0 || time.Since(s.began) < provenAfter }
 
-// proven reports whether the session has gone past every message that was in hand at the loss.
+// proven reports whether the session has passed every message that was unsettled at the loss.
 func (s *session) proven(now time.Time) bool {
 	p := &s.run.poison
 	age := now.Sub(s.began)
@@ -159,6 +166,9 @@ func (s *session) proven(now time.Time) bool {
 	}
 	if s.ledger.settled >= s.run.cfg.Prefetch {
 		return true
+	}
+	if held := len(s.held.heap); held > 0 && held == s.ledger.open {
+		return !p.found || age >= returnTime // a held message keeps others away, perhaps for long
 	}
 	return s.ledger.idle(now) >= provenAfter && (s.ledger.settled >= p.back || age >= returnTime)
 }
@@ -169,8 +179,8 @@ func plain(err error) bool {
 	return errors.As(err, &e) && !e.Server
 }
 
-// poisonBackoff draws each delay from 0 to twice the interval: 0.1 s at first, 15 s at most. The attempts that a quorum queue
-// allows by default are over within half a minute.
+// poisonBackoff draws each delay from 0 to twice the interval: 0.1 s at first, 15 s at most. A quorum queue with the default
+// limit takes about ten seconds.
 func poisonBackoff() backoff.BackOff {
 	return backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(50*time.Millisecond),

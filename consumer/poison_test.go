@@ -206,6 +206,7 @@ func TestOnlyAClosePossiblyCausedByAMessageRaisesTheSuspicion(t *testing.T) {
 
 // prefetchAfter returns the prefetch of the subscription after some that were lost.
 func prefetchAfter(t *testing.T, lose func(*link), times int) (prefetch uint16) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
 		b := &fakeBroker{on: func(m method, l *link) {
@@ -224,6 +225,29 @@ func prefetchAfter(t *testing.T, lose func(*link), times int) (prefetch uint16) 
 		_ = end()
 	})
 	return prefetch
+}
+
+// A message that is postponed for long would keep all others away while one message at a time is taken.
+func TestAHeldMessageDoesNotBlockASuspectedSubscription(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := dedicatedBroker{fakeBroker: &fakeBroker{}}
+		b.on = func(m method, l *link) {
+			if m == consume && len(b.calls(consume)) == 1 {
+				l.fail(541)
+			} else if m == consume {
+				l.deliver(nil)
+			}
+		}
+		_, end := runOn(t, b, Config{Prefetch: 10}, func(context.Context, *Delivery) error { return Requeue(time.Hour) })
+		time.Sleep(3 * provenAfter)
+		synctest.Wait()
+		if b.shared.prefetch != 10 || b.count(consume) != 3 {
+			t.Errorf("a prefetch of %d by subscription %d, want 10 by the third", b.shared.prefetch, b.count(consume))
+		}
+		if err := end(); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
 }
 
 // Several consumers of a queue start one after another, and the first one meets the poison.

@@ -34,12 +34,12 @@ var (
 )
 
 // unreadableHeader replaces the headers of a message that amqp091-go cannot read. Its value begins with a secret of
-// this process, so that a publisher cannot forge it.
+// the process, so that a publisher cannot forge it.
 const unreadableHeader = "x-amqpkit-unreadable"
 
 var unreadableSecret = rand.Text()
 
-// Unreadable reports whether headers stand for those of a message that cannot be read, and why not.
+// Unreadable reports whether headers replace unreadable ones, and the reason.
 func Unreadable(headers amqp.Table) (reason string, ok bool) {
 	if len(headers) == 0 || len(headers) > 1+len(keptHeaders) {
 		return "", false
@@ -209,7 +209,7 @@ func (f *fields) array(end, depth int) error {
 	}
 }
 
-// checkContent returns why amqp091-go would not read a content header frame, complete from its type to its end.
+// checkContent returns why amqp091-go would not read a complete content header frame.
 func checkContent(frame []byte) error {
 	if frame[len(frame)-1] != frameEndMark {
 		return nil // amqp091-go refuses it for that
@@ -220,7 +220,7 @@ func checkContent(frame []byte) error {
 	return err
 }
 
-// properties reads all properties, and returns the flags of those that could be read.
+// properties reads the properties up to the first malformed one, and returns the flags of the readable ones.
 func (f *fields) properties(flags uint16) (read uint16, err error) {
 	for flags >= 1<<2 { // the two below are not for properties
 		flag := uint16(1) << (bits.Len16(flags) - 1)

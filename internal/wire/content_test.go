@@ -124,7 +124,7 @@ func refused(t *testing.T, f []byte) bool {
 		method(50, make([]byte, 7)),
 	)
 	_, err := amqp.Open(s, amqp.Config{SASL: []amqp.Authentication{&amqp.PlainAuth{}}})
-	e, ok := errors.AsType[*amqp.Error](err) //nolint:errorlint // amqp091-go's own
+	e, ok := errors.AsType[*amqp.Error](err)
 	if !ok {
 		t.Fatalf("amqp.Open = %v", err)
 	}

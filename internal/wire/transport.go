@@ -122,7 +122,7 @@ func (t *Transport) check(f []byte, need int) error {
 	switch {
 	case f[0] == methodFrame && need > frameHeader:
 		if tag := confirmed(f); tag > t.written.Load()/smallestPublish {
-			return falseConfirm(tag)
+			return confirmError(tag)
 		}
 	case f[0] == contentFrame && need > frameHeader:
 		if int64(need) > t.frameMax.Load() {
@@ -135,7 +135,7 @@ func (t *Transport) check(f []byte, need int) error {
 
 // refuse replaces a content header that amqp091-go would not read, and closes the connection for another frame.
 func (t *Transport) refuse(f []byte, problem error) error {
-	if _, ok := errors.AsType[falseConfirm](problem); ok { //nolint:errorlint // the package's own, never wrapped
+	if _, ok := errors.AsType[confirmError](problem); ok {
 		_ = t.conn.Close()
 		t.setEnd(problem)
 		return problem
@@ -276,10 +276,10 @@ const (
 	smallestPublish = publishSize + contentMinimum
 )
 
-// A falseConfirm is the delivery tag of a confirm for a message that was never sent.
-type falseConfirm uint64
+// A confirmError is the delivery tag of a confirm for a message that was never sent.
+type confirmError uint64
 
-func (tag falseConfirm) Error() string {
+func (tag confirmError) Error() string {
 	return fmt.Sprintf("the broker confirmed a message %d that was never sent", uint64(tag))
 }
 
