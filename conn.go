@@ -2,9 +2,7 @@ package amqpkit
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -41,7 +39,7 @@ func (s State) String() string {
 }
 
 // A Conn keeps up to two connections to RabbitMQ alive, one for publishing and one for
-// consuming, each replaced by a new session when it is lost. Its methods may be called from
+// consuming, each replaced by a new session when it is lost. [Conn.Dedicated] opens more. Its methods may be called from
 // any goroutine.
 type Conn struct {
 	cfg       Config
@@ -83,22 +81,13 @@ func DialConfig(ctx context.Context, cfg Config) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	var first error
-	for _, i := range rand.Perm(len(c.targets)) {
-		s, err := c.connect(ctx, c.targets[i])
-		if err == nil {
-			c.start(s)
-			return c, nil
-		}
-		if first == nil || errors.Is(first, ErrUnreachable) && !errors.Is(err, ErrUnreachable) {
-			first = err
-		}
-		if ctx.Err() != nil {
-			break
-		}
+	s, err := c.connectAny(ctx)
+	if err != nil {
+		c.cancel(ErrClosed)
+		return nil, err
 	}
-	c.cancel(ErrClosed)
-	return nil, first
+	c.start(s)
+	return c, nil
 }
 
 // Open returns at once and connects in the background, trying until it succeeds: see

@@ -101,6 +101,7 @@ func (c *Conn) connect(ctx context.Context, t target) (*session, error) {
 	if !disarm() { // too late: the socket is being closed
 		return refused(ErrUnreachable, context.Cause(dialCtx))
 	}
+	transport.SetFrameMax(ac.Config.FrameSize)
 	link.Bound(ac.Config.Heartbeat * 3 / 2)
 	s := &session{
 		Connection: ac,

@@ -32,6 +32,7 @@ type link struct {
 	session *amqp.Connection // nil while there is none
 	err     error            // why not
 	blocked error            // wraps ErrBlocked while the broker blocks publishing on it
+	lost    loss             // of the last session that was lost
 
 	// Owned by run.
 	order  []int // what is left of a shuffled pass over the targets
@@ -52,6 +53,7 @@ func (l *link) run(s *session) {
 				return
 			}
 			wire.Kill(s.Connection)
+			l.record(err)
 			l.set(nil, err)
 			lost = true
 			c.cfg.Logger.Warn("amqpkit: connection lost", "connection", c.cfg.Name, "error", err)

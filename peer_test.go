@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -16,6 +17,7 @@ type peer struct {
 	expires func(secret string) time.Time // zero: never
 	answer  time.Duration                 // how long the answer to update-secret takes
 
+	mu      sync.Mutex
 	logins  []string // user and password of each connection
 	updates []string // secrets that came later
 }
@@ -85,14 +87,18 @@ func (p *peer) serve(c net.Conn) {
 			_, args = cutShort(args)
 			response, _ := cutLong(args)
 			user, password, _ := strings.Cut(strings.TrimPrefix(response, "\x00"), "\x00")
+			p.mu.Lock()
 			p.logins = append(p.logins, user+" "+password)
+			p.mu.Unlock()
 			know(password)
 			send(method(tune, "\x00\x00\x00\x02\x00\x00\x00\x00"))
 		case open:
 			send(method(openOk, short("")))
 		case update:
 			secret, _ := cutLong(args)
+			p.mu.Lock()
 			p.updates = append(p.updates, secret)
+			p.mu.Unlock()
 			answer := time.AfterFunc(p.answer, func() {
 				know(secret)
 				send(method(updateOk, ""))

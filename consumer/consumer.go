@@ -89,5 +89,5 @@ func (c *Consumer) Ready(ctx context.Context) error { return c.status.ready(ctx)
 
 // Err returns why Run is not consuming: the last *SubscribeError, *LostError or *PoisonError, or
 // what Run returned. It is nil before the first failure and while Run consumes, save that a
-// *PoisonError stays until the new subscription is clear of it.
+// *PoisonError stays until a subscription has gone past the message.
 func (c *Consumer) Err() error { return c.status.lastErr() }

@@ -45,6 +45,7 @@
 //
 // A publisher can send what no handler should meet. [Config.MaxMessageSize] rejects bodies that
 // are too large, [Decompress] those that would become so or do not decode, and [Timeout] bounds the
-// time that a handler spends on one. Headers that cannot even be read cost the whole connection on
-// each delivery: see [PoisonError].
+// time that a handler spends on one. A message with headers that amqp091-go cannot read is rejected and
+// logged: see [UnreadableError]. A message that RabbitMQ itself cannot deliver costs the connection each
+// time: see [PoisonError].
 package consumer

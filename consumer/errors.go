@@ -90,6 +90,24 @@ func (e *LostError) Error() string {
 
 func (e *LostError) Unwrap() error { return e.Err }
 
+// An UnreadableError reports a message whose headers amqp091-go cannot read: they are nested deeper than 32, have more
+// than 8192 entries in one table, hold a field of an unknown type, or do not fit into a frame of the connection, as when
+// RabbitMQ adds its own headers to a redelivery. amqp091-go would give up the connection; a connection of amqpkit replaces
+// the headers instead, and the body and the other properties arrive.
+//
+// A Consumer rejects such a message without the handler, so that it goes to the dead-letter exchange or is dropped, and
+// logs this error. On a stream it skips the message.
+type UnreadableError struct {
+	Queue     string
+	MessageID string
+	Reason    string
+}
+
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("consumer: message %s in queue %s cannot be read: %s; remove it, or read it with another client",
+		wire.Quote(e.MessageID), wire.Quote(e.Queue), e.Reason)
+}
+
 // DrainError reports what Run could not bring to its end. It wraps the *LostError if the
 // subscription was lost.
 type DrainError struct {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -26,6 +27,7 @@ var (
 	consume      = method{60, 20}
 	cancel       = method{60, 30}
 	ackMethod    = method{60, 80}
+	rejectMethod = method{60, 90}
 )
 
 // A fakeBroker speaks as much AMQP as a Consumer needs, over pipes, so that time can be the
@@ -36,6 +38,8 @@ type fakeBroker struct {
 
 	mu       sync.Mutex
 	links    []*link
+	shared   *link
+	turn     chan struct{} // held while on is called
 	requests []request
 }
 
@@ -53,15 +57,54 @@ type link struct {
 	tags []string // of the consumers
 	sent uint64   // deliveries
 
-	prefetch uint16 // as said last
+	prefetch  uint16 // as said last
+	dedicated bool
 }
 
 // Consuming makes a new connection when the last one is closed.
 func (b *fakeBroker) Consuming(context.Context) (*amqp.Connection, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n := len(b.links); n > 0 && !b.links[n-1].ac.IsClosed() {
-		return b.links[n-1].ac, nil
+	if b.shared != nil && !b.shared.ac.IsClosed() {
+		return b.shared.ac, nil
+	}
+	l, err := b.dial()
+	if err != nil {
+		return nil, err
+	}
+	b.shared = l
+	return l.ac, nil
+}
+
+// Dedicated makes a new connection, for a dedicatedBroker.
+func (b dedicatedBroker) Dedicated(context.Context) (*amqp.Connection, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.refuses != nil {
+		return nil, b.refuses
+	}
+	l, err := b.dial()
+	if err != nil {
+		return nil, err
+	}
+	l.dedicated = true
+	return l.ac, nil
+}
+
+func (b dedicatedBroker) LastLoss() (time.Time, error) { return b.lostAt, b.loss }
+
+// A dedicatedBroker is a DedicatedConnector.
+type dedicatedBroker struct {
+	*fakeBroker
+	refuses error
+	lostAt  time.Time
+	loss    error
+}
+
+// dial makes a connection. It is called with mu held.
+func (b *fakeBroker) dial() (*link, error) {
+	if b.turn == nil {
+		b.turn = make(chan struct{}, 1)
 	}
 	client, server := net.Pipe()
 	l := &link{pipe: server}
@@ -72,7 +115,7 @@ func (b *fakeBroker) Consuming(context.Context) (*amqp.Connection, error) {
 	}
 	l.ac = ac
 	b.links = append(b.links, l)
-	return ac, nil
+	return l, nil
 }
 
 // close ends all connections.
@@ -177,7 +220,9 @@ func (b *fakeBroker) answer(l *link, ch uint16, asked method, args []byte) {
 		l.say(ch, method{60, 31}, args[:1+int(args[0])])
 	}
 	if b.on != nil {
+		b.turn <- struct{}{}
 		b.on(asked, l)
+		<-b.turn
 	}
 }
 
@@ -188,6 +233,11 @@ func (l *link) deliverTo(consumer string, headers []byte) {
 	l.sent++
 	tag := binary.BigEndian.AppendUint64(nil, l.sent)
 	l.say(l.ch, method{60, 60}, short(consumer), tag, []byte{0}, short(""), short("orders"))
+	l.content(headers)
+}
+
+// content sends the content of a message.
+func (l *link) content(headers []byte) {
 	content := binary.BigEndian.AppendUint64([]byte{0, 60, 0, 0}, 1) // class, weight, body size
 	l.frame(2, l.ch, slices.Concat(content, []byte{1 << 5, 0}, long(headers)))
 	l.frame(3, l.ch, []byte("m"))
@@ -202,6 +252,11 @@ func (l *link) frame(kind byte, ch uint16, payload []byte) {
 	f := binary.BigEndian.AppendUint16([]byte{kind}, ch)
 	f = binary.BigEndian.AppendUint32(f, uint32(len(payload)))
 	_, _ = l.pipe.Write(append(append(f, payload...), 0xCE)) // fails when the client is gone
+}
+
+// fail closes the connection as RabbitMQ does for a message that it cannot encode.
+func (l *link) fail(code uint16) {
+	l.say(0, method{10, 50}, binary.BigEndian.AppendUint16(nil, code), short("INTERNAL_ERROR"), make([]byte, 4))
 }
 
 func short(s string) []byte { return append([]byte{byte(len(s))}, s...) }
@@ -220,7 +275,11 @@ func poison() []byte {
 }
 
 // runOn starts a Run on b and returns its end.
-func runOn(t *testing.T, b *fakeBroker, cfg Config, h Handler) (c *Consumer, end func() error) {
+func runOn(t *testing.T, b interface {
+	Connection
+	close()
+}, cfg Config, h Handler,
+) (c *Consumer, end func() error) {
 	t.Helper()
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -19,6 +19,9 @@ import (
 // taken the settlement: nil means it did. ErrStaleDelivery and other errors mean that the
 // message may come back. A settlement after the first returns ErrAlreadySettled.
 //
+// A message whose headers cannot be read comes with an *UnreadableError: d is then not nil and ok true, its headers are
+// missing, and the caller settles it like any other.
+//
 // RabbitMQ allows basic.get neither on streams, where it closes the whole connection, nor on
 // quorum queues with a single active consumer.
 func Get(ctx context.Context, conn Connection, queue string) (d *Delivery, ok bool, err error) {
@@ -40,7 +43,12 @@ func Get(ctx context.Context, conn Connection, queue string) (d *Delivery, ok bo
 	if got == nil {
 		return nil, false, nil
 	}
-	return &Delivery{Delivery: *got, Queue: queue}, true, nil
+	d = &Delivery{Delivery: *got, Queue: queue}
+	if reason, unreadable := wire.Unreadable(d.Headers); unreadable {
+		d.Headers = nil
+		return d, true, &UnreadableError{Queue: queue, MessageID: d.MessageId, Reason: reason}
+	}
+	return d, true, nil
 }
 
 // getOne gets a delivery on a channel of its own, or nil and no channel.

@@ -25,13 +25,10 @@ type line struct {
 	state lineState
 }
 
-func (x *line) isUnknown() bool { return x != nil && x.state == unknown }
-
 type lineState uint8
 
 const (
-	unknown  lineState = iota // not seen yet: of two consumers on a channel a later tag may be first
-	open                      // not settled
+	open     lineState = iota // not settled
 	finished                  // to be acknowledged by the next call of acks
 	closed                    // settled
 )
@@ -43,24 +40,17 @@ type arrival struct {
 	offset    int64 // of a stream
 }
 
-// maxAhead is how far a delivery tag may be ahead of those before it: two consumers on a channel, each
-// with the largest prefetch, may be seen in any order.
-const maxAhead = 2 * maxPrefetch
-
 // delivered enters a delivery. It also tells of the earlier ones: tags count up from one, settlements
 // are taken in order, and of tag deliveries the broker leaves no more than window unsettled. It
 // returns false for a tag that cannot be.
 func (l *ledger) delivered(tag uint64, a arrival) bool {
-	if next := l.gone + uint64(l.lines.len()); tag > next+maxAhead || tag <= next && !l.line(tag).isUnknown() { //nolint:gosec // a length is not negative
+	if tag != l.gone+uint64(l.lines.len())+1 { //nolint:gosec // a length is not negative
 		return false
 	}
-	for l.gone+uint64(l.lines.len()) < tag { //nolint:gosec // a length is not negative
-		l.lines.push(line{})
-	}
+	l.lines.push(line{a, open})
 	for l.lines.len() > 2*l.window+64 {
 		l.retire()
 	}
-	*l.line(tag) = line{a, open}
 	l.open++
 	l.taken = max(l.taken, int(tag)-l.window) //nolint:gosec // a channel does not see 2^63 deliveries
 	l.end = a.offset + 1

@@ -107,23 +107,6 @@ func TestFinishedDeliveriesAreAcknowledgedInRunsWhereOrderAllows(t *testing.T) {
 	}
 }
 
-// Two consumers on a channel may have a later tag come first: what is still to come is not acknowledged.
-func TestARunStopsBeforeATagThatWasNotSeen(t *testing.T) {
-	l := ledger{window: 5}
-	now := time.Now()
-	l.delivered(2, arrival{at: now})
-	l.finish(2)
-	l.acks([]uint64{2}, now, func(tag uint64, multiple bool) {
-		if tag != 2 || multiple {
-			t.Errorf("sent %d, %v, want 2 alone", tag, multiple)
-		}
-	})
-	l.delivered(1, arrival{at: now, messageID: "first"})
-	if a, ok := l.oldest(); !ok || a.messageID != "first" || l.open != 1 {
-		t.Errorf("oldest %+v, %d open", a, l.open)
-	}
-}
-
 // What is acknowledged with a run is what handlers have finished, whatever the order.
 func TestNoRunCoversWhatIsOpen(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -178,11 +161,11 @@ func TestNoRunCoversWhatIsOpen(t *testing.T) {
 
 func TestDeliveryTagsThatCannotBeAreRefused(t *testing.T) {
 	l := ledger{window: 3}
-	if !l.delivered(1, arrival{}) || !l.delivered(3, arrival{}) || !l.delivered(2, arrival{}) {
+	if !l.delivered(1, arrival{}) || !l.delivered(2, arrival{}) || !l.delivered(3, arrival{}) {
 		t.Fatal("tags that can be are refused")
 	}
 	l.settle(1, time.Now())
-	for _, tag := range []uint64{0, 1, 2, 3, 3 + maxAhead + 1, 1 << 62} {
+	for _, tag := range []uint64{0, 1, 2, 3, 5, 1 << 62} {
 		if l.delivered(tag, arrival{}) {
 			t.Errorf("tag %d was taken", tag)
 		}

@@ -12,34 +12,34 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-func TestPoisonIsReportedOnceAndTriedEverSlower(t *testing.T) {
+func TestPoisonIsReportedAndTriedEverSlower(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
 		var there atomic.Bool
 		there.Store(true)
 		b := &fakeBroker{on: func(m method, l *link) {
 			if m == consume && there.Load() {
-				l.deliver(poison())
+				l.fail(541)
 			}
 		}}
 		c, end := runOn(t, b, Config{Logger: log.logger(), Prefetch: 10}, nop)
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		if n := b.count(consume); n < 30 || n > 150 {
-			t.Errorf("subscribed %d times in 10 minutes, want about 80", n)
+		if n := b.count(consume); n < 40 || n > 200 {
+			t.Errorf("subscribed %d times in 10 minutes, want about 100", n)
 		}
 		var p *PoisonError
 		if err := c.Err(); !errors.As(err, &p) || p.Queue != "orders" || p.Attempts < 30 {
 			t.Fatalf("Err = %v, want a *PoisonError for orders", err)
 		}
 		var cause *amqp.Error
-		if !errors.As(p, &cause) || cause.Code != 501 || cause.Server {
-			t.Errorf("the cause is %v, want amqp091-go's own 501", cause)
+		if !errors.As(p, &cause) || cause.Code != 541 || !cause.Server {
+			t.Errorf("the cause is %v, want RabbitMQ's 541", cause)
 		}
-		if n := log.count("level=ERROR"); n != 1 {
-			t.Errorf("%d lines at the level of errors, want 1", n)
+		if n := log.count("level=ERROR"); n < 8 || n > 10 {
+			t.Errorf("%d lines at the level of errors in 10 minutes, want one a minute", n)
 		}
-		if n := log.count("\n"); n > 10 {
+		if n := log.count("\n"); n > 20 {
 			t.Errorf("%d lines at info or above, want few", n)
 		}
 
@@ -55,56 +55,63 @@ func TestPoisonIsReportedOnceAndTriedEverSlower(t *testing.T) {
 	})
 }
 
-// The full prefetch would have RabbitMQ count all that is delivered along with the poison as failed.
-func TestWhilePoisonIsSuspectedOneMessageIsTakenAtATime(t *testing.T) {
+// The full prefetch would have RabbitMQ count all messages that are delivered along with the poison as failed, and the shared
+// connection would be lost to its other users again.
+func TestASuspectedSubscriptionTakesOneMessageAtATimeOverItsOwnConnection(t *testing.T) {
 	for name, after := range map[string]struct {
+		cfg   Config
 		first bool          // there is a message
 		gap   time.Duration // then others come, so far apart
 		takes time.Duration // handling one
 		met   int64         // as many messages have been handled when the full prefetch is taken up
+		want  []method      // how it is taken up
+		stays bool          // on its own connection
 	}{
-		"idle":              {met: 0},
-		"idle after a time": {first: true, takes: 5 * provenAfter / 2, met: 1},
-		"busy":              {first: true, gap: provenAfter / 4, met: 10},
+		"idle":              {want: []method{qos, consume, cancel}},
+		"idle after a time": {first: true, takes: 5 * provenAfter / 2, met: 1, want: []method{qos, consume, cancel}},
+		"busy":              {first: true, gap: provenAfter / 8, met: 10, want: []method{qos, consume, cancel}},
+		"exclusive":         {cfg: Config{Exclusive: true}, want: []method{cancel, qos, consume}},
+		"in order":          {cfg: Config{Key: func(*Delivery) string { return "" }}, want: []method{cancel, qos, consume}},
+		"declared":          {cfg: Config{Declare: func(context.Context, *amqp.Connection) (string, error) { return "orders", nil }}, want: []method{qos, consume, cancel}, stays: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const losses = 5
 				var prefetch []uint16
+				var dedicated []bool
 				var met, before atomic.Int64
-				early := make(chan struct{})
-				b := &fakeBroker{}
+				b := dedicatedBroker{fakeBroker: &fakeBroker{}}
 				b.on = func(m method, l *link) {
 					switch {
-					case m == consume && len(l.tags) == 2:
-						before.Store(met.Load())
-						l.deliverTo(l.tags[0], nil) // what was on its way before the cancel
-					case m == consume:
-						prefetch = append(prefetch, l.prefetch)
-						if len(prefetch) <= losses {
-							l.deliver(poison())
-							return
-						}
-						time.AfterFunc(provenAfter/2, func() { close(early) })
+					case m == consume && len(prefetch) < losses:
+						prefetch, dedicated = append(prefetch, l.prefetch), append(dedicated, l.dedicated)
+						l.fail(541)
+					case m == consume && l.prefetch == 1:
 						if after.first {
 							l.deliver(nil)
 						}
-					case m == ackMethod && after.gap > 0:
+					case m == consume:
+						before.Store(met.Load())
+						prefetch, dedicated = append(prefetch, l.prefetch), append(dedicated, l.dedicated)
+						l.deliver(nil)
+					case m == ackMethod && after.gap > 0 && l.prefetch == 1:
 						time.Sleep(after.gap)
 						l.deliver(nil)
 					}
 				}
-				c, end := runOn(t, b, Config{Prefetch: 10}, func(context.Context, *Delivery) error {
+				cfg := after.cfg
+				cfg.Prefetch = 10
+				c, end := runOn(t, b, cfg, func(context.Context, *Delivery) error {
 					time.Sleep(after.takes)
 					met.Add(1)
 					return nil
 				})
-				<-early
+				time.Sleep(provenAfter) // the fifth loss comes sooner, the proof later
 				var p *PoisonError
-				if err := c.Err(); !errors.As(err, &p) {
+				if err := c.Err(); !errors.As(err, &p) || p.Attempts != losses {
 					t.Errorf("Err = %v before the subscription is clear of the poison", err)
 				}
-				time.Sleep(10 * provenAfter)
+				time.Sleep(20 * provenAfter)
 				synctest.Wait()
 				if err := c.Err(); err != nil {
 					t.Errorf("Err = %v, want nil", err)
@@ -112,54 +119,181 @@ func TestWhilePoisonIsSuspectedOneMessageIsTakenAtATime(t *testing.T) {
 				b.mu.Lock()
 				var last []method
 				for _, r := range b.requests {
-					if r.method != ackMethod {
+					if r.method == qos || r.method == consume || r.method == cancel {
 						last = append(last, r.method)
 					}
 				}
 				b.mu.Unlock()
-				// Never without a consumer: an auto-delete queue would be gone.
-				if want := []method{qos, consume, cancel}; !slices.Equal(last[len(last)-3:], want) {
-					t.Errorf("the full prefetch was taken up by %v, want %v", last[len(last)-3:], want)
+				if last[len(last)-1] == qos { // asks whether settlements have arrived
+					last = last[:len(last)-1]
 				}
-				if l := b.links[len(b.links)-1]; l.prefetch != 10 || len(l.tags) != 2 {
-					t.Errorf("the prefetch is %d in the end, want 10", l.prefetch)
+				// Never without a consumer, unless two cannot be: an auto-delete queue would be gone.
+				if last = last[len(last)-len(after.want):]; !slices.Equal(last, after.want) {
+					t.Errorf("the full prefetch was taken up by %v, want %v", last, after.want)
 				}
-				if want := []uint16{10, 10, 10, 1, 1, 1}; !slices.Equal(prefetch, want) {
+				if want := []uint16{10, 1, 1, 1, 1, 10}; !slices.Equal(prefetch, want) {
 					t.Errorf("subscribed with prefetch %v, want %v", prefetch, want)
 				}
-				if n := before.Load(); n != after.met {
+				if want := []bool{false, true, true, true, true, after.stays}; !slices.Equal(dedicated, want) {
+					t.Errorf("subscribed over a dedicated connection: %v, want %v", dedicated, want)
+				}
+				if n := before.Load(); n < after.met || n > after.met+1 {
 					t.Errorf("the full prefetch was taken up after %d messages, want %d", n, after.met)
 				}
 				if n := met.Load(); n <= after.met {
-					t.Errorf("%d messages handled: the one before the cancel was not", n)
+					t.Errorf("%d messages handled: that of the full prefetch was not", n)
 				}
-				_ = end() // in the busy case the last acknowledgement is unanswered
+				for _, l := range b.links {
+					if l.dedicated && !l.ac.IsClosed() && !after.stays {
+						t.Error("a dedicated connection was not closed")
+					}
+				}
+				if err := end(); err != nil {
+					t.Errorf("Run = %v", err)
+				}
 			})
 		})
 	}
 }
 
-func TestPoisonThatComesAgainAmongOthersIsToldOnce(t *testing.T) {
+// A broker that allows no more connections must not end consuming.
+func TestASuspectedSubscriptionUsesTheSharedConnectionWhereNoOtherIsToBeHad(t *testing.T) {
+	for name, err := range map[string]error{"refused": &amqp.Error{Code: 530, Server: true}, "failed": errors.New("no route to host")} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := dedicatedBroker{fakeBroker: &fakeBroker{}, refuses: err}
+				narrow := 0
+				b.on = func(m method, l *link) {
+					if m == consume && len(b.calls(consume)) == 1 {
+						l.fail(541)
+					} else if m == consume && l.prefetch == 1 {
+						narrow++
+						l.deliver(nil)
+					}
+				}
+				handled := make(chan struct{}, 1)
+				_, end := runOn(t, b, Config{}, func(context.Context, *Delivery) error {
+					handled <- struct{}{}
+					return nil
+				})
+				<-handled
+				time.Sleep(5 * time.Second)
+				synctest.Wait()
+				if narrow != 1 {
+					t.Errorf("%d subscriptions with a prefetch of one, want 1", narrow)
+				}
+				if err := end(); err != nil {
+					t.Errorf("Run = %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestOnlyAClosePossiblyCausedByAMessageRaisesTheSuspicion(t *testing.T) {
+	for code, want := range map[uint16]uint16{320: 10, 530: 10, 501: 1, 502: 1, 505: 1, 541: 1} {
+		if got := prefetchAfter(t, func(l *link) { l.fail(code) }, 1); got != want {
+			t.Errorf("after a close with %d: a prefetch of %d, want %d", code, got, want)
+		}
+	}
+	cut := func(l *link) { _ = l.pipe.Close() }
+	for times, want := range map[int]uint16{1: 10, 2: 1} {
+		if got := prefetchAfter(t, cut, times); got != want {
+			t.Errorf("after %d lost connections: a prefetch of %d, want %d", times, got, want)
+		}
+	}
+}
+
+// prefetchAfter returns the prefetch of the subscription after some that were lost.
+func prefetchAfter(t *testing.T, lose func(*link), times int) (prefetch uint16) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		var log logbook
+		n := 0
 		b := &fakeBroker{on: func(m method, l *link) {
-			switch {
-			case m == consume && l.prefetch == 1:
-				l.deliver(nil)
-			case m == consume, m == ackMethod:
-				l.deliver(poison())
+			if m != consume {
+				return
+			}
+			if n++; n <= times {
+				lose(l)
+			} else if prefetch == 0 {
+				prefetch = l.prefetch
 			}
 		}}
-		_, end := runOn(t, b, Config{Logger: log.logger()}, nop)
-		time.Sleep(time.Minute)
+		_, end := runOn(t, b, Config{Prefetch: 10}, nop)
+		time.Sleep(provenAfter / 2)
 		synctest.Wait()
-		if n := b.count(ackMethod); n < 10 {
-			t.Errorf("%d messages got past the poison in a minute, want more", n)
+		_ = end()
+	})
+	return prefetch
+}
+
+// A message that is postponed for long would keep all others away while one message at a time is taken.
+func TestAHeldMessageDoesNotBlockASuspectedSubscription(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := dedicatedBroker{fakeBroker: &fakeBroker{}}
+		b.on = func(m method, l *link) {
+			if m == consume && len(b.calls(consume)) == 1 {
+				l.fail(541)
+			} else if m == consume {
+				l.deliver(nil)
+			}
 		}
-		if n := log.count("level=ERROR"); n != 1 {
-			t.Errorf("%d lines at the level of errors, want 1", n)
+		_, end := runOn(t, b, Config{Prefetch: 10}, func(context.Context, *Delivery) error { return Requeue(time.Hour) })
+		time.Sleep(3 * provenAfter)
+		synctest.Wait()
+		if b.shared.prefetch != 10 || b.count(consume) != 3 {
+			t.Errorf("a prefetch of %d by subscription %d, want 10 by the third", b.shared.prefetch, b.count(consume))
 		}
-		_ = end() // the last acknowledgement may be in doubt
+		if err := end(); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+}
+
+// Several consumers of a queue start one after another, and the first one meets the poison.
+func TestAConsumerThatStartsAfterAnothersLossIsAsCareful(t *testing.T) {
+	for age, want := range map[time.Duration]uint16{returnTime / 2: 1, 2 * returnTime: 10} {
+		synctest.Test(t, func(t *testing.T) {
+			b := dedicatedBroker{fakeBroker: &fakeBroker{}, lostAt: time.Now().Add(-age), loss: &amqp.Error{Code: 541, Server: true}}
+			_, end := runOn(t, b, Config{Prefetch: 10}, nop)
+			synctest.Wait()
+			if l := b.links[len(b.links)-1]; l.prefetch != want || l.dedicated != (want == 1) {
+				t.Errorf("%v later: a prefetch of %d, dedicated: %v; want %d", age, l.prefetch, l.dedicated, want)
+			}
+			time.Sleep(2 * provenAfter)
+			synctest.Wait()
+			if l := b.links[len(b.links)-1]; b.shared.prefetch != 10 || want == 1 && !l.ac.IsClosed() {
+				t.Errorf("%v later: the full prefetch was not taken up", age)
+			}
+			if err := end(); err != nil {
+				t.Errorf("Run = %v", err)
+			}
+		})
+	}
+}
+
+// With a delayed retry, or an inactive consumer, the poison comes back when the suspicion is over.
+func TestARelapseMakesTheSuspicionLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := dedicatedBroker{fakeBroker: &fakeBroker{}}
+		full := 0
+		b.on = func(m method, l *link) {
+			switch {
+			case m != consume:
+			case l.prefetch == 1 && len(b.calls(consume))%3 == 2:
+				l.fail(541)
+			case l.prefetch > 1:
+				full++
+				l.fail(541)
+			}
+		}
+		_, end := runOn(t, b, Config{}, nop)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if full < 3 || full > 5 {
+			t.Errorf("the full prefetch met the poison %d times in two minutes, want less and less often", full)
+		}
+		_ = end()
 	})
 }
 
@@ -170,7 +304,7 @@ func TestANeighbourOfPoisonThatGetsOnKeepsItsPace(t *testing.T) {
 			case consume:
 				l.deliver(nil)
 			case ackMethod:
-				l.deliver(poison()) // of somebody else, for all this consumer can tell
+				l.fail(541) // of somebody else, for all this consumer can tell
 			}
 		}}
 		c, end := runOn(t, b, Config{}, nop)

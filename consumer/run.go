@@ -3,7 +3,6 @@ package consumer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"sync/atomic"
@@ -113,8 +112,7 @@ func (r *run) serve(ctx context.Context) error {
 		var poison *PoisonError
 		switch {
 		case errors.As(err, &poison):
-			if !r.poison.told {
-				r.poison.told = true
+			if r.poison.tell() {
 				r.log.Error("consumer: subscribing again, with growing pauses", "err", err)
 			}
 		case errors.As(err, &lost):
@@ -130,7 +128,7 @@ func (r *run) serve(ctx context.Context) error {
 			return err
 		}
 		if poison != nil {
-			delay = max(delay, r.poison.delays.NextBackOff())
+			delay = max(delay, r.poison.pause())
 		}
 		sleep(ctx, delay)
 	}
@@ -143,20 +141,16 @@ func permanent(err error) bool {
 	return wire.IsPermanent(err) || errors.As(err, &p)
 }
 
-// once runs one session, from the current connection to its end. The error is a
+// once runs one session, and those that take over from it, from the current connection to its end. The error is a
 // *SubscribeError, a *LostError, a *PoisonError, or the connection's own if that ended for good.
 func (r *run) once(ctx context.Context) (proven bool, err error) {
-	ac, err := r.conn.Consuming(ctx)
+	s, err := r.subscribe(ctx)
 	if err != nil {
-		return false, fmt.Errorf("consumer: %w", err)
-	}
-	s, err := r.subscribe(ctx, ac)
-	if err != nil {
+		r.poison.others(time.Now(), err)
 		return false, err
 	}
-	r.last = s
 	switch {
-	case s.suspect:
+	case r.poison.err != nil:
 		r.status.set(subscribed, r.poison.err)
 		s.log.Debug("consumer: subscribed, one message at a time", "tag", s.tag)
 	case r.complained == "":
@@ -165,13 +159,18 @@ func (r *run) once(ctx context.Context) (proven bool, err error) {
 	default:
 		s.subscribedAgain()
 	}
-	began := time.Now()
+	r.last = s
 	err = s.consume(ctx)
-	proven = s.progress || time.Since(began) >= provenAfter
+	for s.next != nil { // whatever the error: the next one gets what this one left
+		s = s.next
+		r.last = s
+		err = s.consume(ctx)
+	}
+	proven = s.progress || time.Since(s.began) >= provenAfter
 	var lost *LostError
 	if errors.As(err, &lost) {
-		r.poison.lost(lost, proven)
-		if unreadable(err) && r.poison.err != nil {
+		r.poison.lost(s, lost)
+		if wire.HardClose(lost.Err) && r.poison.err != nil {
 			err = r.poison.err
 		}
 	}

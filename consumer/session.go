@@ -53,8 +53,11 @@ type session struct {
 	timer  *time.Timer // fires when the next held delivery is due
 	ledger ledger
 
-	suspect bool // a message that cannot be read may be in the queue, see suspicion
-	narrow  bool // therefore the prefetch is one
+	began   time.Time
+	narrow  bool     // the prefetch is one because of a suspicion
+	own     bool     // the connection is for this session alone
+	next    *session // its successor, see trust
+	leaving bool     // for the successor
 
 	draining bool
 	progress bool // something was settled
@@ -77,15 +80,14 @@ func (s *session) consume(ctx context.Context) (err error) {
 	watch := time.NewTimer(overdueAfter)
 	defer watch.Stop()
 	var calm <-chan time.Time
-	if s.suspect {
-		calm = time.After(provenAfter)
+	if s.narrow {
+		t := time.NewTicker(provenAfter / 4)
+		defer t.Stop()
+		calm = t.C
 	}
 	for {
 		if ctx.Err() != nil { // before a select that might as well begin another handler
 			return s.drain()
-		}
-		if s.suspect && s.ledger.settled >= s.run.cfg.Prefetch { // as many as were in hand with it at most
-			s.trust()
 		}
 		select {
 		case d, ok := <-s.deliveries:
@@ -110,11 +112,10 @@ func (s *session) consume(ctx context.Context) (err error) {
 				watch.Reset(again)
 			}
 		case now := <-calm:
-			if s.suspect && s.ledger.idle(now) >= provenAfter {
-				s.trust()
-			}
-			if s.suspect {
-				calm = time.After(provenAfter)
+			if s.proven(now) {
+				if moved, err := s.trust(ctx); moved {
+					return err
+				}
 			}
 		case <-ctx.Done():
 		}
@@ -148,6 +149,10 @@ func (s *session) arrive(d amqp.Delivery) {
 	if !s.enter(&d) {
 		return
 	}
+	if reason, ok := wire.Unreadable(d.Headers); ok {
+		s.refuse(&d, reason)
+		return
+	}
 	if most := s.run.cfg.MaxMessageSize; most > 0 && len(d.Body) > most {
 		s.log.Warn("consumer: message rejected, it is larger than Config.MaxMessageSize", "message_id", d.MessageId, "bytes", len(d.Body))
 		s.warnOfLoss("a rejected message")
@@ -162,6 +167,19 @@ func (s *session) arrive(d amqp.Delivery) {
 		return
 	}
 	s.run.desk.put(j)
+}
+
+// refuse rejects a message that cannot be read, without the handler. A stream only goes past it.
+func (s *session) refuse(d *amqp.Delivery, reason string) {
+	err := &UnreadableError{Queue: s.queue, MessageID: d.MessageId, Reason: reason}
+	if offset, ok := d.Headers[streamOffset]; ok {
+		s.log.Error("consumer: unreadable message skipped in the stream", "message_id", d.MessageId, "offset", offset, "error", err)
+	} else {
+		s.log.Error("consumer: unreadable message rejected", "message_id", d.MessageId, "error", err)
+		s.warnOfLoss("a rejected message")
+	}
+	s.settle(d.DeliveryTag, reject)
+	s.flush()
 }
 
 func (s *session) delivery(d amqp.Delivery) *Delivery {
@@ -207,6 +225,9 @@ func (s *session) end(why error) {
 	if err := wire.Do(ctx, s.ac, s.ch.Close); err != nil {
 		s.log.Debug("consumer: channel not closed cleanly", "err", err)
 	}
+	if s.own {
+		_ = wire.Close(ctx, s.ac) // or it is cut
+	}
 }
 
 // withdraw takes back what no handler has begun.
@@ -250,7 +271,7 @@ func (s *session) finish(res result) {
 		after = s.run.hold(n)
 		s.logFailure(d, n+1, after, res.err)
 	}
-	if after <= 0 || s.draining {
+	if after <= 0 || s.draining || s.leaving {
 		s.settle(res.tag, how)
 		return
 	}

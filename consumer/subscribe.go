@@ -29,7 +29,16 @@ var (
 
 // subscribe makes a session. Its calls are not cut when ctx ends: a healthy broker answers
 // soon, and cutting one means to close a connection that others share.
-func (r *run) subscribe(ctx context.Context, ac *amqp.Connection) (*session, error) {
+func (r *run) subscribe(ctx context.Context) (s *session, err error) {
+	ac, own, err := r.connection(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil && own {
+			wire.Kill(ac)
+		}
+	}()
 	queue := r.cfg.Queue
 	if r.cfg.Declare != nil {
 		name, err := r.declare(ac)
@@ -43,6 +52,20 @@ func (r *run) subscribe(ctx context.Context, ac *amqp.Connection) (*session, err
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	prefetch := r.cfg.Prefetch
+	if r.poison.raised {
+		prefetch = 1
+	}
+	s, err = r.consumeOn(ac, queue, prefetch)
+	if err != nil {
+		return nil, err
+	}
+	s.own, s.narrow = own, r.poison.raised
+	return s, nil
+}
+
+// consumeOn makes a session of a queue on a connection.
+func (r *run) consumeOn(ac *amqp.Connection, queue string, prefetch int) (*session, error) {
 	calls, cancel := context.WithTimeoutCause(r.calls, subscribeTime, errNoSubscribe)
 	defer cancel()
 	ch, err := wire.Channel(calls, ac)
@@ -55,23 +78,24 @@ func (r *run) subscribe(ctx context.Context, ac *amqp.Connection) (*session, err
 		ch:    ch,
 		gone:  ch.IsClosed,
 		queue: queue,
+		tag:   r.cfg.newTag(queue),
 		log:   r.cfg.Logger.With("queue", queue),
+		began: time.Now(),
 		// Buffered, because amqp091-go's reader waits up to five seconds for a full listener
 		// and then drops the event.
 		closed:    ch.NotifyClose(make(chan *amqp.Error, 1)),
-		cancelled: ch.NotifyCancel(make(chan string, 2)), // for the two consumers while widen runs
+		cancelled: ch.NotifyCancel(make(chan string, 1)),
 		inbox:     inbox{arrived: make(chan struct{}, 1)},
 		batch:     wire.BatchOn(ac),
-		suspect:   r.poison.err != nil,
+		ledger:    ledger{window: prefetch},
 	}
-	// An exclusive consumer cannot be replaced by another, nor one of a stream, which has its
-	// own place in it.
-	s.narrow = s.suspect && !r.cfg.Exclusive && !r.cfg.streams()
-	prefetch := r.cfg.Prefetch
-	if s.narrow {
-		prefetch = 1
-	}
-	if err := s.begin(calls, prefetch); err != nil {
+	s.deliveries, err = wire.Call(calls, ac, func() (<-chan amqp.Delivery, error) {
+		if err := ch.Qos(prefetch, 0, false); err != nil {
+			return nil, err
+		}
+		return ch.Consume(queue, s.tag, false, r.cfg.Exclusive, false, false, r.arguments(queue))
+	})
+	if err != nil {
 		s.end(err)
 		if wire.Code(err) != 0 {
 			r.position = position{} // the stream may be another one when it is there again
@@ -79,23 +103,6 @@ func (r *run) subscribe(ctx context.Context, ac *amqp.Connection) (*session, err
 		return nil, &SubscribeError{Queue: queue, Err: err}
 	}
 	return s, nil
-}
-
-// begin starts a consumer on the session's channel.
-func (s *session) begin(ctx context.Context, prefetch int) error {
-	tag := s.run.cfg.newTag(s.queue)
-	deliveries, err := wire.Call(ctx, s.ac, func() (<-chan amqp.Delivery, error) {
-		if err := s.ch.Qos(prefetch, 0, false); err != nil {
-			return nil, err
-		}
-		return s.ch.Consume(s.queue, tag, false, s.run.cfg.Exclusive, false, false, s.run.arguments(s.queue))
-	})
-	if err != nil {
-		return err
-	}
-	s.tag, s.deliveries = tag, deliveries
-	s.ledger.window += prefetch
-	return nil
 }
 
 // declare runs Config.Declare and checks the name that it returns: a bad one would cost the

@@ -208,10 +208,15 @@ func (b *consumerBench) start(cfg consumer.Config, h consumer.Handler) *running 
 
 func (b *consumerBench) begin(cfg consumer.Config, h consumer.Handler) *running {
 	b.t.Helper()
+	return b.beginOver(b.conn, cfg, h)
+}
+
+func (b *consumerBench) beginOver(conn consumer.Connection, cfg consumer.Config, h consumer.Handler) *running {
+	b.t.Helper()
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	c, err := consumer.New(b.conn, cfg, h)
+	c, err := consumer.New(conn, cfg, h)
 	if err != nil {
 		b.t.Fatal(err)
 	}

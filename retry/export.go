@@ -36,13 +36,13 @@ type line struct {
 
 // Export writes the messages of a parking queue, or of any other, to w: one JSON object a line, from which Import
 // makes the same messages again, whatever bytes they are of. They stay in the queue. It returns how many it wrote; those of
-// a Write that failed are among them.
+// a Write that failed are among them. Messages that cannot be read are not written, and named by the error as in [Replay].
 func Export(ctx context.Context, conn consumer.Connection, queue string, w io.Writer) (n int, err error) {
 	l, err := lookInto(ctx, conn, queue, defaultHold)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, l.close(ctx)) }()
+	defer func() { err = errors.Join(err, l.stays(), l.close(ctx)) }()
 	out := json.NewEncoder(w)
 	for {
 		ds, err := l.next(ctx, replayWindow)

@@ -133,12 +133,16 @@ func TestALookEndsBeforeAnOlderRabbitMQDropsAMessage(t *testing.T) {
 }
 
 // A link to a broker whose writes can be held up, for a while each or for good.
-type slowLink struct {
-	net.Conn
+type slowness struct {
 	delay   atomic.Int64
 	stalled atomic.Bool
-	closed  chan struct{}
-	close   func()
+}
+
+type slowLink struct {
+	net.Conn
+	*slowness
+	closed chan struct{}
+	close  func()
 }
 
 func (l *slowLink) Write(p []byte) (int, error) {
@@ -155,18 +159,14 @@ func (l *slowLink) Close() error {
 	return l.Conn.Close()
 }
 
-// slow returns a Conn whose first connection is over a slowLink.
-func (b *bench) slow() (*amqpkit.Conn, *slowLink) {
+// slow returns a Conn whose connections are over slowLinks.
+func (b *bench) slow() (*amqpkit.Conn, *slowness) {
 	b.t.Helper()
-	link := &slowLink{closed: make(chan struct{})}
-	link.close = sync.OnceFunc(func() { close(link.closed) })
+	s := &slowness{}
 	return b.dial(func(nc net.Conn) net.Conn {
-		if link.Conn != nil {
-			return nc
-		}
-		link.Conn = nc
-		return link
-	}), link
+		closed := make(chan struct{})
+		return &slowLink{nc, s, closed, sync.OnceFunc(func() { close(closed) })}
+	}), s
 }
 
 type publisherFunc func() error

@@ -79,6 +79,8 @@ type ReplayResult struct {
 	Replayed int // back at work, and gone from the parking queue; in a dry run those that would be
 	Kept     int // not chosen, or of unknown origin: still parked
 	Failed   int // could not be published: still parked
+
+	Unreadable int // with headers that cannot be read: still parked, and named by the error
 }
 
 // Replay brings parked messages back to work. Each is published again as it was before its first attempt, with its
@@ -89,9 +91,12 @@ type ReplayResult struct {
 // They go back in any order, 64 at a time; in that of the queue with [InOrder].
 //
 // A message that cannot be published stays parked: its queue was deleted, or is full, or the Publisher refuses the message. Replay
-// tries it once, continues with the next one, and reports these at the end with a *[SkippedError]. Only the end of ctx, a closed
-// Producer and the loss of the connection that it reads from end Replay earlier. On RabbitMQ before 4.3 a replay of more than
-// ReplayConfig.Hold may end with [ErrWorn].
+// tries it once, continues with the next one, and reports these at the end with a *[SkippedError]. A message whose headers cannot
+// be read stays parked too; the error at the end has a *consumer.UnreadableError for each.
+//
+// Only the end of ctx, a closed Producer, the loss of the connection that it reads from, and a message that RabbitMQ cannot
+// deliver end Replay earlier; the last with a *[BlockedError], when the messages in front of it are back. On RabbitMQ before 4.3 a
+// replay of more than ReplayConfig.Hold may end with [ErrWorn].
 func Replay(ctx context.Context, conn consumer.Connection, to Publisher, c ReplayConfig) (r ReplayResult, err error) {
 	if err := c.validate(); err != nil {
 		return r, err
@@ -100,7 +105,7 @@ func Replay(ctx context.Context, conn consumer.Connection, to Publisher, c Repla
 	if err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, l.close(ctx)) }()
+	defer func() { err = errors.Join(err, l.stays(), l.close(ctx)) }()
 	var skipped SkippedError
 	defer func() { err = errors.Join(skipped.err(), err) }()
 	r.Total = l.left
@@ -116,6 +121,8 @@ func Replay(ctx context.Context, conn consumer.Connection, to Publisher, c Repla
 			}
 		}
 		ds, err := l.next(ctx, n)
+		r.Seen += len(l.unreadable) - r.Unreadable
+		r.Unreadable = len(l.unreadable)
 		if err != nil || len(ds) == 0 {
 			return r, err
 		}

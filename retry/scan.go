@@ -33,8 +33,13 @@ var ErrWorn = errors.New("a message has been delivered so often that its queue m
 // RabbitMQ takes back what is held for longer than its consumer timeout, by closing the channel. So before that everything
 // in hand is given back. A queue puts it in front as a rule, and at its end if it has no delivery limit and RabbitMQ is
 // older than 4.3; when it comes again it is known by its mark, taken in hand, and not shown once more.
+//
+// A message that RabbitMQ cannot deliver costs the connection. Then everything in hand is back, and the look begins again, one
+// message at a time: so it reaches whatever comes before that message.
 type look struct {
+	conn   consumer.Connection
 	ac     *amqp.Connection
+	own    bool // the connection is for this look alone
 	ch     *amqp.Channel
 	closed chan *amqp.Error // why RabbitMQ closed the channel
 	queue  string
@@ -44,6 +49,10 @@ type look struct {
 	since  time.Time // when the first that is held was taken
 	shown  map[mark]int
 	acked  bool
+
+	careful    bool // after a lost connection: one message at a time
+	advanced   bool // something was shown since the connection was lost
+	unreadable []error
 }
 
 // lookInto begins a look at the messages that a queue has now: what is parked meanwhile is not among them.
@@ -54,66 +63,135 @@ func lookInto(ctx context.Context, conn consumer.Connection, queue string, hold 
 	if queue == "" {
 		return nil, fault("Queue", "is empty", "name a parking queue, as Plan.ParkingQueue does")
 	}
-	ac, err := conn.Consuming(ctx)
+	l := &look{conn: conn, queue: queue, hold: hold, held: map[uint64]mark{}, shown: map[mark]int{}}
+	messages, err := l.open(ctx)
+	l.left = messages
+	return l, err
+}
+
+// open opens a connection for the look alone where there is one to be had, and a channel. It returns how many messages the
+// queue has.
+func (l *look) open(ctx context.Context) (messages int, err error) {
+	ac, err := l.conn.Consuming(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("retry: %w", err)
+		return 0, fmt.Errorf("retry: %w", err)
 	}
-	l := &look{ac: ac, queue: queue, hold: hold, held: map[uint64]mark{}, shown: map[mark]int{}}
-	err = wire.Do(ctx, ac, func() error {
-		ch, err := ac.Channel()
+	l.ac, l.own = ac, false
+	if d, ok := l.conn.(consumer.DedicatedConnector); ok {
+		if own, err := d.Dedicated(ctx); err == nil { // else the number of connections may be limited
+			l.ac, l.own = own, true
+		}
+	}
+	err = wire.Do(ctx, l.ac, func() error {
+		ch, err := l.ac.Channel()
 		if err != nil {
 			return err
 		}
-		q, err := ch.QueueDeclarePassive(queue, false, false, false, false, nil)
+		q, err := ch.QueueDeclarePassive(l.queue, false, false, false, false, nil)
 		if err != nil {
 			return errors.Join(err, ch.Close())
 		}
-		l.ch, l.closed, l.left = ch, ch.NotifyClose(make(chan *amqp.Error, 1)), q.Messages
+		l.ch, l.closed, messages = ch, ch.NotifyClose(make(chan *amqp.Error, 1)), q.Messages
 		return nil
 	})
 	if err != nil {
-		return nil, l.failed(err)
+		l.drop(ctx)
+		return 0, l.failed(err)
 	}
-	return l, nil
+	return messages, nil
 }
 
-func (l *look) failed(err error) error {
+// drop closes the connection if it is the look's own.
+func (l *look) drop(ctx context.Context) {
+	if !l.own {
+		return
+	}
+	late, end := outlast(ctx)
+	defer end()
+	late, cancel := context.WithTimeout(late, returnTimeout)
+	defer cancel()
+	if ctx.Err() != nil || wire.Close(late, l.ac) != nil {
+		wire.Kill(l.ac)
+	}
+}
+
+// cause returns why the channel is gone if err says only that it is.
+func (l *look) cause(err error) error {
 	if wire.IsClosed(err) {
 		select {
 		case cause := <-l.closed:
 			if cause != nil {
-				err = cause
+				return cause
 			}
 		default:
 		}
 	}
-	return fmt.Errorf("retry: look into queue %s: %w", wire.Quote(l.queue), err)
+	return err
 }
+
+func (l *look) failed(err error) error {
+	return fmt.Errorf("retry: look into queue %s: %w", wire.Quote(l.queue), l.cause(err))
+}
+
+// A BlockedError reports a queue whose next message RabbitMQ cannot deliver to a client of AMQP 0-9-1, as one from an AMQP
+// 1.0 publisher with an application property of type uuid, char or map: at each attempt it closes the connection. The
+// messages in front of that one were processed. Those behind it cannot be reached while it is there: remove it with an AMQP
+// 1.0 client.
+type BlockedError struct {
+	Queue string
+	Err   error // how the connection was lost, an *amqp.Error
+}
+
+func (e *BlockedError) Error() string {
+	return fmt.Sprintf("retry: queue %s is blocked by a message that RabbitMQ cannot deliver; the messages before it were processed, those behind it cannot be reached; "+
+		"remove it with an AMQP 1.0 client: %v", wire.Quote(e.Queue), e.Err)
+}
+
+func (e *BlockedError) Unwrap() error { return e.Err }
 
 // next returns the next n messages at most, none at the end.
 func (l *look) next(ctx context.Context, n int) (fresh []amqp.Delivery, err error) {
 	if err := l.pause(ctx, 0); err != nil {
 		return nil, err
 	}
-	for len(fresh) < n && l.left > 0 {
+	for l.left > 0 {
+		if l.careful {
+			n = min(n, 1)
+		}
+		if len(fresh) >= n {
+			break
+		}
 		if len(l.held) == 0 {
 			l.since = time.Now()
 		}
 		want := min(n-len(fresh), l.left)
 		ds, err := l.get(ctx, want)
+		if err = l.cause(err); wire.HardClose(err) {
+			if err := l.again(ctx, fresh, err); err != nil {
+				return nil, err
+			}
+			fresh = nil
+			continue
+		}
 		for i := range ds {
 			d := &consumer.Delivery{Delivery: ds[i]}
 			m := markOf(d)
 			l.held[d.DeliveryTag] = m
-			if l.shown[m] == 0 {
-				l.left--
-				fresh = append(fresh, ds[i])
+			reason, unreadable := wire.Unreadable(d.Headers)
+			switch {
+			case l.shown[m] > 0:
+				l.shown[m]--
+				if failures(d) >= wornFrom && canDelay(l.ac.Properties) != nil {
+					err = ErrWorn
+				}
 				continue
+			case unreadable:
+				l.unreadable = append(l.unreadable, &consumer.UnreadableError{Queue: l.queue, MessageID: d.MessageId, Reason: reason})
+			default:
+				fresh = append(fresh, ds[i])
 			}
-			l.shown[m]--
-			if failures(d) >= wornFrom && canDelay(l.ac.Properties) != nil {
-				err = ErrWorn
-			}
+			l.left--
+			l.advanced = true
 		}
 		if err != nil {
 			return nil, l.failed(err)
@@ -123,6 +201,41 @@ func (l *look) next(ctx context.Context, n int) (fresh []amqp.Delivery, err erro
 		}
 	}
 	return fresh, nil
+}
+
+// again begins again after the connection was lost to a message that RabbitMQ cannot deliver. What was taken and not shown yet is
+// to be shown; if the connection was lost at once, nothing is left to do.
+func (l *look) again(ctx context.Context, taken []amqp.Delivery, lost error) error {
+	l.drop(ctx)
+	if l.careful && !l.advanced {
+		return &BlockedError{Queue: l.queue, Err: lost}
+	}
+	for i := range taken {
+		delete(l.held, taken[i].DeliveryTag)
+	}
+	l.left += len(taken)
+	l.forget()
+	l.careful, l.advanced = true, false
+	_, err := l.open(ctx)
+	return err
+}
+
+// forget has what is held be passed over when it comes again.
+func (l *look) forget() {
+	for _, m := range l.held {
+		l.shown[m]++
+	}
+	clear(l.held)
+}
+
+// stays returns an error that names the messages which cannot be read, or nil.
+func (l *look) stays() error {
+	const most = 16
+	errs := l.unreadable
+	if len(errs) > most {
+		errs = append(errs[:most:most], fmt.Errorf("retry: and %d more messages that cannot be read", len(errs)-most))
+	}
+	return errors.Join(errs...)
 }
 
 // get takes n messages from the queue, or all that it has.
@@ -162,10 +275,7 @@ func (l *look) giveBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, m := range l.held {
-		l.shown[m]++
-	}
-	clear(l.held)
+	l.forget()
 	return nil
 }
 
@@ -179,6 +289,7 @@ func (l *look) ack(ctx context.Context, d *amqp.Delivery) error {
 // buffers when the channel closes: they get the time to leave it, less of it when ctx has ended, so that close is over
 // 250 ms later.
 func (l *look) close(ctx context.Context) error {
+	defer l.drop(ctx)
 	if l.ch.IsClosed() {
 		return nil
 	}
@@ -229,15 +340,23 @@ func outlast(ctx context.Context) (context.Context, context.CancelFunc) {
 //
 // Being looked at counts as a delivery, which a plan's parking queue takes any number of times; a queue with a delivery
 // limit may drop a message by it.
+//
+// Messages that cannot be read are not returned: the error then has a *consumer.UnreadableError for each, and it is a
+// *[BlockedError] if RabbitMQ cannot deliver the next one. The other messages are returned along with it.
 func Peek(ctx context.Context, conn consumer.Connection, queue string, n int) (messages []Parked, err error) {
 	l, err := lookInto(ctx, conn, queue, defaultHold)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, l.close(ctx)) }()
-	ds, err := l.next(ctx, n)
-	for i := range ds {
-		messages = append(messages, parkedFrom(&ds[i]))
+	defer func() { err = errors.Join(err, l.stays(), l.close(ctx)) }()
+	for len(messages) < n {
+		ds, err := l.next(ctx, n-len(messages))
+		if err != nil || len(ds) == 0 {
+			return messages, err
+		}
+		for i := range ds {
+			messages = append(messages, parkedFrom(&ds[i]))
+		}
 	}
-	return messages, err
+	return messages, nil
 }

@@ -64,6 +64,30 @@ func Code(err error) int {
 	return 0
 }
 
+// HardClose reports whether err says that a connection was closed for a reason that a message can be: because the broker
+// could not encode it (541 INTERNAL_ERROR) or amqp091-go could not read it. It is false for a close by an operator, for
+// permissions and limits, for a channel's own errors, and for a connection that was lost without a word.
+func HardClose(err error) bool {
+	var e *amqp.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	if !e.Server {
+		// The code is 501 whatever went wrong with reading; only the text tells.
+		switch e.Reason {
+		case amqp.ErrSyntax.Error(), amqp.ErrFrame.Error(), amqp.ErrFrameTooLarge.Error(), amqp.ErrUnexpectedFrame.Reason, amqp.ErrCommandInvalid.Reason:
+			return true
+		}
+		return false
+	}
+	switch e.Code {
+	case amqp.ConnectionForced, amqp.InvalidPath, amqp.NotAllowed,
+		amqp.ContentTooLarge, amqp.NoRoute, amqp.NoConsumers, amqp.AccessRefused, amqp.NotFound, amqp.ResourceLocked, amqp.PreconditionFailed:
+		return false
+	}
+	return true
+}
+
 // IsClosed reports whether err says only that the channel or connection was closed before
 // the call, so that nothing of it reached the broker.
 func IsClosed(err error) bool { return errors.Is(err, amqp.ErrClosed) }

@@ -2,9 +2,12 @@ package wire
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -12,16 +15,20 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// A Transport is what amqp091-go reads and writes: a [Link], or TLS over one. It has no
-// deadlines to set, since the Link's are its own, and passes on no confirm that would make
-// amqp091-go count without end. It reads in large pieces, and writes what a [Batch] holds
-// back in one.
+// A Transport is what amqp091-go reads and writes: a [Link], or TLS over one. It sets no deadlines, because the
+// Link sets its own. It inspects the frames that the broker sends before it passes them on: a confirm of a message that
+// was never sent would make amqp091-go count indefinitely, and a content header that amqp091-go cannot read would cost the
+// connection, see [Unreadable]. It reads in large pieces, and writes the frames that a [Batch] holds back at once.
 type Transport struct {
-	conn    net.Conn
-	written atomic.Uint64
+	conn     net.Conn
+	written  atomic.Uint64
+	frameMax atomic.Int64
+	end      atomic.Pointer[error] // of reading
+
+	// Owned by the reader.
 	in      *bufio.Reader
-	frames  frames
-	end     atomic.Pointer[error] // of reading
+	passed  int    // bytes at the front of in that were inspected
+	instead []byte // of a replaced frame, to be returned before them
 
 	mu   sync.Mutex // held while writing
 	held int        // batches that have begun
@@ -30,27 +37,123 @@ type Transport struct {
 }
 
 const (
-	readSize  = 64 << 10 // bytes; amqp091-go reads 4 KiB at a time
-	batchSize = 32 << 10 // bytes that are held back at most
+	readSize  = 128 << 10 // bytes; a frame of the largest size fits, and amqp091-go reads 4 KiB at a time
+	batchSize = 32 << 10  // bytes that are held back at most
 )
 
 // NewTransport makes the Transport of a link, or of a TLS connection over it.
 func NewTransport(conn net.Conn) *Transport {
-	return &Transport{conn: conn, in: bufio.NewReaderSize(conn, readSize)}
+	t := &Transport{conn: conn, in: bufio.NewReaderSize(conn, readSize)}
+	t.SetFrameMax(readSize)
+	return t
 }
 
+// SetFrameMax sets the negotiated size of frames in bytes, readSize at most: amqp091-go refuses a larger one.
+func (t *Transport) SetFrameMax(bytes int) { t.frameMax.Store(int64(min(bytes, readSize))) }
+
 func (t *Transport) Read(b []byte) (int, error) {
-	n, err := t.in.Read(b)
+	if t.passed == 0 && len(t.instead) == 0 {
+		if err := t.inspect(); err != nil {
+			return 0, err
+		}
+	}
+	if len(t.instead) > 0 {
+		n := copy(b, t.instead)
+		t.instead = t.instead[n:]
+		return n, nil
+	}
+	n, err := t.in.Read(b[:min(len(b), t.passed)])
+	t.passed -= n
 	if err != nil {
-		end := err // which is kept; err itself is then no allocation
-		t.end.CompareAndSwap(nil, &end)
-		return n, err
+		t.setEnd(err)
 	}
-	if tag := t.frames.scan(b[:n]); tag > t.written.Load()/smallestPublish {
+	return n, err
+}
+
+func (t *Transport) setEnd(err error) { t.end.CompareAndSwap(nil, &err) }
+
+// inspect waits for the next frame and lets it pass, along with those behind it that are in the buffer.
+func (t *Transport) inspect() error {
+	if err := t.end.Load(); err != nil {
+		return *err
+	}
+	b, err := t.ahead(frameHeader)
+	at := 0
+	for err == nil && at < len(b) {
+		f := b[at:]
+		need := needed(f)
+		if need > len(f) {
+			if at > 0 {
+				break
+			}
+			if need > readSize {
+				return t.replaceLarge(need)
+			}
+			b, err = t.ahead(need)
+			continue
+		}
+		if problem := t.check(f, need); problem != nil {
+			if at > 0 { // the frames before it come first
+				break
+			}
+			return t.refuse(f[:need], problem)
+		}
+		at += frameSize(f)
+	}
+	if err != nil {
+		t.setEnd(err)
+		if at = len(b); at == 0 {
+			return err
+		}
+	}
+	t.passed = at
+	return nil
+}
+
+// ahead waits for n bytes, and returns all that are in the buffer.
+func (t *Transport) ahead(n int) ([]byte, error) {
+	_, err := t.in.Peek(n)
+	b, _ := t.in.Peek(t.in.Buffered())
+	return b, err
+}
+
+// check returns why a frame must not pass. It is shown as much of it as it needs.
+func (t *Transport) check(f []byte, need int) error {
+	switch {
+	case f[0] == methodFrame && need > frameHeader:
+		if tag := confirmed(f); tag > t.written.Load()/smallestPublish {
+			return confirmError(tag)
+		}
+	case f[0] == contentFrame && need > frameHeader:
+		if int64(need) > t.frameMax.Load() {
+			return errFrameSize
+		}
+		return checkContent(f[:need])
+	}
+	return nil
+}
+
+// refuse replaces a content header that amqp091-go would not read, and closes the connection for another frame.
+func (t *Transport) refuse(f []byte, problem error) error {
+	if _, ok := errors.AsType[confirmError](problem); ok {
 		_ = t.conn.Close()
-		return 0, fmt.Errorf("the broker confirmed a message %d that was never sent", tag)
+		t.setEnd(problem)
+		return problem
 	}
-	return n, nil
+	t.instead = replaceContent(f, problem)
+	_, err := t.in.Discard(len(f))
+	return err
+}
+
+// replaceLarge replaces a content header of n bytes that does not fit into the buffer.
+func (t *Transport) replaceLarge(n int) error {
+	var f bytes.Buffer // grows with what comes, whatever the frame says of its size
+	if _, err := io.CopyN(&f, t.in, int64(n)); err != nil {
+		t.setEnd(err)
+		return err
+	}
+	t.instead = replaceContent(f.Bytes(), errFrameSize)
+	return nil
 }
 
 func (t *Transport) Write(b []byte) (int, error) {
@@ -156,61 +259,54 @@ func (t *Transport) ConnectionState() tls.ConnectionState {
 const (
 	frameHeader  = 7 // type, channel, size (AMQP 0-9-1, 2.3.5)
 	frameEnd     = 1
+	frameEndMark = 0xCE
 	methodFrame  = 1
+	contentFrame = 2     // the content header
 	confirmSize  = 4 + 8 // class and method id, delivery tag
 	basicAck     = 60<<16 | 80
 	basicNack    = 60<<16 | 120
-	publishFrame = frameHeader + 4 + 2 + 1 + 1 + 1 + frameEnd // to the default exchange, with an empty key
-	contentFrame = frameHeader + 2 + 2 + 8 + 2 + frameEnd     // the header of an empty body
+	publishSize  = frameHeader + 4 + 2 + 1 + 1 + 1 + frameEnd // to the default exchange, with an empty key
+
+	contentFixed   = 2 + 2 + 8 + 2                         // class, weight, body size, flags: the header of an empty body
+	contentMinimum = frameHeader + contentFixed + frameEnd // bytes of its frame
+	contentMost    = 16 << 20                              // bytes of one that is read in order to be replaced
 
 	// smallestPublish is the fewest bytes that a message takes on the wire. A confirm of a tag
 	// that needed more bytes than were written is bogus, and amqp091-go would count up to it.
-	smallestPublish = publishFrame + contentFrame
+	smallestPublish = publishSize + contentMinimum
 )
 
-// frames follows the frames in a stream, of which it is shown piece after piece.
-type frames struct {
-	head [frameHeader + confirmSize]byte // of the current frame, as much as matters
-	have int                             // bytes of it
-	skip int                             // bytes of the current frame that do not matter, still to come
+// A confirmError is the delivery tag of a confirm for a message that was never sent.
+type confirmError uint64
+
+func (tag confirmError) Error() string {
+	return fmt.Sprintf("the broker confirmed a message %d that was never sent", uint64(tag))
 }
 
-// scan returns the highest delivery tag confirmed in b, or 0.
-func (f *frames) scan(b []byte) (highest uint64) {
-	for len(b) > 0 {
-		if f.skip > 0 {
-			n := min(f.skip, len(b))
-			f.skip -= n
-			b = b[n:]
-			continue
-		}
-		want := frameHeader
-		if f.have >= frameHeader {
-			want += min(f.size(), confirmSize)
-		}
-		n := copy(f.head[f.have:want], b)
-		f.have += n
-		b = b[n:]
-		if f.have < frameHeader || f.have < frameHeader+min(f.size(), confirmSize) {
-			continue
-		}
-		highest = max(highest, f.confirmed())
-		f.skip = f.size() - min(f.size(), confirmSize) + frameEnd
-		f.have = 0
+// frameSize returns the bytes of the frame that f begins with.
+func frameSize(f []byte) int { return frameHeader + payloadSize(f) + frameEnd }
+
+func payloadSize(f []byte) int { return int(binary.BigEndian.Uint32(f[3:])) }
+
+// needed returns how many bytes of the frame that f begins with have to be there to check it.
+func needed(f []byte) int {
+	if len(f) < frameHeader {
+		return frameHeader
 	}
-	return highest
+	switch n := payloadSize(f); {
+	case f[0] == methodFrame && n >= confirmSize:
+		return frameHeader + confirmSize
+	case f[0] == contentFrame && n >= contentFixed && n <= contentMost:
+		return frameSize(f)
+	}
+	return frameHeader
 }
 
-func (f *frames) size() int { return int(binary.BigEndian.Uint32(f.head[3:])) }
-
-// confirmed returns the tag if the frame confirms messages.
-func (f *frames) confirmed() uint64 {
-	if f.head[0] != methodFrame || f.size() < confirmSize {
-		return 0
-	}
-	switch binary.BigEndian.Uint32(f.head[frameHeader:]) {
+// confirmed returns the tag if a method frame confirms messages.
+func confirmed(f []byte) uint64 {
+	switch binary.BigEndian.Uint32(f[frameHeader:]) {
 	case basicAck, basicNack:
-		return binary.BigEndian.Uint64(f.head[frameHeader+4:])
+		return binary.BigEndian.Uint64(f[frameHeader+4:])
 	}
 	return 0
 }

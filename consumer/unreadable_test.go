@@ -1,0 +1,110 @@
+package consumer
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+func TestAnUnreadableMessageIsRejectedWithoutTheHandlerAndTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logbook
+		b := &fakeBroker{on: func(m method, l *link) {
+			if m == consume {
+				l.deliver(nil)
+				l.deliver(poison())
+				l.deliver(forged())
+			}
+		}}
+		handled := 0
+		_, end := runOn(t, b, Config{Logger: log.logger()}, func(context.Context, *Delivery) error {
+			handled++
+			return nil
+		})
+		synctest.Wait()
+		if err := end(); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+		if handled != 2 || len(b.links) != 1 {
+			t.Errorf("%d messages handled over %d connections, want 2 over 1", handled, len(b.links))
+		}
+		rejects := b.calls(rejectMethod)
+		if len(rejects) != 1 || binary.BigEndian.Uint64(rejects[0]) != 2 || rejects[0][8] != 0 {
+			t.Errorf("rejected %v, want the second delivery, without requeue", rejects)
+		}
+		for _, text := range []string{"level=ERROR", "cannot be read: headers are nested deeper than 32", "x-dead-letter-exchange"} {
+			if log.count(text) != 1 {
+				t.Errorf("%d log lines with %q, want 1", log.count(text), text)
+			}
+		}
+	})
+}
+
+func TestAnUnreadableMessageOfAStreamIsSkipped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logbook
+		b := &fakeBroker{}
+		settled := 0
+		b.on = func(m method, l *link) {
+			switch m {
+			case consume:
+				if settled == 0 {
+					l.deliver(offset(7, nil))
+					l.deliver(offset(8, poison()))
+				}
+			case ackMethod, rejectMethod:
+				if settled++; settled == 2 {
+					_ = l.pipe.Close()
+				}
+			}
+		}
+		_, end := runOn(t, b, Config{Logger: log.logger(), Arguments: map[string]any{streamOffset: "first"}}, nop)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if log.count("level=ERROR") != 1 || log.count("skipped in the stream") != 1 || log.count("offset=8") != 1 || log.count("dead-letter") != 0 {
+			t.Errorf("logged %s", log.buf.String())
+		}
+		if asked := b.calls(consume); len(asked) < 2 || !bytes.Contains(asked[1], offset(9, nil)) {
+			t.Errorf("consumed with %q, want to go on at 9", asked)
+		}
+		_ = end()
+	})
+}
+
+// forged is a table with the mark of an unreadable message, as far as a publisher can know it.
+func forged() []byte {
+	return append(append(short("x-amqpkit-unreadable"), 'S'), long([]byte("forged"))...)
+}
+
+// offset puts a stream's offset before other headers.
+func offset(n uint64, headers []byte) []byte {
+	return append(binary.BigEndian.AppendUint64(append(short(streamOffset), 'l'), n), headers...)
+}
+
+func TestGetReturnsAnUnreadableMessageWithAnError(t *testing.T) {
+	b := &fakeBroker{}
+	b.on = func(m method, l *link) {
+		if m == (method{60, 70}) {
+			l.say(l.ch, method{60, 71}, binary.BigEndian.AppendUint64(nil, 1), []byte{0}, short(""), short("orders"), make([]byte, 4))
+			l.content(poison())
+		}
+	}
+	defer b.close()
+	d, ok, err := Get(t.Context(), b, "orders")
+	var unreadable *UnreadableError
+	if !ok || !errors.As(err, &unreadable) || unreadable.Queue != "orders" || unreadable.Reason == "" {
+		t.Fatalf("Get = %v, %v, want an UnreadableError", ok, err)
+	}
+	if _, marked := wire.Unreadable(d.Headers); marked || string(d.Body) != "m" {
+		t.Errorf("got %q with headers %v", d.Body, d.Headers)
+	}
+	if err := d.Reject(false); err != nil {
+		t.Errorf("Reject = %v", err)
+	}
+}

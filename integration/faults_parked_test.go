@@ -1,0 +1,100 @@
+package integration
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/retry"
+)
+
+func TestS66AnUnreadableParkedMessageStaysAndTheOthersAreReplayed(t *testing.T) {
+	for name, headers := range map[string]amqp.Table{"nested": nestedHeaders(), "many": manyHeaders()} {
+		t.Run(name, func(t *testing.T) {
+			b := newRetryBench(t, oneTry, "")
+			parking := b.plan.ParkingQueue()
+			b.park(5)
+			b.confirm([]*amqp.DeferredConfirmation{b.send(parking, amqp.Publishing{MessageId: "poison", DeliveryMode: amqp.Persistent, Headers: headers})})
+			b.park(6)
+			ctx := within(t, 30*time.Second)
+			shared, err := b.conn.Consuming(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			named := func(what string, err error) {
+				t.Helper()
+				var unreadable *consumer.UnreadableError
+				if !errors.As(err, &unreadable) || unreadable.MessageID != "poison" {
+					t.Errorf("%s: %v, want an UnreadableError that names the message", what, err)
+				}
+			}
+			shown, err := retry.Peek(ctx, b.conn, parking, 100)
+			if named("Peek", err); len(shown) != 11 {
+				t.Errorf("Peek returned %d of 11 messages", len(shown))
+			}
+			var file bytes.Buffer
+			n, err := retry.Export(ctx, b.conn, parking, &file)
+			if named("Export", err); n != 11 || strings.Count(file.String(), "\n") != 11 {
+				t.Errorf("Export wrote %d of 11 messages", n)
+			}
+			r, err := retry.Replay(ctx, b.conn, b.p, retry.ReplayConfig{Queue: parking})
+			if named("Replay", err); r != (retry.ReplayResult{Total: 12, Seen: 12, Replayed: 11, Unreadable: 1}) {
+				t.Errorf("Replay = %+v", r)
+			}
+			waitFor(t, func() bool { return b.ready(b.name) == 11 && b.ready(parking) == 1 })
+			if shared.IsClosed() {
+				t.Error("the shared connection was lost")
+			}
+		})
+	}
+}
+
+func TestS66WhatIsParkedBeforeAMessageThatRabbitMQCannotDeliverIsReplayed(t *testing.T) {
+	b := newRetryBench(t, oneTry, "")
+	parking := b.plan.ParkingQueue()
+	b.park(5)
+	publish10(t, broker(t).URL(), parking, "poison", uuidProperty)
+	b.park(6)
+	ctx := within(t, 30*time.Second)
+	shared, err := b.conn.Consuming(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocked := func(what string, err error) {
+		t.Helper()
+		var e *retry.BlockedError
+		if !errors.As(err, &e) || e.Queue != parking || !strings.Contains(err.Error(), "AMQP 1.0 client") {
+			t.Errorf("%s: %v, want a BlockedError that names the queue and the cure", what, err)
+		}
+	}
+	const reached, kept = 5, 1
+	shown, err := retry.Peek(ctx, b.conn, parking, 100)
+	if blocked("Peek", err); len(shown) != reached {
+		t.Errorf("Peek returned %d messages, want %d", len(shown), reached)
+	}
+	n, err := retry.Export(ctx, b.conn, parking, new(bytes.Buffer))
+	if blocked("Export", err); n != reached {
+		t.Errorf("Export wrote %d messages, want %d", n, reached)
+	}
+	r, err := retry.Replay(ctx, b.conn, b.p, retry.ReplayConfig{Queue: parking, Match: func(m retry.Parked) bool { return m.Message.MessageId != "1" }})
+	if blocked("Replay", err); r.Replayed != reached-kept || r.Kept != kept {
+		t.Errorf("Replay = %+v, want %d replayed and %d kept", r, reached-kept, kept)
+	}
+	waitFor(t, func() bool { return b.ready(b.name) == reached-kept && b.ready(parking) == 12-(reached-kept) })
+	var ids []string
+	for _, d := range take(t, b.name, reached-kept) {
+		ids = append(ids, d.MessageId)
+	}
+	if slices.Contains(ids, "poison") || slices.Contains(ids, "1") {
+		t.Errorf("replayed were %v", ids)
+	}
+	if shared.IsClosed() {
+		t.Error("the shared connection was lost")
+	}
+}
