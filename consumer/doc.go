@@ -37,8 +37,8 @@
 // A quorum queue counts failed deliveries in the header x-delivery-count and drops (or
 // dead-letters) a message that failed more often than its delivery limit, 20 by default. On
 // RabbitMQ 4.3 "any other error" counts and a delivery that was in hand when its connection
-// died; [Requeue] does not, nor does what Run gives back unhandled when it ends. Before 4.3
-// every return counts. Classic queues count nothing. On a stream settling only moves the
+// died; [Requeue] does not, nor does what Run gives back unhandled when it ends, unless order matters
+// (see [Config.SingleActive]). Before 4.3 every return counts. Classic queues count nothing. On a stream settling only moves the
 // window of unsettled deliveries: nothing is put back.
 //
 // # What may come in

@@ -54,6 +54,8 @@ type link struct {
 	sent uint64   // deliveries
 
 	prefetch uint16 // as said last
+
+	redelivered bool // what is delivered from now on
 }
 
 // Consuming makes a new connection when the last one is closed.
@@ -187,7 +189,11 @@ func (l *link) deliver(headers []byte) { l.deliverTo(l.tags[len(l.tags)-1], head
 func (l *link) deliverTo(consumer string, headers []byte) {
 	l.sent++
 	tag := binary.BigEndian.AppendUint64(nil, l.sent)
-	l.say(l.ch, method{60, 60}, short(consumer), tag, []byte{0}, short(""), short("orders"))
+	flags := []byte{0}
+	if l.redelivered {
+		flags[0] = 1
+	}
+	l.say(l.ch, method{60, 60}, short(consumer), tag, flags, short(""), short("orders"))
 	content := binary.BigEndian.AppendUint64([]byte{0, 60, 0, 0}, 1) // class, weight, body size
 	l.frame(2, l.ch, slices.Concat(content, []byte{1 << 5, 0}, long(headers)))
 	l.frame(3, l.ch, []byte("m"))

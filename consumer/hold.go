@@ -81,6 +81,18 @@ const maxFailing = 1024
 // for classic queues it is kept here, by message id, as far as memory is spent on it.
 type failures map[string]int
 
+// before returns how often the message failed before this delivery. Where the order is kept, the broker also counts
+// messages that were put back at a shutdown: there only the failures seen here count.
+func (r *run) before(d *Delivery) int {
+	switch {
+	case !r.cfg.ordered():
+		return r.failures.of(d)
+	case d.Redelivered:
+		return r.failures[d.MessageId]
+	}
+	return 0
+}
+
 // of returns how often the message failed before this delivery.
 func (f failures) of(d *Delivery) int {
 	// A publisher can set the header on a fresh message: RabbitMQ passes it on, and

@@ -38,6 +38,7 @@ var (
 type run struct {
 	*Consumer
 
+	ending   *ending
 	handlers context.Context // the handlers' ctx: ends when the drain time is over
 	calls    context.Context // bounds calls to the broker: ends some time after Run's ctx
 	late     chan struct{}   // closed overtime after the end of the drain time
@@ -61,18 +62,22 @@ type run struct {
 func (c *Consumer) run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	handlers, interrupt := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), endingKey{}, ctx.Done()))
+	ending := &ending{begun: ctx.Done(), drain: c.cfg.Drain}
+	defer context.AfterFunc(ctx, ending.begin)()
+	handlers, interrupt := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), endingKey{}, ending))
 	defer interrupt()
 	calls, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cut(nil)
 	r := &run{
 		Consumer: c,
+		ending:   ending,
 		handlers: handlers,
 		calls:    calls,
 		late:     make(chan struct{}),
 		desk:     newDesk(ctx),
 		exited:   make(chan struct{}, c.cfg.Workers),
 	}
+	r.desk.ordered, r.desk.workers = c.cfg.ordered(), c.cfg.Workers
 	defer r.desk.close()
 	defer after(ctx, c.cfg.Drain, func() {
 		r.unfinished.Store(r.busy.Load())
@@ -200,7 +205,7 @@ func (r *run) work() {
 		// runtime.Goexit (t.FailNow in a test's handler) ends this goroutine, not the
 		// worker.
 		go r.work()
-		r.done(now, verdict{how: fail, err: errGoexit})
+		r.done(now, verdict{how: fail, err: errGoexit}, 0)
 	}()
 	for {
 		var ok bool
@@ -208,15 +213,21 @@ func (r *run) work() {
 			break
 		}
 		r.busy.Add(1)
-		r.done(now, handle(r.handlers, r.handler, now.d))
+		if !r.desk.ordered {
+			r.done(now, handle(r.handlers, r.handler, now.d), 0)
+			continue
+		}
+		began := time.Now()
+		v := handle(r.handlers, r.handler, now.d)
+		r.done(now, v, time.Since(began))
 	}
 	ended = true
 }
 
 // done hands a handler's result to the session its delivery came from.
-func (r *run) done(j job, v verdict) {
+func (r *run) done(j job, v verdict, took time.Duration) {
 	r.busy.Add(-1)
-	if res := (result{j, v}); !r.desk.done(res) {
+	if res := (result{j, v, took}); !r.desk.done(res) {
 		r.tooLate(res)
 	}
 }
@@ -274,15 +285,6 @@ func (r *run) wait() error {
 		return nil
 	}
 	return e
-}
-
-type endingKey struct{}
-
-// Ending returns a channel that is closed when the Run that a handler's ctx is of is to end. The ctx itself ends Config.Drain
-// later: what a handler merely waits for it need not wait for until then. Of any other ctx the channel is nil.
-func Ending(ctx context.Context) <-chan struct{} {
-	done, _ := ctx.Value(endingKey{}).(<-chan struct{})
-	return done
 }
 
 // after calls f when d has passed since ctx ended, unless the function it returns is called

@@ -57,6 +57,7 @@ type session struct {
 	narrow  bool // therefore the prefetch is one
 
 	draining bool
+	withhold bool // flush sends nothing: the settlements wait for the end of an ordered drain
 	progress bool // something was settled
 
 	// Set before the inbox is shut.
@@ -158,7 +159,7 @@ func (s *session) arrive(d amqp.Delivery) {
 	s.out++
 	j := job{s: s, d: s.delivery(d), tag: d.DeliveryTag}
 	if err := s.run.sort(&j); err != nil {
-		s.finish(result{j, verdict{how: fail, err: err}})
+		s.finish(result{job: j, verdict: verdict{how: fail, err: err}})
 		return
 	}
 	s.run.desk.put(j)
@@ -238,14 +239,16 @@ func (s *session) finish(res result) {
 		s.log.Warn("consumer: message rejected", "message_id", d.MessageId, "err", res.err)
 		s.warnOfLoss("a rejected message")
 	case failNow:
-		s.logFailure(d, s.run.failures.of(d)+1, 0, res.err)
+		n := s.run.before(d)
+		s.run.failures.failed(d, n+1)
+		s.logFailure(d, n+1, 0, res.err)
 	case fail:
 		if s.run.handlers.Err() != nil && res.interrupted {
 			how = postpone // the drain's failure, not the message's
 			break
 		}
 		s.warnOfLoss("a message that failed as often as a quorum queue's delivery limit says, 20 by default,")
-		n := s.run.failures.of(d)
+		n := s.run.before(d)
 		s.run.failures.failed(d, n+1)
 		after = s.run.hold(n)
 		s.logFailure(d, n+1, after, res.err)
@@ -311,13 +314,14 @@ func (s *session) settle(tag uint64, how settlement) {
 	s.other = append(s.other, order{tag, how})
 }
 
-// flush sends the settlements that were asked for, in one write. Nothing else happens meanwhile: a batch
+// flush sends the settlements that were asked for, in one write, and returns how many frames that took. Nothing else happens meanwhile: a batch
 // holds back what others write on the connection, too. An error means that the channel is gone
 // or going, which closed reports.
-func (s *session) flush() {
-	if len(s.acks)+len(s.other) == 0 {
-		return
+func (s *session) flush() (frames int) {
+	if s.withhold || len(s.acks)+len(s.other) == 0 {
+		return 0
 	}
+	frames = len(s.other)
 	var err error
 	now := time.Now()
 	s.batch.Begin()
@@ -325,14 +329,18 @@ func (s *session) flush() {
 		err = errors.Join(err, s.send(o))
 		s.ledger.settle(o.tag, now)
 	}
-	s.ledger.acks(s.acks, now, func(tag uint64, multiple bool) { err = errors.Join(err, s.ch.Ack(tag, multiple)) })
+	s.ledger.acks(s.acks, now, func(tag uint64, multiple bool) {
+		frames++
+		err = errors.Join(err, s.ch.Ack(tag, multiple))
+	})
 	s.batch.End()
 	s.acks, s.other = s.acks[:0], s.other[:0]
 	if err != nil {
 		s.log.Debug("consumer: deliveries not settled", "err", err)
-		return
+		return frames
 	}
 	s.progress = true
+	return frames
 }
 
 func (s *session) send(o order) error {
