@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -33,6 +34,8 @@ var (
 type fakeBroker struct {
 	mute method              // is not answered
 	on   func(method, *link) // is called after each request, answered or not
+
+	leaderless atomic.Bool // the queue counts no consumers
 
 	mu       sync.Mutex
 	links    []*link
@@ -175,6 +178,12 @@ func (b *fakeBroker) answer(l *link, ch uint16, asked method, args []byte) {
 		tag := string(args[queue+1 : queue+1+int(args[queue])])
 		l.tags = append(l.tags, tag)
 		l.say(ch, method{60, 21}, short(tag))
+	case declareQueue: // passive
+		consumers := []byte{0, 0, 0, 1}
+		if b.leaderless.Load() {
+			consumers[3] = 0
+		}
+		l.say(ch, method{50, 11}, args[2:3+int(args[2])], []byte{0, 0, 0, 0}, consumers)
 	case cancel:
 		l.say(ch, method{60, 31}, args[:1+int(args[0])])
 	}

@@ -117,10 +117,26 @@ func (s *session) settleBeforeClose(left []job) error {
 	switch {
 	case frames == 0:
 		return nil
-	case frames <= settledAtOnce:
-		return s.arrived()
+	case frames > settledAtOnce:
+		if err := s.letSettle(frames); err != nil {
+			return err
+		}
 	}
-	return s.letSettle(frames)
+	// Until the queue answers, the close would throw the settlements away.
+	for {
+		there, err := s.reachesQueue()
+		if err != nil || there {
+			return err
+		}
+		select {
+		case <-s.run.late:
+			return errNoLeader
+		default:
+		}
+		if err := s.pause(settleTime); err != nil {
+			return err
+		}
+	}
 }
 
 // warnOfLimit reports the message that the close brings nearest to its delivery limit.

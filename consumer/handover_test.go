@@ -20,15 +20,15 @@ func TestAHandoverCancelsOnlyWhereNothingIsOnItsWay(t *testing.T) {
 			Config{Prefetch: 3, SingleActive: true, Drain: time.Minute}, 3, []method{cancel, ackMethod, qos, closeChannel},
 		},
 		"it is not: settle, then close": {
-			Config{Prefetch: 4, SingleActive: true, Drain: time.Minute}, 3, []method{ackMethod, qos, closeChannel},
+			Config{Prefetch: 4, SingleActive: true, Drain: time.Minute}, 3, []method{ackMethod, declareQueue, closeChannel},
 		},
 		"no time for the third: settle, then close": {
-			Config{Prefetch: 3, Exclusive: true, Drain: 15 * time.Second}, 2, []method{ackMethod, qos, closeChannel},
+			Config{Prefetch: 3, Exclusive: true, Drain: 15 * time.Second}, 2, []method{ackMethod, declareQueue, closeChannel},
 		},
 		"in order by a key": {
 			Config{Prefetch: 3, Workers: 3, Key: func(*Delivery) string { return "k" }, Drain: 15 * time.Second},
 			2,
-			[]method{ackMethod, qos, closeChannel},
+			[]method{ackMethod, declareQueue, closeChannel},
 		},
 		"no order: give back, then finish": {
 			Config{Prefetch: 3, Drain: time.Minute}, 2, []method{ackMethod, qos, closeChannel},

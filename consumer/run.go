@@ -49,6 +49,7 @@ type run struct {
 	unfinished atomic.Int64  // handlers that ran when the drain time was over
 
 	warned     bool   // of a Reject without a dead-letter exchange
+	mayNotAsk  bool   // a passive declare is refused
 	complained string // the last failure logged as a warning, while it lasts
 
 	last     *session // the last subscription, also after its loss

@@ -52,6 +52,7 @@ type session struct {
 	held   waiting
 	timer  *time.Timer // fires when the next held delivery is due
 	ledger ledger
+	proof  proof
 
 	suspect bool // a message that cannot be read may be in the queue, see suspicion
 	narrow  bool // therefore the prefetch is one
@@ -75,6 +76,8 @@ func (s *session) consume(ctx context.Context) (err error) {
 	defer context.AfterFunc(s.run.calls, func() { wire.Kill(s.ac) })()
 	s.timer = time.NewTimer(0)
 	defer s.timer.Stop()
+	s.proof.timer = time.NewTimer(proofEvery)
+	s.proof.timer.Stop()
 	watch := time.NewTimer(overdueAfter)
 	defer watch.Stop()
 	var calm <-chan time.Time
@@ -106,6 +109,8 @@ func (s *session) consume(ctx context.Context) (err error) {
 			s.finishAll()
 		case now := <-s.timer.C:
 			s.release(now)
+		case <-s.proof.timer.C:
+			s.prove()
 		case now := <-watch.C:
 			if again := s.warnOverdue(now); again > 0 {
 				watch.Reset(again)
@@ -340,6 +345,7 @@ func (s *session) flush() (frames int) {
 		return frames
 	}
 	s.progress = true
+	s.doubt()
 	return frames
 }
 
