@@ -7,7 +7,7 @@
 //
 //	nil               acknowledged: the message is done
 //	Reject(err)       rejected for good: to the dead-letter exchange, or dropped without one
-//	Requeue(d)        back to the queue after d: not now, but nothing failed
+//	Requeue(d, why)   back to the queue after d: not now, but nothing failed
 //	Fail(err)         back to the queue at once, counted as a failure
 //	any other error   held for 1 s, doubling to 30 s, then back to the queue, counted as a failure
 //	a panic           logged with its stack, then as any other error

@@ -50,6 +50,9 @@ type run struct {
 
 	warned     bool   // of a Reject without a dead-letter exchange
 	mayNotAsk  bool   // a passive declare is refused
+	longHolds  burst  // longer than the consumer timeout
+	fullHolds  burst  // held messages fill the prefetch
+	circles    burst  // messages that go back as soon as they are delivered
 	complained string // the last failure logged as a warning, while it lasts
 
 	last     *session // the last subscription, also after its loss

@@ -157,7 +157,8 @@ func (s *session) arrive(d amqp.Delivery) {
 	if most := s.run.cfg.MaxMessageSize; most > 0 && len(d.Body) > most {
 		s.log.Warn("consumer: message rejected, it is larger than Config.MaxMessageSize", "message_id", d.MessageId, "bytes", len(d.Body))
 		s.warnOfLoss("a rejected message")
-		s.settle(d.DeliveryTag, reject)
+		dl := s.delivery(d)
+		s.settleAfter(s.pace(dl, 0, s.rejectedHere(dl), nil), d.DeliveryTag, reject)
 		s.flush()
 		return
 	}
@@ -243,10 +244,17 @@ func (s *session) finish(res result) {
 		s.run.failures.settled(d)
 		s.log.Warn("consumer: message rejected", "message_id", d.MessageId, "err", res.err)
 		s.warnOfLoss("a rejected message")
+		after = s.pace(d, 0, s.rejectedHere(d), res.err)
+	case postpone:
+		if res.reason != nil {
+			s.log.Info("consumer: message requeued", "message_id", d.MessageId, "held", after, "error", res.reason)
+		}
+		after = s.pace(d, after, d.Redelivered, res.err)
 	case failNow:
 		n := s.run.before(d)
 		s.run.failures.failed(d, n+1)
-		s.logFailure(d, n+1, 0, res.err)
+		after = s.pace(d, 0, d.Redelivered, res.err)
+		s.logFailure(d, n+1, after, res.err)
 	case fail:
 		if s.run.handlers.Err() != nil && res.interrupted {
 			how = postpone // the drain's failure, not the message's
@@ -258,13 +266,19 @@ func (s *session) finish(res result) {
 		after = s.run.hold(n)
 		s.logFailure(d, n+1, after, res.err)
 	}
+	s.settleAfter(after, res.tag, how)
+}
+
+// settleAfter holds a delivery before it is settled.
+func (s *session) settleAfter(after time.Duration, tag uint64, how settlement) {
+	now := time.Now()
 	if after <= 0 || s.draining {
-		s.settle(res.tag, how)
+		s.settle(tag, how)
 		return
 	}
-	s.held.add(held{time.Now().Add(after), res.tag, how})
+	s.held.add(held{now.Add(after), tag, how})
 	s.arm()
-	if due, _ := s.held.next(); len(s.held.heap) == s.run.cfg.Prefetch {
+	if due, _ := s.held.next(); len(s.held.heap) == s.run.cfg.Prefetch && s.run.fullHolds.add(now) == 1 {
 		s.log.Warn("consumer: held messages fill Config.Prefetch, nothing else is delivered for now; raise it, or Reject what cannot succeed",
 			"held", len(s.held.heap), "until", due)
 	}

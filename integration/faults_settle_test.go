@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -154,4 +155,50 @@ func (c *clusterBench) keepsDoubt(t *testing.T) {
 		must(t, c.Nodes()[i].Unpause(c.ctx))
 	}
 	c.rejoins(t, leader)
+}
+
+// Without a bound one message came 2,000 times a second, and the log was silent.
+func TestS86AMessageThatIsGivenBackAtOnceDoesNotCircle(t *testing.T) {
+	reason := errors.New("not my shard")
+	for name, s := range map[string]struct {
+		kind   string
+		args   func(queue string) amqp.Table
+		result error
+	}{
+		"requeued, quorum": {kind: "quorum", result: consumer.Requeue(0, reason), args: func(string) amqp.Table {
+			return amqp.Table{"x-delivery-limit": -1} // before 4.3 every return counts
+		}},
+		"requeued, classic": {kind: "classic", result: consumer.Requeue(-time.Second, reason)},
+		"failed, classic":   {kind: "classic", result: consumer.Fail(reason)},
+		"rejected into its queue": {kind: "quorum", result: consumer.Reject(reason), args: func(queue string) amqp.Table {
+			return amqp.Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newConsumerBench(t)
+			queue := b.name()
+			var args amqp.Table
+			if s.args != nil {
+				args = s.args(queue)
+			}
+			b.declare(queue, s.kind, args)
+			b.publish(queue, "m")
+			var log logbook
+			var delivered atomic.Int64
+			r := b.start(consumer.Config{Queue: queue, DeadLettered: true, Logger: log.logger()}, func(context.Context, *consumer.Delivery) error {
+				delivered.Add(1)
+				return s.result
+			})
+			work(2 * time.Second)
+			r.stopClean()
+			if n := delivered.Load(); n < 10 || n > 40 {
+				t.Errorf("%d deliveries in 2 s, want 10 to 40", n)
+			}
+			if log.count("as soon as they are delivered") != 1 || log.count(reason.Error()) == 0 {
+				t.Errorf("the log does not warn once and name the reason\n%s", &log)
+			}
+			b.expectLeft(queue, 1)
+		})
+	}
 }
