@@ -26,7 +26,13 @@ const nearLimit = 10
 // the settlements come first and the channel is closed without a cancel.
 func (s *session) handOver() error {
 	s.withhold = true
-	s.run.desk.finish(s.run.ending.deadline())
+	deadline := s.run.ending.deadline()
+	if first, ok := s.ledger.oldest(); ok { // which must be settled before the consumer timeout, too
+		if due := first.at.Add(s.run.cfg.consumerTimeout() / 2); due.Before(deadline) {
+			deadline = due
+		}
+	}
+	s.run.desk.finish(deadline)
 	left, err := s.finishReceived()
 	if err != nil {
 		return err
