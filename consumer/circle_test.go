@@ -18,7 +18,11 @@ import (
 
 func TestAMessageThatIsGivenBackAtOnceDoesNotCircleAtTheSpeedOfTheLink(t *testing.T) {
 	reason := errors.New("not my shard")
-	const circle = "circle" // its rejected messages come back to it
+	const (
+		circle  = "circle"  // its rejected messages come back to it
+		classic = "classic" // counts nothing
+		endless = "endless" // has no delivery limit
+	)
 	for name, c := range map[string]struct {
 		result error
 		most   int // bytes of a message
@@ -28,7 +32,8 @@ func TestAMessageThatIsGivenBackAtOnceDoesNotCircleAtTheSpeedOfTheLink(t *testin
 		"requeued at once":              {result: consumer.Requeue(0, reason), queue: "orders", named: reason.Error()},
 		"requeued before now":           {result: consumer.Requeue(-time.Hour, reason), queue: "orders", named: reason.Error()},
 		"requeued almost at once":       {result: consumer.Requeue(1), queue: "orders", named: "requeued after 1ns"},
-		"failed, without a delay":       {result: consumer.Fail(reason), queue: "orders", named: reason.Error()},
+		"failed, classic":               {result: consumer.Fail(reason), queue: classic, named: reason.Error()},
+		"failed, without a limit":       {result: consumer.Fail(reason), queue: endless, named: reason.Error()},
 		"rejected into its queue":       {result: consumer.Reject(reason), queue: circle, named: reason.Error()},
 		"too large, into its own queue": {most: 1, queue: circle, named: "MaxMessageSize"},
 	} {
@@ -36,9 +41,14 @@ func TestAMessageThatIsGivenBackAtOnceDoesNotCircleAtTheSpeedOfTheLink(t *testin
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t)
 				b.onChannel(func(ch *amqp.Channel) error {
-					args := amqp.Table{"x-queue-type": "quorum", "x-dead-letter-exchange": "", "x-dead-letter-routing-key": circle}
-					if _, err := ch.QueueDeclare(circle, true, false, false, false, args); err != nil {
-						return err
+					for queue, args := range map[string]amqp.Table{
+						circle:  {"x-queue-type": "quorum", "x-dead-letter-exchange": "", "x-dead-letter-routing-key": circle},
+						classic: {"x-queue-type": "classic"},
+						endless: {"x-queue-type": "quorum", "x-delivery-limit": -1},
+					} {
+						if _, err := ch.QueueDeclare(queue, true, false, false, false, args); err != nil {
+							return err
+						}
 					}
 					return ch.Publish("", c.queue, false, false, amqp.Publishing{Body: []byte("large")})
 				})
@@ -62,9 +72,8 @@ func TestAMessageThatIsGivenBackAtOnceDoesNotCircleAtTheSpeedOfTheLink(t *testin
 				if c.most > 0 {
 					n = strings.Count(log.String(), "larger than")
 				}
-				if n < 20 || n > 100 {
-					// A quorum queue's delivery limit ends a failure after 21 deliveries.
-					t.Errorf("%d deliveries in 7 s, want 20 to 100", n)
+				if n < 70 || n > 110 {
+					t.Errorf("%d deliveries in 7 s, want 70 to 110", n)
 				}
 				if warned := strings.Count(log.String(), "as soon as they are delivered"); warned != 1 {
 					t.Errorf("%d warnings, want 1\n%s", warned, &log)

@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"container/heap"
-	"slices"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -60,13 +59,20 @@ func (c Config) consumerTimeout() time.Duration {
 	return time.Duration(ms) * time.Millisecond
 }
 
-// rejectedHere reports whether the message came back to the queue by its dead-letter exchange after it was rejected.
+// rejectedHere reports whether the message was rejected before and came straight back by the queue's dead-letter exchange. On
+// its way through a wait queue it would have expired.
 func (s *session) rejectedHere(d *Delivery) bool {
+	here := false
 	deaths, _ := d.Headers["x-death"].([]any)
-	return slices.ContainsFunc(deaths, func(v any) bool {
-		death, _ := v.(amqp.Table)
-		return death["queue"] == s.queue && death["reason"] == "rejected"
-	})
+	for _, v := range deaths {
+		switch death, _ := v.(amqp.Table); {
+		case death["reason"] == "expired":
+			return false
+		case death["reason"] == "rejected" && death["queue"] == s.queue:
+			here = true
+		}
+	}
+	return here
 }
 
 // A burst counts events within ten seconds.

@@ -28,7 +28,8 @@ func Requeue(d time.Duration, reason ...error) error {
 
 // Fail returns a handler's result that gives the message back at once, as failed (basic.reject with
 // requeue): for quorum queues that delay failed messages themselves (x-delayed-retry-type, RabbitMQ 4.3). Any
-// other queue delivers it again at once, until it is held as with Requeue. err says why; it may be nil.
+// other queue delivers it again at once, until its delivery limit or, without one, until it is held as with Requeue. err
+// says why; it may be nil.
 func Fail(err error) error { return &FailError{Err: err} }
 
 // A RejectError is the result that Reject makes, for middleware to look at.

@@ -253,7 +253,10 @@ func (s *session) finish(res result) {
 	case failNow:
 		n := s.run.before(d)
 		s.run.failures.failed(d, n+1)
-		after = s.pace(d, 0, d.Redelivered, res.err)
+		// A queue that delays failed messages counts them. One that counts and does not delay ends it at its delivery limit,
+		// 20 by default.
+		count, counted := deliveryCount(d.Headers)
+		after = s.pace(d, 0, d.Redelivered && (!counted || count > 20), res.err)
 		s.logFailure(d, n+1, after, res.err)
 	case fail:
 		if s.run.handlers.Err() != nil && res.interrupted {
