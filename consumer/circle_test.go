@@ -19,7 +19,7 @@ import (
 func TestAMessageThatIsGivenBackAtOnceDoesNotCircleAtTheSpeedOfTheLink(t *testing.T) {
 	reason := errors.New("not my shard")
 	const (
-		circle  = "circle"  // its rejected messages come back to it
+		circle  = "circle"  // its dead-letter exchange routes to itself
 		classic = "classic" // counts nothing
 		endless = "endless" // has no delivery limit
 	)

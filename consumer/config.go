@@ -31,12 +31,12 @@ type Config struct {
 	// everything delivered, begun or not: Prefetch times a handler's time should stay below it.
 	Prefetch int
 
-	// Key, if set, tells which deliveries are to be handled in order: those of the same key one
-	// after another, as they came from the queue, also across a lost connection; those of
-	// different keys beside one another. An empty key is in no order. It must be quick, and must
+	// Key, if set, returns the key of a delivery. Deliveries with the same key are handled in the order of
+	// the queue, one at a time, also across a lost connection. Deliveries with different keys are handled
+	// concurrently. An empty key has no order. Key must be quick, and must
 	// not change the delivery; a panic in it counts as the handler's.
 	//
-	// A message that failed leaves the order: it comes again behind those of its key that were
+	// A failed message leaves the order: it is redelivered after messages of its key that were
 	// already delivered. The order is kept from one Run to the next, see SingleActive.
 	Key func(d *Delivery) string
 

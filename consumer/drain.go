@@ -25,7 +25,7 @@ const (
 // arrived, by a call that is answered after them, and then given time: the broker needs a few
 // milliseconds.
 //
-// Where order matters, see handOver.
+// A session whose order matters is drained by handOver.
 func (s *session) drain() error {
 	s.draining = true
 	if s.run.cfg.ordered() {
@@ -49,8 +49,8 @@ func (s *session) drain() error {
 	return nil
 }
 
-// giveBack returns what no handler has begun, in the queue's order, and settles at once what
-// is held. The consumer is cancelled, so that nothing of it comes back to this session.
+// giveBack returns deliveries without a handler, in the queue's order, and settles held ones
+// at once. The consumer is cancelled, so that this session does not receive them again.
 func (s *session) giveBack(waiting []job) {
 	for _, j := range waiting {
 		s.settle(j.tag, postpone)

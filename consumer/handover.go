@@ -48,9 +48,9 @@ func (s *session) handOver() error {
 	return nil
 }
 
-// finishReceived has the workers finish everything received, or returns what they have no time for. It also waits
-// until the broker has applied the settlements sent before: what they make room for arrives meanwhile.
-// Its error is a *LostError.
+// finishReceived has the workers finish everything received, or returns the deliveries that they have no time for. It
+// also waits until the broker has applied earlier settlements and the deliveries that these make room for have
+// arrived. Its error is a *LostError.
 func (s *session) finishReceived() (left []job, err error) {
 	rest := time.Duration(0)
 	if n := s.ledger.inDoubt(); n > 0 {
@@ -89,7 +89,7 @@ func (s *session) finishReceived() (left []job, err error) {
 	return left, nil
 }
 
-// settleAfterCancel ends a consumer whose deliveries are all finished. The cancel is a barrier for the settlements
+// settleAfterCancel cancels a consumer whose deliveries are all finished, and settles them. The cancel is a barrier for the settlements
 // before it.
 func (s *session) settleAfterCancel() error {
 	before := s.ledger.settled
@@ -102,7 +102,7 @@ func (s *session) settleAfterCancel() error {
 	return s.letSettle(s.ledger.settled - before)
 }
 
-// settleBeforeClose settles what is finished. Everything else is put back by the close of the channel that
+// settleBeforeClose settles finished deliveries. Everything else is put back by the close of the channel that
 // follows, postponed and failed deliveries included: returned earlier, they would be delivered
 // to this consumer again. Only a queue that delays failed messages itself needs the settlement of Fail.
 func (s *session) settleBeforeClose(left []job) error {

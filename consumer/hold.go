@@ -21,12 +21,12 @@ const (
 	consumerTimeout = 30 * time.Minute
 )
 
-// pace returns how long a delivery is held before its settlement. after is what the handler asks for, and again says
-// that the message has come to this queue before.
+// pace returns how long a delivery is held before its settlement: the time after that the handler asks for, or longer. again
+// reports whether the message was delivered before.
 func (s *session) pace(d *Delivery, after time.Duration, again bool, why error) time.Duration {
 	now := time.Now()
 	if limit := s.run.cfg.consumerTimeout(); after >= limit && s.run.longHolds.add(now) == 1 {
-		s.log.Warn("consumer: a message is held longer than the consumer timeout, after which a quorum queue takes back all deliveries of the consumer",
+		s.log.Warn("consumer: a message is held longer than the consumer timeout, after which a quorum queue requeues all deliveries of the consumer",
 			"message_id", d.MessageId, "held", after, "timeout", limit)
 	}
 	if !again || after >= soonest {
@@ -37,7 +37,7 @@ func (s *session) pace(d *Delivery, after time.Duration, again bool, why error) 
 		return after
 	}
 	if n == freeBurst+1 {
-		s.log.Warn("consumer: messages go back as soon as they are delivered and are held from now on; pass Requeue a time, or Reject what cannot succeed",
+		s.log.Warn("consumer: messages go back as soon as they are delivered and are held from now on; pass Requeue a time, or Reject messages that cannot succeed",
 			"message_id", d.MessageId, "held", soonest, "error", why)
 	}
 	return soonest

@@ -38,8 +38,8 @@ func (s *session) doubt() {
 	}
 }
 
-// prove takes the next step of the proof. An error of its call means that the channel is gone, which closed
-// reports.
+// prove takes the next step of the proof. An error of its call means that the channel was closed, which
+// s.closed reports.
 func (s *session) prove() {
 	p, l := &s.proof, &s.ledger
 	l.taken = max(l.taken, p.read)

@@ -101,21 +101,21 @@ func TestS96AGracefulHandoverKeepsTheOrder(t *testing.T) {
 	const queues, n = 4, 500
 	type scenario struct {
 		kind    string
-		live    bool          // the publisher goes on meanwhile
+		live    bool          // messages are published meanwhile
 		each    time.Duration // a handler's
 		cfg     consumer.Config
 		args    amqp.Table
-		counted int // x-delivery-count may be set on so many
+		counted int // limit of messages with x-delivery-count
 	}
 	key := consumer.Config{Workers: 8, Key: keyOf}
 	tight := consumer.Config{Workers: 8, Key: keyOf, Prefetch: 64, Drain: 200 * time.Millisecond}
 	for name, s := range map[string]scenario{
 		"the prefetch is full":                   {kind: "quorum", each: 5 * time.Millisecond, cfg: key, args: single},
 		"with a live publisher, not full":        {kind: "quorum", live: true, each: time.Millisecond, cfg: key, args: single, counted: queues * 32},
-		"no time for what was received":          {kind: "quorum", each: 30 * time.Millisecond, cfg: tight, args: single, counted: queues * 64},
+		"no time for the received ones":          {kind: "quorum", each: 30 * time.Millisecond, cfg: tight, args: single, counted: queues * 64},
 		"classic, the prefetch is full":          {kind: "classic", each: 5 * time.Millisecond, cfg: key, args: single},
 		"classic, with a live publisher":         {kind: "classic", live: true, each: 5 * time.Millisecond, cfg: key, args: single},
-		"classic, no time for what was received": {kind: "classic", each: 30 * time.Millisecond, cfg: tight, args: single},
+		"classic, no time for the received ones": {kind: "classic", each: 30 * time.Millisecond, cfg: tight, args: single},
 		"one worker without a key":               {kind: "quorum", each: time.Millisecond, cfg: consumer.Config{SingleActive: true}, args: single},
 		"an exclusive consumer":                  {kind: "classic", each: time.Millisecond, cfg: consumer.Config{Exclusive: true}},
 	} {
@@ -413,8 +413,8 @@ func consumeUntilInterrupted(t *testing.T, queue string) {
 	}
 }
 
-// RabbitMQ 4.3 keeps a consumer that timed out: a late settlement would revive it, and what it is sent then reaches
-// nobody. The channel is closed before the late handler's result could be sent.
+// RabbitMQ 4.3 keeps a consumer that timed out. A late settlement would revive it, and no handler would receive its
+// deliveries. The channel is closed before the late result could be sent.
 func TestS96AConsumerThatTimedOutSwallowsNothing(t *testing.T) {
 	needs43(t)
 	needsControl(t)

@@ -15,7 +15,7 @@ import (
 	"github.com/amqpkit/amqpkit/consumer"
 )
 
-// The broker is gone for good two seconds after the last settlement, or later.
+// The broker becomes unreachable two seconds after the last settlement.
 func TestS89AcknowledgedSettlementsStopBeingInDoubt(t *testing.T) {
 	const n = 10
 	for name, s := range map[string]struct {
@@ -29,7 +29,7 @@ func TestS89AcknowledgedSettlementsStopBeingInDoubt(t *testing.T) {
 		"acknowledged, classic": {kind: "classic"},
 		"rejected":              {kind: "quorum", result: consumer.Reject(nil)},
 		"one by one":            {kind: "quorum", gap: 150 * time.Millisecond},
-		"what did never arrive": {kind: "quorum", discard: true, unsettled: n},
+		"none arrived":          {kind: "quorum", discard: true, unsettled: n},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
