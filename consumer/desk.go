@@ -41,7 +41,6 @@ type job struct {
 type result struct {
 	job
 	verdict
-	took time.Duration // the handler, where the order is kept
 }
 
 // An inbox holds a session's results. It is guarded by the desk's mutex.

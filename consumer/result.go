@@ -117,7 +117,8 @@ type verdict struct {
 	after time.Duration // for postpone
 	err   error         // the handler's result
 
-	reason error // of Requeue
+	reason error         // of Requeue
+	took   time.Duration // measured where the order is kept
 
 	// interrupted says that err tells only of the end of the handler's ctx. At the end of the
 	// drain time that is no failure of the message.

@@ -209,7 +209,7 @@ func (r *run) work() {
 		// runtime.Goexit (t.FailNow in a test's handler) ends this goroutine, not the
 		// worker.
 		go r.work()
-		r.done(now, verdict{how: fail, err: errGoexit}, 0)
+		r.done(now, verdict{how: fail, err: errGoexit})
 	}()
 	for {
 		var ok bool
@@ -218,20 +218,21 @@ func (r *run) work() {
 		}
 		r.busy.Add(1)
 		if !r.desk.ordered {
-			r.done(now, handle(r.handlers, r.handler, now.d), 0)
+			r.done(now, handle(r.handlers, r.handler, now.d))
 			continue
 		}
 		began := time.Now()
 		v := handle(r.handlers, r.handler, now.d)
-		r.done(now, v, time.Since(began))
+		v.took = time.Since(began)
+		r.done(now, v)
 	}
 	ended = true
 }
 
 // done hands a handler's result to the session its delivery came from.
-func (r *run) done(j job, v verdict, took time.Duration) {
+func (r *run) done(j job, v verdict) {
 	r.busy.Add(-1)
-	if res := (result{j, v, took}); !r.desk.done(res) {
+	if res := (result{j, v}); !r.desk.done(res) {
 		r.tooLate(res)
 	}
 }

@@ -165,7 +165,7 @@ func (s *session) arrive(d amqp.Delivery) {
 	s.out++
 	j := job{s: s, d: s.delivery(d), tag: d.DeliveryTag}
 	if err := s.run.sort(&j); err != nil {
-		s.finish(result{job: j, verdict: verdict{how: fail, err: err}})
+		s.finish(result{j, verdict{how: fail, err: err}})
 		return
 	}
 	s.run.desk.put(j)
