@@ -9,9 +9,9 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// Without further deliveries settlements are proven by asking: every proofEvery, as long as no more than proofMost
-// were sent since the last time. Once the broker has read them and the queue has answered, they get another proofEvery
-// to be applied.
+// Without further deliveries settlements are proven by asking: proofEvery after the last one, and in slow traffic, up to
+// proofMost in that time, once a second. Once the broker has read them and the queue has answered, they get another
+// proofEvery to be applied.
 const (
 	proofEvery = 500 * time.Millisecond
 	proofMost  = settledAtOnce
@@ -20,14 +20,16 @@ const (
 
 var errNoLeader = errors.New("the queue did not answer: its leader is unreachable")
 
-// A proof has settlements stop being in doubt. It costs a round trip every proofEvery in slow traffic, none in quick
-// traffic, whose deliveries prove all but the last prefetch, and none once everything is proven.
+// A proof has settlements stop being in doubt. It costs a round trip a second in slow traffic and at most one for each
+// settlement, none in quick traffic, whose deliveries prove all but the last prefetch, and none once everything is
+// proven.
 type proof struct {
 	timer *time.Timer
 	armed bool
 	every time.Duration
 	seen  int // settlements sent when the timer fired last
 	read  int // settlements that the broker had read when the queue answered last
+	asked time.Time
 }
 
 // doubt starts the proof of settlements that were just sent.
@@ -46,10 +48,12 @@ func (s *session) prove() {
 	if p.armed = l.inDoubt() > 0; !p.armed {
 		return
 	}
-	if sent := l.settled - p.seen; sent > 0 {
+	sent, now := l.settled-p.seen, time.Now()
+	if sent > 0 {
 		p.every = proofEvery
 	}
-	if sent := l.settled - p.seen; sent <= proofMost {
+	if sent == 0 || sent <= proofMost && now.Sub(p.asked) >= 2*proofEvery {
+		p.asked = now
 		there, err := s.reachesQueue()
 		if err != nil {
 			s.log.Debug("consumer: settlements not proven", "error", err)

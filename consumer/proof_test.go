@@ -27,7 +27,7 @@ func TestAcknowledgedSettlementsStopBeingInDoubt(t *testing.T) {
 		"two seconds later":                  {later: 2 * time.Second, asked: 1},
 		"an hour later, for one question":    {later: time.Hour, asked: 1},
 		"the first ones, in slow traffic":    {gap: 2 * time.Second, later: time.Millisecond, unsettled: 1},
-		"in steady traffic":                  {gap: 2 * proofEvery / 5, later: 2 * time.Second},
+		"in steady traffic":                  {gap: 2 * proofEvery / 5, later: 2 * time.Second, asked: 2},
 		"never, without an answer":           {later: 4 * time.Second, mute: declareQueue, unsettled: 5},
 		"never, while there is no leader":    {later: time.Hour, leaderless: true, unsettled: 5},
 		"seldom asked while there is no one": {later: time.Minute, leaderless: true, asked: 6, unsettled: 5},

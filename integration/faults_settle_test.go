@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -17,22 +18,24 @@ import (
 
 // The broker becomes unreachable two seconds after the last settlement.
 func TestS89AcknowledgedSettlementsStopBeingInDoubt(t *testing.T) {
-	const n = 10
 	for name, s := range map[string]struct {
+		n         int // messages; zero means 10
 		kind      string
 		result    error
 		gap       time.Duration // between the messages
 		discard   bool          // no settlement arrives
 		unsettled int
 	}{
+		"after quick traffic":   {kind: "quorum", n: 500},
 		"acknowledged":          {kind: "quorum"},
 		"acknowledged, classic": {kind: "classic"},
 		"rejected":              {kind: "quorum", result: consumer.Reject(nil)},
 		"one by one":            {kind: "quorum", gap: 150 * time.Millisecond},
-		"none arrived":          {kind: "quorum", discard: true, unsettled: n},
+		"none arrived":          {kind: "quorum", discard: true, unsettled: 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			n := cmp.Or(s.n, 10)
 			proxy := amqptest.StartProxy(t, broker(t).URL())
 			b := newConsumerBenchThrough(t, proxy.URL())
 			queue := b.name()
@@ -46,6 +49,10 @@ func TestS89AcknowledgedSettlementsStopBeingInDoubt(t *testing.T) {
 				proxy.Discard(amqptest.FromClient)
 			}
 			for _, body := range numbers(n) {
+				if s.gap == 0 {
+					b.publish(queue, numbers(n)...)
+					break
+				}
 				b.publish(queue, body)
 				work(s.gap)
 			}
