@@ -26,7 +26,7 @@ type desk struct {
 	workers  int
 	slowest  time.Duration // a handler's, of late; it fades with each quicker one
 	deadline time.Time     // for the handlers, once the session is drained
-	stopped  bool          // there is not enough time: the rest is not begun
+	stopped  bool          // the rest is not begun: the time is not enough, or a handler has put its message back
 }
 
 // A job is a delivery on its way through a handler. It keeps the delivery tag apart from the
@@ -110,6 +110,9 @@ func (d *desk) take() (job, bool) {
 func (d *desk) done(r result) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.ordered && r.how == postpone && d.ctx.Err() != nil {
+		d.stopped = true // a message put back at the shutdown: the ones behind it stay behind it
+	}
 	if r.key != "" {
 		if lane := d.lanes[r.key]; lane != nil && lane.len() > 0 {
 			d.ready.push(lane.pop())

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"slices"
 	"time"
 
 	"github.com/amqpkit/amqpkit/internal/wire"
@@ -21,6 +22,9 @@ const nearLimit = 10
 // then a quorum queue counts each message that was put back as failed. So as few as possible are put back: nothing
 // is settled, so that at most the prefetch is delivered, and the workers finish it if Config.Drain is enough.
 //
+// A handler that puts its message back at the shutdown, as an interrupted wait does, ends that: messages behind it are put
+// back with it.
+//
 // With everything finished and the prefetch full, no delivery is on its way, and the cancel puts nothing
 // back. The settlements follow it: before it they would make room for more deliveries. In any other case
 // the settlements come first and the channel is closed without a cancel.
@@ -37,7 +41,8 @@ func (s *session) handOver() error {
 	if err != nil {
 		return err
 	}
-	if len(left) == 0 && s.out == 0 && s.ledger.open >= s.ledger.window {
+	putBack := slices.ContainsFunc(s.other, func(o order) bool { return o.how == postpone })
+	if len(left) == 0 && s.out == 0 && !putBack && s.ledger.open >= s.ledger.window {
 		err = s.settleAfterCancel()
 	} else {
 		err = s.settleBeforeClose(left)
@@ -59,7 +64,13 @@ func (s *session) finishReceived() (left []job, err error) {
 	applied := time.NewTimer(max(0, rest))
 	defer applied.Stop()
 	s.run.settled += s.finishAll()
-	for waits := true; waits || s.out > 0; {
+	for waits := true; ; {
+		if s.run.desk.stops() {
+			left = append(left, s.withdraw()...)
+		}
+		if !waits && s.out == 0 {
+			return left, nil
+		}
 		select {
 		case d, ok := <-s.deliveries:
 			if !ok {
@@ -82,11 +93,7 @@ func (s *session) finishReceived() (left []job, err error) {
 			s.run.settled += s.finishAll()
 			return append(left, s.withdraw()...), nil
 		}
-		if s.run.desk.stops() {
-			left = append(left, s.withdraw()...)
-		}
 	}
-	return left, nil
 }
 
 // settleAfterCancel cancels a consumer whose deliveries are all finished, and settles them. The cancel is a barrier for the settlements

@@ -2,7 +2,9 @@ package consumer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -118,4 +120,45 @@ func TestALossLongAfterTheLastSettlementLeavesNoDoubt(t *testing.T) {
 			t.Errorf("Run = %v, want nil", err)
 		}
 	})
+}
+
+// A handler that only waits puts its message back at the shutdown. No message of its key overtakes it.
+func TestAMessagePutBackAtTheShutdownStaysFirst(t *testing.T) {
+	for name, prefetch := range map[string]int{"prefetch full": 3, "not full": 10} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				b.onChannel(func(ch *amqp.Channel) error {
+					_, err := ch.QueueDeclare("single", true, false, false, false, amqp.Table{"x-queue-type": "quorum", "x-single-active-consumer": true})
+					for i := range 6 {
+						err = errors.Join(err, ch.Publish("", "single", false, false, amqp.Publishing{Body: fmt.Append(nil, i)}))
+					}
+					return err
+				})
+				var order []string
+				cfg := consumer.Config{Queue: "single", Workers: 2, Prefetch: prefetch, Key: func(*consumer.Delivery) string { return "k" }}
+				first, end := b.run(cfg, func(ctx context.Context, d *consumer.Delivery) error {
+					order = append(order, string(d.Body))
+					<-consumer.Ending(ctx)
+					return consumer.Requeue(0)
+				})
+				if err := first.Ready(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				b.run(cfg, func(_ context.Context, d *consumer.Delivery) error {
+					order = append(order, string(d.Body))
+					return nil
+				})
+				time.Sleep(time.Second)
+				if err := end(); err != nil {
+					t.Errorf("Run = %v", err)
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if want := []string{"0", "0", "1", "2", "3", "4", "5"}; !slices.Equal(order, want) {
+					t.Errorf("handled %q, want %q", order, want)
+				}
+			})
+		})
+	}
 }
