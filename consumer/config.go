@@ -31,15 +31,28 @@ type Config struct {
 	// everything delivered, begun or not: Prefetch times a handler's time should stay below it.
 	Prefetch int
 
-	// Key, if set, tells which deliveries are to be handled in order: those of the same key one
-	// after another, as they came from the queue, also across a lost connection; those of
-	// different keys beside one another. An empty key is in no order. It must be quick, and must
+	// Key, if set, returns the key of a delivery. Deliveries with the same key are handled in the order of
+	// the queue, one at a time, also across a lost connection. Deliveries with different keys are handled
+	// concurrently. An empty key has no order. Key must be quick, and must
 	// not change the delivery; a panic in it counts as the handler's.
 	//
-	// A message that failed leaves the order: it comes again behind those of its key that were
-	// already delivered. From one Run to the next the order is kept as far as RabbitMQ lets it:
-	// what it had sent within the last moments before the end may be put back out of order.
+	// A failed message leaves the order: it is redelivered after messages of its key that were
+	// already delivered. The order is kept from one Run to the next, see SingleActive.
 	Key func(d *Delivery) string
+
+	// SingleActive says that the queue has a single active consumer (x-single-active-consumer): AMQP
+	// gives a consumer no way to find out. Then the shutdown hands the queue over in order, as it does with Key
+	// and with Exclusive: the next consumer starts after the last handler has returned, with the
+	// message that is next. Run first finishes everything received, if Drain is enough for
+	// handlers as slow as they were of late. Otherwise it finishes the running handlers and
+	// puts the other messages back by closing its channel.
+	//
+	// A quorum queue counts each message that was put back so as a failed delivery: its x-delivery-count
+	// rises by one, also for a postponed message and for one that arrived in the last moment. The
+	// toolkit never takes that for an attempt. But the queue's delivery limit, 20 by default, has to leave room for
+	// as many shutdowns as may happen while a message waits: raise it, or keep Prefetch times
+	// the time of a handler, divided by Workers, below Drain. A message halfway to the default limit is logged.
+	SingleActive bool
 
 	// Tag is what the consumer tag, shown by RabbitMQ's tools, begins with; a random suffix
 	// follows. Empty means the queue's name.
@@ -73,11 +86,11 @@ type Config struct {
 	MaxMessageSize int
 
 	// Exclusive asks to be the queue's only consumer. Quorum queues ignore it: use a single
-	// active consumer there. When that one ends, the next becomes active at once, before the
-	// last handlers have returned: where order matters, start it after Run has returned.
+	// active consumer there, and SingleActive.
 	Exclusive bool
 
-	// Drain is how long handlers may go on after Run's ctx ended. Zero means 30 seconds.
+	// Drain is how long handlers may go on after Run's ctx ended. Zero means 30 seconds. With Key, SingleActive or
+	// Exclusive, messages that were received before are also handled in that time.
 	Drain time.Duration
 
 	// Backoff makes the delays before subscribing again, one BackOff for each Run, reset
@@ -98,6 +111,11 @@ type Config struct {
 	// Logger receives what Run cannot return: failures to subscribe, handlers' errors and
 	// panics. Nil means slog.Default(). Bodies and headers are never logged.
 	Logger *slog.Logger
+}
+
+// ordered reports whether a shutdown hands the queue over in order. In a stream each consumer has its own place.
+func (c Config) ordered() bool {
+	return (c.Key != nil || c.SingleActive || c.Exclusive) && !c.streams()
 }
 
 const (

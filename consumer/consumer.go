@@ -57,7 +57,8 @@ func New(conn Connection, cfg Config, h Handler) (*Consumer, error) {
 
 // Run consumes until ctx ends, through every loss of the connection, the channel or the
 // queue. Then it stops taking deliveries, gives back those whose handler has not begun, lets
-// the running handlers finish within Config.Drain, settles them and returns. What that came
+// the running handlers finish within Config.Drain, settles them and returns. Where order matters
+// it finishes what it received instead, see Config.SingleActive. What that came
 // to is logged in one line. Deliveries of other consumers on the same connection are not
 // disturbed, unless the broker does not answer: after five seconds, or two more than Drain if
 // that is longer, the connection is cut.

@@ -5,12 +5,13 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 )
 
 // A desk is where a Run's session and its workers meet: deliveries wait there for a worker, and
 // results for their session. It outlives sessions, as the workers do.
 type desk struct {
-	ctx context.Context // Run's: no handler begins after its end
+	ctx context.Context // Run's: after its end handlers begin only where the order is kept
 
 	mu     sync.Mutex
 	work   *sync.Cond // for the workers: there is a job, or the desk has closed
@@ -19,6 +20,13 @@ type desk struct {
 	idle   int                   // workers that wait
 	waking bool                  // one of them was woken and has not come yet
 	closed bool
+
+	// Where the order is kept, what was received is finished after the end of ctx, if there is time.
+	ordered  bool
+	workers  int
+	slowest  time.Duration // a handler's, of late; it fades with each quicker one
+	deadline time.Time     // for the handlers, once the session is drained
+	stopped  bool          // the rest is not begun: the time is not enough, or a handler has put its message back
 }
 
 // A job is a delivery on its way through a handler. It keeps the delivery tag apart from the
@@ -60,11 +68,13 @@ func (d *desk) put(j job) {
 				d.lanes[j.key] = lane
 			}
 			lane.push(j)
+			d.judge()
 			return
 		}
 		d.lanes[j.key] = nil
 	}
 	d.ready.push(j)
+	d.judge()
 	d.wake()
 }
 
@@ -82,7 +92,7 @@ func (d *desk) take() (job, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for !d.closed {
-		if d.ready.len() > 0 && d.ctx.Err() == nil {
+		if d.ready.len() > 0 && (d.ctx.Err() == nil || d.ordered && !d.stopped) {
 			j := d.ready.pop()
 			d.wake()
 			return j, true
@@ -100,6 +110,9 @@ func (d *desk) take() (job, bool) {
 func (d *desk) done(r result) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.ordered && r.how == postpone && d.ctx.Err() != nil {
+		d.stopped = true // a message put back at the shutdown: the ones behind it stay behind it
+	}
 	if r.key != "" {
 		if lane := d.lanes[r.key]; lane != nil && lane.len() > 0 {
 			d.ready.push(lane.pop())
@@ -108,6 +121,8 @@ func (d *desk) done(r result) bool {
 			delete(d.lanes, r.key)
 		}
 	}
+	d.slowest = max(r.took, d.slowest-d.slowest/32)
+	d.judge()
 	in := &r.s.inbox
 	if in.closed {
 		return false
@@ -138,6 +153,42 @@ func (d *desk) shut(in *inbox) []result {
 	defer d.mu.Unlock()
 	in.closed = true
 	return in.results
+}
+
+// finish has the workers finish what was received by the deadline. If the time will not do, they begin nothing
+// more, which stops tells.
+func (d *desk) finish(deadline time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.deadline = deadline
+	d.judge()
+}
+
+// judge stops the workers where handlers as slow as the slowest would not finish everything in time. It goes by
+// the longest queue of a key and by the share of each worker, and adds one turn for those that run.
+func (d *desk) judge() {
+	if d.deadline.IsZero() || d.stopped {
+		return
+	}
+	waiting, longest := d.ready.len(), 0
+	for _, lane := range d.lanes {
+		if lane != nil {
+			waiting += lane.len()
+			longest = max(longest, lane.len())
+		}
+	}
+	if waiting == 0 {
+		return
+	}
+	turns := max(longest, (waiting+d.workers-1)/d.workers) + 1
+	d.stopped = time.Until(d.deadline)/time.Duration(turns) < d.slowest
+}
+
+// stops reports whether the workers begin nothing more of what was received.
+func (d *desk) stops() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.stopped
 }
 
 // withdraw takes back what no handler has begun, in the order of delivery.

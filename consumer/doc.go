@@ -7,7 +7,7 @@
 //
 //	nil               acknowledged: the message is done
 //	Reject(err)       rejected for good: to the dead-letter exchange, or dropped without one
-//	Requeue(d)        back to the queue after d: not now, but nothing failed
+//	Requeue(d, why)   back to the queue after d: not now, but nothing failed
 //	Fail(err)         back to the queue at once, counted as a failure
 //	any other error   held for 1 s, doubling to 30 s, then back to the queue, counted as a failure
 //	a panic           logged with its stack, then as any other error
@@ -37,8 +37,8 @@
 // A quorum queue counts failed deliveries in the header x-delivery-count and drops (or
 // dead-letters) a message that failed more often than its delivery limit, 20 by default. On
 // RabbitMQ 4.3 "any other error" counts and a delivery that was in hand when its connection
-// died; [Requeue] does not, nor does what Run gives back unhandled when it ends. Before 4.3
-// every return counts. Classic queues count nothing. On a stream settling only moves the
+// died; [Requeue] does not, nor does what Run gives back unhandled when it ends, unless order matters
+// (see [Config.SingleActive]). Before 4.3 every return counts. Classic queues count nothing. On a stream settling only moves the
 // window of unsettled deliveries: nothing is put back.
 //
 // # What may come in

@@ -25,21 +25,16 @@ const (
 // arrived, by a call that is answered after them, and then given time: the broker needs a few
 // milliseconds.
 //
-// A queue assigns messages as soon as settlements make room, and at the cancel it puts back those that
-// the client has not got yet: before the older ones that are given back then. Where order matters they
-// are waited for, without a settlement, before the cancel.
+// A session whose order matters is drained by handOver.
 func (s *session) drain() error {
 	s.draining = true
+	if s.run.cfg.ordered() {
+		return s.handOver()
+	}
 	waiting := s.withdraw()
 	s.run.settled += s.finishAll() // to have it covered by the cancel
-	var err error
-	if s.run.cfg.Key != nil {
-		err = s.pause(settleTime)
-	}
 	before := s.ledger.settled
-	if err == nil {
-		err = wire.Do(s.run.calls, s.ac, func() error { return s.ch.Cancel(s.tag, false) })
-	}
+	err := wire.Do(s.run.calls, s.ac, func() error { return s.ch.Cancel(s.tag, false) })
 	if err == nil {
 		s.ledger.taken = before
 		s.giveBack(waiting)
@@ -54,8 +49,8 @@ func (s *session) drain() error {
 	return nil
 }
 
-// giveBack returns what no handler has begun, in the queue's order, and settles at once what
-// is held. The consumer is cancelled, so that nothing of it comes back to this session.
+// giveBack returns deliveries without a handler, in the queue's order, and settles held ones
+// at once. The consumer is cancelled, so that this session does not receive them again.
 func (s *session) giveBack(waiting []job) {
 	for _, j := range waiting {
 		s.settle(j.tag, postpone)
@@ -98,12 +93,20 @@ func (s *session) finishRunning() error {
 // letSettle waits until the broker has n settlements, and then as long as it may need for them.
 // Time alone would not do: on a link that stalls they would arrive together with the close.
 func (s *session) letSettle(n int) error {
-	arrived := func() error { return s.ch.Qos(s.run.cfg.Prefetch, 0, false) }
-	if err := wire.Do(s.run.calls, s.ac, arrived); err != nil {
+	if err := s.arrived(); err != nil {
 		return err
 	}
-	return s.pause(settleTime + time.Duration(n)*settleEach)
+	return s.pause(timeFor(n))
 }
+
+// arrived returns when the broker has read everything sent before, because it answers in order.
+func (s *session) arrived() error {
+	return wire.Do(s.run.calls, s.ac, func() error { return s.ch.Qos(s.run.cfg.Prefetch, 0, false) })
+}
+
+// timeFor is how long the broker may take to apply n settlements that it has read. Only quorum queues need the
+// time, and they deliver at most 2000.
+func timeFor(n int) time.Duration { return settleTime + time.Duration(min(n, 2000))*settleEach }
 
 // pause returns after d. An error means that the channel is gone.
 func (s *session) pause(d time.Duration) error {

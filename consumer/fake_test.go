@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,6 +37,8 @@ type fakeBroker struct {
 	mute method              // is not answered
 	on   func(method, *link) // is called after each request, answered or not
 
+	leaderless atomic.Bool // the queue counts no consumers
+
 	mu       sync.Mutex
 	links    []*link
 	shared   *link
@@ -59,6 +62,8 @@ type link struct {
 
 	prefetch  uint16 // as said last
 	dedicated bool
+
+	redelivered bool // what is delivered from now on
 }
 
 // Consuming makes a new connection when the last one is closed.
@@ -216,6 +221,12 @@ func (b *fakeBroker) answer(l *link, ch uint16, asked method, args []byte) {
 		tag := string(args[queue+1 : queue+1+int(args[queue])])
 		l.tags = append(l.tags, tag)
 		l.say(ch, method{60, 21}, short(tag))
+	case declareQueue: // passive
+		consumers := []byte{0, 0, 0, 1}
+		if b.leaderless.Load() {
+			consumers[3] = 0
+		}
+		l.say(ch, method{50, 11}, args[2:3+int(args[2])], []byte{0, 0, 0, 0}, consumers)
 	case cancel:
 		l.say(ch, method{60, 31}, args[:1+int(args[0])])
 	}
@@ -232,7 +243,11 @@ func (l *link) deliver(headers []byte) { l.deliverTo(l.tags[len(l.tags)-1], head
 func (l *link) deliverTo(consumer string, headers []byte) {
 	l.sent++
 	tag := binary.BigEndian.AppendUint64(nil, l.sent)
-	l.say(l.ch, method{60, 60}, short(consumer), tag, []byte{0}, short(""), short("orders"))
+	flags := []byte{0}
+	if l.redelivered {
+		flags[0] = 1
+	}
+	l.say(l.ch, method{60, 60}, short(consumer), tag, flags, short(""), short("orders"))
 	l.content(headers)
 }
 

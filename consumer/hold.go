@@ -10,7 +10,85 @@ import (
 const (
 	firstHold = time.Second
 	longHold  = 30 * time.Second
+
+	// soonest is how long a message that was delivered before is held at least before it goes back, once freeBurst
+	// of them went back sooner within ten seconds. Without it a message that no handler accepts would circle at the
+	// speed of the link.
+	soonest   = 100 * time.Millisecond
+	freeBurst = 10
+
+	// consumerTimeout is RabbitMQ's default.
+	consumerTimeout = 30 * time.Minute
 )
+
+// pace returns how long a delivery is held before its settlement: the time after that the handler asks for, or longer. again
+// reports whether the message was delivered before.
+func (s *session) pace(d *Delivery, after time.Duration, again bool, why error) time.Duration {
+	now := time.Now()
+	if limit := s.run.cfg.consumerTimeout(); after >= limit && s.run.longHolds.add(now) == 1 {
+		s.log.Warn("consumer: a message is held longer than the consumer timeout, after which a quorum queue requeues all deliveries of the consumer",
+			"message_id", d.MessageId, "held", after, "timeout", limit)
+	}
+	if !again || after >= soonest {
+		return after
+	}
+	n := s.run.circles.add(now)
+	if n <= freeBurst {
+		return after
+	}
+	if n == freeBurst+1 {
+		s.log.Warn("consumer: messages go back as soon as they are delivered and are held from now on; pass Requeue a time, or Reject messages that cannot succeed",
+			"message_id", d.MessageId, "held", soonest, "error", why)
+	}
+	return soonest
+}
+
+// consumerTimeout is the queue's as far as the Config tells, else the default.
+func (c Config) consumerTimeout() time.Duration {
+	var ms int64
+	switch v := c.Arguments["x-consumer-timeout"].(type) {
+	case int:
+		ms = int64(v)
+	case int32:
+		ms = int64(v)
+	case int64:
+		ms = v
+	default:
+		return consumerTimeout
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
+// rejectedHere reports whether the message was rejected before and came straight back by the queue's dead-letter exchange. On
+// its way through a wait queue it would have expired.
+func (s *session) rejectedHere(d *Delivery) bool {
+	here := false
+	deaths, _ := d.Headers["x-death"].([]any)
+	for _, v := range deaths {
+		switch death, _ := v.(amqp.Table); {
+		case death["reason"] == "expired":
+			return false
+		case death["reason"] == "rejected" && death["queue"] == s.queue:
+			here = true
+		}
+	}
+	return here
+}
+
+// A burst counts events within ten seconds.
+type burst struct {
+	n     int
+	since time.Time
+}
+
+// add counts an event and returns which one it is.
+func (b *burst) add(now time.Time) int {
+	if now.Sub(b.since) >= 10*time.Second {
+		*b = burst{since: now}
+	}
+	b.n++
+	return b.n
+}
 
 // holdFor is how long a failed delivery is held before it goes back to its queue: 1 s
 // doubling to 30 s by the number of earlier failures. Without it a message that keeps failing
@@ -80,6 +158,18 @@ const maxFailing = 1024
 // failures counts the earlier failures of messages. Quorum queues send the count along;
 // for classic queues it is kept here, by message id, as far as memory is spent on it.
 type failures map[string]int
+
+// before returns how often the message failed before this delivery. Where the order is kept, the broker also counts
+// messages that were put back at a shutdown: there only the failures seen here count.
+func (r *run) before(d *Delivery) int {
+	switch {
+	case !r.cfg.ordered():
+		return r.failures.of(d)
+	case d.Redelivered:
+		return r.failures[d.MessageId]
+	}
+	return 0
+}
 
 // of returns how often the message failed before this delivery.
 func (f failures) of(d *Delivery) int {

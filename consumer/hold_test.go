@@ -88,3 +88,24 @@ func TestFailuresRememberABoundedNumberOfMessages(t *testing.T) {
 		t.Errorf("%d messages remembered, want %d", len(f), maxFailing)
 	}
 }
+
+func TestARejectedMessageThatWaitedMeanwhileDoesNotCircle(t *testing.T) {
+	s := &session{queue: "orders"}
+	rejected := amqp.Table{"queue": "orders", "reason": "rejected", "count": int64(3)}
+	for name, c := range map[string]struct {
+		deaths any
+		want   bool
+	}{
+		"never died":                 {nil, false},
+		"rejected, straight back":    {[]any{rejected}, true},
+		"rejected elsewhere":         {[]any{amqp.Table{"queue": "other", "reason": "rejected"}}, false},
+		"through a wait queue":       {[]any{amqp.Table{"queue": "wait", "reason": "expired"}, rejected}, false},
+		"a header of something else": {[]any{"rejected", 7}, false},
+		"no list":                    {"rejected", false},
+	} {
+		d := &Delivery{Delivery: amqp.Delivery{Headers: amqp.Table{"x-death": c.deaths}}}
+		if got := s.rejectedHere(d); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}

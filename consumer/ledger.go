@@ -132,9 +132,9 @@ func (l *ledger) trim() {
 	l.gone += uint64(n) //nolint:gosec // n is not negative
 }
 
-// inDoubt returns how many settlements may not have reached the queue when the link is lost, however
-// long ago they were sent: a node keeps them while the queue's leader is away, and throws them away with
-// the channel.
+// inDoubt returns how many settlements may not have reached the queue when the link is lost. A later
+// delivery proves them, or else the session's proof. A node that has read a settlement
+// keeps it while the queue's leader is unreachable, and throws it away with the channel.
 func (l *ledger) inDoubt() int { return l.settled - l.taken }
 
 // idle returns for how long nothing has been unsettled.

@@ -117,7 +117,7 @@ func TestASuspectedSubscriptionTakesOneMessageAtATimeOverItsOwnConnection(t *tes
 					t.Errorf("Err = %v, want nil", err)
 				}
 				b.mu.Lock()
-				var last []method
+				var last []method // ending with the cancel
 				for _, r := range b.requests {
 					if r.method == qos || r.method == consume || r.method == cancel {
 						last = append(last, r.method)

@@ -15,14 +15,21 @@ func Reject(err error) error { return &RejectError{Err: err} }
 
 // Requeue returns a handler's result that postpones the message: it goes back to the queue
 // after d (basic.nack with requeue). RabbitMQ 4.3 does not count that as a failed delivery,
-// so that a message may be postponed for ever; earlier releases do. Until then the delivery
+// so that a message may be postponed indefinitely; earlier releases do. Until then the delivery
 // holds no worker but one place of Config.Prefetch, and d should stay below the queue's
-// consumer timeout, 30 minutes by default.
-func Requeue(d time.Duration) error { return &RequeueError{After: d} }
+// consumer timeout, 30 minutes by default. A reason is logged.
+//
+// A d of zero or less returns the message at once. Messages that were delivered before and go back
+// again at once are held for 100 ms, with a warning, after ten of them within ten seconds: they would circle at
+// the speed of the link.
+func Requeue(d time.Duration, reason ...error) error {
+	return &RequeueError{After: d, Err: errors.Join(reason...)}
+}
 
 // Fail returns a handler's result that gives the message back at once, as failed (basic.reject with
-// requeue): for quorum queues that delay what failed themselves (x-delayed-retry-type, RabbitMQ 4.3). Any
-// other queue delivers it again at once. err says why; it may be nil.
+// requeue): for quorum queues that delay failed messages themselves (x-delayed-retry-type, RabbitMQ 4.3). Any
+// other queue delivers it again at once, until its delivery limit or, without one, until it is held as with Requeue. err
+// says why; it may be nil.
 func Fail(err error) error { return &FailError{Err: err} }
 
 // A RejectError is the result that Reject makes, for middleware to look at.
@@ -42,9 +49,18 @@ func (e *RejectError) Unwrap() error { return e.Err }
 // A RequeueError is the result that Requeue makes, for middleware to look at.
 type RequeueError struct {
 	After time.Duration // how long the message is held before it goes back
+	Err   error         // why; may be nil
 }
 
-func (e *RequeueError) Error() string { return fmt.Sprintf("requeued after %v", e.After) }
+func (e *RequeueError) Error() string {
+	s := fmt.Sprintf("requeued after %v", e.After)
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+func (e *RequeueError) Unwrap() error { return e.Err }
 
 // A FailError is the result that Fail makes, for middleware to look at.
 type FailError struct {
@@ -101,6 +117,9 @@ type verdict struct {
 	after time.Duration // for postpone
 	err   error         // the handler's result
 
+	reason error         // of Requeue
+	took   time.Duration // measured where the order is kept
+
 	// interrupted says that err tells only of the end of the handler's ctx. At the end of the
 	// drain time that is no failure of the message.
 	interrupted bool
@@ -115,6 +134,11 @@ func handle(ctx context.Context, h Handler, d *Delivery) (v verdict) {
 		}
 	}()
 	err := h(ctx, d)
-	how, after := judge(err)
-	return verdict{how, after, err, how == fail && errors.Is(err, context.Canceled)}
+	v = verdict{err: err}
+	v.how, v.after = judge(err)
+	v.interrupted = v.how == fail && errors.Is(err, context.Canceled)
+	if requeue := (*RequeueError)(nil); v.how == postpone && errors.As(err, &requeue) {
+		v.reason = requeue.Err
+	}
+	return v
 }

@@ -28,6 +28,8 @@ func TestResultSaysHowToSettle(t *testing.T) {
 		"Requeue, joined with a cause":     {errors.Join(cause, Requeue(time.Second)), postpone, time.Second},
 		"the outermost of two: Reject":     {Reject(Requeue(time.Second)), reject, 0},
 		"the first of two: Requeue":        {errors.Join(Requeue(time.Second), Reject(cause)), postpone, time.Second},
+		"Requeue with a reason":            {Requeue(time.Second, cause), postpone, time.Second},
+		"Requeue with any reason":          {Requeue(time.Second, Reject(&PanicError{})), postpone, time.Second},
 		"any other error":                  {cause, fail, 0},
 		"a panic with any value":           {&PanicError{Value: 7}, fail, 0},
 		"a panic with a Reject is a panic": {&PanicError{Value: Reject(cause)}, fail, 0},
@@ -43,6 +45,17 @@ func TestRejectKeepsItsCause(t *testing.T) {
 	err := Reject(cause)
 	if !errors.Is(err, cause) || !strings.Contains(err.Error(), cause.Error()) {
 		t.Errorf("Reject(%v) = %v, want it wrapped", cause, err)
+	}
+}
+
+func TestRequeueKeepsItsReason(t *testing.T) {
+	reason := errors.New("not my shard")
+	err := Requeue(time.Second, reason)
+	if !errors.Is(err, reason) || err.Error() != "requeued after 1s: not my shard" {
+		t.Errorf("Requeue = %v, want the reason wrapped", err)
+	}
+	if err := Requeue(time.Second); errors.Unwrap(err) != nil || err.Error() != "requeued after 1s" {
+		t.Errorf("Requeue = %v, want no reason", err)
 	}
 }
 

@@ -37,6 +37,7 @@ var (
 type run struct {
 	*Consumer
 
+	ending   *ending
 	handlers context.Context // the handlers' ctx: ends when the drain time is over
 	calls    context.Context // bounds calls to the broker: ends some time after Run's ctx
 	late     chan struct{}   // closed overtime after the end of the drain time
@@ -47,6 +48,10 @@ type run struct {
 	unfinished atomic.Int64  // handlers that ran when the drain time was over
 
 	warned     bool   // of a Reject without a dead-letter exchange
+	mayNotAsk  bool   // a passive declare is refused
+	longHolds  burst  // longer than the consumer timeout
+	fullHolds  burst  // held messages fill the prefetch
+	circles    burst  // messages that go back as soon as they are delivered
 	complained string // the last failure logged as a warning, while it lasts
 
 	last     *session // the last subscription, also after its loss
@@ -60,18 +65,22 @@ type run struct {
 func (c *Consumer) run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	handlers, interrupt := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), endingKey{}, ctx.Done()))
+	ending := &ending{begun: ctx.Done(), drain: c.cfg.Drain}
+	defer context.AfterFunc(ctx, ending.begin)()
+	handlers, interrupt := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), endingKey{}, ending))
 	defer interrupt()
 	calls, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cut(nil)
 	r := &run{
 		Consumer: c,
+		ending:   ending,
 		handlers: handlers,
 		calls:    calls,
 		late:     make(chan struct{}),
 		desk:     newDesk(ctx),
 		exited:   make(chan struct{}, c.cfg.Workers),
 	}
+	r.desk.ordered, r.desk.workers = c.cfg.ordered(), c.cfg.Workers
 	defer r.desk.close()
 	defer after(ctx, c.cfg.Drain, func() {
 		r.unfinished.Store(r.busy.Load())
@@ -207,7 +216,14 @@ func (r *run) work() {
 			break
 		}
 		r.busy.Add(1)
-		r.done(now, handle(r.handlers, r.handler, now.d))
+		if !r.desk.ordered {
+			r.done(now, handle(r.handlers, r.handler, now.d))
+			continue
+		}
+		began := time.Now()
+		v := handle(r.handlers, r.handler, now.d)
+		v.took = time.Since(began)
+		r.done(now, v)
 	}
 	ended = true
 }
@@ -273,15 +289,6 @@ func (r *run) wait() error {
 		return nil
 	}
 	return e
-}
-
-type endingKey struct{}
-
-// Ending returns a channel that is closed when the Run that a handler's ctx is of is to end. The ctx itself ends Config.Drain
-// later: what a handler merely waits for it need not wait for until then. Of any other ctx the channel is nil.
-func Ending(ctx context.Context) <-chan struct{} {
-	done, _ := ctx.Value(endingKey{}).(<-chan struct{})
-	return done
 }
 
 // after calls f when d has passed since ctx ended, unless the function it returns is called

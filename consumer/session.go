@@ -52,6 +52,7 @@ type session struct {
 	held   waiting
 	timer  *time.Timer // fires when the next held delivery is due
 	ledger ledger
+	proof  proof
 
 	began   time.Time
 	narrow  bool     // the prefetch is one because of a suspicion
@@ -60,6 +61,7 @@ type session struct {
 	leaving bool     // for the successor
 
 	draining bool
+	withhold bool // flush sends nothing: the settlements wait for the end of an ordered drain
 	progress bool // something was settled
 
 	// Set before the inbox is shut.
@@ -77,6 +79,8 @@ func (s *session) consume(ctx context.Context) (err error) {
 	defer context.AfterFunc(s.run.calls, func() { wire.Kill(s.ac) })()
 	s.timer = time.NewTimer(0)
 	defer s.timer.Stop()
+	s.proof.timer = time.NewTimer(proofEvery)
+	s.proof.timer.Stop()
 	watch := time.NewTimer(overdueAfter)
 	defer watch.Stop()
 	var calm <-chan time.Time
@@ -107,6 +111,8 @@ func (s *session) consume(ctx context.Context) (err error) {
 			s.finishAll()
 		case now := <-s.timer.C:
 			s.release(now)
+		case <-s.proof.timer.C:
+			s.prove()
 		case now := <-watch.C:
 			if again := s.warnOverdue(now); again > 0 {
 				watch.Reset(again)
@@ -156,7 +162,8 @@ func (s *session) arrive(d amqp.Delivery) {
 	if most := s.run.cfg.MaxMessageSize; most > 0 && len(d.Body) > most {
 		s.log.Warn("consumer: message rejected, it is larger than Config.MaxMessageSize", "message_id", d.MessageId, "bytes", len(d.Body))
 		s.warnOfLoss("a rejected message")
-		s.settle(d.DeliveryTag, reject)
+		dl := s.delivery(d)
+		s.settleAfter(s.pace(dl, 0, s.rejectedHere(dl), nil), d.DeliveryTag, reject)
 		s.flush()
 		return
 	}
@@ -258,26 +265,44 @@ func (s *session) finish(res result) {
 		s.run.failures.settled(d)
 		s.log.Warn("consumer: message rejected", "message_id", d.MessageId, "err", res.err)
 		s.warnOfLoss("a rejected message")
+		after = s.pace(d, 0, s.rejectedHere(d), res.err)
+	case postpone:
+		if res.reason != nil {
+			s.log.Info("consumer: message requeued", "message_id", d.MessageId, "held", after, "error", res.reason)
+		}
+		after = s.pace(d, after, d.Redelivered, res.err)
 	case failNow:
-		s.logFailure(d, s.run.failures.of(d)+1, 0, res.err)
+		n := s.run.before(d)
+		s.run.failures.failed(d, n+1)
+		// A queue that delays failed messages counts them. One that counts and does not delay ends it at its delivery limit,
+		// 20 by default.
+		count, counted := deliveryCount(d.Headers)
+		after = s.pace(d, 0, d.Redelivered && (!counted || count > 20), res.err)
+		s.logFailure(d, n+1, after, res.err)
 	case fail:
 		if s.run.handlers.Err() != nil && res.interrupted {
 			how = postpone // the drain's failure, not the message's
 			break
 		}
 		s.warnOfLoss("a message that failed as often as a quorum queue's delivery limit says, 20 by default,")
-		n := s.run.failures.of(d)
+		n := s.run.before(d)
 		s.run.failures.failed(d, n+1)
 		after = s.run.hold(n)
 		s.logFailure(d, n+1, after, res.err)
 	}
+	s.settleAfter(after, res.tag, how)
+}
+
+// settleAfter holds a delivery before it is settled.
+func (s *session) settleAfter(after time.Duration, tag uint64, how settlement) {
+	now := time.Now()
 	if after <= 0 || s.draining || s.leaving {
-		s.settle(res.tag, how)
+		s.settle(tag, how)
 		return
 	}
-	s.held.add(held{time.Now().Add(after), res.tag, how})
+	s.held.add(held{now.Add(after), tag, how})
 	s.arm()
-	if due, _ := s.held.next(); len(s.held.heap) == s.run.cfg.Prefetch {
+	if due, _ := s.held.next(); len(s.held.heap) == s.run.cfg.Prefetch && s.run.fullHolds.add(now) == 1 {
 		s.log.Warn("consumer: held messages fill Config.Prefetch, nothing else is delivered for now; raise it, or Reject what cannot succeed",
 			"held", len(s.held.heap), "until", due)
 	}
@@ -332,13 +357,14 @@ func (s *session) settle(tag uint64, how settlement) {
 	s.other = append(s.other, order{tag, how})
 }
 
-// flush sends the settlements that were asked for, in one write. Nothing else happens meanwhile: a batch
+// flush sends the settlements that were asked for, in one write, and returns how many frames that took. Nothing else happens meanwhile: a batch
 // holds back what others write on the connection, too. An error means that the channel is gone
 // or going, which closed reports.
-func (s *session) flush() {
-	if len(s.acks)+len(s.other) == 0 {
-		return
+func (s *session) flush() (frames int) {
+	if s.withhold || len(s.acks)+len(s.other) == 0 {
+		return 0
 	}
+	frames = len(s.other)
 	var err error
 	now := time.Now()
 	s.batch.Begin()
@@ -346,14 +372,19 @@ func (s *session) flush() {
 		err = errors.Join(err, s.send(o))
 		s.ledger.settle(o.tag, now)
 	}
-	s.ledger.acks(s.acks, now, func(tag uint64, multiple bool) { err = errors.Join(err, s.ch.Ack(tag, multiple)) })
+	s.ledger.acks(s.acks, now, func(tag uint64, multiple bool) {
+		frames++
+		err = errors.Join(err, s.ch.Ack(tag, multiple))
+	})
 	s.batch.End()
 	s.acks, s.other = s.acks[:0], s.other[:0]
 	if err != nil {
 		s.log.Debug("consumer: deliveries not settled", "err", err)
-		return
+		return frames
 	}
 	s.progress = true
+	s.doubt()
+	return frames
 }
 
 func (s *session) send(o order) error {

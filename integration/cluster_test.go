@@ -20,6 +20,8 @@ func TestCluster(t *testing.T) {
 	c := startCluster(t)
 	urls := slices.Clone(c.URLs())
 
+	t.Run("a settlement that a queue's leader never got stays in doubt", c.keepsDoubt)
+
 	t.Run("the kill of its leader moves a queue", func(t *testing.T) {
 		leader := c.leader(t)
 		timed(t, "kill", func() { must(t, c.Nodes()[leader].Kill(c.ctx)) })

@@ -25,7 +25,7 @@ func TestPromise16OrderOfAKeyOutlivesTheEndOfARun(t *testing.T) {
 				t.Errorf("run %d: %s is handled when %d is next", runs, d.Body, next)
 			}
 			next++
-			if handled++; handled >= each {
+			if handled++; handled >= each || next == n {
 				cancel()
 			}
 			return nil

@@ -200,30 +200,40 @@ func (a *attempts) log(f failure) *slog.Logger {
 	return log
 }
 
-// waits waits in the process. It returns false when the Run is to end: where giving back is not counted, only when the drain time is
-// over. The deadline of a Timeout put around the middleware ends no attempts: they fail, and count.
+// waits waits in the process. It returns false when the Run shuts down: at once where the message is moved instead, or where
+// returning it repeats no attempt, else if the wait outlasts the drain time. The deadline of a Timeout put around the middleware
+// ends no attempts: they fail, and count.
 func (a *attempts) waits(ctx context.Context, d time.Duration) bool {
 	var ending <-chan struct{}
-	if returnsCount(a.d) {
+	if returnsCount(a.d) || a.held == 0 {
 		ending = consumer.Ending(ctx)
 	}
 	return pause(ctx, d, ending)
 }
 
-// pause is sleep that ends early with ending, too, and not with a deadline.
+// pause is sleep that also ends early with ending, or when the Run shuts down and the rest would outlast the drain time,
+// and not with a deadline.
 func pause(ctx context.Context, d time.Duration, ending <-chan struct{}) bool {
+	end := time.Now().Add(d)
 	t := time.NewTimer(d)
 	defer t.Stop()
-	for done := ctx.Done(); ; done = nil {
+	done, drains := ctx.Done(), consumer.Ending(ctx)
+	for {
 		select {
 		case <-t.C:
 			return true
 		case <-ending:
 			return false
+		case <-drains:
+			if left, _ := consumer.DrainLeft(ctx); time.Until(end) >= left {
+				return false
+			}
+			drains = nil
 		case <-done:
 			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return false
 			}
+			done = nil
 		}
 	}
 }

@@ -1,0 +1,101 @@
+package consumer
+
+import (
+	"context"
+	"encoding/binary"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestAHandoverCancelsOnlyWhereNothingIsOnItsWay(t *testing.T) {
+	closeChannel := method{20, 40}
+	for name, c := range map[string]struct {
+		cfg     Config
+		handled int // of three deliveries
+		last    []method
+	}{
+		"the prefetch is full: cancel, then settle": {
+			Config{Prefetch: 3, SingleActive: true, Drain: time.Minute}, 3, []method{cancel, ackMethod, qos, closeChannel},
+		},
+		"it is not: settle, then close": {
+			Config{Prefetch: 4, SingleActive: true, Drain: time.Minute}, 3, []method{ackMethod, declareQueue, closeChannel},
+		},
+		"no time for the third: settle, then close": {
+			Config{Prefetch: 3, Exclusive: true, Drain: 15 * time.Second}, 2, []method{ackMethod, declareQueue, closeChannel},
+		},
+		"in order by a key": {
+			Config{Prefetch: 3, Workers: 3, Key: func(*Delivery) string { return "k" }, Drain: 15 * time.Second},
+			2,
+			[]method{ackMethod, declareQueue, closeChannel},
+		},
+		"no order: give back, then finish": {
+			Config{Prefetch: 3, Drain: time.Minute}, 2, []method{ackMethod, qos, closeChannel},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := &fakeBroker{on: func(m method, l *link) {
+					if m == consume {
+						for range 3 {
+							l.deliver(nil)
+						}
+					}
+				}}
+				handled := 0
+				_, end := runOn(t, b, c.cfg, func(context.Context, *Delivery) error {
+					time.Sleep(10 * time.Second)
+					handled++
+					return nil
+				})
+				if time.Sleep(time.Second); c.handled < 3 {
+					time.Sleep(10 * time.Second) // how long a handler takes is known, and the second one runs
+				}
+				if err := end(); err != nil {
+					t.Errorf("Run = %v", err)
+				}
+				if handled != c.handled {
+					t.Errorf("%d handled, want %d", handled, c.handled)
+				}
+				if n := b.acked(); n != c.handled {
+					t.Errorf("%d acknowledged, want %d", n, c.handled)
+				}
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				var last []method
+				for _, r := range b.requests[len(b.requests)-len(c.last):] {
+					last = append(last, r.method)
+				}
+				if !slices.Equal(last, c.last) {
+					t.Errorf("Run ended with %v, want %v", last, c.last)
+				}
+			})
+		})
+	}
+}
+
+func TestAMessageHalfwayToItsDeliveryLimitIsReported(t *testing.T) {
+	for count, want := range map[int64]int{nearLimit - 2: 0, nearLimit - 1: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			headers := binary.BigEndian.AppendUint64(slices.Concat(short("x-delivery-count"), []byte("l")), uint64(count))
+			b := &fakeBroker{on: func(m method, l *link) {
+				if m == consume {
+					l.redelivered = true
+					l.deliver(headers)
+					l.deliver(headers)
+				}
+			}}
+			var log logbook
+			_, end := runOn(t, b, Config{SingleActive: true, Drain: time.Second, Logger: log.logger()}, func(ctx context.Context, _ *Delivery) error {
+				<-ctx.Done()
+				return nil
+			})
+			synctest.Wait()
+			_ = end() // a *DrainError
+			if n := log.count("x-delivery-limit"); n != want {
+				t.Errorf("x-delivery-count %d: %d warnings, want %d", count, n, want)
+			}
+		})
+	}
+}

@@ -1,0 +1,87 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// The link is lost for good, some time after the last of five deliveries was acknowledged.
+func TestAcknowledgedSettlementsStopBeingInDoubt(t *testing.T) {
+	for name, c := range map[string]struct {
+		gap        time.Duration // between two deliveries
+		later      time.Duration // from the last one to the loss
+		mute       method
+		leaderless bool
+		asked      int // passive declares; 0: any number
+		unsettled  int
+	}{
+		"at once":                            {later: time.Millisecond, unsettled: 5},
+		"not yet read by the broker":         {later: proofEvery - time.Millisecond, unsettled: 5},
+		"read, but not yet applied":          {later: 2*proofEvery - time.Millisecond, unsettled: 5},
+		"two seconds later":                  {later: 2 * time.Second, asked: 1},
+		"an hour later, for one question":    {later: time.Hour, asked: 1},
+		"the first ones, in slow traffic":    {gap: 2 * time.Second, later: time.Millisecond, unsettled: 1},
+		"in steady traffic":                  {gap: 2 * proofEvery / 5, later: 2 * time.Second, asked: 2},
+		"never, without an answer":           {later: 4 * time.Second, mute: declareQueue, unsettled: 5},
+		"never, while there is no leader":    {later: time.Hour, leaderless: true, unsettled: 5},
+		"seldom asked while there is no one": {later: time.Minute, leaderless: true, asked: 6, unsettled: 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const n = 5
+				b := &fakeBroker{mute: c.mute}
+				b.leaderless.Store(c.leaderless)
+				b.on = func(m method, l *link) {
+					if m != consume {
+						return
+					}
+					var deliver func()
+					deliver = func() {
+						if l.deliver(nil); l.sent < n {
+							time.AfterFunc(c.gap, deliver)
+						}
+					}
+					deliver()
+				}
+				lost := make(chan struct{})
+				cons, err := New(connFunc(func(ctx context.Context) (*amqp.Connection, error) {
+					select {
+					case <-lost:
+						<-ctx.Done()
+						return nil, ctx.Err()
+					default:
+						return b.Consuming(ctx)
+					}
+				}), Config{Queue: "orders", Prefetch: 2 * n, Logger: slog.New(slog.DiscardHandler)}, nop)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, end := context.WithCancel(t.Context())
+				ran := make(chan error, 1)
+				go func() { ran <- cons.Run(ctx) }()
+				time.Sleep((n-1)*c.gap + c.later)
+				close(lost)
+				b.mu.Lock()
+				_ = b.links[0].pipe.Close()
+				b.mu.Unlock()
+				synctest.Wait()
+				end()
+				err = <-ran
+				b.close()
+				var d *DrainError
+				if got := errors.As(err, &d); got != (c.unsettled > 0) || got && d.Unsettled != c.unsettled {
+					t.Errorf("Run = %v, want %d settlements in doubt", err, c.unsettled)
+				}
+				if asked := b.count(declareQueue); c.asked > 0 && asked != c.asked {
+					t.Errorf("the broker was asked %d times, want %d", asked, c.asked)
+				}
+			})
+		})
+	}
+}
