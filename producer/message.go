@@ -44,7 +44,9 @@ func (p *Producer) prepare(r *Receipt) error {
 	if m.Publishing.DeliveryMode == 0 && !r.received {
 		m.Publishing.DeliveryMode = amqp.Persistent
 	}
-	r.header = int32(wire.HeaderSize(&m.Publishing, headers)) //nolint:gosec // at most maxReceived and a little
+	if headers > 0 { // without them the properties fit every frame
+		r.header = int32(wire.HeaderSize(&m.Publishing, headers)) //nolint:gosec // at most maxReceived and a little
+	}
 	return nil
 }
 
@@ -125,6 +127,9 @@ func checkStrings(m *Message, maxSize int, text func(string) *wire.Problem) erro
 		{"UserId", pub.UserId},
 		{"AppId", pub.AppId},
 	} {
+		if f.value == "" {
+			continue
+		}
 		if p := text(f.value); p != nil {
 			return fault(f.name, p.Problem, p.Fix)
 		}
