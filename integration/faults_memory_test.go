@@ -14,7 +14,7 @@ import (
 	"github.com/amqpkit/amqpkit/producer"
 )
 
-// heapMiB is what the program keeps.
+// heapMiB returns the size of the reachable heap.
 func heapMiB() int {
 	runtime.GC()
 	runtime.GC() // sync.Pool keeps things for one more round
@@ -23,7 +23,7 @@ func heapMiB() int {
 	return int(m.HeapAlloc >> 20) //nolint:gosec // a few
 }
 
-// A message that has its outcome is not kept, whoever made its id, and even if its Receipt is.
+// The producer does not keep a confirmed message, with a generated or a caller's id, even if the Receipt is kept.
 func TestS84FinishedMessagesAreNotKept(t *testing.T) {
 	const size, bound = 1 << 20, 8 << 20
 	queue := quorumQueue(t, amqp.Table{"x-max-length": int32(1)}) // RabbitMQ need not keep them either

@@ -173,8 +173,8 @@ func TestS68ExchangeThatRabbitMQCannotNameCostsOnlyItsOwnMessages(t *testing.T) 
 	}
 }
 
-// Each answer of the broker about a missing exchange costs a channel. Many messages share it, and it is
-// forgotten in time.
+// RabbitMQ closes a channel with each answer about a missing exchange. Many messages share an answer, and it
+// expires.
 func TestS85MissingExchangeHoldsUpNobody(t *testing.T) {
 	queue := quorumQueue(t, nil)
 	proxy, conn := through(t, amqpkit.Config{})

@@ -14,7 +14,7 @@ import (
 	"github.com/amqpkit/amqpkit/topology"
 )
 
-// A message that cannot be sent says what is in the way and what to do about it, as Ready does.
+// The error of a message that could not be sent names the reason and the remedy, as Ready does.
 func TestS93PublishNamesWhatIsInTheWay(t *testing.T) {
 	b := needsControl(t)
 	queue := quorumQueue(t, nil)

@@ -16,7 +16,7 @@ import (
 	"github.com/amqpkit/amqpkit/producer"
 )
 
-// readBy has another client receive the messages of a queue, and returns what it printed of each.
+// readBy receives the messages of a queue with another client and returns the line that it printed for each.
 func readBy(t *testing.T, client, queue string, n int) (messages []map[string]any) {
 	t.Helper()
 	if out, err := exec.CommandContext(t.Context(), python, "-c", "import "+client).CombinedOutput(); err != nil {

@@ -13,12 +13,12 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// check makes sure that r's exchange exists, since publishing to a missing one costs the
-// channel and with it the outcome of everything in flight. It gives r its outcome if not.
-// ok is false when the connection is gone.
+// check makes sure that r's exchange exists, because RabbitMQ closes the channel over a missing one
+// and every message in flight loses its outcome. If the exchange is missing, check gives r its outcome.
+// ok is false if the connection was closed.
 //
-// It also refuses headers that are too large for this connection's frames, and a user id that
-// is not this login's.
+// It also refuses headers that are too large for this connection's frames, and the user id of
+// another user.
 func (s *session) check(r *Receipt, batch *wire.Batch) (exists, ok bool) {
 	if most := s.ac.Config.FrameSize; most > 0 && int(r.header) > most-wire.FrameOverhead {
 		s.p.window.finish(r, r.failure(ErrNotPublished, oversize(r, most)))
@@ -32,19 +32,20 @@ func (s *session) check(r *Receipt, batch *wire.Batch) (exists, ok bool) {
 	if s.p.unasked || s.known[name] && s.users[user] {
 		return true, true
 	}
-	batch.End() // whoever asks waits for the answer
+	batch.End() // asking waits for an answer
 	if !s.known[name] {
-		// Of a passive declare RabbitMQ looks only at the name.
+		// RabbitMQ compares only the name in a passive declare.
 		err := s.ask(func(ch *amqp.Channel) error {
 			return ch.ExchangeDeclarePassive(name, amqp.ExchangeDirect, true, false, false, false, nil)
 		})
 		reason := brokerError(err)
-		if reason != nil && reason.Code == amqp.InternalError && isUnspeakable(name) {
+		made := reason != nil && reason.Code == amqp.InternalError && isUnspeakable(name)
+		if made {
 			reason = &amqp.Error{Code: amqp.NotFound, Reason: "NOT_FOUND - no exchange '" + name + "' in vhost '" + s.ac.Config.Vhost + "'", Server: true}
 		}
 		switch {
 		case reason != nil && reason.Code == amqp.NotFound:
-			s.refuse(r, reason)
+			s.refuse(r, reason, made)
 			return false, !s.ac.IsClosed()
 		case s.ac.IsClosed() || s.p.ctx.Err() != nil:
 			s.unask(reason)
@@ -57,7 +58,7 @@ func (s *session) check(r *Receipt, batch *wire.Batch) (exists, ok bool) {
 		err := s.ask(func(ch *amqp.Channel) error { return tryUser(ch, user) })
 		switch reason := brokerError(err); {
 		case reason != nil && reason.Code == amqp.PreconditionFailed:
-			s.refuse(r, reason)
+			s.refuse(r, reason, false)
 			return false, true
 		case s.ac.IsClosed() || s.p.ctx.Err() != nil:
 			s.unask(reason)
@@ -69,8 +70,8 @@ func (s *session) check(r *Receipt, batch *wire.Batch) (exists, ok bool) {
 }
 
 // refuse gives r, which was not sent, the outcome of a refusal.
-func (s *session) refuse(r *Receipt, reason *amqp.Error) {
-	s.p.refusals.add(reason, time.Now())
+func (s *session) refuse(r *Receipt, reason *amqp.Error, made bool) {
+	s.p.refusals.add(reason, made, time.Now())
 	s.p.window.finish(r, r.failure(ErrNotPublished, explain(reason, r)))
 }
 
@@ -81,7 +82,7 @@ func isUnspeakable(exchange string) bool {
 }
 
 // unask makes the Producer ask no more, where the user may have no second channel: RabbitMQ closes the
-// connection over it (530), and would again. A message that is refused then costs the channel.
+// connection over it (530), and would again. Then a refused message closes the channel.
 func (s *session) unask(reason *amqp.Error) {
 	if reason != nil && reason.Code == amqp.NotAllowed {
 		s.p.unasked = true
@@ -114,7 +115,7 @@ func oversize(r *Receipt, frame int) error {
 	}}
 }
 
-// ask runs f on a channel of its own, which f may cost.
+// ask runs f on a separate channel, which the broker may close.
 func (s *session) ask(f func(*amqp.Channel) error) error {
 	ctx, cancel := s.p.patience(s.ac, callTimeout)
 	defer cancel()

@@ -51,7 +51,7 @@ type Config struct {
 	// must not take longer to send.
 	ConfirmTimeout time.Duration
 
-	// Logger gets a warning when messages are sent again. Nil means slog.Default.
+	// Logger gets a warning when messages are sent again, and while no channel can be opened. Nil means slog.Default.
 	Logger *slog.Logger
 }
 

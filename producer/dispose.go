@@ -45,7 +45,7 @@ func (s *session) dispose(reason *amqp.Error) {
 		}
 	}
 	if n := len(again); n > 0 && s.p.ctx.Err() == nil {
-		s.p.cfg.Logger.Warn("producer: channel closed, unconfirmed messages are to be sent again", "messages", n, "error", cause)
+		s.p.cfg.Logger.Warn("producer: channel closed, sending unconfirmed messages again", "messages", n, "error", cause)
 	}
 	if s.unsent != nil {
 		again = append(again, s.unsent)
@@ -53,8 +53,8 @@ func (s *session) dispose(reason *amqp.Error) {
 	w.requeue(again)
 }
 
-// isLate reports whether r is given up because the oldest message was overdue. What was sent
-// within the same burst is, too: sent again, it would wait as long, and be there twice.
+// isLate reports whether r is given up because the oldest message was overdue. So are the messages of
+// the same burst: sent again, they would wait as long and be stored twice.
 func (s *session) isLate(r *Receipt) bool {
 	return !s.overdue.IsZero() && s.overdue.Sub(r.sentAt) >= s.p.cfg.ConfirmTimeout/2
 }
@@ -82,7 +82,7 @@ func (s *session) attribute(reason *amqp.Error) (refused map[*Receipt]bool) {
 		}
 	}
 	if len(refused) > 0 {
-		s.p.refusals.add(reason, time.Now())
+		s.p.refusals.add(reason, false, time.Now())
 		return refused
 	}
 	for _, r := range s.lost {

@@ -20,11 +20,11 @@ type Message struct {
 }
 
 // maxReceived is the largest header table that Republish accepts, in bytes. The frame size of
-// the connection is the limit in practice; this one ends the check of a table that contains itself.
+// the connection is the limit in practice; this one bounds the check of a table that contains itself.
 const maxReceived = 16 << 20
 
-// prepare refuses what is known to make the broker, or amqp091-go, close the channel or the
-// connection over this message, and fills in the defaults.
+// prepare fills in the defaults of a message. It refuses every message that is known to make the
+// broker or amqp091-go close the channel or the connection.
 func (p *Producer) prepare(r *Receipt) error {
 	m := &r.msg
 	verify := check
@@ -44,7 +44,9 @@ func (p *Producer) prepare(r *Receipt) error {
 	if m.Publishing.DeliveryMode == 0 && !r.received {
 		m.Publishing.DeliveryMode = amqp.Persistent
 	}
-	r.header = int32(wire.HeaderSize(&m.Publishing, headers)) //nolint:gosec // at most maxReceived and a little
+	if headers > 0 { // without them the properties fit every frame
+		r.header = int32(wire.HeaderSize(&m.Publishing, headers)) //nolint:gosec // at most maxReceived and a little
+	}
 	return nil
 }
 
@@ -82,8 +84,8 @@ func check(m *Message, maxSize int) (headers int, err error) {
 	return headers, nil
 }
 
-// checkReceived is check for a message that RabbitMQ has accepted before: it refuses only what no
-// consumer can have received.
+// checkReceived is check for a message that RabbitMQ has accepted before. It refuses only messages that
+// no consumer can have received.
 func checkReceived(m *Message, maxSize int) (headers int, err error) {
 	if err := checkStrings(m, maxSize, wire.Short); err != nil {
 		return 0, err
@@ -125,6 +127,9 @@ func checkStrings(m *Message, maxSize int, text func(string) *wire.Problem) erro
 		{"UserId", pub.UserId},
 		{"AppId", pub.AppId},
 	} {
+		if f.value == "" {
+			continue
+		}
 		if p := text(f.value); p != nil {
 			return fault(f.name, p.Problem, p.Fix)
 		}

@@ -46,7 +46,7 @@ func (p *Producer) pause(ac *amqp.Connection, err error) {
 	}
 }
 
-// explainOpening adds to a failure to open a channel what to do about it.
+// explainOpening adds the remedy to a failure to open a channel.
 func explainOpening(err error) error {
 	why := fmt.Errorf("cannot open a channel: %w", err)
 	reason := brokerError(err)

@@ -99,6 +99,7 @@ func TestErrorsAreOneLineOfPrintableText(t *testing.T) {
 		&ReturnedError{Code: 312, Text: evil, Exchange: evil, Key: evil},
 		r.describe(ErrNotPublished, explain(reason, r)),
 		r.describe(ErrUnconfirmed, explainOpening(reason)),
+		explain(&amqp.Error{Code: 406, Reason: evil}, receiptOf(t, Message{Publishing: amqp.Publishing{UserId: evil}})),
 		check1(Message{Exchange: evil}), check1(Message{Publishing: amqp.Publishing{ContentType: evil}}),
 		check1(Message{Publishing: amqp.Publishing{Headers: amqp.Table{evil: 1}}}), check1(Message{Publishing: amqp.Publishing{Expiration: evil}}),
 	} {

@@ -43,7 +43,8 @@ type Producer struct {
 	ended  chan struct{} // closed when run has returned
 
 	opening  opening                                 // run's
-	refusals refusals                                // run's
+	refusals refusals                                // run's, of
+	last     *amqp.Connection                        // this connection
 	unasked  bool                                    // run's: it must not open a channel to ask
 	left     struct{ unconfirmed, notPublished int } // by run, valid once ended is closed
 }

@@ -1,7 +1,6 @@
 package producer
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -45,8 +44,8 @@ func names(reason *amqp.Error, r *Receipt) bool {
 	return false
 }
 
-// reads reports whether text starts with parts. RabbitMQ cuts a text off at 255 characters and
-// ends it with "..."; then text has to be the start of parts.
+// reads reports whether text starts with parts. RabbitMQ cuts a text off at 255 characters
+// and appends "..."; then text has to be the start of parts.
 func reads(text string, parts ...string) bool {
 	rest := text
 	for _, part := range parts {
@@ -101,7 +100,7 @@ func tooLarge(reason *amqp.Error) (size, limit int, ok bool) {
 	return size, limit, limit > 0
 }
 
-// explain adds to a refusal what to do about it.
+// explain adds the remedy to a refusal.
 func explain(reason *amqp.Error, r *Receipt) error {
 	switch reason.Code {
 	case amqp.NotFound:
@@ -116,16 +115,16 @@ func explain(reason *amqp.Error, r *Receipt) error {
 			return fmt.Errorf("%w; store the body elsewhere and send a reference, or raise RabbitMQ's max_message_size", reason)
 		}
 		if r.msg.Publishing.UserId != "" {
-			return errors.Join(fault("UserId", wire.Quote(r.msg.Publishing.UserId)+" is not the user that is logged in",
+			return fmt.Errorf("%w: %w", fault("UserId", wire.Quote(r.msg.Publishing.UserId)+" is not the user that is logged in",
 				"leave it empty, or give the user the tag impersonator"), reason)
 		}
 	}
 	return reason
 }
 
-// A refusal applies to other messages for a time that doubles whenever the broker repeats it. A
-// missing exchange costs little to ask for, and may be declared at any moment; a refusal for lack of
-// permission costs the channel.
+// A refusal applies to other messages for a time that doubles whenever the broker repeats it. The time is
+// short for a missing exchange, which is cheap to ask for and may be declared at any moment. It is longer for
+// a missing permission, because RabbitMQ closes the channel.
 const (
 	missingFor     = 250 * time.Microsecond
 	refusedFor     = 250 * time.Millisecond
@@ -134,16 +133,17 @@ const (
 )
 
 // refusals are the broker's recent refusals. A message that one of them names is refused without asking
-// the broker again, because each refusal costs a channel, and often the outcome of everything in flight on it.
+// the broker again, because each refusal closes a channel, and often the one with all messages in flight.
 type refusals []refusal
 
 type refusal struct {
 	reason *amqp.Error
 	at     time.Time
 	lasts  time.Duration
+	made   bool // RabbitMQ could not send this reason and closed the connection instead
 }
 
-func (rs *refusals) add(reason *amqp.Error, now time.Time) {
+func (rs *refusals) add(reason *amqp.Error, made bool, now time.Time) {
 	if _, _, ok := tooLarge(reason); ok { // Producer.maxSize has it
 		return
 	}
@@ -161,7 +161,7 @@ func (rs *refusals) add(reason *amqp.Error, now time.Time) {
 	if len(*rs) == mostRefusals {
 		*rs = slices.Delete(*rs, 0, 1)
 	}
-	*rs = append(*rs, refusal{reason: reason, at: now, lasts: lasts})
+	*rs = append(*rs, refusal{reason, now, lasts, made})
 }
 
 // exists forgets that the exchange of r was missing.
@@ -170,15 +170,26 @@ func (rs *refusals) exists(r *Receipt) {
 }
 
 // find returns the refusal that applies to r, or nil.
-func (rs refusals) find(r *Receipt) *amqp.Error {
-	if len(rs) == 0 {
+func (rs *refusals) find(r *Receipt) *amqp.Error {
+	if len(*rs) == 0 {
 		return nil
 	}
-	now := time.Now()
-	for _, refused := range rs {
-		if now.Sub(refused.at) < refused.lasts && names(refused.reason, r) {
+	now, current := time.Now(), false
+	for _, refused := range *rs {
+		age := now.Sub(refused.at)
+		if age < refused.lasts && names(refused.reason, r) {
 			return refused.reason
 		}
+		current = current || age < 2*longestRefusal
+	}
+	if !current {
+		*rs = nil
 	}
 	return nil
+}
+
+// reconnected forgets the refusals of the last connection: Setup has run since, and the user may be another.
+// It keeps the refusals that closed the connection.
+func (rs *refusals) reconnected() {
+	*rs = slices.DeleteFunc(*rs, func(r refusal) bool { return !r.made })
 }

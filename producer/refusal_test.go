@@ -75,7 +75,7 @@ func TestRefusalIsAttributedToTheMessagesThatItNames(t *testing.T) {
 	}
 }
 
-// lose ends a session over messages in flight, and returns what became of each of them.
+// lose closes a session with messages in flight and returns the outcome of each.
 func lose(t *testing.T, cfg Config, reason *amqp.Error, earlier error, messages ...Message) (outcomes []error) {
 	t.Helper()
 	s := newSession(t.Context())
@@ -179,7 +179,7 @@ func TestARefusalAppliesForATimeThatDoublesWhenItIsRepeated(t *testing.T) {
 			return &amqp.Error{Code: 404, Reason: fmt.Sprintf("NOT_FOUND - no exchange '%s' in vhost '/'", name), Server: true}
 		}
 		for _, want := range []int{250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 256_000, 512_000, 1_000_000, 1_000_000} {
-			rs.add(missing("a"), time.Now())
+			rs.add(missing("a"), false, time.Now())
 			if rs.find(a) == nil || rs.find(b) != nil {
 				t.Error("the refusal does not apply to its exchange, or to another one")
 			}
@@ -193,13 +193,20 @@ func TestARefusalAppliesForATimeThatDoublesWhenItIsRepeated(t *testing.T) {
 				t.Errorf("the refusal applies for more than %d µs", want)
 			}
 		}
-		rs.add(missing("a"), time.Now())
+		rs.add(missing("a"), false, time.Now())
 		if rs.exists(a); rs.find(a) != nil {
 			t.Error("the refusal applies to an exchange that exists")
 		}
-		time.Sleep(2 * longestRefusal)
+		rs.add(missing("a"), false, time.Now())
+		rs.add(missing("b"), true, time.Now())
+		if rs.reconnected(); rs.find(a) != nil || rs.find(b) == nil {
+			t.Error("a new connection begins with the wrong refusals")
+		}
+		if time.Sleep(2 * longestRefusal); rs.find(a) != nil || len(rs) != 0 {
+			t.Error("old refusals are kept")
+		}
 		for i := range 2 * mostRefusals {
-			rs.add(missing(fmt.Sprint(i)), time.Now())
+			rs.add(missing(fmt.Sprint(i)), false, time.Now())
 		}
 		if len(rs) != mostRefusals || rs.find(receiptOf(t, Message{Exchange: fmt.Sprint(2*mostRefusals - 1)})) == nil {
 			t.Errorf("%d refusals are kept, want the %d last ones", len(rs), mostRefusals)

@@ -26,7 +26,7 @@ func everything() amqp.Publishing {
 }
 
 func TestRepublishFillsAFrameToTheLastByte(t *testing.T) {
-	const frame = 131_072 // what the broker in memory negotiates
+	const frame = 131_072 // negotiated by the in-memory broker
 	_, p := start(t, producer.Config{})
 	msg := everything()
 	headers, _ := wire.Received(msg.Headers, frame)

@@ -50,6 +50,10 @@ func (p *Producer) serve(ac *amqp.Connection) error {
 		return err
 	}
 	p.opening = opening{}
+	if ac != p.last {
+		p.refusals.reconnected()
+		p.last = ac
+	}
 	p.window.stall(gate.Err)
 	s := &session{
 		p: p, ac: ac, ch: ch, gate: gate,

@@ -154,7 +154,7 @@ func (w *window) because(otherwise, cause error) error {
 }
 
 // head returns the first message to send, or nil. A message whose twin is in flight is set aside if
-// their returns could not be told apart. A message that may be the reason for the broker's faults is sent
+// their returns are indistinguishable. A message that may be the reason for the broker's faults is sent
 // alone.
 func (w *window) head() *Receipt {
 	w.mu.Lock()

@@ -10,7 +10,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// Limits of what is sent. A name or table beyond them would not fail alone: amqp091-go or
+// Limits of names and tables. A name or table beyond them would not fail alone: amqp091-go or
 // RabbitMQ would close the channel or the whole connection.
 const (
 	MaxName    = 255      // bytes of a short string (AMQP 0-9-1, 4.2.5.3)
