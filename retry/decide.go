@@ -37,26 +37,25 @@ type failure struct {
 func (a *attempts) attempt(ctx context.Context) failure {
 	ctx = context.WithValue(ctx, attemptKey{}, a.story.attempts+1)
 	d := a.story.show(a.d)
-	f, returned := separately(func() failure { return a.result(ctx, call(ctx, a.next, d)) })
-	if !returned {
-		f, returned = separately(func() failure { return a.result(ctx, errGoexit) })
+	f := separately(func() *failure { return a.result(ctx, call(ctx, a.next, d)) })
+	if f == nil {
+		f = separately(func() *failure { return a.result(ctx, errGoexit) })
 	}
-	if !returned { // in a rule's predicate
-		f = failure{err: errGoexit, text: errGoexit.Error(), action: a.cfg.Policy}
+	if f == nil { // in a rule's predicate
+		f = &failure{err: errGoexit, text: errGoexit.Error(), action: a.cfg.Policy}
 	}
-	return f
+	return *f
 }
 
-// separately runs f on another goroutine. It reports whether f returned.
-func separately(f func() failure) (result failure, returned bool) {
-	ended := make(chan struct{})
+// separately runs f on another goroutine. It returns nil if f did not return.
+func separately(f func() *failure) (result *failure) {
+	results := make(chan *failure, 1)
 	go func() {
-		defer close(ended)
+		var result *failure
+		defer func() { results <- result }()
 		result = f()
-		returned = true
 	}()
-	<-ended
-	return result, returned
+	return <-results
 }
 
 // call returns a panic of the handler as its error.
@@ -70,7 +69,7 @@ func call(ctx context.Context, h consumer.Handler, d *consumer.Delivery) (err er
 }
 
 // result reads a handler's result. A panic of one of its methods, as of a typed nil, is the failure in its place.
-func (p *Plan) result(ctx context.Context, err error) (f failure) {
+func (p *Plan) result(ctx context.Context, err error) (f *failure) {
 	defer func() {
 		if v := recover(); v != nil {
 			f = p.classify(ctx, &consumer.PanicError{Value: fmt.Sprint(v), Stack: debug.Stack()})
@@ -79,11 +78,16 @@ func (p *Plan) result(ctx context.Context, err error) (f failure) {
 	return p.classify(ctx, err)
 }
 
-func (p *Plan) classify(ctx context.Context, err error) failure {
-	if passes(ctx, err) {
-		return failure{err: err, passes: true}
+var success = &failure{passes: true}
+
+func (p *Plan) classify(ctx context.Context, err error) *failure {
+	if err == nil {
+		return success
 	}
-	f := failure{err: err, permanent: IsPermanent(err), action: p.action(err)}
+	if passes(ctx, err) {
+		return &failure{err: err, passes: true}
+	}
+	f := &failure{err: err, permanent: IsPermanent(err), action: p.action(err)}
 	f.text, f.kind = describe(err)
 	errors.As(err, &f.after)
 	var panicked *consumer.PanicError
@@ -99,9 +103,6 @@ func (p *Plan) classify(ctx context.Context, err error) failure {
 // passes reports the results that are not a failure of the message: success, a postponement, and the end of the
 // consumer's drain time.
 func passes(ctx context.Context, err error) bool {
-	if err == nil {
-		return true
-	}
 	var panicked *consumer.PanicError
 	if errors.As(err, &panicked) {
 		return false

@@ -148,58 +148,6 @@ func (a *attempts) run(ctx context.Context) error {
 	}
 }
 
-// ignoreImpossible ignores a wait that this plan cannot have asked for, and an unknown reason for parking: another program has set
-// the header, or another policy was in use.
-func (a *attempts) ignoreImpossible(now time.Time) {
-	if rest := a.story.rest(now); rest > a.longest {
-		a.log(failure{}).Warn("retry: due time of a message ignored, it is beyond the longest wait of the plan", "rest", rest, "longest", a.longest)
-		a.story.due = time.Time{}
-	}
-	switch a.story.park {
-	case "", WhyAttempts, WhyAge, WhyAfter, WhyPermanent, WhyRejected, WhyRule, WhyRedelivered:
-	default:
-		a.log(failure{}).Warn("retry: unknown reason for parking a message ignored", "why", a.story.park)
-		a.story.park = ""
-	}
-}
-
-// spent is the move of a message that comes with as many attempts as any policy allows.
-func (a *attempts) spent() move {
-	if !a.cfg.Native {
-		return a.parking(WhyAttempts)
-	}
-	m := a.parking(WhyRedelivered)
-	m.story.attempts = 0 // that are known
-	m.story.error = "the handler was not called again: " + countedBy(a.story.attempts)
-	m.story.history = remember(m.story.history, stamp(time.Now())+" "+m.story.error)
-	return m
-}
-
-// countedBy explains a count that a story cannot vouch for.
-func countedBy(n int) string {
-	return fmt.Sprintf("RabbitMQ counted %d deliveries as failed, by lost connections or failures of the handler", n)
-}
-
-// messageID returns the id of the message, or one for its copies if it came without.
-func (a *attempts) messageID() string {
-	if a.id == "" {
-		a.id = cmp.Or(a.d.MessageId, rand.Text())
-	}
-	return a.id
-}
-
-// log returns the logger for lines about the message, with the failure if there is one.
-func (a *attempts) log(f failure) *slog.Logger {
-	log := a.cfg.Logger.With("queue", a.d.Queue, "message_id", a.messageID(), "attempt", a.story.attempts)
-	if f.err != nil {
-		log = log.With("error", f.text)
-	}
-	if f.stack != nil {
-		log = log.With("stack", string(f.stack))
-	}
-	return log
-}
-
 // waits waits in the process. It returns false when the Run shuts down: at once where the message is moved instead, or where
 // returning it repeats no attempt, else if the wait outlasts the drain time. The deadline of a Timeout put around the middleware
 // ends no attempts: they fail, and count.
@@ -264,6 +212,58 @@ func failures(d *consumer.Delivery) int {
 func returnsCount(d *consumer.Delivery) bool {
 	_, apart := d.Headers["x-acquired-count"]
 	return failures(d) > 0 && !apart
+}
+
+// ignoreImpossible ignores a wait that this plan cannot have asked for, and an unknown reason for parking: another program has set
+// the header, or another policy was in use.
+func (a *attempts) ignoreImpossible(now time.Time) {
+	if rest := a.story.rest(now); rest > a.longest {
+		a.log(failure{}).Warn("retry: due time of a message ignored, it is beyond the longest wait of the plan", "rest", rest, "longest", a.longest)
+		a.story.due = time.Time{}
+	}
+	switch a.story.park {
+	case "", WhyAttempts, WhyAge, WhyAfter, WhyPermanent, WhyRejected, WhyRule, WhyRedelivered:
+	default:
+		a.log(failure{}).Warn("retry: unknown reason for parking a message ignored", "why", a.story.park)
+		a.story.park = ""
+	}
+}
+
+// spent is the move of a message that comes with as many attempts as any policy allows.
+func (a *attempts) spent() move {
+	if !a.cfg.Native {
+		return a.parking(WhyAttempts)
+	}
+	m := a.parking(WhyRedelivered)
+	m.story.attempts = 0 // that are known
+	m.story.error = "the handler was not called again: " + countedBy(a.story.attempts)
+	m.story.history = remember(m.story.history, stamp(time.Now())+" "+m.story.error)
+	return m
+}
+
+// countedBy explains a count that a story cannot vouch for.
+func countedBy(n int) string {
+	return fmt.Sprintf("RabbitMQ counted %d deliveries as failed, by lost connections or failures of the handler", n)
+}
+
+// messageID returns the id of the message, or one for its copies if it came without.
+func (a *attempts) messageID() string {
+	if a.id == "" {
+		a.id = cmp.Or(a.d.MessageId, rand.Text())
+	}
+	return a.id
+}
+
+// log returns the logger for lines about the message, with the failure if there is one.
+func (a *attempts) log(f failure) *slog.Logger {
+	log := a.cfg.Logger.With("queue", a.d.Queue, "message_id", a.messageID(), "attempt", a.story.attempts)
+	if f.err != nil {
+		log = log.With("error", f.text)
+	}
+	if f.stack != nil {
+		log = log.With("stack", string(f.stack))
+	}
+	return log
 }
 
 // parking is the move to the parking queue.
