@@ -145,7 +145,7 @@ func tooShort(duration, least time.Duration, nodes int) error {
 	if least <= duration {
 		return nil
 	}
-	least = (least + step - 1) / step * step
+	least = (least + step - 1).Truncate(step)
 	return fmt.Errorf("soak: %v is too short for one fault of each kind on %d nodes; the shortest duration is %v", duration, nodes, least)
 }
 
