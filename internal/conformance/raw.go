@@ -139,7 +139,7 @@ func (s *Script) connect() (*rawConn, error) {
 		return nil, err
 	}
 	s.tb.Cleanup(func() { _ = nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(soon))
+	_ = nc.SetDeadline(time.Now().Add(2 * soon)) // for all of the scenario
 	return &rawConn{s: s, nc: nc, r: bufio.NewReader(nc), url: u}, nil
 }
 
