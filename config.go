@@ -49,14 +49,24 @@ type Config struct {
 	// Empty means the name of the program.
 	Name string
 
-	// Setup, if set, runs once on every new session, before anyone gets it; never twice at
-	// once. It is the place for shared, durable topology (a topology.Topology's Declare fits).
-	// An error fails the attempt and is tried again, unless it is permanent:
+	// Setup, if set, runs on every new session, before anyone gets it; never twice at once. It
+	// is the place for shared, durable topology (a topology.Topology's Declare fits). It must be
+	// repeatable. An error fails the attempt and is tried again, unless it is permanent:
 	// *backoff.PermanentError, or an error with a method Permanent() bool that returns true.
+	//
+	// Setup runs again on a living session when a consumer's queue is missing or RabbitMQ cancelled its
+	// consumer, as it does when somebody deletes the queue, or the queue expires. Such a run begins 100 ms
+	// later, and at most once a second. Its failure is logged and leaves the session as it is.
+	// See SetupOnce, Conn.QueueMissing and Conn.AddSetup.
 	Setup func(ctx context.Context, ac *amqp.Connection) error
 
-	// SetupTimeout bounds one run of Setup, waiting for another one included. Zero means one
-	// minute.
+	// SetupOnce has Setup run on new sessions only. Set it where queues are deleted on purpose, by an
+	// operator or a migration, and must stay deleted until the program connects again. A Conn
+	// whose consumers lack their queue is [Degraded] with it too.
+	SetupOnce bool
+
+	// SetupTimeout bounds one run of Setup. The time in which it waits for a run on the other connection
+	// does not count. Zero means one minute.
 	SetupTimeout time.Duration
 
 	// Credentials, if set, is asked before every dial; its answer replaces the user and

@@ -110,7 +110,7 @@ func (c *Conn) connect(ctx context.Context, t target) (*session, error) {
 		blocked: ac.NotifyBlocked(make(chan amqp.Blocking, 16)),
 		login:   login,
 	}
-	if err := c.setup(ctx, ac); err != nil {
+	if err := c.setUp(ctx, ac); err != nil {
 		return refused(ErrSetup, err)
 	}
 	if ac.IsClosed() {
@@ -125,28 +125,6 @@ func (t target) sasl(login Credentials) amqp.Authentication {
 		return &amqp.ExternalAuth{}
 	}
 	return &amqp.PlainAuth{Username: login.Username, Password: login.Password}
-}
-
-// setup runs Config.Setup, one session at a time.
-func (c *Conn) setup(ctx context.Context, ac *amqp.Connection) error {
-	if c.cfg.Setup == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.SetupTimeout, fmt.Errorf("not done within %v", c.cfg.SetupTimeout))
-	defer cancel()
-	select {
-	case c.settingUp <- struct{}{}:
-		defer func() { <-c.settingUp }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	// A Setup that calls amqp091-go directly does not see ctx: its calls end with the link.
-	defer context.AfterFunc(ctx, func() { wire.Kill(ac) })()
-	err := c.cfg.Setup(ctx, ac)
-	if ctx.Err() != nil {
-		return errors.Join(context.Cause(ctx), err)
-	}
-	return err
 }
 
 // orCause prefers why ctx ended to the "operation was canceled" that it led to.
