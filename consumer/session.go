@@ -53,6 +53,11 @@ type session struct {
 	timer  *time.Timer // fires when the next held delivery is due
 	ledger ledger
 
+	// Of a stream, see subscribedStream.
+	first      <-chan amqp.Delivery
+	firstCh    *amqp.Channel
+	redeclared bool
+
 	suspect bool // a message that cannot be read may be in the queue, see suspicion
 	narrow  bool // therefore the prefetch is one
 
@@ -101,6 +106,12 @@ func (s *session) consume(ctx context.Context) (err error) {
 			s.cancelled = nil // closed along with the channel
 		case err := <-s.closed:
 			return s.lost(closeReason(err))
+		case d, ok := <-s.first:
+			if !ok {
+				s.first = nil
+			} else if err := s.identify(&d); err != nil {
+				return s.lost(err)
+			}
 		case <-s.inbox.arrived:
 			s.finishAll()
 		case now := <-s.timer.C:
@@ -133,7 +144,7 @@ func (s *session) subscribedAgain() {
 func (s *session) enter(d *amqp.Delivery) bool {
 	a := arrival{at: time.Now(), messageID: d.MessageId}
 	if s.run.cfg.streams() {
-		a.offset, _ = d.Headers[streamOffset].(int64)
+		a.offset = s.offset(d)
 	}
 	if s.ledger.delivered(d.DeliveryTag, a) {
 		return true
@@ -199,6 +210,7 @@ func (s *session) end(why error) {
 		}
 	}
 	s.remember()
+	s.closeFirst()
 	for _, res := range s.run.desk.shut(&s.inbox) {
 		s.run.tooLate(res)
 	}

@@ -71,13 +71,13 @@ func (r *run) subscribe(ctx context.Context, ac *amqp.Connection) (*session, err
 	if s.narrow {
 		prefetch = 1
 	}
+	began := time.Now()
 	if err := s.begin(calls, prefetch); err != nil {
 		s.end(err)
-		if wire.Code(err) != 0 {
-			r.position = position{} // the stream may be another one when it is there again
-		}
+		r.refusedStream(queue, err)
 		return nil, &SubscribeError{Queue: queue, Err: err}
 	}
+	s.subscribedStream(calls, began)
 	return s, nil
 }
 
