@@ -249,14 +249,18 @@ func (s *session) finish(res result) {
 		s.run.failures.settled(d)
 		s.log.Warn("consumer: message rejected", "message_id", d.MessageId, "err", res.err)
 		s.warnOfLoss("a rejected message")
+	case postpone:
+		s.warnOfLastDelivery(d, how)
 	case failNow:
+		s.warnOfLastDelivery(d, how)
 		s.logFailure(d, s.run.failures.of(d)+1, 0, res.err)
 	case fail:
 		if s.run.handlers.Err() != nil && res.interrupted {
 			how = postpone // the drain's failure, not the message's
 			break
 		}
-		s.warnOfLoss("a message that failed as often as a quorum queue's delivery limit says, 20 by default,")
+		s.warnOfLoss("a message from a quorum queue after as many failed deliveries as its delivery limit allows, 21 by default,")
+		s.warnOfLastDelivery(d, how)
 		n := s.run.failures.of(d)
 		s.run.failures.failed(d, n+1)
 		after = s.run.hold(n)
