@@ -98,11 +98,15 @@ type Config struct {
 	// half of it. Zero means 10 s; heartbeats cannot be switched off. A URL's own wins.
 	Heartbeat time.Duration
 
-	// DialTimeout bounds one attempt: TCP connect, TLS and AMQP handshake. Zero means 10 s.
-	// A URL's own connection_timeout wins.
+	// DialTimeout bounds one attempt at a URL: name lookup, TCP connect, TLS and AMQP handshake. If the
+	// host has several addresses, each gets its share of it. Zero means 10 s. A URL's own
+	// connection_timeout wins.
 	DialTimeout time.Duration
 
-	// Dialer opens the TCP connection (or a tunnel, or a test's pipe). Nil means net.Dialer.
+	// Dialer opens the TCP connection (or a tunnel, or a test's pipe). It receives the host's name and the
+	// port. Nil means net.Dialer, which tries all addresses of the host in random order, IPv6 and IPv4 in turn,
+	// each through TLS, the AMQP handshake and Setup, until one succeeds. While a TCP connect takes longer than 250 ms, the
+	// next one begins.
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// Backoff makes the pauses between attempts, a new one for every outage; an outage goes on
@@ -152,9 +156,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.DialTimeout == 0 {
 		c.DialTimeout = defaultDialTimeout
-	}
-	if c.Dialer == nil {
-		c.Dialer = new(net.Dialer).DialContext
 	}
 	if c.Backoff == nil {
 		c.Backoff = defaultBackoff

@@ -86,8 +86,8 @@ func Dial(ctx context.Context, url string) (*Conn, error) {
 	return DialConfig(ctx, Config{URLs: []string{url}})
 }
 
-// DialConfig is [Dial] with a Config. It tries every URL once, in random order, and returns
-// a Conn that is ready, or the first refusal: that of the first broker that answered, if one
+// DialConfig is [Dial] with a Config. It tries every URL once, in random order, over all addresses of its
+// host, and returns a Conn that is ready, or the first refusal: that of the first broker that answered, if one
 // did.
 func DialConfig(ctx context.Context, cfg Config) (*Conn, error) {
 	c, err := newConn(cfg)

@@ -11,7 +11,9 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-func encodedOffset(kind byte, v []byte) []byte { return slices.Concat(short(streamOffset), []byte{kind}, v) }
+func encodedOffset(kind byte, v []byte) []byte {
+	return slices.Concat(short(streamOffset), []byte{kind}, v)
+}
 
 func atOffset(n uint64) []byte {
 	return encodedOffset('l', binary.BigEndian.AppendUint64(nil, n))
