@@ -51,8 +51,9 @@ type Config struct {
 
 	// Setup, if set, runs on every new session, before anyone gets it; never twice at once. It
 	// is the place for shared, durable topology (a topology.Topology's Declare fits). It must be
-	// repeatable. An error fails the attempt and is tried again, unless it is permanent:
-	// *backoff.PermanentError, or an error with a method Permanent() bool that returns true.
+	// repeatable. An error fails the attempt and is tried again, at the next node, unless it is
+	// permanent: *backoff.PermanentError, or an error with a method Permanent() bool that returns true, such as
+	// a *FieldError for data that no broker takes. A permanent error ends the Conn.
 	//
 	// Setup runs again on a living session when a consumer's queue is missing or RabbitMQ cancelled its
 	// consumer, as it does when somebody deletes the queue, or the queue expires. Such a run begins 100 ms
