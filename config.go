@@ -178,7 +178,7 @@ func (c Config) validate() ([]target, error) {
 		field := fmt.Sprintf("URLs[%d]", i)
 		t, err := parseURL(field, u, c)
 		if err == nil {
-			err = t.checkExternal(field, c)
+			err = errors.Join(t.checkExternal(field, c), t.checkLogin(field, c))
 		}
 		if err != nil {
 			faults = append(faults, err)
