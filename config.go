@@ -49,14 +49,25 @@ type Config struct {
 	// Empty means the name of the program.
 	Name string
 
-	// Setup, if set, runs once on every new session, before anyone gets it; never twice at
-	// once. It is the place for shared, durable topology (a topology.Topology's Declare fits).
-	// An error fails the attempt and is tried again, unless it is permanent:
-	// *backoff.PermanentError, or an error with a method Permanent() bool that returns true.
+	// Setup, if set, runs on every new session, before anyone gets it; never twice at once. It
+	// is the place for shared, durable topology (a topology.Topology's Declare fits). It must be
+	// repeatable. An error fails the attempt and is tried again, at the next node, unless it is
+	// permanent: *backoff.PermanentError, or an error with a method Permanent() bool that returns true, such as
+	// a *FieldError for data that no broker takes. A permanent error ends the Conn.
+	//
+	// Setup runs again on a living session when a consumer's queue is missing or RabbitMQ cancelled its
+	// consumer, as it does when somebody deletes the queue, or the queue expires. Such a run begins 100 ms
+	// later, and at most once a second. Its failure is logged and leaves the session as it is.
+	// See SetupOnce, Conn.QueueMissing and Conn.AddSetup.
 	Setup func(ctx context.Context, ac *amqp.Connection) error
 
-	// SetupTimeout bounds one run of Setup, waiting for another one included. Zero means one
-	// minute.
+	// SetupOnce has Setup run on new sessions only. Set it where queues are deleted on purpose, by an
+	// operator or a migration, and must stay deleted until the program connects again. A Conn
+	// whose consumers lack their queue is [Degraded] with it too.
+	SetupOnce bool
+
+	// SetupTimeout bounds one run of Setup. The time in which it waits for a run on the other connection
+	// does not count. Zero means one minute.
 	SetupTimeout time.Duration
 
 	// Credentials, if set, is asked before every dial; its answer replaces the user and
@@ -88,11 +99,15 @@ type Config struct {
 	// half of it. Zero means 10 s; heartbeats cannot be switched off. A URL's own wins.
 	Heartbeat time.Duration
 
-	// DialTimeout bounds one attempt: TCP connect, TLS and AMQP handshake. Zero means 10 s.
-	// A URL's own connection_timeout wins.
+	// DialTimeout bounds one attempt at a URL: name lookup, TCP connect, TLS and AMQP handshake. If the
+	// host has several addresses, each gets its share of it. Zero means 10 s. A URL's own
+	// connection_timeout wins.
 	DialTimeout time.Duration
 
-	// Dialer opens the TCP connection (or a tunnel, or a test's pipe). Nil means net.Dialer.
+	// Dialer opens the TCP connection (or a tunnel, or a test's pipe). It receives the host's name and the
+	// port. Nil means net.Dialer, which tries all addresses of the host in random order, IPv6 and IPv4 in turn,
+	// each through TLS, the AMQP handshake and Setup, until one succeeds. While a TCP connect takes longer than 250 ms, the
+	// next one begins.
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// Backoff makes the pauses between attempts, a new one for every outage; an outage goes on
@@ -143,9 +158,6 @@ func (c Config) withDefaults() Config {
 	if c.DialTimeout == 0 {
 		c.DialTimeout = defaultDialTimeout
 	}
-	if c.Dialer == nil {
-		c.Dialer = new(net.Dialer).DialContext
-	}
 	if c.Backoff == nil {
 		c.Backoff = defaultBackoff
 	}
@@ -166,7 +178,7 @@ func (c Config) validate() ([]target, error) {
 		field := fmt.Sprintf("URLs[%d]", i)
 		t, err := parseURL(field, u, c)
 		if err == nil {
-			err = t.checkExternal(field, c)
+			err = errors.Join(t.checkExternal(field, c), t.checkLogin(field, c))
 		}
 		if err != nil {
 			faults = append(faults, err)

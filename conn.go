@@ -20,10 +20,14 @@ type State int
 const (
 	// Connecting means that a session is missing; [Conn.Err] says why, once an attempt has failed.
 	Connecting State = iota
-	// Ready means that every connection opened so far is up, and Setup has run on it.
+	// Ready means that every connection opened so far is up, Setup has run on it, and every consumer
+	// has its queue.
 	Ready
 	// Closed means that Close was called, or a failure that cannot heal ended the Conn.
 	Closed
+	// Degraded means that everything is up, but the queue of a consumer is missing; [Conn.Err] names
+	// it. Sessions are handed out as in Ready.
+	Degraded
 )
 
 func (s State) String() string {
@@ -34,6 +38,8 @@ func (s State) String() string {
 		return "ready"
 	case Closed:
 		return "closed"
+	case Degraded:
+		return "degraded"
 	}
 	return fmt.Sprintf("State(%d)", int(s))
 }
@@ -42,9 +48,9 @@ func (s State) String() string {
 // consuming, each replaced by a new session when it is lost. [Conn.Dedicated] opens more. Its methods may be called from
 // any goroutine.
 type Conn struct {
-	cfg       Config
-	targets   []target
-	settingUp chan struct{} // held while Setup runs
+	cfg     Config
+	targets []target
+	setup   setup
 
 	ctx    context.Context // ends when the Conn is to end; its cause wraps ErrClosed
 	cancel context.CancelCauseFunc
@@ -57,6 +63,11 @@ type Conn struct {
 	spare   *link // the connection that Dial and Open start, until someone needs it
 	roles   [2]*link
 	changed chan struct{} // closed and replaced on every change
+
+	missing    []*missing // consumers without their queue
+	restoring  bool       // restore is running
+	restored   time.Time  // when the last repeated run of Setup began
+	restoreErr error      // how it failed
 }
 
 type role int
@@ -73,8 +84,8 @@ func Dial(ctx context.Context, url string) (*Conn, error) {
 	return DialConfig(ctx, Config{URLs: []string{url}})
 }
 
-// DialConfig is [Dial] with a Config. It tries every URL once, in random order, and returns
-// a Conn that is ready, or the first refusal: that of the first broker that answered, if one
+// DialConfig is [Dial] with a Config. It tries every URL once, in random order, over all addresses of its
+// host, and returns a Conn that is ready, or the first refusal: that of the first broker that answered, if one
 // did.
 func DialConfig(ctx context.Context, cfg Config) (*Conn, error) {
 	c, err := newConn(cfg)
@@ -108,11 +119,11 @@ func newConn(cfg Config) (*Conn, error) {
 		return nil, err
 	}
 	c := &Conn{
-		cfg:       cfg,
-		targets:   targets,
-		settingUp: make(chan struct{}, 1),
-		done:      make(chan struct{}),
-		changed:   make(chan struct{}),
+		cfg:     cfg,
+		targets: targets,
+		setup:   setup{running: make(chan struct{}, 1)},
+		done:    make(chan struct{}),
+		changed: make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.cutCtx, c.cut = context.WithCancel(context.Background())
@@ -173,7 +184,7 @@ func (c *Conn) Channel(ctx context.Context) (*amqp.Channel, error) {
 
 func (c *Conn) session(ctx context.Context, r role) (*amqp.Connection, error) {
 	var ac *amqp.Connection
-	err := c.await(ctx, func() bool {
+	err := c.await(ctx, func() (bool, error) {
 		l := c.roles[r]
 		if l == nil {
 			if l = c.spare; l == nil {
@@ -182,7 +193,7 @@ func (c *Conn) session(ctx context.Context, r role) (*amqp.Connection, error) {
 			c.roles[r], c.spare = l, nil
 		}
 		ac = l.session
-		return ac != nil && !ac.IsClosed()
+		return ac != nil && !ac.IsClosed(), l.err
 	})
 	if err != nil {
 		return nil, err
@@ -190,21 +201,22 @@ func (c *Conn) session(ctx context.Context, r role) (*amqp.Connection, error) {
 	return ac, nil
 }
 
-// Ready waits until every connection opened so far is up and Setup has run on it. When ctx
-// ends first, the error wraps its cause and the last failure to connect.
+// Ready waits until every connection opened so far is up, Setup has run on it and every consumer has
+// its queue. When ctx ends first, the error wraps its cause and what Err returns.
 func (c *Conn) Ready(ctx context.Context) error {
-	return c.await(ctx, func() bool { return c.state() == Ready })
+	return c.await(ctx, func() (bool, error) { return c.state() == Ready, c.failure() })
 }
 
-// await waits until cond, called with c.mu held, is true.
-func (c *Conn) await(ctx context.Context, cond func() bool) error {
+// await waits until cond, called with c.mu held, is true. Until then cond returns the reason, if it has one.
+func (c *Conn) await(ctx context.Context, cond func() (bool, error)) error {
 	for {
 		c.mu.Lock()
 		if c.ctx.Err() != nil {
 			c.mu.Unlock()
 			return context.Cause(c.ctx)
 		}
-		ok, changed, failure := cond(), c.changed, c.failure()
+		ok, failure := cond()
+		changed := c.changed
 		c.mu.Unlock()
 		if ok {
 			return nil
@@ -213,9 +225,9 @@ func (c *Conn) await(ctx context.Context, cond func() bool) error {
 		case <-changed:
 		case <-ctx.Done():
 			if failure != nil {
-				return fmt.Errorf("amqpkit: not connected: %w; last failure: %w", context.Cause(ctx), failure)
+				return fmt.Errorf("amqpkit: not ready: %w; last failure: %w", context.Cause(ctx), failure)
 			}
-			return fmt.Errorf("amqpkit: not connected: %w", context.Cause(ctx))
+			return fmt.Errorf("amqpkit: not ready: %w", context.Cause(ctx))
 		}
 	}
 }
@@ -251,7 +263,8 @@ func (c *Conn) WaitForStateChange(ctx context.Context, from State) bool {
 }
 
 // Err returns why the Conn is not ready: the last failure while it is connecting, if an attempt
-// has failed yet, or why it ended (which wraps ErrClosed). It is nil while the Conn is ready.
+// has failed yet; a *[MissingError] while it is degraded; or why it ended (which wraps ErrClosed). It is
+// nil while the Conn is ready.
 func (c *Conn) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -335,6 +348,9 @@ func (c *Conn) state() State {
 			return Connecting
 		}
 	}
+	if c.missingErr() != nil {
+		return Degraded
+	}
 	return Ready
 }
 
@@ -344,7 +360,7 @@ func (c *Conn) failure() error {
 			return l.err
 		}
 	}
-	return nil
+	return c.missingErr()
 }
 
 func (c *Conn) notify() {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -30,24 +31,64 @@ type session struct {
 	login   Credentials
 }
 
-// connect makes one attempt: TCP, TLS, AMQP handshake and Setup. Every error is a *DialError.
+// connect makes one attempt at a URL: TCP, TLS, AMQP handshake and Setup, over all addresses of its host
+// until one succeeds. Every error is a *DialError: that of the first address where something answered.
+//
+// Whatever fails at one address may succeed at the next, which may be another node: only the Credentials are
+// not asked for again. A login that the broker refuses looks like a node that hangs up.
 func (c *Conn) connect(ctx context.Context, t target) (*session, error) {
-	refused := func(kind, err error) (*session, error) {
-		return nil, &DialError{URL: t.display, Kind: kind, Err: err}
-	}
-	dialCtx, cancel := context.WithTimeoutCause(ctx, t.timeout, fmt.Errorf("no answer within %v", t.timeout))
+	dialCtx, cancel := context.WithTimeoutCause(ctx, t.timeout, noAnswer(t.timeout))
 	defer cancel()
-
 	login := t.login
 	if c.cfg.Credentials != nil {
 		var err error
 		if login, err = c.cfg.Credentials(dialCtx); err != nil {
-			return refused(ErrCredentials, err)
+			return nil, &DialError{URL: t.display, Kind: ErrCredentials, Err: err}
 		}
 	}
-	nc, err := c.cfg.Dialer(dialCtx, "tcp", t.addr)
+	sockets, err := c.dial(dialCtx, t)
 	if err != nil {
-		return refused(ErrUnreachable, orCause(dialCtx, err))
+		return nil, &DialError{URL: t.display, Kind: ErrUnreachable, Err: orCause(dialCtx, err)}
+	}
+	defer sockets.close()
+	var first error
+	for {
+		if first != nil && dialCtx.Err() != nil {
+			return nil, first
+		}
+		nc, err := sockets.next()
+		if errors.Is(err, errNoAddress) {
+			return nil, first
+		}
+		var s *session
+		if err != nil {
+			err = &DialError{URL: t.display, Kind: ErrUnreachable, Err: orCause(dialCtx, err)}
+		} else if s, err = c.open(ctx, dialCtx, t, login, nc, sockets.left()+1); err == nil {
+			return s, nil
+		}
+		if first == nil || errors.Is(first, ErrUnreachable) && !errors.Is(err, ErrUnreachable) {
+			first = err
+		}
+		if isPermanent(err) {
+			return nil, err
+		}
+	}
+}
+
+func noAnswer(d time.Duration) error {
+	return fmt.Errorf("no answer within %v", d.Round(time.Millisecond))
+}
+
+// open makes a session over a socket. Of the time that dialCtx has left it takes one of so many shares.
+func (c *Conn) open(ctx, dialCtx context.Context, t target, login Credentials, nc net.Conn, shares int) (*session, error) {
+	refused := func(kind, err error) (*session, error) {
+		return nil, &DialError{URL: t.display, Kind: kind, Err: err}
+	}
+	if deadline, ok := dialCtx.Deadline(); ok && shares > 1 {
+		share := time.Until(deadline) / time.Duration(shares)
+		var cancel context.CancelFunc
+		dialCtx, cancel = context.WithTimeoutCause(dialCtx, share, noAnswer(share))
+		defer cancel()
 	}
 	link := wire.NewLink(nc)
 	up := false
@@ -111,7 +152,7 @@ func (c *Conn) connect(ctx context.Context, t target) (*session, error) {
 		blocked: ac.NotifyBlocked(make(chan amqp.Blocking, 16)),
 		login:   login,
 	}
-	if err := c.setup(ctx, ac); err != nil {
+	if err := c.setUp(ctx, ac); err != nil {
 		return refused(ErrSetup, err)
 	}
 	if ac.IsClosed() {
@@ -126,28 +167,6 @@ func (t target) sasl(login Credentials) amqp.Authentication {
 		return &amqp.ExternalAuth{}
 	}
 	return &amqp.PlainAuth{Username: login.Username, Password: login.Password}
-}
-
-// setup runs Config.Setup, one session at a time.
-func (c *Conn) setup(ctx context.Context, ac *amqp.Connection) error {
-	if c.cfg.Setup == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.SetupTimeout, fmt.Errorf("not done within %v", c.cfg.SetupTimeout))
-	defer cancel()
-	select {
-	case c.settingUp <- struct{}{}:
-		defer func() { <-c.settingUp }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	// A Setup that calls amqp091-go directly does not see ctx: its calls end with the link.
-	defer context.AfterFunc(ctx, func() { wire.Kill(ac) })()
-	err := c.cfg.Setup(ctx, ac)
-	if ctx.Err() != nil {
-		return errors.Join(context.Cause(ctx), err)
-	}
-	return err
 }
 
 // orCause prefers why ctx ended to the "operation was canceled" that it led to.

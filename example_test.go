@@ -64,5 +64,5 @@ func ExampleFieldError() {
 	if errors.As(err, &field) {
 		fmt.Println(field.Field, field.Problem)
 	}
-	// Output: URLs[0] is not an AMQP URI
+	// Output: URLs[0] has a % that no two hexadecimal digits follow
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -33,6 +34,7 @@ type target struct {
 	timeout    time.Duration
 	channelMax uint16
 	mechanism  string
+	noPassword bool // the URL has a user alone
 
 	caFile, certFile, keyFile, serverName string
 }
@@ -43,12 +45,63 @@ var queryParameters = map[string]bool{
 	"auth_mechanism": true,
 }
 
+// malformed says what is wrong with the form of a URL, or returns "". u is nil if net/url cannot parse it.
+func malformed(raw string, u *url.URL) (problem, fix string) {
+	scheme, rest, _ := strings.Cut(raw, ":")
+	authority, _, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
+	hosts := authority[strings.LastIndex(authority, "@")+1:]
+	hosts, _, _ = strings.Cut(hosts, "?")
+	switch scheme = strings.ToLower(scheme); {
+	case raw == "":
+		return "is empty", "set the variable or secret that it is read from"
+	case strings.TrimSpace(raw) != raw || strings.HasPrefix(raw, "\ufeff"):
+		return "begins or ends with white space, such as the line break at the end of a file or secret", "remove it (strings.TrimSpace does)"
+	case strings.ContainsAny(raw[:1]+raw[len(raw)-1:], "\"'`"):
+		return "is in quotation marks", "remove them"
+	case strings.ContainsFunc(raw, unicode.IsSpace) || strings.ContainsFunc(raw, unicode.IsControl):
+		return "contains white space or a control character", urlForm
+	case scheme != "amqp" && scheme != "amqps":
+		return "does not begin with amqp:// or amqps://", urlForm
+	case !strings.HasPrefix(rest, "//"):
+		return "has no // behind the scheme", urlForm
+	case strings.Contains(hosts, ","):
+		return "names several hosts", "give a URL for each in Config.URLs"
+	case strings.ContainsAny(hosts, "{}<>$"):
+		return "has a placeholder for the host or port that was not filled in", urlForm
+	case strings.Count(hosts, ":") > 1 && !strings.HasPrefix(hosts, "["):
+		return "has an IPv6 address without brackets, or a reserved character that is not percent-encoded", urlForm
+	case badEscape(raw):
+		return "has a % that no two hexadecimal digits follow", urlForm
+	case u == nil:
+		return "has a port that is not a number, or a reserved character that is not percent-encoded", urlForm
+	case u.Hostname() == "" && (u.User != nil || u.Host != ""):
+		return "names no host", urlForm
+	case u.User != nil && u.User.Username() == "":
+		return "names no user before the password", urlForm
+	}
+	return "", ""
+}
+
+func badEscape(s string) bool {
+	for i := range len(s) {
+		if s[i] == '%' {
+			if _, err := url.PathUnescape(s[i:min(i+3, len(s))]); err != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // parseURL never puts a part of the URL into its error: in a malformed one, any part may be
 // a piece of the password. For that reason net/url's and amqp091-go's own errors stay out.
 func parseURL(field, raw string, cfg Config) (target, error) {
 	u, err := url.Parse(raw)
-	if err != nil || (u.Scheme != "amqp" && u.Scheme != "amqps") {
-		return target{}, fault(field, "is not an AMQP URI", urlForm)
+	if err != nil {
+		u = nil
+	}
+	if problem, fix := malformed(raw, u); problem != "" {
+		return target{}, fault(field, problem, fix)
 	}
 	// A reserved character that was not encoded can leave a piece of the password in the
 	// path, query or fragment; what follows it then contains the @ before the host.
@@ -56,21 +109,15 @@ func parseURL(field, raw string, cfg Config) (target, error) {
 	if strings.ContainsAny(rest, "@#") || strings.Contains(u.RawQuery, "@") || u.Fragment != "" {
 		return target{}, fault(field, "has an @ or # behind the host", urlForm)
 	}
-	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil || strings.Contains(u.Hostname(), ":") && !strings.HasPrefix(u.Host, "[") {
-		return target{}, fault(field, "is not an AMQP URI", urlForm)
+	if u.Path != "//" && strings.Contains(strings.TrimPrefix(u.EscapedPath(), "/"), "/") {
+		return target{}, fault(field, "has a path of several parts", "write a / within the name of a virtual host as %2F")
 	}
-	for name := range query {
-		if !queryParameters[name] {
-			return target{}, fault(field, "has an unknown query parameter",
-				"known are heartbeat, connection_timeout, channel_max, cacertfile, certfile, keyfile, server_name_indication, auth_mechanism")
-		}
+	query, err := checkQuery(field, u)
+	if err != nil {
+		return target{}, err
 	}
 	uri, err := amqp.ParseURI(raw)
-	if err != nil {
-		return target{}, fault(field, "has a port or query parameter that is no number in its range", urlForm)
-	}
-	if uri.Port < 1 || uri.Port > 65535 {
+	if err != nil || uri.Port < 1 || uri.Port > 65535 {
 		return target{}, fault(field, "has a port outside 1 to 65535", "leave it out for 5672, or 5671 with amqps://")
 	}
 	t := target{
@@ -87,6 +134,10 @@ func parseURL(field, raw string, cfg Config) (target, error) {
 		certFile:   uri.CertFile,
 		keyFile:    uri.KeyFile,
 		serverName: uri.ServerName,
+	}
+	if u.User != nil {
+		_, has := u.User.Password()
+		t.noPassword = !has
 	}
 	if query.Has("auth_mechanism") {
 		t.mechanism = strings.ToUpper(query.Get("auth_mechanism"))
@@ -107,9 +158,6 @@ func parseURL(field, raw string, cfg Config) (target, error) {
 			return target{}, err
 		}
 	}
-	if uri.ConnectionTimeout < 0 || uri.ConnectionTimeout > math.MaxInt32 {
-		return target{}, fault(field, "has a connection_timeout out of range", "give it in milliseconds, or leave it out for 10 s")
-	}
 	if wire.Short(uri.Vhost) != nil {
 		return target{}, fault(field, "has a virtual host longer than 255 bytes", "shorten it")
 	}
@@ -128,6 +176,46 @@ func parseURL(field, raw string, cfg Config) (target, error) {
 		return target{}, fault(field, "has only one of certfile and keyfile", "give both")
 	}
 	return t, nil
+}
+
+// queryNumbers are the parameters whose values are numbers, and their largest values.
+var queryNumbers = map[string]uint64{"heartbeat": 65535, "connection_timeout": math.MaxInt32, "channel_max": 65535}
+
+// checkQuery checks the query parameters. It names an unknown one only where it cannot be a piece of a
+// password: behind a host that follows the user.
+func checkQuery(field string, u *url.URL) (url.Values, error) {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil || u.RawQuery == "" && u.ForceQuery {
+		return nil, fault(field, "has a query that cannot be read", "write ?name=value&name=value")
+	}
+	for name, values := range query {
+		most, number := queryNumbers[name]
+		n, err := strconv.ParseUint(values[0], 10, 64)
+		switch {
+		case !queryParameters[name]:
+			problem := "has an unknown query parameter"
+			if (u.User != nil || u.Port() == "") && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") == "" {
+				problem += " " + wire.Quote(name)
+			}
+			return nil, fault(field, problem,
+				"known are heartbeat, connection_timeout, channel_max, cacertfile, certfile, keyfile, server_name_indication, auth_mechanism")
+		case len(values) > 1:
+			return nil, fault(field+" "+name, "is given more than once", "give it once")
+		case values[0] == "":
+			return nil, fault(field+" "+name, "is empty", "give it a value, or leave it out")
+		case number && (err != nil || n > most):
+			return nil, fault(field+" "+name, fmt.Sprintf("is not a whole number from 0 to %d", most), "write heartbeat in seconds, connection_timeout in milliseconds")
+		}
+	}
+	return query, nil
+}
+
+// checkLogin refuses a user without a password, for which amqp091-go would send the password of guest.
+func (t target) checkLogin(field string, cfg Config) error {
+	if t.noPassword && t.login.Username != "guest" && t.mechanism == Plain && cfg.Credentials == nil {
+		return fault(field, "names a user without a password", "write user:password@, or set Config.Credentials")
+	}
+	return nil
 }
 
 // checkExternal refuses SASL EXTERNAL where no certificate can tell who the client is, or

@@ -66,6 +66,57 @@ func TestS06MalformedURLIsOneTypedErrorWithoutThePassword(t *testing.T) {
 	}
 }
 
+func TestS92EveryMalformedURLIsRefusedWithTheReason(t *testing.T) {
+	for raw, want := range map[string]string{
+		"":                                        "is empty",
+		"\n":                                      "white space",
+		"amqp://u:p@h/\n":                         "white space",
+		" amqp://u:p@h/":                          "white space",
+		"amqp://u:p@h /":                          "white space",
+		"\"amqp://u:p@h/\"":                       "quotation marks",
+		"amqp:rabbit-1:5672":                      "no // behind the scheme",
+		"amqp:/rabbit-1:5672":                     "no // behind the scheme",
+		"amqp:":                                   "no // behind the scheme",
+		"rabbit-1:5672":                           "does not begin with amqp://",
+		"rabbit-1":                                "does not begin with amqp://",
+		"http://h/":                               "does not begin with amqp://",
+		"//u:p@h/":                                "does not begin with amqp://",
+		"amqp://u:p@/":                            "names no host",
+		"amqp://u:p@:5672/":                       "names no host",
+		"amqp://:5672/":                           "names no host",
+		"amqp://:p@h/":                            "names no user",
+		"amqp://billing@h/":                       "user without a password",
+		"amqp://u:p@a:5672,b:5672/":               "several hosts",
+		"amqp://u:p@${HOST}:5672/":                "placeholder",
+		"amqp://u:p@h:${PORT}/":                   "placeholder",
+		"amqp://u:p@::1/":                         "IPv6 address without brackets",
+		"amqp://u:p%@h/":                          "hexadecimal",
+		"amqp://u:p@h/%zz":                        "hexadecimal",
+		"amqp://u:p@h:amqp/":                      "port that is not a number",
+		"amqp://u:p@h:65536/":                     "port outside",
+		"amqp://u:p@h/a/b":                        "several parts",
+		"amqp://u:p@h/?verify=verify_none":        `query parameter "verify"`,
+		"amqp://u:p@h/?heartbeat=5&heartbeat=6":   "heartbeat: is given more than once",
+		"amqp://u:p@h/?heartbeat=":                "heartbeat: is empty",
+		"amqp://u:p@h/?heartbeat=5s":              "heartbeat: is not a whole number",
+		"amqp://u:p@h/?connection_timeout=-1":     "connection_timeout: is not a whole number",
+		"amqp://u:p@h/?channel_max=65536":         "channel_max: is not a whole number",
+		"amqps://u:p@h/?cacertfile=":              "cacertfile: is empty",
+		"amqp://u:p@h/?heartbeat=5;channel_max=7": "query that cannot be read",
+	} {
+		_, err := Open(Config{URLs: []string{raw}})
+		var field *FieldError
+		if !errors.As(err, &field) || !strings.HasPrefix(field.Field, "URLs[0]") || field.Fix == "" || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", raw, err, want)
+		}
+	}
+	for _, raw := range []string{"amqp://", "amqp:///", "amqp:///v", "amqp://h", "amqp://h/", "amqp://h//", "amqp://guest@h/", "AMQP://h/", "amqp://u:p@h:5672/%2F?heartbeat=5"} {
+		if _, err := (Config{URLs: []string{raw}}).withDefaults().validate(); err != nil {
+			t.Errorf("%q: %v", raw, err)
+		}
+	}
+}
+
 func TestConfigReportsEveryWrongFieldAtOnce(t *testing.T) {
 	_, err := Open(Config{
 		URLs: []string{"amqp://h", "nonsense", "amqps://h?server_name_indication=x"},

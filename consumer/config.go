@@ -70,11 +70,21 @@ type Config struct {
 
 	// Arguments are the arguments of basic.consume, such as x-priority or x-stream-offset. RabbitMQ ignores
 	// arguments that it does not know. So New refuses names that begin with "x-" or are nearly right and
-	// that amqpkit does not know, unless AllowUnknownArguments is set. x-stream-offset,
-	// "next" included, is where a Run begins to read a stream; after a lost subscription
-	// it goes on with the first message that it had not settled. A stream that was declared anew
-	// meanwhile begins at 0 again: then start a new Run. Without the argument a stream is read
-	// from "next" after each loss, and what was published in between is missed.
+	// that amqpkit does not know, unless AllowUnknownArguments is set.
+	//
+	// x-stream-offset is where a Run begins to read a stream. After any loss or refusal it continues with the
+	// first message that it had not settled. If it was subscribed and had received nothing yet, "next", "last"
+	// and an interval such as "5m" keep the meaning that they had when it subscribed first: no message
+	// published since then is skipped, and up to two seconds of earlier ones may be delivered. ("last" may miss
+	// the last messages before that.)
+	//
+	// A stream that was deleted and declared again is read from its first message. A Run recognises it by its first
+	// message, which is another one or has a lower offset, or by a basic.cancel that is followed by a 404. A
+	// stream that begins with an equal message (properties and body) is taken for the same one otherwise. For this,
+	// each subscription has a second channel until the first message was read.
+	//
+	// Without the argument a stream is read from "next" after each loss, and messages published in between
+	// are missed.
 	Arguments             amqp.Table
 	AllowUnknownArguments bool
 

@@ -16,6 +16,18 @@ type Connection interface {
 	Consuming(ctx context.Context) (*amqp.Connection, error)
 }
 
+// A Restorer is a Connection that can bring a missing queue back. *amqpkit.Conn is one: it runs its
+// Setup again. A Connection that wraps a Conn should pass QueueMissing on.
+type Restorer interface {
+	Connection
+
+	// QueueMissing reports that a consumer cannot use its queue: the broker answered 404 when it
+	// subscribed, or cancelled its consumer. Run calls it once until it is subscribed again, and calls found then, or
+	// when it returns; the Restorer is not ready meanwhile. Run keeps trying to subscribe, and does so at
+	// once when tried receives a value, after each attempt to bring the queue back.
+	QueueMissing(queue string, cause error) (tried <-chan struct{}, found func())
+}
+
 // A Consumer runs a handler over a queue. Make one with New. Its methods may be called from
 // any goroutine.
 type Consumer struct {

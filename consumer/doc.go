@@ -12,6 +12,11 @@
 //	any other error   held for 1 s, doubling to 30 s, then back to the queue, counted as a failure
 //	a panic           logged with its stack, then as any other error
 //
+// A failing message is not tried for ever. A quorum queue without a dead-letter exchange drops it after 21 failed
+// deliveries, RabbitMQ's default, which take about eight minutes. Nobody but the log says so: it names the
+// message. Give the queue a dead-letter exchange, or use package retry, to keep such messages. A queue with
+// another delivery limit drops it earlier or later, and a classic queue never does.
+//
 // A delivery is settled once at most, after its handler returned, on the channel it came
 // from. If that channel is gone by then nothing is sent, and RabbitMQ delivers the message
 // again: handlers see some messages twice, with Redelivered set, and must tolerate it.
@@ -35,7 +40,9 @@
 // # What RabbitMQ counts
 //
 // A quorum queue counts failed deliveries in the header x-delivery-count and drops (or
-// dead-letters) a message that failed more often than its delivery limit, 20 by default. On
+// dead-letters) a message that failed more often than its delivery limit, 20 by default and unlimited before
+// RabbitMQ 4.0. Without [Config.DeadLettered] each failed delivery is logged as a warning, with the message id, from
+// the last one on that the default limit allows: a consumer cannot ask for the queue's own limit. On
 // RabbitMQ 4.3 "any other error" counts and a delivery that was in hand when its connection
 // died; [Requeue] does not, nor does what Run gives back unhandled when it ends, unless order matters
 // (see [Config.SingleActive]). Before 4.3 every return counts. Classic queues count nothing. On a stream settling only moves the

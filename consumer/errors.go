@@ -55,9 +55,15 @@ func (e *SubscribeError) Unwrap() error { return e.Err }
 func (e *SubscribeError) fix() string {
 	switch wire.Code(e.Err) {
 	case 403:
-		return "grant the user read permission, or stop the consumer that has exclusive use of the queue"
+		if inUse(e.Err) {
+			return "another consumer has exclusive use of the queue: stop it, or use a single active consumer (x-single-active-consumer) to stand by for it"
+		}
+		return "grant the user the permission: consuming needs read permission for the queue"
 	case 404:
-		return "declare the queue in the connection's Setup or in Config.Declare, or check its name and virtual host"
+		if !isMissing(e.Err) {
+			return "start the node that holds the queue again"
+		}
+		return "it is tried again, and a Conn runs its Setup again meanwhile: check that Setup or Config.Declare declares what is missing, and its name and virtual host"
 	case 405:
 		return "the queue belongs to another connection: declare an exclusive queue in Config.Declare"
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -34,8 +35,9 @@ var (
 // A fakeBroker speaks as much AMQP as a Consumer needs, over pipes, so that time can be the
 // test's. What it says is said with its mutex held.
 type fakeBroker struct {
-	mute method              // is not answered
-	on   func(method, *link) // is called after each request, answered or not
+	mute  method              // is not answered
+	first []byte              // the headers of a stream's first message; nil for an empty stream
+	on    func(method, *link) // is called after each request, answered or not
 
 	leaderless atomic.Bool // the queue counts no consumers
 
@@ -56,7 +58,7 @@ type request struct {
 type link struct {
 	ac   *amqp.Connection
 	pipe net.Conn
-	ch   uint16   // the channel opened last
+	ch   uint16   // the channel that consumes
 	tags []string // of the consumers
 	sent uint64   // deliveries
 
@@ -193,6 +195,9 @@ func (b *fakeBroker) serve(l *link) {
 
 func (b *fakeBroker) answer(l *link, ch uint16, asked method, args []byte) {
 	m := asked
+	if m == (method{60, 70}) || m == consume && !bytes.Contains(args, []byte("first-")) { // get
+		l.ch = ch
+	}
 	if m[0] != 10 {
 		b.mu.Lock()
 		b.requests = append(b.requests, request{m, args})
@@ -209,7 +214,6 @@ func (b *fakeBroker) answer(l *link, ch uint16, asked method, args []byte) {
 	case method{10, 50}: // close
 		l.say(0, method{10, 51})
 	case openChannel:
-		l.ch = ch
 		l.say(ch, method{20, 11}, long(nil))
 	case method{20, 40}: // channel.close
 		l.say(ch, method{20, 41})
@@ -219,6 +223,16 @@ func (b *fakeBroker) answer(l *link, ch uint16, asked method, args []byte) {
 	case consume:
 		queue := 2 + 1 + int(args[2])
 		tag := string(args[queue+1 : queue+1+int(args[queue])])
+		if strings.HasPrefix(tag, "first-") { // it reads the first message of a stream
+			l.say(ch, method{60, 21}, short(tag))
+			b.mu.Lock()
+			first := b.first
+			b.mu.Unlock()
+			if first != nil {
+				l.sendTo(ch, 1, tag, first)
+			}
+			return
+		}
 		l.tags = append(l.tags, tag)
 		l.say(ch, method{60, 21}, short(tag))
 	case declareQueue: // passive
@@ -242,20 +256,24 @@ func (l *link) deliver(headers []byte) { l.deliverTo(l.tags[len(l.tags)-1], head
 
 func (l *link) deliverTo(consumer string, headers []byte) {
 	l.sent++
-	tag := binary.BigEndian.AppendUint64(nil, l.sent)
+	l.sendTo(l.ch, l.sent, consumer, headers)
+}
+
+func (l *link) sendTo(ch uint16, sent uint64, consumer string, headers []byte) {
+	tag := binary.BigEndian.AppendUint64(nil, sent)
 	flags := []byte{0}
 	if l.redelivered {
 		flags[0] = 1
 	}
-	l.say(l.ch, method{60, 60}, short(consumer), tag, flags, short(""), short("orders"))
-	l.content(headers)
+	l.say(ch, method{60, 60}, short(consumer), tag, flags, short(""), short("orders"))
+	l.content(ch, headers)
 }
 
 // content sends the content of a message.
-func (l *link) content(headers []byte) {
+func (l *link) content(ch uint16, headers []byte) {
 	content := binary.BigEndian.AppendUint64([]byte{0, 60, 0, 0}, 1) // class, weight, body size
-	l.frame(2, l.ch, slices.Concat(content, []byte{1 << 5, 0}, long(headers)))
-	l.frame(3, l.ch, []byte("m"))
+	l.frame(2, ch, slices.Concat(content, []byte{1 << 5, 0}, long(headers)))
+	l.frame(3, ch, []byte("m"))
 }
 
 func (l *link) say(ch uint16, m method, args ...[]byte) {

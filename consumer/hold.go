@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"container/heap"
+	"fmt"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -200,6 +201,34 @@ func (f failures) failed(d *Delivery, n int) {
 
 // settled forgets a message that is done.
 func (f failures) settled(d *Delivery) { delete(f, d.MessageId) }
+
+// defaultLimit is the delivery limit of quorum queues that set none, since RabbitMQ 4.0. The delivery whose
+// x-delivery-count is the limit is the last one.
+const defaultLimit = 20
+
+// warnOfLastDelivery names a message that RabbitMQ may drop when this delivery is returned. The queue's own limit
+// is unknown: AMQP 0-9-1 gives a consumer no way to ask.
+func (s *session) warnOfLastDelivery(d *Delivery, how settlement) {
+	n, counted := deliveryCount(d.Headers)
+	if !counted || !d.Redelivered || n < defaultLimit || s.run.cfg.DeadLettered || how == postpone && !s.countsRequeues() {
+		return
+	}
+	msg := "consumer: the last delivery that RabbitMQ's default delivery limit allows has failed, and a queue without a dead-letter exchange drops the message now; "
+	if n > defaultLimit {
+		msg = "consumer: a message failed more often than RabbitMQ's default delivery limit allows, and a queue without a dead-letter exchange drops it when its own limit is reached; "
+	}
+	s.log.Warn(msg+"give the queue a dead-letter exchange and set Config.DeadLettered, or use package retry",
+		"message_id", d.MessageId, "delivery_count", n, "default_limit", defaultLimit)
+}
+
+// countsRequeues reports whether the broker counts a basic.nack with requeue as a failed delivery, as RabbitMQ did
+// before 4.3.
+func (s *session) countsRequeues() bool {
+	version, _ := s.ac.Properties["version"].(string)
+	var major, minor int
+	n, _ := fmt.Sscanf(version, "%d.%d", &major, &minor)
+	return n == 2 && (major < 4 || major == 4 && minor < 3)
+}
 
 func deliveryCount(h amqp.Table) (int, bool) {
 	n, ok := h["x-delivery-count"].(int64)

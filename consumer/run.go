@@ -21,6 +21,10 @@ const overtime = 500 * time.Millisecond
 // settled in the overtime.
 const cutAfter = 2 * time.Second
 
+// afterCancel is the least pause after a basic.cancel. RabbitMQ closes the whole connection (541) when a
+// quorum queue is consumed from that is just being deleted.
+const afterCancel = 200 * time.Millisecond
+
 // provenAfter is how long a session must last, if it settles nothing, for the next one to
 // start with a fresh backoff: one that is cancelled as soon as it stands must not loop hot.
 const provenAfter = time.Second
@@ -54,6 +58,7 @@ type run struct {
 	circles    burst  // messages that go back as soon as they are delivered
 	complained string // the last failure logged as a warning, while it lasts
 
+	missing  missing  // the queue, as the connection was told
 	last     *session // the last subscription, also after its loss
 	poison   suspicion
 	position position // in a stream
@@ -82,6 +87,7 @@ func (c *Consumer) run(ctx context.Context) error {
 	}
 	r.desk.ordered, r.desk.workers = c.cfg.ordered(), c.cfg.Workers
 	defer r.desk.close()
+	defer r.queueFound()
 	defer after(ctx, c.cfg.Drain, func() {
 		r.unfinished.Store(r.busy.Load())
 		interrupt()
@@ -132,14 +138,18 @@ func (r *run) serve(ctx context.Context) error {
 			return err
 		}
 		r.status.set(subscribing, err)
+		r.reportMissing(err)
 		delay := delays.NextBackOff()
 		if delay == backoff.Stop {
 			return err
 		}
+		if lost != nil && lost.Err == nil {
+			delay = max(delay, afterCancel)
+		}
 		if poison != nil {
 			delay = max(delay, r.poison.pause())
 		}
-		sleep(ctx, delay)
+		sleep(ctx, delay, r.missing.tried)
 	}
 	return nil
 }
@@ -158,6 +168,7 @@ func (r *run) once(ctx context.Context) (proven bool, err error) {
 		r.poison.others(time.Now(), err)
 		return false, err
 	}
+	r.queueFound()
 	switch {
 	case r.poison.err != nil:
 		r.status.set(subscribed, r.poison.err)
@@ -302,12 +313,13 @@ func after(ctx context.Context, d time.Duration, f func()) (cancel func()) {
 	return cancel
 }
 
-// sleep returns after d, or when ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
+// sleep returns after d, when ctx ends or when wake receives a value.
+func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
+	case <-wake:
 	case <-ctx.Done():
 	}
 }

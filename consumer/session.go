@@ -60,6 +60,11 @@ type session struct {
 	next    *session // its successor, see trust
 	leaving bool     // for the successor
 
+	// Of a stream, see subscribedStream.
+	first      <-chan amqp.Delivery
+	firstCh    *amqp.Channel
+	redeclared bool
+
 	draining bool
 	withhold bool // flush sends nothing: the settlements wait for the end of an ordered drain
 	progress bool // something was settled
@@ -107,6 +112,12 @@ func (s *session) consume(ctx context.Context) (err error) {
 			s.cancelled = nil // closed along with the channel
 		case err := <-s.closed:
 			return s.lost(closeReason(err))
+		case d, ok := <-s.first:
+			if !ok {
+				s.first = nil
+			} else if err := s.identify(&d); err != nil {
+				return s.lost(err)
+			}
 		case <-s.inbox.arrived:
 			s.finishAll()
 		case now := <-s.timer.C:
@@ -140,7 +151,7 @@ func (s *session) subscribedAgain() {
 func (s *session) enter(d *amqp.Delivery) bool {
 	a := arrival{at: time.Now(), messageID: d.MessageId}
 	if s.run.cfg.streams() {
-		a.offset, _ = d.Headers[streamOffset].(int64)
+		a.offset = s.offset(d)
 	}
 	if s.ledger.delivered(d.DeliveryTag, a) {
 		return true
@@ -224,6 +235,7 @@ func (s *session) end(why error) {
 		}
 	}
 	s.remember()
+	s.closeFirst()
 	for _, res := range s.run.desk.shut(&s.inbox) {
 		s.run.tooLate(res)
 	}
@@ -270,8 +282,10 @@ func (s *session) finish(res result) {
 		if res.reason != nil {
 			s.log.Info("consumer: message requeued", "message_id", d.MessageId, "held", after, "error", res.reason)
 		}
+		s.warnOfLastDelivery(d, how)
 		after = s.pace(d, after, d.Redelivered, res.err)
 	case failNow:
+		s.warnOfLastDelivery(d, how)
 		n := s.run.before(d)
 		s.run.failures.failed(d, n+1)
 		// A queue that delays failed messages counts them. One that counts and does not delay ends it at its delivery limit,
@@ -284,7 +298,8 @@ func (s *session) finish(res result) {
 			how = postpone // the drain's failure, not the message's
 			break
 		}
-		s.warnOfLoss("a message that failed as often as a quorum queue's delivery limit says, 20 by default,")
+		s.warnOfLoss("a message from a quorum queue after as many failed deliveries as its delivery limit allows, 21 by default,")
+		s.warnOfLastDelivery(d, how)
 		n := s.run.before(d)
 		s.run.failures.failed(d, n+1)
 		after = s.run.hold(n)

@@ -97,11 +97,10 @@ func (r *run) consumeOn(ac *amqp.Connection, queue string, prefetch int) (*sessi
 	})
 	if err != nil {
 		s.end(err)
-		if wire.Code(err) != 0 {
-			r.position = position{} // the stream may be another one when it is there again
-		}
+		r.refusedStream(queue, err)
 		return nil, &SubscribeError{Queue: queue, Err: err}
 	}
+	s.subscribedStream(calls, s.began)
 	return s, nil
 }
 

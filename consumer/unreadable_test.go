@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,7 +71,8 @@ func TestAnUnreadableMessageOfAStreamIsSkipped(t *testing.T) {
 		if log.count("level=ERROR") != 1 || log.count("skipped in the stream") != 1 || log.count("offset=8") != 1 || log.count("dead-letter") != 0 {
 			t.Errorf("logged %s", log.buf.String())
 		}
-		if asked := b.calls(consume); len(asked) < 2 || !bytes.Contains(asked[1], offset(9, nil)) {
+		asked := slices.DeleteFunc(b.calls(consume), func(args []byte) bool { return bytes.Contains(args, []byte("first-")) })
+		if len(asked) < 2 || !bytes.Contains(asked[1], offset(9, nil)) {
 			t.Errorf("consumed with %q, want to go on at 9", asked)
 		}
 		_ = end()
@@ -92,7 +94,7 @@ func TestGetReturnsAnUnreadableMessageWithAnError(t *testing.T) {
 	b.on = func(m method, l *link) {
 		if m == (method{60, 70}) {
 			l.say(l.ch, method{60, 71}, binary.BigEndian.AppendUint64(nil, 1), []byte{0}, short(""), short("orders"), make([]byte, 4))
-			l.content(poison())
+			l.content(l.ch, poison())
 		}
 	}
 	defer b.close()

@@ -41,23 +41,31 @@ func newConsumerBench(t *testing.T) *consumerBench {
 // newConsumerBenchThrough connects the Conn, and it alone, through a proxy.
 func newConsumerBenchThrough(t *testing.T, url string) *consumerBench {
 	t.Helper()
+	return newConsumerBenchWith(t, amqpkit.Config{URLs: []string{url}})
+}
+
+// newConsumerBenchWith makes the Conn with cfg.
+func newConsumerBenchWith(t *testing.T, cfg amqpkit.Config) *consumerBench {
+	t.Helper()
 	b := &consumerBench{t: t, broker: broker(t)}
+	if cfg.URLs == nil {
+		cfg.URLs = []string{b.broker.URL()}
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	cfg.Name = t.Name()
+	cfg.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+		if err == nil {
+			b.mu.Lock()
+			b.links = append(b.links, nc)
+			b.mu.Unlock()
+		}
+		return nc, err
+	}
 	var err error
-	b.conn, err = amqpkit.DialConfig(b.ctx(), amqpkit.Config{
-		URLs: []string{url},
-		Name: t.Name(),
-		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			nc, err := new(net.Dialer).DialContext(ctx, network, addr)
-			if err == nil {
-				b.mu.Lock()
-				b.links = append(b.links, nc)
-				b.mu.Unlock()
-			}
-			return nc, err
-		},
-		Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
+	if b.conn, err = amqpkit.DialConfig(b.ctx(), cfg); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -297,4 +305,18 @@ func (l *logbook) count(text string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return bytes.Count(l.buf.Bytes(), []byte(text))
+}
+
+// cutOne breaks one connection of the Conn.
+func (b *consumerBench) cutOne(ac *amqp.Connection) {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, nc := range b.links {
+		if nc.LocalAddr().String() == ac.LocalAddr().String() {
+			_ = nc.Close()
+			return
+		}
+	}
+	b.t.Fatal("no such connection")
 }

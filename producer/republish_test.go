@@ -65,7 +65,7 @@ func TestRepublishSendsWhatWasReceived(t *testing.T) {
 		t.Errorf("headers nested 32 deep: %v, id %q", err, receipt.MessageID())
 	}
 	for i, m := range b.Messages("orders")[1:] { // the last one has a lower priority
-		if int(m.DeliveryMode) != i || m.ReplyTo != msg.ReplyTo || m.Expiration != msg.Expiration || m.Headers["\xe9"] != "latin-1" {
+		if int(m.DeliveryMode) != i || m.ReplyTo != msg.ReplyTo || m.Expiration != "60000" || m.Headers["\xe9"] != "latin-1" {
 			t.Errorf("delivery mode %d: %+v", i, m)
 		}
 	}

@@ -1,6 +1,7 @@
 package retry
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"strconv"
@@ -90,6 +91,10 @@ func canDelay(properties amqp.Table) error {
 	if product == "RabbitMQ" && errX == nil && errY == nil && (x > 4 || x == 4 && y >= 3) {
 		return nil
 	}
-	return fault("Native", fmt.Sprintf("needs RabbitMQ 4.3 or newer, this is %s", wire.Printable(strings.TrimSpace(cut(product+" "+version, maxEntryText)))),
-		"leave it out: wait queues do with RabbitMQ 4.0")
+	found := wire.Printable(strings.TrimSpace(cut(product+" "+version, maxEntryText)))
+	return &FieldError{
+		Package: "retry", Field: "Native", Problem: "needs RabbitMQ 4.3 or newer, this is " + found,
+		Fix:    "upgrade that node, or leave it out: wait queues do with RabbitMQ 4.0",
+		Broker: cmp.Or(found, "unknown"),
+	}
 }

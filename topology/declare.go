@@ -115,8 +115,11 @@ func (q Queue) checkVersion(f *faults, ac *amqp.Connection) {
 	version, _ := ac.Properties["version"].(string)
 	major, _, _ := strings.Cut(version, ".")
 	if n, err := strconv.Atoi(major); err == nil && n < 4 {
-		f.add(".DeliveryLimit", "Unlimited means none at all to RabbitMQ "+wire.Printable(version)+", which drops each message at its first redelivery",
-			"leave it out: before 4.0 there is no limit by default")
+		f.errs = append(f.errs, &FieldError{
+			Package: "topology", Field: f.at + ".DeliveryLimit", Broker: version,
+			Problem: "Unlimited means none at all to RabbitMQ " + wire.Printable(version) + ", which drops each message at its first redelivery",
+			Fix:     "upgrade that node, or leave it out: before 4.0 there is no limit by default",
+		})
 	}
 }
 

@@ -11,7 +11,8 @@ import (
 )
 
 // FieldError reports a value that was refused before anything reached the broker: the field,
-// what is wrong with it and what to write instead. Trying again cannot help.
+// what is wrong with it and what to write instead. Trying again cannot help, unless Broker is set: then
+// a newer node takes it.
 type FieldError = wire.FieldError
 
 // Unset is how a [ConflictError] says that an attribute has no value at all.

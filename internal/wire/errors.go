@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -23,6 +24,7 @@ type FieldError struct {
 	Field   string // the field, as the caller wrote it: "URLs[0]", "Queues[2].Name", "RoutingKey"
 	Problem string // what is wrong with it, never a secret
 	Fix     string // what to write instead; may be empty
+	Broker  string // the version of the broker that cannot take the value; empty if none can
 }
 
 func (e *FieldError) Error() string {
@@ -36,8 +38,9 @@ func (e *FieldError) Error() string {
 	return s
 }
 
-// Permanent says that trying again cannot help: the caller's data has to change.
-func (e *FieldError) Permanent() bool { return true }
+// Permanent reports whether trying again cannot help, because the caller's data has to change. It returns false if only
+// the version of the broker at hand is too old: the next session may be on a newer node.
+func (e *FieldError) Permanent() bool { return e.Broker == "" }
 
 // A FrameError is the FieldError of a content header that does not fit into a frame of the connection.
 type FrameError struct {
@@ -47,11 +50,19 @@ type FrameError struct {
 
 func (e *FrameError) Unwrap() error { return e.FieldError }
 
-// IsPermanent reports whether err, or an error that it wraps, says of itself that it can
-// never heal.
+// IsPermanent reports whether err says of itself that it can never heal. Of errors that wrap one another the
+// outermost decides; of joined errors one is enough.
 func IsPermanent(err error) bool {
-	var p interface{ Permanent() bool }
-	return errors.As(err, &p) && p.Permanent()
+	if p, ok := err.(interface{ Permanent() bool }); ok { //nolint:errorlint // the tree is walked here
+		return p.Permanent()
+	}
+	switch u := err.(type) { //nolint:errorlint // likewise
+	case interface{ Unwrap() error }:
+		return IsPermanent(u.Unwrap())
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(u.Unwrap(), IsPermanent)
+	}
+	return false
 }
 
 // Code returns the AMQP reply code in err (404 NOT_FOUND, 406 PRECONDITION_FAILED, …), or 0

@@ -1,0 +1,64 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/retry"
+	"github.com/amqpkit/amqpkit/topology"
+)
+
+// asIf has a Setup or Declare see another version of the broker, as on a node that was not upgraded yet.
+func asIf(ac *amqp.Connection, version string) *amqp.Connection {
+	old := &amqp.Connection{Properties: amqp.Table{"product": "RabbitMQ", "version": version}}
+	old.Config = ac.Config
+	return old
+}
+
+func TestS83ANodeThatIsTooOldDoesNotEndAConnOrARun(t *testing.T) {
+	t.Parallel()
+	needs43(t)
+	queue := unique("s83")
+	plan, err := retry.Config{Queue: queue, Source: &topology.Queue{}, Policy: retry.Linear(1e9, 1e9).MaxAttempts(3), Native: true}.Plan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlimited := topology.Queue{Name: unique("s83"), DeliveryLimit: new(topology.Unlimited)}
+	var setups, declares atomic.Int64
+	b := newConsumerBenchWith(t, amqpkit.Config{Setup: func(ctx context.Context, ac *amqp.Connection) error {
+		if setups.Add(1) == 2 {
+			return plan.Declare(ctx, asIf(ac, "4.2.1"))
+		}
+		return plan.Declare(ctx, ac)
+	}})
+	for _, q := range append(plan.Topology().Queues, unlimited) {
+		t.Cleanup(func() { _, _ = b.plain.QueueDelete(q.Name, false, false, false) })
+	}
+	got := make(chan string, 1)
+	var field *topology.FieldError
+	r := b.start(consumer.Config{Declare: func(ctx context.Context, ac *amqp.Connection) (string, error) {
+		if declares.Add(1) == 2 {
+			_, err := unlimited.Declare(ctx, asIf(ac, "3.13.7"))
+			if !errors.As(err, &field) || field.Broker != "3.13.7" {
+				t.Errorf("Declare = %v, want a *FieldError for the broker's version", err)
+			}
+			return "", err
+		}
+		return unlimited.Declare(ctx, ac)
+	}}, bodies(got))
+	b.cut()
+	b.publish(unlimited.Name, "m")
+	if m := receive(t, got, "message"); m != "m" {
+		t.Errorf("got %q", m)
+	}
+	if setups.Load() < 3 || declares.Load() < 3 {
+		t.Errorf("Setup ran %d times, Declare %d times", setups.Load(), declares.Load())
+	}
+	r.stopClean()
+}

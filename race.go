@@ -1,0 +1,122 @@
+package amqpkit
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"time"
+)
+
+// stagger is how long a TCP connect may take before the next address is tried at the same time. RFC 8305
+// recommends it.
+const stagger = 250 * time.Millisecond
+
+var errNoAddress = errors.New("no address is left")
+
+// A race opens TCP connections to the addresses of a host, one after another, and begins the next one while one
+// takes long.
+type race struct {
+	ctx     context.Context
+	cancel  context.CancelFunc
+	dial    dialer
+	waiting []string // addresses that were not tried
+	flying  int      // dials under way
+	results chan dialled
+}
+
+type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+type dialled struct {
+	nc  net.Conn
+	err error
+}
+
+// dial resolves the host of t. A Dialer of the user's gets its name instead.
+func (c *Conn) dial(ctx context.Context, t target) (*race, error) {
+	addrs, dial := []string{t.addr}, c.cfg.Dialer
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+		ips, err := net.DefaultResolver.LookupIPAddr(ctx, t.host)
+		if err != nil {
+			return nil, err
+		}
+		_, port, _ := net.SplitHostPort(t.addr)
+		addrs = interleave(ips, port)
+	}
+	r := &race{dial: dial, waiting: addrs, results: make(chan dialled, len(addrs))}
+	r.ctx, r.cancel = context.WithCancel(ctx)
+	return r, nil
+}
+
+// interleave returns the addresses in random order, with IPv6 and IPv4 in turn. The family that the resolver
+// prefers is first.
+func interleave(ips []net.IPAddr, port string) []string {
+	is4 := func(ip net.IPAddr) bool { return ip.IP.To4() != nil }
+	lead := is4(ips[0])
+	rand.Shuffle(len(ips), func(i, j int) { ips[i], ips[j] = ips[j], ips[i] })
+	var families [2][]string
+	for _, ip := range ips {
+		family := 0
+		if is4(ip) != lead {
+			family = 1
+		}
+		families[family] = append(families[family], net.JoinHostPort(ip.String(), port))
+	}
+	var all []string
+	for i := range len(ips) {
+		for _, f := range families {
+			if i < len(f) {
+				all = append(all, f[i])
+			}
+		}
+	}
+	return all
+}
+
+// next returns the next TCP connection, or why an address has none. errNoAddress ends it.
+func (r *race) next() (net.Conn, error) {
+	for {
+		if r.flying == 0 && !r.begin() {
+			return nil, errNoAddress
+		}
+		var late <-chan time.Time
+		if len(r.waiting) > 0 {
+			late = time.After(stagger)
+		}
+		select {
+		case d := <-r.results:
+			r.flying--
+			return d.nc, d.err
+		case <-late:
+			r.begin()
+		}
+	}
+}
+
+// left returns how many addresses may still give a connection.
+func (r *race) left() int { return r.flying + len(r.waiting) }
+
+func (r *race) begin() bool {
+	if len(r.waiting) == 0 {
+		return false
+	}
+	addr := r.waiting[0]
+	r.waiting = r.waiting[1:]
+	r.flying++
+	go func() {
+		nc, err := r.dial(r.ctx, "tcp", addr)
+		r.results <- dialled{nc, err}
+	}()
+	return true
+}
+
+// close ends the dials under way and closes connections that nobody took.
+func (r *race) close() {
+	r.cancel()
+	for ; r.flying > 0; r.flying-- {
+		if d := <-r.results; d.nc != nil {
+			_ = d.nc.Close()
+		}
+	}
+}
