@@ -57,7 +57,7 @@ func (c Config) consumerTimeout() time.Duration {
 	default:
 		return consumerTimeout
 	}
-	return time.Duration(ms) * time.Millisecond
+	return time.Duration(min(ms, 1<<40)) * time.Millisecond
 }
 
 // rejectedHere reports whether the message was rejected before and came straight back by the queue's dead-letter exchange. On

@@ -32,7 +32,8 @@ func (s *session) handOver() error {
 	s.withhold = true
 	deadline := s.run.ending.deadline()
 	if first, ok := s.ledger.oldest(); ok { // which must be settled before the consumer timeout, too
-		if due := first.at.Add(s.run.cfg.consumerTimeout() / 2); due.Before(deadline) {
+		timeout := s.run.cfg.consumerTimeout()
+		if due := first.at.Add(timeout - timeout/10); due.Before(deadline) {
 			deadline = due
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 func TestAHandoverCancelsOnlyWhereNothingIsOnItsWay(t *testing.T) {
@@ -24,6 +26,11 @@ func TestAHandoverCancelsOnlyWhereNothingIsOnItsWay(t *testing.T) {
 		},
 		"no time for the third: settle, then close": {
 			Config{Prefetch: 3, Exclusive: true, Drain: 15 * time.Second}, 2, []method{ackMethod, declareQueue, closeChannel},
+		},
+		"no time before the consumer timeout": {
+			Config{Prefetch: 3, SingleActive: true, Drain: time.Minute, Arguments: amqp.Table{"x-consumer-timeout": 25_000}},
+			2,
+			[]method{ackMethod, declareQueue, closeChannel},
 		},
 		"in order by a key": {
 			Config{Prefetch: 3, Workers: 3, Key: func(*Delivery) string { return "k" }, Drain: 15 * time.Second},
