@@ -240,7 +240,7 @@ func TestReceivedExpirationIsWhateverRabbitMQTakes(t *testing.T) {
 func TestHeadersAreSentInAFormThatEveryClientReads(t *testing.T) {
 	inner, list := amqp.Table{"n": uint8(200)}, []any{int8(-1), 5}
 	given := amqp.Table{
-		"int": math.MaxInt64, "negative": -1, "uint": uint(7), "uint64": uint64(math.MaxInt64), "int8": int8(-8), "uint8": uint8(255), "int16": int16(-16),
+		"int": math.MaxInt, "negative": -1, "uint": uint(7), "uint64": uint64(math.MaxInt64), "int8": int8(-8), "uint8": uint8(255), "int16": int16(-16),
 		"uint16": uint16(16), "int32": int32(-32), "uint32": uint32(math.MaxUint32), "int64": int64(-64), "table": inner, "list": list,
 		"float32": float32(1.5), "bytes": []byte("b"), "nil": nil, "time": time.Unix(0, 0), "last": time.Unix(253_402_300_799, 999),
 	}
@@ -250,7 +250,7 @@ func TestHeadersAreSentInAFormThatEveryClientReads(t *testing.T) {
 		t.Fatalf("%+v", p)
 	}
 	for name, want := range (amqp.Table{
-		"int": int64(math.MaxInt64), "negative": int64(-1), "uint": int64(7), "uint64": int64(math.MaxInt64), "int8": int32(-8), "uint8": int32(255), "int16": int32(-16),
+		"int": int64(math.MaxInt), "negative": int64(-1), "uint": int64(7), "uint64": int64(math.MaxInt64), "int8": int32(-8), "uint8": int32(255), "int16": int32(-16),
 		"uint16": uint16(16), "int32": int32(-32), "uint32": uint32(math.MaxUint32), "int64": int64(-64),
 	}) {
 		if sent[name] != want {
