@@ -46,8 +46,9 @@ func readBy(t *testing.T, client, queue string, n int) (messages []map[string]an
 func TestS90EveryHeaderIsReadByOtherClients(t *testing.T) {
 	b := newInputBench(t, producer.Config{})
 	at := time.Date(2026, 11, 30, 10, 0, 0, 0, time.UTC)
+	large := int64(1) << 40
 	sent := amqp.Table{
-		"int": 5, "large": 1 << 40, "uint": uint(6), "uint64": uint64(7), "int8": int8(-8), "uint8": uint8(200), "int16": int16(-16), "uint16": uint16(65535),
+		"int": 5, "large": int(large), "uint": uint(6), "uint64": uint64(7), "int8": int8(-8), "uint8": uint8(200), "int16": int16(-16), "uint16": uint16(65535),
 		"int32": int32(-32), "uint32": uint32(math.MaxUint32), "int64": int64(64), "float": 2.0, "text": "é", "bytes": []byte{1, 255}, "nil": nil, "bool": true,
 		"first": time.Unix(0, 0), "time": at, "last": time.Unix(253_402_300_799, 0), "table": amqp.Table{"n": int16(-1)}, "list": []any{int8(-1), 1, nil},
 	}

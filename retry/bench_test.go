@@ -109,7 +109,7 @@ func (b *bench) begin(h consumer.Handler, more ...func(*consumer.Config)) (end f
 
 func (b *bench) publish(msg amqp.Publishing) {
 	b.t.Helper()
-	if err := b.producer.Publish(b.t.Context(), "", "orders", msg); err != nil {
+	if err := b.producer.Republish(b.t.Context(), "", "orders", msg); err != nil {
 		b.t.Fatal(err)
 	}
 }

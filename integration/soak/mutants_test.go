@@ -34,7 +34,7 @@ var mutants = []struct {
 	}, misreported, "reported as unconfirmed"},
 
 	{"return ignored", []edit{
-		{"producer/resolve.go", "\tcase ret != nil:\n", "\tcase ret != nil && doubt:\n"},
+		{"producer/resolve.go", "\tcase ret != nil:\n", "\tcase ret != nil && ret.Code == 0:\n"},
 	}, misreported, "which nothing on the wire says"},
 
 	{"stale ack sent", []edit{
