@@ -59,9 +59,12 @@ on-4.0  = image=$$(AMQPKIT_SUITE=trixie sh integration/rabbit/debian/image.sh) &
 differs = $(shell sed -n 's/^func \(Test[A-Za-z0-9]*\).*/^\1$$/p' $(wildcard $(patsubst %,integration/%_test.go, \
 	retry_* faults_retry* consumer_* faults_consume* faults_stream* credentials)) | paste -sd'|')
 
+# They take 40 s, and what they look at is the client's own.
+slow = ^TestS48|^TestGetFromAnEmpty|RunLeavesNoChannelBehind$$|^TestS55.*WithoutALimit
+
 check-4.0: ## the tests of consumers, retries, streams and credentials once more, on RabbitMQ 4.0 (in Docker)
 	@$(ensure) gcc gcc libc6-dev
-	@$(on-4.0) -timeout=30m -parallel=6 -run '$(differs)'
+	@$(on-4.0) -timeout=30m -parallel=6 -run '$(differs)' -skip '$(slow)'
 
 test-4.0: ## all integration tests and the fault catalogue on RabbitMQ 4.0 (in Docker), about half an hour
 	@$(ensure) gcc gcc libc6-dev

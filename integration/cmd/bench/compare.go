@@ -139,7 +139,7 @@ func (c comparison) gap() float64        { return ratio(c.Kit.Gap, c.Raw.Gap) }
 
 func ratio(kit, raw float64) float64 { return kit / cmp.Or(raw, 1) }
 
-// line is for machines: bench ROW ratio_throughput=… ratio_cpu=… ratio_allocs=… rounds=… min=… max=…
+// line is for machines: bench ROW ratio_throughput=… ratio_cpu=… ratio_allocs=… rounds=… median=… min=… max=…
 func (c comparison) line() string {
 	s := fmt.Sprintf("bench %s ratio_throughput=%.3f ratio_cpu=%.3f ratio_allocs=%.3f", c.Row, c.throughput(), c.cpu(), c.allocs())
 	switch c.work() {
@@ -152,7 +152,7 @@ func (c comparison) line() string {
 		s = fmt.Sprintf("bench %s ratio_gap=%.3f", c.Row, c.gap())
 	}
 	if c.Ratios != nil {
-		s += fmt.Sprintf(" rounds=%d min=%.3f max=%.3f", c.Rounds, c.Ratios.Min, c.Ratios.Max)
+		s += fmt.Sprintf(" rounds=%d median=%.3f min=%.3f max=%.3f", c.Rounds, c.Ratios.Median, c.Ratios.Min, c.Ratios.Max)
 	}
 	return s
 }

@@ -38,7 +38,7 @@ func TestRatiosAreOfMediansAndOfOneMessage(t *testing.T) {
 	if c.Kit != (figures{PerSecond: 150, CPU: 4, Allocs: 10}) {
 		t.Errorf("kit = %+v", c.Kit)
 	}
-	want := "bench publish-quorum-1KiB-256g ratio_throughput=3.000 ratio_cpu=0.500 ratio_allocs=0.500 rounds=1 min=1.500 max=1.500"
+	want := "bench publish-quorum-1KiB-256g ratio_throughput=3.000 ratio_cpu=0.500 ratio_allocs=0.500 rounds=1 median=1.500 min=1.500 max=1.500"
 	if got := c.line(); got != want {
 		t.Errorf("line = %q, want %q", got, want)
 	}
@@ -82,7 +82,7 @@ func TestLatencyIsToldBesideRawAgainstItself(t *testing.T) {
 		"kit":         {result(105, 300)},
 		againstItself: {result(110, 600), result(110, 600)},
 	})
-	if line := c.line(); !strings.HasSuffix(line, " ratio_p50=1.050 ratio_p99=0.500 aa_p50=1.100 aa_p99=1.000 aa_p99_min=0.667 aa_p99_max=1.333 rounds=1 min=1.050 max=1.050") {
+	if line := c.line(); !strings.HasSuffix(line, " ratio_p50=1.050 ratio_p99=0.500 aa_p50=1.100 aa_p99=1.000 aa_p99_min=0.667 aa_p99_max=1.333 rounds=1 median=1.050 min=1.050 max=1.050") {
 		t.Errorf("line = %q", line)
 	}
 }
@@ -94,7 +94,7 @@ func TestRecoveryTellsTheGap(t *testing.T) {
 	c := compare(row{name: "recovery-quorum-1KiB", kit: "kit", raw: "raw"}, map[string][]side.Result{
 		"raw": result(20 * time.Millisecond), "kit": result(30 * time.Millisecond),
 	})
-	if got, want := c.line(), "bench recovery-quorum-1KiB ratio_gap=1.500 rounds=1 min=1.500 max=1.500"; got != want {
+	if got, want := c.line(), "bench recovery-quorum-1KiB ratio_gap=1.500 rounds=1 median=1.500 min=1.500 max=1.500"; got != want {
 		t.Errorf("line = %q, want %q", got, want)
 	}
 }
