@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -72,4 +73,16 @@ func Quote(s string) string {
 		return fmt.Sprintf("%q", s)
 	}
 	return fmt.Sprintf("%q… (%d bytes)", s[:most], len(s))
+}
+
+// ChannelFix is what a person can do about a channel that could not be opened, or "".
+func ChannelFix(err error) string {
+	var e *amqp.Error
+	switch {
+	case errors.Is(err, amqp.ErrChannelMax):
+		return "close channels, use another Conn for some of them, or raise channel_max in rabbitmq.conf and in the URL"
+	case errors.As(err, &e) && e.Server && e.Code == amqp.NotAllowed && strings.Contains(e.Reason, "channel"):
+		return "close channels, or raise the user's limit (rabbitmqctl set_user_limits)"
+	}
+	return ""
 }

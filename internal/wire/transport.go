@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -21,7 +22,8 @@ type Transport struct {
 	written atomic.Uint64
 	in      *bufio.Reader
 	frames  frames
-	end     atomic.Pointer[error] // of reading
+	end     atomic.Pointer[error]  // of reading
+	first   atomic.Pointer[string] // what was read first
 
 	mu   sync.Mutex // held while writing
 	held int        // batches that have begun
@@ -41,6 +43,10 @@ func NewTransport(conn net.Conn) *Transport {
 
 func (t *Transport) Read(b []byte) (int, error) {
 	n, err := t.in.Read(b)
+	if n > 0 && t.first.Load() == nil {
+		first := string(b[:min(n, 8)])
+		t.first.Store(&first)
+	}
 	if err != nil {
 		end := err // which is kept; err itself is then no allocation
 		t.end.CompareAndSwap(nil, &end)
@@ -114,6 +120,27 @@ func (b *Batch) End() {
 	defer b.t.mu.Unlock()
 	b.t.held--
 	b.t.flush()
+}
+
+// Foreign returns the protocol that the peer answered in, if it is known and another one than AMQP 0-9-1.
+func (t *Transport) Foreign() string {
+	p := t.first.Load()
+	if p == nil {
+		return ""
+	}
+	switch first := *p; {
+	case strings.HasPrefix(first, "HTTP/"):
+		return "HTTP"
+	case strings.HasPrefix(first, "AMQP"):
+		return "another version of AMQP"
+	case strings.HasPrefix(first, "\x15\x03"):
+		return "TLS"
+	case strings.HasPrefix(first, "SSH-"):
+		return "SSH"
+	case strings.HasPrefix(first, "ERROR"):
+		return "STOMP"
+	}
+	return ""
 }
 
 // Err returns why reading ended, or nil. amqp091-go passes on no more than the text of it, and not
