@@ -66,7 +66,7 @@ func (e *SubscribeError) fix() string {
 		if !isMissing(e.Err) {
 			return "start the node that holds the queue again"
 		}
-		return "it is tried again, and a Conn runs its Setup again meanwhile: check that Setup or Config.Declare declares what is missing, and its name and virtual host"
+		return "declare the queue, or the exchange, in Config.Declare or in the connection's Setup, which a Conn runs again when a queue is missing; or check its name and virtual host"
 	case 405:
 		return "the queue belongs to another connection: declare an exclusive queue in Config.Declare"
 	}

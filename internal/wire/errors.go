@@ -40,7 +40,7 @@ func (e *FieldError) Permanent() bool { return e.Broker == "" }
 // IsPermanent reports whether err says of itself that it can never heal. Of errors that wrap one another the
 // outermost decides; of joined errors one is enough.
 func IsPermanent(err error) bool {
-	if p, ok := err.(interface{ Permanent() bool }); ok { //nolint:errorlint // the tree is walked here
+	if p, ok := err.(interface{ Permanent() bool }); ok {
 		return p.Permanent()
 	}
 	switch u := err.(type) { //nolint:errorlint // likewise
