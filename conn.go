@@ -177,6 +177,9 @@ func (c *Conn) Channel(ctx context.Context) (*amqp.Channel, error) {
 	}
 	ch, err := wire.Channel(ctx, ac)
 	if err != nil {
+		if fix := wire.ChannelFix(err); fix != "" {
+			return nil, fmt.Errorf("amqpkit: open a channel: %w; %s", err, fix)
+		}
 		return nil, fmt.Errorf("amqpkit: open a channel: %w", err)
 	}
 	return ch, nil

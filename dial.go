@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"runtime"
 	"strings"
@@ -131,11 +132,17 @@ func (c *Conn) open(ctx, dialCtx context.Context, t target, login Credentials, n
 			return refused(ErrUnreachable, context.Cause(dialCtx))
 		}
 		cause := transport.Err()
+		if protocol := transport.Foreign(); protocol != "" {
+			return refused(ErrHandshake, fmt.Errorf("the peer answered in %s instead of AMQP 0-9-1: %w", protocol, err))
+		}
 		if isAlert(cause) {
 			return refused(ErrTLS, cause)
 		}
 		if wire.IsClosed(err) && cause != nil {
 			err = cause
+		}
+		if e, ok := errors.AsType[*amqp.Error](err); ok && !e.Server && e.Reason == io.EOF.Error() {
+			err = fmt.Errorf("the peer closed the connection without an answer: %w", err)
 		}
 		return refused(handshakeKind(err), err)
 	}

@@ -57,6 +57,23 @@ func ExampleConn_WaitForStateChange() {
 	_ = watch
 }
 
+// A subscriber's queue becomes known at run time. Every later session declares it too.
+func ExampleConn_AddSetup() {
+	conn, err := amqpkit.Open(amqpkit.Config{URLs: []string{"amqp://guest:guest@localhost:5672/"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	subscribe := func(ctx context.Context, topic string) (unsubscribe func(), err error) {
+		added := topology.Topology{
+			Exchanges: []topology.Exchange{{Name: topic, Type: topology.Fanout}},
+			Queues:    []topology.Queue{{Name: topic + ".billing"}},
+			Bindings:  []topology.Binding{{Source: topic, Queue: topic + ".billing"}},
+		}
+		return conn.AddSetup(ctx, added.Declare)
+	}
+	_ = subscribe
+}
+
 // A malformed URL is told without any part of it: it may hold a piece of the password.
 func ExampleFieldError() {
 	_, err := amqpkit.Open(amqpkit.Config{URLs: []string{"amqp://bob:pa%ss@localhost/"}})

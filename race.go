@@ -64,7 +64,7 @@ func interleave(ips []net.IPAddr, port string) []string {
 		families[family] = append(families[family], net.JoinHostPort(ip.String(), port))
 	}
 	var all []string
-	for i := range len(ips) {
+	for i := range ips {
 		for _, f := range families {
 			if i < len(f) {
 				all = append(all, f[i])

@@ -79,6 +79,8 @@ func New(conn Connection, cfg Config, h Handler) (*Consumer, error) {
 // broker took it: none of it comes again. It is a *DrainError if handlers took longer than
 // Drain, or if the subscription was lost and settlements may have been lost with it.
 //
+// It wraps ErrNotSubscribed if ctx ended before Run was ever subscribed, and something had failed by then.
+//
 // Any other result means that consuming could not go on: the error of the connection if that
 // ended for good, a *SubscribeError if Config.Backoff gave up or if the cause says of itself
 // that it can never heal; then too the handlers were let finish. A second Run while one is
@@ -96,8 +98,8 @@ func (c *Consumer) Run(ctx context.Context) error {
 }
 
 // Ready waits until Run is subscribed: messages that are in the queue are being delivered
-// then. It fails if ctx ends first, joined with what Err returns, or with ErrEnded if Run has
-// ended.
+// then. It fails if ctx ends first, joined with what Err returns, or with ErrEnded if Run ended without a
+// subscription. After a Run that was subscribed, it waits for the next one.
 func (c *Consumer) Ready(ctx context.Context) error { return c.status.ready(ctx) }
 
 // Err returns why Run is not consuming: the last *SubscribeError, *LostError or *PoisonError, or

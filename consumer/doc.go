@@ -37,6 +37,21 @@
 // beside them: what happens to one order stays in its order. [Batch] has a function work on many
 // deliveries at once, as databases like it, with an outcome for each.
 //
+// # Deliveries on a channel
+//
+// Some frameworks receive from a Go channel and acknowledge later. A Handler serves them if it sends each delivery
+// to the channel together with a place for its outcome, and returns that outcome: see the example
+// Handler (Channel). Config.Workers then is how many deliveries may be out at once. The handler must also return when its ctx
+// ends, or Run waits for the receiver until the end of Config.Drain.
+//
+// # Who owns a delivery
+//
+// Body and Headers are allocated for each delivery and never reused. The handler may change them before it returns,
+// which changes what middleware around it sees: package retry copies them into the next attempt. After it returned nil
+// or an error, it may keep reading them and must not change them, because middleware or the log may still read
+// them. A handler that ignores the end of its ctx keeps its delivery; RabbitMQ delivers the message again, as
+// another Delivery with its own Body and Headers.
+//
 // # What RabbitMQ counts
 //
 // A quorum queue counts failed deliveries in the header x-delivery-count and drops (or

@@ -16,6 +16,9 @@ var (
 	// ErrEnded reports that Ready waited for a Run that has ended.
 	ErrEnded = errors.New("consumer: Run has ended")
 
+	// ErrNotSubscribed reports that Run's ctx ended before Run was ever subscribed. The reason is wrapped next to it.
+	ErrNotSubscribed = errors.New("consumer: Run was never subscribed")
+
 	// ErrSettledByResult reports that a handler tried to settle its delivery itself. Nothing
 	// was sent. Return nil, Reject, Requeue or another error instead.
 	ErrSettledByResult = errors.New("consumer: the handler's result settles this delivery")
@@ -63,11 +66,11 @@ func (e *SubscribeError) fix() string {
 		if !isMissing(e.Err) {
 			return "start the node that holds the queue again"
 		}
-		return "it is tried again, and a Conn runs its Setup again meanwhile: check that Setup or Config.Declare declares what is missing, and its name and virtual host"
+		return "declare the queue, or the exchange, in Config.Declare or in the connection's Setup, which a Conn runs again when a queue is missing; or check its name and virtual host"
 	case 405:
 		return "the queue belongs to another connection: declare an exclusive queue in Config.Declare"
 	}
-	return ""
+	return wire.ChannelFix(e.Err)
 }
 
 // LostError says how a subscription that worked came to its end. Err reports it until the

@@ -206,3 +206,44 @@ func ExampleConfig_key() {
 	}
 	_ = cfg
 }
+
+// A framework receives from a channel and acknowledges later.
+func ExampleHandler_channel() {
+	type received struct {
+		*consumer.Delivery
+		outcome chan<- error // takes one value without blocking: nil acknowledges
+	}
+	out := make(chan received)
+	handle := func(ctx context.Context, d *consumer.Delivery) error {
+		outcome := make(chan error, 1)
+		select {
+		case out <- received{d, outcome}:
+		case <-consumer.Ending(ctx): // nobody has it yet
+			return consumer.Requeue(time.Second)
+		}
+		select {
+		case err := <-outcome:
+			return err
+		case <-ctx.Done(): // the drain time is over
+			return context.Cause(ctx)
+		}
+	}
+	c, err := consumer.New(conn, consumer.Config{Queue: "orders", Workers: 10}, handle)
+	_, _ = c, err // go c.Run(ctx)
+
+	go func() {
+		for m := range out {
+			if len(m.Body) == 0 {
+				m.outcome <- consumer.Reject(errors.New("empty"))
+				continue
+			}
+			m.outcome <- nil
+		}
+	}()
+	fmt.Println(handle(context.Background(), delivery("7")))
+	fmt.Println(handle(context.Background(), delivery("")))
+	close(out)
+	// Output:
+	// <nil>
+	// rejected: empty
+}

@@ -37,6 +37,9 @@ func Get(ctx context.Context, conn Connection, queue string) (d *Delivery, ok bo
 	}
 	// One call for all of it: a ctx that ends in between leaves no channel behind.
 	got, err := wire.Call(ctx, ac, func() (*amqp.Delivery, error) { return getOne(ac, queue) })
+	if fix := wire.ChannelFix(err); fix != "" {
+		return nil, false, fmt.Errorf("consumer: get from queue %s: %w; %s", wire.Quote(queue), err, fix)
+	}
 	if err != nil {
 		return nil, false, fmt.Errorf("consumer: get from queue %s: %w", wire.Quote(queue), err)
 	}

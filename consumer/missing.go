@@ -21,7 +21,7 @@ func (r *run) reportMissing(err error) {
 	if !ok {
 		return
 	}
-	queue := r.cfg.Queue
+	var queue string
 	var failed *SubscribeError
 	var lost *LostError
 	switch {

@@ -3,8 +3,10 @@ package consumer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -114,11 +116,16 @@ func (c *Consumer) run(ctx context.Context) error {
 func (r *run) serve(ctx context.Context) error {
 	delays := r.cfg.Backoff()
 	delays.Reset()
+	var failure error // the last one
 	for ctx.Err() == nil {
 		proven, err := r.once(ctx)
 		if ctx.Err() != nil {
-			continue // the error, if any, tells only of that
+			if !onlyEnd(ctx, err) {
+				failure = err
+			}
+			continue
 		}
+		failure = err
 		if proven {
 			delays.Reset()
 		}
@@ -151,7 +158,23 @@ func (r *run) serve(ctx context.Context) error {
 		}
 		sleep(ctx, delay, r.missing.tried)
 	}
+	if r.last == nil && failure != nil {
+		return fmt.Errorf("%w: %w", ErrNotSubscribed, failure)
+	}
 	return nil
+}
+
+// onlyEnd reports whether err has no other cause than the end of ctx.
+func onlyEnd(ctx context.Context, err error) bool {
+	switch u := err.(type) { //nolint:errorlint // the tree is walked here
+	case nil:
+		return true
+	case interface{ Unwrap() error }:
+		return err == context.Cause(ctx) || onlyEnd(ctx, u.Unwrap()) //nolint:errorlint // likewise
+	case interface{ Unwrap() []error }:
+		return !slices.ContainsFunc(u.Unwrap(), func(err error) bool { return !onlyEnd(ctx, err) })
+	}
+	return err == ctx.Err() || err == context.Cause(ctx) //nolint:errorlint // likewise
 }
 
 // permanent reports whether err says of itself that it can never heal.

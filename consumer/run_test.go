@@ -88,8 +88,28 @@ func TestReadyTellsTheLastFailureWhenItsCtxEnds(t *testing.T) {
 		t.Errorf("Err = %v, want a *SubscribeError for orders", err)
 	}
 	cancel()
+	if err := <-done; !errors.Is(err, ErrNotSubscribed) || !errors.Is(err, noDeclare) {
+		t.Errorf("Run = %v, want ErrNotSubscribed and %v", err, noDeclare)
+	}
+}
+
+func TestReadyOfASecondRunDoesNotReportTheFirst(t *testing.T) {
+	s := newStatus()
+	s.start()
+	s.set(subscribed, nil)
+	s.set(ended, nil)
+	done := make(chan error, 1)
+	go func() { done <- s.ready(t.Context()) }() // before the second Run has started
+	s.start()
+	s.set(subscribed, nil)
 	if err := <-done; err != nil {
-		t.Errorf("Run = %v, want nil", err)
+		t.Errorf("Ready = %v, want nil", err)
+	}
+	s.set(ended, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.ready(ctx); !errors.Is(err, ErrEnded) || !errors.Is(err, context.Canceled) {
+		t.Errorf("Ready after the second Run = %v, want ErrEnded and the end of ctx", err)
 	}
 }
 
@@ -126,8 +146,8 @@ func TestFailuresToSubscribeBackOff(t *testing.T) {
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		if err := c.Run(ctx); err != nil {
-			t.Errorf("Run = %v", err)
+		if err := c.Run(ctx); !errors.Is(err, ErrNotSubscribed) {
+			t.Errorf("Run = %v, want ErrNotSubscribed", err)
 		}
 		if n := tries.Load(); n < 10 || n > 60 {
 			t.Errorf("%d tries within 10 s, want about 25", n)

@@ -11,6 +11,7 @@ type status struct {
 	mu      sync.Mutex
 	phase   phase
 	err     error         // while not subscribed: the last failure
+	stood   bool          // the last Run was subscribed
 	changed chan struct{} // closed at the next change
 }
 
@@ -32,6 +33,7 @@ func (s *status) start() bool {
 	if s.phase == subscribing || s.phase == subscribed {
 		return false
 	}
+	s.stood = false
 	s.change(subscribing, nil)
 	return true
 }
@@ -44,6 +46,7 @@ func (s *status) set(p phase, err error) {
 
 func (s *status) change(p phase, err error) {
 	s.phase, s.err = p, err
+	s.stood = s.stood || p == subscribed
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
@@ -54,19 +57,29 @@ func (s *status) lastErr() error {
 	return s.err
 }
 
+// ready waits for a subscription. A Run that had one and has ended before the call is not the one that is waited for: the
+// next may be about to start.
 func (s *status) ready(ctx context.Context) error {
+	began := false // the Run that is waited for
 	for {
 		s.mu.Lock()
-		p, err, changed := s.phase, s.err, s.changed
+		p, err, stood, changed := s.phase, s.err, s.stood, s.changed
 		s.mu.Unlock()
 		switch p {
 		case subscribed:
 			return nil
+		case subscribing:
+			began = true
+		case idle:
 		case ended:
 			if err == nil {
-				return ErrEnded
+				err = ErrEnded
+			} else {
+				err = fmt.Errorf("%w: %w", ErrEnded, err)
 			}
-			return fmt.Errorf("%w: %w", ErrEnded, err)
+			if began || !stood {
+				return err
+			}
 		}
 		select {
 		case <-changed:

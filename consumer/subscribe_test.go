@@ -67,8 +67,8 @@ func TestDeclareIsBounded(t *testing.T) {
 		if err := c.Err(); !errors.As(err, &failed) || !errors.Is(err, errNoDeclare) {
 			t.Errorf("Err = %v, want a *SubscribeError for the end of the time", err)
 		}
-		if err := end(); err != nil {
-			t.Errorf("Run = %v", err)
+		if err := end(); !errors.Is(err, ErrNotSubscribed) {
+			t.Errorf("Run = %v, want ErrNotSubscribed", err)
 		}
 	})
 }

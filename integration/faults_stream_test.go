@@ -31,7 +31,7 @@ func TestS67AStreamsPositionSurvivesRefusals(t *testing.T) {
 			subscribe := make(gate)
 			got := make(chan string, 100)
 			r := b.begin(consumer.Config{
-				Queue: queue, Declare: subscribe.declare, Arguments: amqp.Table{"x-stream-offset": offset},
+				Queue: queue, Prefetch: 1, Declare: subscribe.declare, Arguments: amqp.Table{"x-stream-offset": offset},
 			}, bodies(got))
 			subscribe <- nil
 			if err := r.Ready(b.ctx()); err != nil {
@@ -40,9 +40,16 @@ func TestS67AStreamsPositionSurvivesRefusals(t *testing.T) {
 			b.publish(queue, numbers(5)...)
 			expect := func(from, to int) {
 				t.Helper()
+				m := receive(t, got, "message")
+				if m == fmt.Sprint(from-1) { // which was not settled yet when the connection was lost
+					m = receive(t, got, "message")
+				}
 				for i := from; i < to; i++ {
-					if m := receive(t, got, "message"); m != fmt.Sprint(i) {
+					if m != fmt.Sprint(i) {
 						t.Fatalf("got %q, want %d", m, i)
+					}
+					if i+1 < to {
+						m = receive(t, got, "message")
 					}
 				}
 			}
@@ -87,7 +94,7 @@ func TestS67AStreamsPositionSurvivesAPermissionThatIsMissingForAMoment(t *testin
 	subscribe := make(gate, 10)
 	got := make(chan string, 100)
 	r := b.begin(consumer.Config{
-		Queue: queue, Declare: subscribe.declare, Arguments: amqp.Table{"x-stream-offset": "first"},
+		Queue: queue, Prefetch: 1, Declare: subscribe.declare, Arguments: amqp.Table{"x-stream-offset": "first"},
 	}, bodies(got))
 	subscribe <- nil
 	for range 5 {
@@ -100,7 +107,11 @@ func TestS67AStreamsPositionSurvivesAPermissionThatIsMissingForAMoment(t *testin
 	ctl("set_permissions", user, ".*", ".*", ".*")
 	b.publish(queue, "5")
 	subscribe <- nil
-	if m := receive(t, got, "message"); m != "5" {
+	m := receive(t, got, "message")
+	if m == "4" { // which was not settled yet when the connection was lost
+		m = receive(t, got, "message")
+	}
+	if m != "5" {
 		t.Errorf("got %q after the refusal, want 5", m)
 	}
 	r.stopClean()

@@ -23,4 +23,11 @@
 // Messages are persistent, mandatory and carry a message id; nothing else is added. When the
 // connection is lost, what is unconfirmed is sent again under the same message id (see
 // [Resend]). What is in flight is bounded; a full window makes publishers wait.
+//
+// # Who owns a message
+//
+// Body and Headers are not copied. The Producer reads them until the message has its outcome, and never changes
+// them. After nil, [ReturnedError], [ErrNacked] and [ErrNotPublished] they are the caller's again, to change or reuse. After
+// [ErrUnconfirmed] the caller must not change them any more: the end of ctx does not wait for a write that is under
+// way.
 package producer

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -17,6 +18,8 @@ const (
 	maxChannels = 8
 	// perChannel is how many requests of a phase make another channel worth opening.
 	perChannel = 4
+	// closeTime bounds the closing of channels after the end of ctx.
+	closeTime = 5 * time.Second
 )
 
 // An object is what requests depend on.
@@ -124,14 +127,18 @@ func (c channels) do(ctx context.Context, call func() error) (refused *amqp.Erro
 	return refused, nil
 }
 
-// close closes the channels. When ctx has ended it does not wait for the broker: the answers
-// come in their time, or the connection ends.
+// close closes the channels. When ctx has ended it does not wait for the broker. A connection on which the
+// answers do not come in time is cut.
 func (c channels) close(ctx context.Context) {
 	close(c.idle)
 	var workers sync.WaitGroup
 	for ch := range c.idle {
 		if ctx.Err() != nil {
-			go func() { _ = ch.Close() }()
+			go func() {
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+				defer cancel()
+				_ = wire.Do(ctx, c.ac, ch.Close)
+			}()
 		} else {
 			workers.Go(func() { _ = wire.Do(ctx, c.ac, ch.Close) })
 		}

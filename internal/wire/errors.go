@@ -53,7 +53,7 @@ func (e *FrameError) Unwrap() error { return e.FieldError }
 // IsPermanent reports whether err says of itself that it can never heal. Of errors that wrap one another the
 // outermost decides; of joined errors one is enough.
 func IsPermanent(err error) bool {
-	if p, ok := err.(interface{ Permanent() bool }); ok { //nolint:errorlint // the tree is walked here
+	if p, ok := err.(interface{ Permanent() bool }); ok {
 		return p.Permanent()
 	}
 	switch u := err.(type) { //nolint:errorlint // likewise
@@ -128,4 +128,16 @@ func Quote(s string) string {
 		end--
 	}
 	return fmt.Sprintf("%q… (%d bytes)", s[:end], len(s))
+}
+
+// ChannelFix is what a person can do about a channel that could not be opened, or "".
+func ChannelFix(err error) string {
+	var e *amqp.Error
+	switch {
+	case errors.Is(err, amqp.ErrChannelMax):
+		return "close channels, use another Conn for some of them, or raise channel_max in rabbitmq.conf and in the URL"
+	case errors.As(err, &e) && e.Server && e.Code == amqp.NotAllowed && strings.Contains(e.Reason, "channel"):
+		return "close channels, or raise the user's limit (rabbitmqctl set_user_limits)"
+	}
+	return ""
 }

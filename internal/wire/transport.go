@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -23,7 +24,8 @@ type Transport struct {
 	conn     net.Conn
 	written  atomic.Uint64
 	frameMax atomic.Int64
-	end      atomic.Pointer[error] // of reading
+	end      atomic.Pointer[error]  // of reading
+	first    atomic.Pointer[string] // what was read first
 
 	// Owned by the reader.
 	in      *bufio.Reader
@@ -64,6 +66,10 @@ func (t *Transport) Read(b []byte) (int, error) {
 	}
 	n, err := t.in.Read(b[:min(len(b), t.passed)])
 	t.passed -= n
+	if n > 0 && t.first.Load() == nil {
+		first := string(b[:min(n, 8)])
+		t.first.Store(&first)
+	}
 	if err != nil {
 		t.setEnd(err)
 	}
@@ -217,6 +223,27 @@ func (b *Batch) End() {
 	defer b.t.mu.Unlock()
 	b.t.held--
 	b.t.flush()
+}
+
+// Foreign returns the protocol that the peer answered in, if it is known and another one than AMQP 0-9-1.
+func (t *Transport) Foreign() string {
+	p := t.first.Load()
+	if p == nil {
+		return ""
+	}
+	switch first := *p; {
+	case strings.HasPrefix(first, "HTTP/"):
+		return "HTTP"
+	case strings.HasPrefix(first, "AMQP"):
+		return "another version of AMQP"
+	case strings.HasPrefix(first, "\x15\x03"):
+		return "TLS"
+	case strings.HasPrefix(first, "SSH-"):
+		return "SSH"
+	case strings.HasPrefix(first, "ERROR"):
+		return "STOMP"
+	}
+	return ""
 }
 
 // Err returns why reading ended, or nil. amqp091-go passes on no more than the text of it, and not
