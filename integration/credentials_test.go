@@ -14,7 +14,7 @@ import (
 	"github.com/amqpkit/amqpkit/producer"
 )
 
-func TestCredentialsThatChange(t *testing.T) {
+func TestS98CredentialsThatChange(t *testing.T) {
 	b := newSecured(t)
 	var tests sync.WaitGroup
 	for name, test := range map[string]func(*testing.T, *secured){

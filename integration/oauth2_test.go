@@ -1,4 +1,4 @@
-//nolint:thelper // the functions are tests, which TestCredentialsThatChange runs
+//nolint:thelper // the functions are tests, which TestS98CredentialsThatChange runs
 package integration
 
 import (

@@ -31,9 +31,15 @@ var scenarios = []int{
 	45, 47, // shutting down
 	48, 49, 51, 52, // limits and calls
 	53, 54, 55, 56, 58, 59, 60, 62, 63, 64, 65, // bad input
+	66, 67, 68, 69, 70, 71, 72, 73, 74, 75, // foreign clients and public reports: messages
+	76, 77, 78, 79, 80, 81, // retry and replay
+	82, 83, 84, 85, 86, 87, 88, 89, // availability
+	90, 91, 92, 93, // input checks and errors
+	94, 95, // amqptest's fidelity
+	96, 97, 98, // integrators
 }
 
-var packages = []string{".", "./internal/wire", "./topology", "./producer", "./consumer", "./integration"}
+var packages = []string{".", "./internal/wire", "./topology", "./producer", "./consumer", "./retry", "./integration"}
 
 // An event is one of go test -json (see go doc test2json).
 type event struct {
