@@ -90,7 +90,7 @@ func (c *Conn) restore() {
 	}
 }
 
-// restoreNow runs Setup once more for all that is missing.
+// restoreNow runs Setup once more for all missing queues.
 func (c *Conn) restoreNow(ac *amqp.Connection) {
 	began := time.Now()
 	c.mu.Lock()
@@ -150,7 +150,7 @@ func (c *Conn) restorable() bool {
 	return !c.cfg.SetupOnce && (c.cfg.Setup != nil || len(c.setup.steps) > 0)
 }
 
-// nextRestore returns the session to run Setup on, nil if there is none, and how long to wait.
+// nextRestore returns the session to run Setup on, or nil, and how long to wait.
 func (c *Conn) nextRestore() (ac *amqp.Connection, in time.Duration) {
 	due := c.missing[0].due
 	for _, m := range c.missing {
@@ -168,7 +168,7 @@ func (c *Conn) nextRestore() (ac *amqp.Connection, in time.Duration) {
 }
 
 // dropFound removes consumers that have their queue, except those for which Setup must run first: a
-// queue that somebody else declared again may lack its bindings.
+// queue that another client redeclared may lack its bindings.
 func (c *Conn) dropFound() {
 	c.missing = slices.DeleteFunc(c.missing, func(m *missing) bool { return m.found && (m.runs > 0 || !c.restorable()) })
 	if len(c.missing) == 0 {

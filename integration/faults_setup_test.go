@@ -55,7 +55,7 @@ func TestS69ADeletedQueueIsDeclaredAgainOnTheLivingSession(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
-		"declared again by somebody without its binding": {quorum, func(t *testing.T, b *consumerBench, _ *amqp.Connection) {
+		"redeclared without its binding": {quorum, func(t *testing.T, b *consumerBench, _ *amqp.Connection) {
 			t.Helper()
 			_, err := b.plain.QueueDelete(queue, false, false, false)
 			if err != nil {
@@ -113,12 +113,35 @@ func TestS69ADeletedQueueIsDeclaredAgainOnTheLivingSession(t *testing.T) {
 	}
 }
 
+func TestS69AQueueThatIsMissingAtTheFirstSubscribeIsDeclared(t *testing.T) {
+	t.Parallel()
+	queue := unique("s69")
+	topo := topology.Topology{Queues: []topology.Queue{{Name: queue}}}
+	b := newConsumerBenchWith(t, amqpkit.Config{Setup: topo.Declare})
+	t.Cleanup(func() { _, _ = b.plain.QueueDelete(queue, false, false, false) })
+	if _, err := b.plain.QueueDelete(queue, false, false, false); err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan string, 1)
+	began := time.Now()
+	r := b.start(consumer.Config{Queue: queue}, bodies(got))
+	if took := time.Since(began); took > resumeTime {
+		t.Errorf("subscribed after %v", took)
+	}
+	if err := b.conn.Ready(b.ctx()); err != nil {
+		t.Error(err)
+	}
+	b.publish(queue, "m")
+	receive(t, got, "message")
+	r.stopClean()
+}
+
 func TestS69TheConnIsNotReadyWhileAQueueIsMissing(t *testing.T) {
 	t.Parallel()
 	queue, neighbour := unique("s69"), unique("s69")
 	var runs atomic.Int64
 	var log logbook
-	conflict := errors.New("somebody else's conflict")
+	conflict := errors.New("a conflict")
 	var failing atomic.Bool
 	topo := topology.Topology{Queues: []topology.Queue{{Name: queue}, {Name: neighbour}}}
 	b := newConsumerBenchWith(t, amqpkit.Config{
@@ -166,7 +189,7 @@ func TestS69TheConnIsNotReadyWhileAQueueIsMissing(t *testing.T) {
 	if err := b.conn.Ready(ended); !errors.As(err, &missing) || !strings.Contains(err.Error(), queue) {
 		t.Errorf("Ready = %v, want it to name %s", err, queue)
 	}
-	// Publishing and the neighbour go on, on the same sessions.
+	// Publishing and the neighbour continue on the same sessions.
 	if err := p.Publish(b.ctx(), "", neighbour, amqp.Publishing{Body: []byte("meanwhile")}); err != nil {
 		t.Error(err)
 	}
