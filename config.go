@@ -55,8 +55,8 @@ type Config struct {
 	// permanent: *backoff.PermanentError, or an error with a method Permanent() bool that returns true, such as
 	// a *FieldError for data that no broker takes. A permanent error ends the Conn.
 	//
-	// Setup runs again on a living session when a consumer's queue is missing or RabbitMQ cancelled its
-	// consumer, as it does when somebody deletes the queue, or the queue expires. Such a run begins 100 ms
+	// Setup runs again on a living session when a consumer's queue is missing, because it was deleted or
+	// expired, or when RabbitMQ cancelled the consumer. Such a run begins 100 ms
 	// later, and at most once a second. Its failure is logged and leaves the session as it is.
 	// See SetupOnce, Conn.QueueMissing and Conn.AddSetup.
 	Setup func(ctx context.Context, ac *amqp.Connection) error

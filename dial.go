@@ -80,7 +80,7 @@ func noAnswer(d time.Duration) error {
 	return fmt.Errorf("no answer within %v", d.Round(time.Millisecond))
 }
 
-// open makes a session over a socket. Of the time that dialCtx has left it takes one of so many shares.
+// open makes a session over a socket. It may use one share of the remaining time of dialCtx.
 func (c *Conn) open(ctx, dialCtx context.Context, t target, login Credentials, nc net.Conn, shares int) (*session, error) {
 	refused := func(kind, err error) (*session, error) {
 		return nil, &DialError{URL: t.display, Kind: kind, Err: err}

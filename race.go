@@ -14,8 +14,8 @@ const stagger = 250 * time.Millisecond
 
 var errNoAddress = errors.New("no address is left")
 
-// A race opens TCP connections to the addresses of a host, one after another, and begins the next one while one
-// takes long.
+// A race opens TCP connections to the addresses of a host in order. It does not wait for a slow one before it
+// tries the next.
 type race struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -74,7 +74,7 @@ func interleave(ips []net.IPAddr, port string) []string {
 	return all
 }
 
-// next returns the next TCP connection, or why an address has none. errNoAddress ends it.
+// next returns the next TCP connection, the error of an address, or errNoAddress at the end.
 func (r *race) next() (net.Conn, error) {
 	for {
 		if r.flying == 0 && !r.begin() {
@@ -111,7 +111,7 @@ func (r *race) begin() bool {
 	return true
 }
 
-// close ends the dials under way and closes connections that nobody took.
+// close cancels pending dials and closes unused connections.
 func (r *race) close() {
 	r.cancel()
 	for ; r.flying > 0; r.flying-- {

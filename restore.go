@@ -29,7 +29,8 @@ type missing struct {
 	due   time.Time     // of the next run
 	pause time.Duration // until the run after that
 	runs  int
-	found bool // not missing any more, but Setup has not run yet
+	whole bool // a run succeeded
+	found bool // not missing any more
 }
 
 // QueueMissing reports that a consumer cannot use its queue, because it does not exist or RabbitMQ
@@ -37,7 +38,7 @@ type missing struct {
 //
 // The Conn runs Setup again on the consuming session, unless Config.SetupOnce is set: after 100 ms, then
 // every second while Setup fails, and with pauses that double up to 30 s where it succeeds and the queue
-// is still missing. All consumers share the runs, at most one a second. The Conn is [Degraded] until
+// is still missing, or fails and the consumer has its queue. It stops once it succeeded and found was called. All consumers share the runs, at most one a second. The Conn is [Degraded] until
 // found is called, which may happen more than once. tried receives a value after each run.
 func (c *Conn) QueueMissing(queue string, cause error) (tried <-chan struct{}, found func()) {
 	m := &missing{
@@ -90,7 +91,7 @@ func (c *Conn) restore() {
 	}
 }
 
-// restoreNow runs Setup once more for all that is missing.
+// restoreNow runs Setup once more for all missing queues.
 func (c *Conn) restoreNow(ac *amqp.Connection) {
 	began := time.Now()
 	c.mu.Lock()
@@ -129,7 +130,8 @@ func (c *Conn) restoreNow(ac *amqp.Connection) {
 	for _, m := range round {
 		m.runs++
 		m.due = began.Add(m.pause)
-		if err == nil || isPermanent(err) {
+		m.whole = m.whole || err == nil
+		if err == nil || m.found || isPermanent(err) {
 			m.pause = min(2*m.pause, restoreSlowest)
 		} else {
 			m.pause = restoreEvery
@@ -150,7 +152,7 @@ func (c *Conn) restorable() bool {
 	return !c.cfg.SetupOnce && (c.cfg.Setup != nil || len(c.setup.steps) > 0)
 }
 
-// nextRestore returns the session to run Setup on, nil if there is none, and how long to wait.
+// nextRestore returns the session to run Setup on, or nil, and how long to wait.
 func (c *Conn) nextRestore() (ac *amqp.Connection, in time.Duration) {
 	due := c.missing[0].due
 	for _, m := range c.missing {
@@ -167,10 +169,10 @@ func (c *Conn) nextRestore() (ac *amqp.Connection, in time.Duration) {
 	return nil, time.Hour // or until the next change
 }
 
-// dropFound removes consumers that have their queue, except those for which Setup must run first: a
-// queue that somebody else declared again may lack its bindings.
+// dropFound removes consumers that have their queue, once Setup has succeeded: a queue that another client
+// redeclared may lack its bindings, and more than the queue may have been deleted.
 func (c *Conn) dropFound() {
-	c.missing = slices.DeleteFunc(c.missing, func(m *missing) bool { return m.found && (m.runs > 0 || !c.restorable()) })
+	c.missing = slices.DeleteFunc(c.missing, func(m *missing) bool { return m.found && (m.whole || !c.restorable()) })
 	if len(c.missing) == 0 {
 		c.restoreErr = nil
 	}

@@ -134,6 +134,29 @@ func TestAQueueThatIsThereAgainHasSetupRunOnceForItsBindings(t *testing.T) {
 	})
 }
 
+func TestSetupIsTriedAgainForAQueueThatIsThereUntilItSucceeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r runs
+		conn := open(t, inMemory(t), amqpkit.Config{Setup: r.setup})
+		consuming(t, conn)
+		r.set(errors.New("refused"), false)
+		time.Sleep(time.Second)
+		began := time.Now()
+		_, found := conn.QueueMissing("orders", errors.New("cancelled"))
+		found()
+		time.Sleep(5 * time.Second)
+		if s := conn.State(); s != amqpkit.Ready {
+			t.Errorf("the Conn is %v", s)
+		}
+		r.set(nil, false)
+		time.Sleep(time.Minute)
+		want := []time.Duration{100 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second}
+		if got := r.since(began); !slices.Equal(got, want) {
+			t.Errorf("Setup ran after %v, want %v", got, want)
+		}
+	})
+}
+
 func TestANewSessionsSetupDoesNotWaitForARepeatedOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := inMemory(t)

@@ -20,7 +20,7 @@ type setup struct {
 	running chan struct{} // a semaphore of one
 
 	waiting   int                     // new sessions that wait for the semaphore
-	interrupt context.CancelCauseFunc // ends a repeated run; nil without one
+	interrupt context.CancelCauseFunc // cancels a repeated run; nil without one
 	steps     []*setupFunc            // added by AddSetup
 	sessions  []*amqp.Connection      // set up, and open when that was looked at last
 }
@@ -28,10 +28,10 @@ type setup struct {
 type setupFunc func(ctx context.Context, ac *amqp.Connection) error
 
 // AddSetup adds a step to Setup while the Conn lives: for topology that a program learns of at run
-// time, such as the queue of a new subscriber. The step runs now on every session that is up, waiting for
-// one if there is none, and after Config.Setup on every later session, in the order in which steps were
-// added. Like Setup it must be repeatable and must return when its ctx ends; it never runs at the same time as
-// Setup or another step.
+// time, such as the queue of a new subscriber. The step runs now on every session that is up, or on
+// the next one. It runs after Config.Setup on every later session, in the order in which steps were
+// added. Like Setup it must be repeatable and must return when its ctx ends; it never runs at the
+// same time as Setup or another step.
 //
 // It returns nil when the step has succeeded and was added. After an error, or the end of ctx, it was
 // not added. SetupTimeout bounds each run.
@@ -117,7 +117,7 @@ func (c *Conn) setUp(ctx context.Context, ac *amqp.Connection) error {
 	}
 	defer release()
 	// A Setup that calls amqp091-go directly does not see ctx: its calls end with the link, which
-	// nobody else uses yet.
+	// is not in use yet.
 	err = c.bounded(ctx, ac, func(ctx context.Context, ac *amqp.Connection) error {
 		defer context.AfterFunc(ctx, func() { wire.Kill(ac) })()
 		return c.runSetup(ctx, ac)
@@ -157,7 +157,7 @@ func (c *Conn) setUpAgain(ac *amqp.Connection) error {
 	return c.bounded(ctx, ac, c.runSetup)
 }
 
-// runSetup runs Config.Setup and what was added to it.
+// runSetup runs Config.Setup and the added steps.
 func (c *Conn) runSetup(ctx context.Context, ac *amqp.Connection) error {
 	c.mu.Lock()
 	steps := append([]*setupFunc(nil), c.setup.steps...)
@@ -175,8 +175,8 @@ func (c *Conn) runSetup(ctx context.Context, ac *amqp.Connection) error {
 	return nil
 }
 
-// bounded runs f with SetupTimeout. An f that does not return soon after its ctx's end costs the link,
-// because it may wait for an answer that never comes.
+// bounded runs f with SetupTimeout. If f does not return soon after its ctx ended, the link is killed,
+// because f may wait for an answer that never comes.
 func (c *Conn) bounded(ctx context.Context, ac *amqp.Connection, f setupFunc) error {
 	limit := c.cfg.SetupTimeout
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done within %v", limit))

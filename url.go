@@ -45,7 +45,7 @@ var queryParameters = map[string]bool{
 	"auth_mechanism": true,
 }
 
-// malformed says what is wrong with the form of a URL, or returns "". u is nil if net/url cannot parse it.
+// malformed returns the problem with the form of a URL, or "". u is nil if net/url cannot parse it.
 func malformed(raw string, u *url.URL) (problem, fix string) {
 	scheme, rest, _ := strings.Cut(raw, ":")
 	authority, _, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "/")

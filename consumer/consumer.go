@@ -79,7 +79,7 @@ func New(conn Connection, cfg Config, h Handler) (*Consumer, error) {
 // broker took it: none of it comes again. It is a *DrainError if handlers took longer than
 // Drain, or if the subscription was lost and settlements may have been lost with it.
 //
-// It wraps ErrNotSubscribed if ctx ended before Run was ever subscribed, and something had failed by then.
+// It wraps ErrNotSubscribed if ctx ended before Run was ever subscribed and an attempt had failed.
 //
 // Any other result means that consuming could not go on: the error of the connection if that
 // ended for good, a *SubscribeError if Config.Backoff gave up or if the cause says of itself

@@ -12,9 +12,9 @@
 //	any other error   held for 1 s, doubling to 30 s, then back to the queue, counted as a failure
 //	a panic           logged with its stack, then as any other error
 //
-// A failing message is not tried for ever. A quorum queue without a dead-letter exchange drops it after 21 failed
-// deliveries, RabbitMQ's default, which take about eight minutes. Nobody but the log says so: it names the
-// message. Give the queue a dead-letter exchange, or use package retry, to keep such messages. A queue with
+// A failing message is not tried indefinitely. A quorum queue without a dead-letter exchange drops it after 21
+// failed deliveries, RabbitMQ's default, which take about eight minutes. A warning in the log names the message, and
+// there is no other trace of it. Give the queue a dead-letter exchange, or use package retry, to keep such messages. A queue with
 // another delivery limit drops it earlier or later, and a classic queue never does.
 //
 // A delivery is settled once at most, after its handler returned, on the channel it came
@@ -44,7 +44,7 @@
 // Handler (Channel). Config.Workers then is how many deliveries may be out at once. The handler must also return when its ctx
 // ends, or Run waits for the receiver until the end of Config.Drain.
 //
-// # Who owns a delivery
+// # Ownership of deliveries
 //
 // Body and Headers are allocated for each delivery and never reused. The handler may change them before it returns,
 // which changes what middleware around it sees: package retry copies them into the next attempt. After it returned nil

@@ -13,9 +13,8 @@ type missing struct {
 	found func() // nil without a report
 }
 
-// reportMissing tells the connection if err means that the queue is missing. After a basic.cancel it may
-// be: RabbitMQ gives no reason for it. Somebody else may even have declared the queue again by then, without
-// its bindings.
+// reportMissing reports the queue to the connection if err means that it is missing. A basic.cancel comes
+// without a reason, so it is reported too: another client may have redeclared the queue without its bindings.
 func (r *run) reportMissing(err error) {
 	restorer, ok := r.conn.(Restorer)
 	if !ok {

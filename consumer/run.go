@@ -60,7 +60,7 @@ type run struct {
 	circles    burst  // messages that go back as soon as they are delivered
 	complained string // the last failure logged as a warning, while it lasts
 
-	missing  missing  // the queue, as the connection was told
+	missing  missing  // the report to a Restorer
 	last     *session // the last subscription, also after its loss
 	poison   suspicion
 	position position // in a stream
@@ -164,7 +164,7 @@ func (r *run) serve(ctx context.Context) error {
 	return nil
 }
 
-// onlyEnd reports whether err has no other cause than the end of ctx.
+// onlyEnd reports whether the end of ctx is the only cause of err.
 func onlyEnd(ctx context.Context, err error) bool {
 	switch u := err.(type) { //nolint:errorlint // the tree is walked here
 	case nil:
@@ -336,7 +336,7 @@ func after(ctx context.Context, d time.Duration, f func()) (cancel func()) {
 	return cancel
 }
 
-// sleep returns after d, when ctx ends or when wake receives a value.
+// sleep returns after d, or earlier if ctx ends or wake receives a value.
 func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) {
 	t := time.NewTimer(d)
 	defer t.Stop()

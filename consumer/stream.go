@@ -16,11 +16,11 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// streamOffset names an argument of basic.consume, and a header of what a stream delivers.
+// streamOffset names an argument of basic.consume, and a header of deliveries from a stream.
 const streamOffset = "x-stream-offset"
 
 // A position is where a Run continues in a stream after it lost its subscription. No error changes it, because a
-// refusal says nothing about the stream's content. Only a stream that was declared again is read from
+// refusal does not depend on the stream's content. Only a stream that was declared again is read from
 // its beginning: see identify and refusedStream.
 type position struct {
 	queue     string    // empty before the first subscription
@@ -55,7 +55,7 @@ func (f fingerprint) replaces(old fingerprint) bool {
 
 var errRedeclared = errors.New("the stream was declared again; it is read from its first message now")
 
-// streams reports whether the queue is a stream for sure.
+// streams reports whether the queue is known to be a stream.
 func (c Config) streams() bool {
 	_, ok := c.Arguments[streamOffset]
 	return ok
@@ -94,8 +94,8 @@ func since(offset any, elapsed time.Duration) any {
 	return fmt.Sprintf("%ds", seconds)
 }
 
-// subscribedStream notes a subscription that began at that time, and has the stream's first message delivered
-// beside it. Where RabbitMQ refuses that, a stream that was declared again is not recognised.
+// subscribedStream records a subscription that began at that time, and requests the stream's first message on
+// a second channel. If RabbitMQ refuses that, a redeclared stream is not recognised.
 func (s *session) subscribedStream(ctx context.Context, began time.Time) {
 	if !s.run.cfg.streams() {
 		return
@@ -168,7 +168,7 @@ func (r *run) refusedStream(queue string, err error) {
 	}
 }
 
-// remember takes down where the session's stream is to be read on.
+// remember records the position of the session's stream.
 func (s *session) remember() {
 	if !s.run.cfg.streams() || s.redeclared {
 		return

@@ -24,7 +24,7 @@
 // connection is lost, what is unconfirmed is sent again under the same message id (see
 // [Resend]). What is in flight is bounded; a full window makes publishers wait.
 //
-// # Who owns a message
+// # Ownership of messages
 //
 // Body and Headers are not copied. The Producer reads them until the message has its outcome, and never changes
 // them. After nil, [ReturnedError], [ErrNacked] and [ErrNotPublished] they are the caller's again, to change or reuse. After

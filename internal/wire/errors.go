@@ -50,8 +50,8 @@ type FrameError struct {
 
 func (e *FrameError) Unwrap() error { return e.FieldError }
 
-// IsPermanent reports whether err says of itself that it can never heal. Of errors that wrap one another the
-// outermost decides; of joined errors one is enough.
+// IsPermanent reports whether err has a method Permanent that returns true. The outermost error with that method
+// decides in a chain; one branch is enough in joined errors.
 func IsPermanent(err error) bool {
 	if p, ok := err.(interface{ Permanent() bool }); ok {
 		return p.Permanent()
@@ -130,7 +130,7 @@ func Quote(s string) string {
 	return fmt.Sprintf("%q… (%d bytes)", s[:end], len(s))
 }
 
-// ChannelFix is what a person can do about a channel that could not be opened, or "".
+// ChannelFix returns advice about a channel that could not be opened, or "".
 func ChannelFix(err error) string {
 	var e *amqp.Error
 	switch {
