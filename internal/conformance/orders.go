@@ -138,6 +138,9 @@ var frameOrders = []Scenario{
 				consume := func(r *rawConn, tag string) {
 					r.write(call(1, 60, 20, uint16(0), q, tag, byte(0), table(nil)))
 					r.await("basic.consume-ok")
+					// RabbitMQ answers before its channel watches the queue. A second answer shows that it does.
+					r.write(call(1, 60, 10, uint32(0), uint16(0), byte(0)))
+					r.await("basic.qos-ok")
 				}
 				consume(r, "c")
 				consume(other, "d")
