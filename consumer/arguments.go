@@ -11,8 +11,8 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// consumeArguments is what RabbitMQ 4.0 and 4.3 know in basic.consume, with a check of the value. x-stream-offset has
-// its own.
+// consumeArguments are the arguments of basic.consume that RabbitMQ 4.0 and 4.3 know, each with a check of its value.
+// checkStreamOffset checks x-stream-offset.
 var consumeArguments = map[string]func(v any) (expected string){
 	"x-priority":                wholeNumber,
 	"x-consumer-timeout":        milliseconds, // 4.3, quorum queues
@@ -22,7 +22,7 @@ var consumeArguments = map[string]func(v any) (expected string){
 	streamOffset:                func(any) string { return "" },
 }
 
-// checkArguments reports arguments that RabbitMQ would ignore or refuse. A misspelt one changes what is consumed.
+// checkArguments reports arguments that RabbitMQ would ignore or refuse. RabbitMQ ignores a misspelt argument.
 func checkArguments(args amqp.Table, allowUnknown bool) (problems []*wire.Problem) {
 	wrong := func(key, problem, fix string) {
 		problems = append(problems, &wire.Problem{Field: "[" + wire.Quote(key) + "]", Problem: problem, Fix: fix})

@@ -84,8 +84,8 @@ func newRouting(t Topology) *routing {
 	return m
 }
 
-// A state is what is known of messages in a queue: their routing key, if it is known, and the ways that they took with
-// that key and their headers, so that they take them again.
+// A state describes messages in a queue: their routing key, if it is known, and the bindings that they have matched.
+// Messages with the same key and headers match these bindings again.
 type state struct {
 	queue int
 	facts
@@ -120,8 +120,8 @@ func (k facts) and(way int, key *string) facts {
 	return facts{key, ways}
 }
 
-// each calls check for what can be in the queues that dead-letter: messages that came from a publisher, and what becomes
-// of them when they are dead-lettered for any reason, rejections included.
+// each calls check for every state that messages can have in queues with dead-lettering: as published, and after they were
+// dead-lettered for any reason, rejections included.
 func (m *routing) each(check func(state)) {
 	var all []state
 	seen := map[string]bool{}

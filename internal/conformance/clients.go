@@ -60,7 +60,7 @@ func (c Client) Transcript(tb testing.TB, url string) string {
 	return strings.ReplaceAll(string(out), suffix, "")
 }
 
-// Recorded returns the output that was recorded from RabbitMQ 4.3, or fails the test if there is none.
+// Recorded returns the output that was recorded from RabbitMQ 4.3, or fails the test if the file is missing.
 func (c Client) Recorded(tb testing.TB) string {
 	tb.Helper()
 	b, err := clientFiles.ReadFile("testdata/clients/" + c.script + ".txt")

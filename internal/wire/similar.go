@@ -3,7 +3,7 @@ package wire
 import "slices"
 
 // Similar returns the name in known that was probably meant by name: one that differs by at most two typing errors,
-// or by a missing "x-", as in the policy key "message-ttl". It is empty if there is none.
+// or by a missing "x-", as in the policy key "message-ttl". It returns "" for any other key.
 func Similar(name string, known []string) string {
 	for _, k := range slices.Sorted(slices.Values(known)) {
 		if k == "x-"+name || distance(name, k) <= 2 {
