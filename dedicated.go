@@ -85,8 +85,12 @@ func (c *Conn) hold() bool {
 // connectAny tries every target once, in random order. Its error is the first refusal by a broker that answered, if one did.
 func (c *Conn) connectAny(ctx context.Context) (*session, error) {
 	var first error
-	for _, i := range rand.Perm(len(c.targets)) {
-		s, err := c.connect(ctx, c.targets[i])
+	for n, i := range rand.Perm(len(c.targets)) {
+		t := c.targets[i]
+		if deadline, ok := ctx.Deadline(); ok && n < len(c.targets)-1 { // one that does not answer leaves the others their share
+			t.timeout = min(t.timeout, time.Until(deadline)/time.Duration(len(c.targets)-n))
+		}
+		s, err := c.connect(ctx, t)
 		if err == nil {
 			return s, nil
 		}

@@ -38,8 +38,11 @@ type session struct {
 // Whatever fails at one address may succeed at the next, which may be another node: only the Credentials are
 // not asked for again. A login that the broker refuses looks like a node that hangs up.
 func (c *Conn) connect(ctx context.Context, t target) (*session, error) {
-	dialCtx, cancel := context.WithTimeoutCause(ctx, t.timeout, noAnswer(t.timeout))
-	defer cancel()
+	var dialCtx context.Context
+	var cancel context.CancelFunc
+	defer func() { cancel() }()
+	begin := func() { dialCtx, cancel = context.WithTimeoutCause(ctx, t.timeout, noAnswer(t.timeout)) } //nolint:fatcontext // in place of the last one
+	begin()
 	login := t.login
 	if c.cfg.Credentials != nil {
 		var err error
@@ -72,6 +75,11 @@ func (c *Conn) connect(ctx context.Context, t target) (*session, error) {
 		}
 		if isPermanent(err) {
 			return nil, err
+		}
+		if errors.Is(err, ErrSetup) { // which has a time of its own
+			cancel()
+			begin()
+			sockets.again(dialCtx)
 		}
 	}
 }

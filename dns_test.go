@@ -126,25 +126,67 @@ func TestS82EveryAddressOfAHostIsTried(t *testing.T) {
 	}
 }
 
+// A Setup may also fail late, long after the time for dialling.
 func TestS82ASetupThatFailsOnOneNodeIsTriedOnTheNext(t *testing.T) {
-	b := amqptest.Start(t, amqptest.Config{})
-	_, port, _ := net.SplitHostPort(b.URL()[strings.Index(b.URL(), "@")+1 : strings.LastIndex(b.URL(), "/")])
-	resolve(t, "127.0.0.1", "127.0.0.1")
-	var runs atomic.Int64
-	conn, err := amqpkit.DialConfig(within(t), amqpkit.Config{
-		URLs: []string{"amqp://guest:guest@rabbit.test:" + port + "/"},
-		Setup: func(context.Context, *amqp.Connection) error {
-			if runs.Add(1) == 1 {
-				return errors.New("this node is too old")
+	for name, takes := range map[string]time.Duration{"at once": 0, "late": time.Second} {
+		t.Run(name, func(t *testing.T) {
+			b := amqptest.Start(t, amqptest.Config{})
+			_, port, _ := net.SplitHostPort(b.URL()[strings.Index(b.URL(), "@")+1 : strings.LastIndex(b.URL(), "/")])
+			resolve(t, "127.0.0.1", "127.0.0.1")
+			var runs atomic.Int64
+			conn, err := amqpkit.DialConfig(within(t), amqpkit.Config{
+				URLs: []string{"amqp://guest:guest@rabbit.test:" + port + "/"}, DialTimeout: 500 * time.Millisecond,
+				Setup: func(context.Context, *amqp.Connection) error {
+					if runs.Add(1) == 1 {
+						time.Sleep(takes)
+						return errors.New("this node is too old")
+					}
+					return nil
+				},
+			})
+			if err != nil {
+				t.Fatal(err)
 			}
-			return nil
-		},
-	})
+			if err := conn.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestS82AURLThatDoesNotAnswerLeavesTimeForTheOthers(t *testing.T) {
+	b := amqptest.Start(t, amqptest.Config{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := conn.Close(t.Context()); err != nil {
-		t.Error(err)
+	silent := make(chan struct{}, 1)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			silent <- struct{}{}
+		}
+	}()
+	defer l.Close()
+	for met := false; !met; { // the order is random
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		conn, err := amqpkit.DialConfig(ctx, amqpkit.Config{URLs: []string{"amqp://guest:guest@" + l.Addr().String() + "/", b.URL()}})
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-silent:
+			met = true
+		default:
+		}
+		if err := conn.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

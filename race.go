@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"time"
 )
 
@@ -21,15 +22,16 @@ type race struct {
 	cancel  context.CancelFunc
 	dial    dialer
 	waiting []string // addresses that were not tried
-	flying  int      // dials under way
+	flying  []string // addresses that are dialled now
 	results chan dialled
 }
 
 type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 type dialled struct {
-	nc  net.Conn
-	err error
+	addr string
+	nc   net.Conn
+	err  error
 }
 
 // dial resolves the host of t. A Dialer of the user's gets its name instead.
@@ -77,7 +79,7 @@ func interleave(ips []net.IPAddr, port string) []string {
 // next returns the next TCP connection, the error of an address, or errNoAddress at the end.
 func (r *race) next() (net.Conn, error) {
 	for {
-		if r.flying == 0 && !r.begin() {
+		if len(r.flying) == 0 && !r.begin() {
 			return nil, errNoAddress
 		}
 		var late <-chan time.Time
@@ -86,7 +88,8 @@ func (r *race) next() (net.Conn, error) {
 		}
 		select {
 		case d := <-r.results:
-			r.flying--
+			i := slices.Index(r.flying, d.addr)
+			r.flying = slices.Delete(r.flying, i, i+1)
 			return d.nc, d.err
 		case <-late:
 			r.begin()
@@ -95,7 +98,7 @@ func (r *race) next() (net.Conn, error) {
 }
 
 // left returns how many addresses may still give a connection.
-func (r *race) left() int { return r.flying + len(r.waiting) }
+func (r *race) left() int { return len(r.flying) + len(r.waiting) }
 
 func (r *race) begin() bool {
 	if len(r.waiting) == 0 {
@@ -103,20 +106,30 @@ func (r *race) begin() bool {
 	}
 	addr := r.waiting[0]
 	r.waiting = r.waiting[1:]
-	r.flying++
+	r.flying = append(r.flying, addr)
+	ctx := r.ctx
 	go func() {
-		nc, err := r.dial(r.ctx, "tcp", addr)
-		r.results <- dialled{nc, err}
+		nc, err := r.dial(ctx, "tcp", addr)
+		r.results <- dialled{addr, nc, err}
 	}()
 	return true
+}
+
+// again dials the remaining addresses once more within ctx. A connection that is already up may have been closed by a
+// peer that waited too long.
+func (r *race) again(ctx context.Context) {
+	r.waiting = append(slices.Clone(r.flying), r.waiting...)
+	r.close()
+	r.ctx, r.cancel = context.WithCancel(ctx)
 }
 
 // close cancels pending dials and closes unused connections.
 func (r *race) close() {
 	r.cancel()
-	for ; r.flying > 0; r.flying-- {
+	for range r.flying {
 		if d := <-r.results; d.nc != nil {
 			_ = d.nc.Close()
 		}
 	}
+	r.flying = nil
 }

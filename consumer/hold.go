@@ -61,19 +61,18 @@ func (c Config) consumerTimeout() time.Duration {
 }
 
 // rejectedHere reports whether the message was rejected before and came straight back by the queue's dead-letter exchange. On
-// its way through a wait queue it would have expired.
+// its way through a wait queue it would have expired since: x-death has the newest first.
 func (s *session) rejectedHere(d *Delivery) bool {
-	here := false
 	deaths, _ := d.Headers["x-death"].([]any)
 	for _, v := range deaths {
 		switch death, _ := v.(amqp.Table); {
 		case death["reason"] == "expired":
 			return false
 		case death["reason"] == "rejected" && death["queue"] == s.queue:
-			here = true
+			return true
 		}
 	}
-	return here
+	return false
 }
 
 // A burst counts events within ten seconds.

@@ -100,6 +100,7 @@ func TestARejectedMessageThatWaitedMeanwhileDoesNotCircle(t *testing.T) {
 		"rejected, straight back":    {[]any{rejected}, true},
 		"rejected elsewhere":         {[]any{amqp.Table{"queue": "other", "reason": "rejected"}}, false},
 		"through a wait queue":       {[]any{amqp.Table{"queue": "wait", "reason": "expired"}, rejected}, false},
+		"through one before":         {[]any{rejected, amqp.Table{"queue": "wait", "reason": "expired"}}, true},
 		"a header of something else": {[]any{"rejected", 7}, false},
 		"no list":                    {"rejected", false},
 	} {

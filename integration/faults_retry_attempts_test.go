@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -253,35 +254,62 @@ func TestS79EveryEndOfAHandlerIsAnAttempt(t *testing.T) {
 	}
 }
 
-// RabbitMQ counts lost connections for all unacknowledged messages. Messages that are parked for them say so, and claim no attempt.
+// RabbitMQ counts lost connections for all unacknowledged messages. That is no attempt: the handler is called all the same. Far beyond the
+// policy, messages are parked for it, and say so.
 func TestS80ANativePlanNamesMessagesThatLostConnectionsParked(t *testing.T) {
 	needs43(t)
-	const messages, losses = 5, 3
-	log := &journal{}
-	proxy := amqptest.StartProxy(t, broker(t).URL())
-	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50 * ms).MaxAttempts(losses), Native: true, Logger: log.logger()}, proxy.URL())
-	for i := range messages {
-		b.publish(amqp.Publishing{MessageId: fmt.Sprint(i)})
-	}
-	wire := observe(proxy)
-	release := make(chan struct{})
-	b.consume(b.p, 1, func(context.Context, *consumer.Delivery) error { // of one message; the others are only prefetched
-		<-release
-		return errBoom
-	})
-	for n := 1; n <= losses; n++ {
-		waitFor(t, func() bool { return len(wire.of(amqptest.Delivered)) == n*messages })
-		proxy.Cut()
-	}
-	close(release)
-	parked := b.parked(messages)
-	for _, d := range parked {
-		h := d.Headers
-		if h[retry.HeaderWhy] != retry.WhyRedelivered || h[retry.HeaderAttempts] != nil || h[retry.HeaderFirstFailure] != nil {
-			t.Errorf("%s is parked because of %v after %v attempts", d.MessageId, h[retry.HeaderWhy], h[retry.HeaderAttempts])
+	const messages, attempts = 5, 2
+	start := func(t *testing.T, proxy *amqptest.Proxy) (*retryBench, *journal) {
+		t.Helper()
+		log := &journal{}
+		b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50 * ms).MaxAttempts(attempts), Native: true, Logger: log.logger()}, proxy.URL())
+		for i := range messages {
+			b.publish(amqp.Publishing{MessageId: fmt.Sprint(i)})
 		}
-		waitFor(t, func() bool { return len(log.of(d.MessageId, "its handler was not called")) == 1 })
+		return b, log
 	}
+	t.Run("handled", func(t *testing.T) {
+		proxy := amqptest.StartProxy(t, broker(t).URL())
+		b, _ := start(t, proxy)
+		wire := observe(proxy)
+		release, called := make(chan struct{}), make(chan string, 10)
+		b.consume(b.p, 1, func(_ context.Context, d *consumer.Delivery) error { // of one message; the others are only prefetched
+			<-release
+			if d.Redelivered {
+				called <- d.MessageId
+			}
+			return nil
+		})
+		for n := 1; n <= attempts; n++ { // after the next one the consumer would take one message at a time
+			waitFor(t, func() bool { return len(wire.of(amqptest.Delivered)) == n*messages })
+			proxy.Cut()
+		}
+		close(release)
+		for range messages {
+			receive(t, called, "call")
+		}
+		b.parked(0)
+	})
+	t.Run("parked", func(t *testing.T) {
+		b, log := start(t, amqptest.StartProxy(t, broker(t).URL()))
+		for range messages * (attempts + 20) {
+			waitFor(t, func() bool {
+				d, ok, err := b.raw.Get(b.name, false)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return ok && d.Reject(true) == nil
+			})
+		}
+		b.consume(b.p, 1, func(context.Context, *consumer.Delivery) error { return errors.New("called") })
+		for _, d := range b.parked(messages) {
+			h := d.Headers
+			if h[retry.HeaderWhy] != retry.WhyRedelivered || h[retry.HeaderAttempts] != nil || h[retry.HeaderFirstFailure] != nil {
+				t.Errorf("%s is parked because of %v after %v attempts", d.MessageId, h[retry.HeaderWhy], h[retry.HeaderAttempts])
+			}
+			waitFor(t, func() bool { return len(log.of(d.MessageId, "its handler was not called")) == 1 })
+		}
+	})
 }
 
 // The log says what happened, after it happened, with one message id.

@@ -171,6 +171,7 @@ func TestS86AMessageThatIsGivenBackAtOnceDoesNotCircle(t *testing.T) {
 		kind   string
 		args   func(queue string) amqp.Table
 		result error
+		waits  bool // first in another queue
 	}{
 		"requeued, quorum": {kind: "quorum", result: consumer.Requeue(0, reason), args: func(string) amqp.Table {
 			return amqp.Table{"x-delivery-limit": -1} // before 4.3 every return counts
@@ -178,6 +179,9 @@ func TestS86AMessageThatIsGivenBackAtOnceDoesNotCircle(t *testing.T) {
 		"requeued, classic": {kind: "classic", result: consumer.Requeue(-time.Second, reason)},
 		"failed, classic":   {kind: "classic", result: consumer.Fail(reason)},
 		"rejected into its queue": {kind: "quorum", result: consumer.Reject(reason), args: func(queue string) amqp.Table {
+			return amqp.Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue}
+		}},
+		"rejected into its queue, after a wait": {kind: "classic", waits: true, result: consumer.Reject(reason), args: func(queue string) amqp.Table {
 			return amqp.Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue}
 		}},
 	} {
@@ -190,7 +194,11 @@ func TestS86AMessageThatIsGivenBackAtOnceDoesNotCircle(t *testing.T) {
 				args = s.args(queue)
 			}
 			b.declare(queue, s.kind, args)
-			b.publish(queue, "m")
+			to := queue
+			if s.waits {
+				to = b.queue(amqp.Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue, "x-message-ttl": 50})
+			}
+			b.publish(to, "m")
 			var log logbook
 			var delivered atomic.Int64
 			r := b.start(consumer.Config{Queue: queue, DeadLettered: true, Logger: log.logger()}, func(context.Context, *consumer.Delivery) error {
@@ -208,4 +216,21 @@ func TestS86AMessageThatIsGivenBackAtOnceDoesNotCircle(t *testing.T) {
 			b.expectLeft(queue, 1)
 		})
 	}
+}
+
+// What cannot be read is rejected without the handler, and its x-death cannot be read either.
+func TestS86AnUnreadableMessageThatComesStraightBackDoesNotCircle(t *testing.T) {
+	t.Parallel()
+	b := newConsumerBench(t)
+	queue := b.name()
+	b.declare(queue, "quorum", amqp.Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue})
+	b.publishHeaders(queue, nestedHeaders())
+	var log logbook
+	r := b.start(consumer.Config{Queue: queue, DeadLettered: true, Logger: log.logger()}, func(context.Context, *consumer.Delivery) error { return nil })
+	work(2 * time.Second)
+	r.stopClean()
+	if n := log.count("unreadable message rejected"); n < 10 || n > 40 {
+		t.Errorf("%d deliveries in 2 s, want 10 to 40", n)
+	}
+	b.expectLeft(queue, 1)
 }

@@ -182,15 +182,19 @@ func TestAMessageWhoseHandlerNeverFailedSaysSo(t *testing.T) {
 	m := &mover{}
 	var got calls
 	d := counted(amqp.Delivery{MessageId: "m"})
-	d.Headers["x-delivery-count"], d.Headers["x-acquired-count"] = int64(3), int64(3)
-	if err := plan.Middleware(m)(got.fail(errBoom))(t.Context(), d); err != nil || got.count() != 0 || len(m.moved) != 1 {
-		t.Fatalf("%v after %d calls, moved %v", err, got.count(), m.moved)
+	d.Headers["x-delivery-count"], d.Headers["x-acquired-count"] = int64(22), int64(22)
+	if err := plan.Middleware(m)(got.fail(nil))(t.Context(), d); err != nil || got.count() != 1 || len(m.moved) != 0 {
+		t.Fatalf("counted 22 times: %v after %d calls, moved %v, want one call", err, got.count(), m.moved)
+	}
+	d.Headers["x-delivery-count"], d.Headers["x-acquired-count"] = int64(23), int64(23)
+	if err := plan.Middleware(m)(got.fail(errBoom))(t.Context(), d); err != nil || got.count() != 1 || len(m.moved) != 1 {
+		t.Fatalf("counted 23 times: %v after %d calls, moved %v, want no other call", err, got.count(), m.moved)
 	}
 	h := m.moved[0].msg.Headers
 	if h[retry.HeaderWhy] != retry.WhyRedelivered || h[retry.HeaderAttempts] != nil || !strings.Contains(fmt.Sprint(h[retry.HeaderHistory]), "lost connections") {
 		t.Errorf("parked with %v", h)
 	}
-	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") || !strings.Contains(text, "message_id=m") || !strings.Contains(text, "counted 3 deliveries") {
+	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") || !strings.Contains(text, "message_id=m") || !strings.Contains(text, "counted 23 deliveries") {
 		t.Errorf("logged %q", text)
 	}
 }

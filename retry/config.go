@@ -48,9 +48,11 @@ type Config struct {
 
 	// Native has the source queue itself delay what failed, as a quorum queue of RabbitMQ 4.3 and newer can:
 	// there is no trip through a wait queue, and the message keeps its place in RabbitMQ's counts. It needs Source, and
-	// a policy of growing by the same step (Linear, or one delay). RabbitMQ counts a lost connection as an attempt of every
-	// unacknowledged message: one that reaches the last attempt by them alone is parked with the reason WhyRedelivered, and a
-	// warning names it. After waits no other time than the policy's, and of a parked message's failures only the last is known.
+	// a policy of growing by the same step (Linear, or one delay). RabbitMQ's count, which stands for
+	// the attempts, also rises for every unacknowledged message of a lost connection, and for what the shutdown of a consumer with
+	// an order to keep returns unhandled. So a message may fail for good sooner than the policy says, but not before its handler
+	// has failed. Only when the count exceeds the attempts by 20, as of a message that ends the process, is it parked unhandled with
+	// the reason WhyRedelivered, and a warning names it. After waits no other time than the policy's, and of a parked message's failures only the last is known.
 	Native bool
 
 	// HopTimeout is how long a move to the wait or parking queue may take, a lost connection

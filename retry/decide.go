@@ -90,27 +90,40 @@ func (p *Plan) classify(ctx context.Context, err error) *failure {
 	f := &failure{err: err, permanent: IsPermanent(err), action: p.action(err)}
 	f.text, f.kind = describe(err)
 	errors.As(err, &f.after)
-	var panicked *consumer.PanicError
-	var rejected *consumer.RejectError
-	if errors.As(err, &panicked) {
-		f.stack = panicked.Stack
-	} else {
-		f.rejected = errors.As(err, &rejected)
+	switch result := outermost(err).(type) { //nolint:errorlint // the outermost
+	case *consumer.PanicError:
+		f.stack = result.Stack
+	case *consumer.RejectError:
+		f.rejected = true
 	}
 	return f
+}
+
+// outermost returns the result in err that the consumer would act on, which may wrap another one as its reason, or nil.
+func outermost(err error) error {
+	switch e := err.(type) { //nolint:errorlint // the tree is walked here
+	case *consumer.PanicError, *consumer.RejectError, *consumer.RequeueError, *consumer.FailError:
+		return err
+	case interface{ Unwrap() error }:
+		return outermost(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			if result := outermost(err); result != nil {
+				return result
+			}
+		}
+	}
+	return nil
 }
 
 // passes reports the results that are not a failure of the message: success, a postponement, and the end of the
 // consumer's drain time.
 func passes(ctx context.Context, err error) bool {
-	var panicked *consumer.PanicError
-	if errors.As(err, &panicked) {
+	switch result := outermost(err).(type) { //nolint:errorlint // the outermost
+	case *consumer.RequeueError:
+		return result != nil
+	case *consumer.PanicError, *consumer.RejectError:
 		return false
-	}
-	var requeue *consumer.RequeueError
-	var rejected *consumer.RejectError
-	if errors.As(err, &requeue) && requeue != nil && !errors.As(err, &rejected) {
-		return true
 	}
 	return errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled)
 }
@@ -152,7 +165,7 @@ const (
 	WhyPermanent   = "permanent"   // Permanent, or an error with a method Permanent
 	WhyRejected    = "rejected"    // consumer.Reject, as of a body that does not decode
 	WhyRule        = "rule"        // a Rule says Park
-	WhyRedelivered = "redelivered" // with Config.Native: RabbitMQ has counted that many lost connections and failures
+	WhyRedelivered = "redelivered" // with Config.Native: RabbitMQ has counted far more lost connections and failures than attempts are allowed
 )
 
 // decide returns the step after a failed attempt. Held is how long the message was held in the process.

@@ -29,7 +29,7 @@ func (p *Plan) String() string {
 		fmt.Fprintf(&b, "\n%swaited in queues, one for each delay: each copy keeps to the policy, and\nnothing waits behind a failed message; needs RabbitMQ 4.0\n", longer)
 	}
 	if p.cfg.Native {
-		b.WriteString("\nwaited in the queue itself, as Config.Native chose: no trip through another queue; a lost connection\ncounts as an attempt; needs RabbitMQ 4.3 and a quorum queue\n")
+		b.WriteString("\nwaited in the queue itself, as Config.Native chose: no trip through another queue; a lost connection\ncounts as an attempt, but parks nothing by itself; needs RabbitMQ 4.3 and a quorum queue\n")
 	}
 	if p.jitters() {
 		fmt.Fprintf(&b, "jitter: one of %d queues at random\n", jitterSteps)

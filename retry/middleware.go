@@ -102,7 +102,7 @@ func (a *attempts) run(ctx context.Context) error {
 	if a.cfg.Native {
 		a.story.attempts = failures(a.d)
 	}
-	if a.story.attempts >= a.most { // the policy was shortened meanwhile, or another program has counted
+	if a.story.attempts >= a.most+a.spare() { // the policy was shortened meanwhile, or another program has counted
 		return a.move(ctx, a.spent())
 	}
 	for {
@@ -208,6 +208,16 @@ func failures(d *consumer.Delivery) int {
 	return int(min(max(n, 0), 1<<30))
 }
 
+// spare is how many deliveries beyond the policy's attempts still reach the handler. RabbitMQ also counts lost connections and the
+// messages that a shutdown returned in order, for which a handler need not even have begun. As many as its default delivery limit are
+// taken for a message that ends the process.
+func (a *attempts) spare() int {
+	if a.cfg.Native {
+		return 20
+	}
+	return 0
+}
+
 // returnsCount tells that RabbitMQ counts what is given back, as before 4.3: later releases count apart what was handed out.
 func returnsCount(d *consumer.Delivery) bool {
 	_, apart := d.Headers["x-acquired-count"]
@@ -243,7 +253,7 @@ func (a *attempts) spent() move {
 
 // countedBy explains a count that a story cannot vouch for.
 func countedBy(n int) string {
-	return fmt.Sprintf("RabbitMQ counted %d deliveries as failed, by lost connections or failures of the handler", n)
+	return fmt.Sprintf("RabbitMQ counted %d deliveries as failed, by lost connections, shutdowns or failures of the handler", n)
 }
 
 // messageID returns the id of the message, or one for its copies if it came without.

@@ -157,6 +157,8 @@ func TestEachErrorHasItsRule(t *testing.T) {
 		"after, several tiers":      {fails(retry.After(61*time.Minute, errBoom)), story{[]time.Duration{61 * time.Minute, 61 * time.Minute}, retry.WhyAttempts}},
 		"panic":                     {func(context.Context, *consumer.Delivery) error { panic("at the disco") }, story{[]time.Duration{10 * s, 40 * s}, retry.WhyAttempts}},
 		"panic with a Reject":       {func(context.Context, *consumer.Delivery) error { panic(consumer.Reject(errBoom)) }, story{[]time.Duration{10 * s, 40 * s}, retry.WhyAttempts}},
+		"rejected, for a panic":     {fails(consumer.Reject(&consumer.PanicError{Value: "p"})), story{nil, retry.WhyRejected}},
+		"rejected, not requeued":    {fails(consumer.Reject(consumer.Requeue(s))), story{nil, retry.WhyRejected}},
 		"a result that is no error": {fails(nil), story{}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -191,6 +193,27 @@ func TestEachErrorHasItsRule(t *testing.T) {
 
 func fails(err error) consumer.Handler {
 	return func(context.Context, *consumer.Delivery) error { return err }
+}
+
+// The reason of a postponement may be any error, also one that would be a result by itself.
+func TestTheReasonOfAPostponementIsNoResult(t *testing.T) {
+	for name, reason := range map[string]error{
+		"a rejection": consumer.Reject(errBoom), "a panic": &consumer.PanicError{Value: "p"}, "the end of a ctx": context.Canceled,
+		"permanent": retry.Permanent(errBoom), "a failure": consumer.Fail(errBoom),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
+				var got calls
+				results := []error{fmt.Errorf("not yet: %w", consumer.Requeue(s, reason)), consumer.Requeue(s, reason), nil}
+				b.run(func(ctx context.Context, d *consumer.Delivery) error { return got.fail(results[got.count()])(ctx, d) })
+				b.publish(amqp.Publishing{})
+				left := b.messages("orders.parked", time.Hour)
+				if want := []time.Duration{s, s}; len(left) != 0 || !slices.Equal(got.gaps(), want) {
+					t.Errorf("%d parked, calls at distances of %v, want none and %v", len(left), got.gaps(), want)
+				}
+			})
+		})
+	}
 }
 
 func TestAPostponedMessageHasNotFailed(t *testing.T) {

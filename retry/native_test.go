@@ -169,7 +169,7 @@ func ExampleLinear() {
 	//   permanent, rejected: park at once
 	//
 	// waited in the queue itself, as Config.Native chose: no trip through another queue; a lost connection
-	// counts as an attempt; needs RabbitMQ 4.3 and a quorum queue
+	// counts as an attempt, but parks nothing by itself; needs RabbitMQ 4.3 and a quorum queue
 	//
 	//   orders ──▶ orders        (again, after 1m to 5m)
 	//          ──▶ orders.parked
