@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"container/heap"
+	"crypto/sha256"
 	"fmt"
 	"time"
 
@@ -74,6 +75,26 @@ func (s *session) rejectedHere(d *Delivery) bool {
 		}
 	}
 	return here
+}
+
+// refusedBefore reports whether this Run refused the message before. What RabbitMQ says of earlier rejections cannot be
+// read of such a message, see rejectedHere.
+func (r *run) refusedBefore(d *amqp.Delivery) bool {
+	sum := fingerprintOf(d).sum
+	if _, again := r.refused[sum]; again {
+		return true
+	}
+	if r.refused == nil {
+		r.refused = map[[sha256.Size]byte]struct{}{}
+	}
+	if len(r.refused) >= maxFailing {
+		for other := range r.refused { // any one
+			delete(r.refused, other)
+			break
+		}
+	}
+	r.refused[sum] = struct{}{}
+	return false
 }
 
 // A burst counts events within ten seconds.

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -60,8 +61,9 @@ type run struct {
 	circles    burst  // messages that go back as soon as they are delivered
 	complained string // the last failure logged as a warning, while it lasts
 
-	missing  missing  // the queue, as the connection was told
-	last     *session // the last subscription, also after its loss
+	refused  map[[sha256.Size]byte]struct{} // unreadable messages, see refusedBefore
+	missing  missing                        // the queue, as the connection was told
+	last     *session                       // the last subscription, also after its loss
 	poison   suspicion
 	position position // in a stream
 

@@ -190,13 +190,15 @@ func (s *session) arrive(d amqp.Delivery) {
 // refuse rejects a message that cannot be read, without the handler. A stream only goes past it.
 func (s *session) refuse(d *amqp.Delivery, reason string) {
 	err := &UnreadableError{Queue: s.queue, MessageID: d.MessageId, Reason: reason}
+	hold := time.Duration(0)
 	if offset, ok := d.Headers[streamOffset]; ok {
 		s.log.Error("consumer: unreadable message skipped in the stream", "message_id", d.MessageId, "offset", offset, "error", err)
 	} else {
 		s.log.Error("consumer: unreadable message rejected", "message_id", d.MessageId, "error", err)
 		s.warnOfLoss("a rejected message")
+		hold = s.pace(s.delivery(*d), 0, s.run.refusedBefore(d), err)
 	}
-	s.settle(d.DeliveryTag, reject)
+	s.settleAfter(hold, d.DeliveryTag, reject)
 	s.flush()
 }
 
