@@ -18,6 +18,10 @@ import (
 
 func TestAMessageThatIsGivenBackAtOnceDoesNotCircleAtTheSpeedOfTheLink(t *testing.T) {
 	reason := errors.New("not my shard")
+	unreadable := amqp.Table{}
+	for range 40 {
+		unreadable = amqp.Table{"t": unreadable}
+	}
 	const (
 		circle  = "circle"  // its dead-letter exchange routes to itself
 		classic = "classic" // counts nothing
@@ -26,6 +30,7 @@ func TestAMessageThatIsGivenBackAtOnceDoesNotCircleAtTheSpeedOfTheLink(t *testin
 	for name, c := range map[string]struct {
 		result error
 		most   int // bytes of a message
+		header amqp.Table
 		queue  string
 		named  string // in the log
 	}{
@@ -36,6 +41,7 @@ func TestAMessageThatIsGivenBackAtOnceDoesNotCircleAtTheSpeedOfTheLink(t *testin
 		"failed, without a limit":       {result: consumer.Fail(reason), queue: endless, named: reason.Error()},
 		"rejected into its queue":       {result: consumer.Reject(reason), queue: circle, named: reason.Error()},
 		"too large, into its own queue": {most: 1, queue: circle, named: "MaxMessageSize"},
+		"unreadable, into its queue":    {header: unreadable, queue: circle, named: "unreadable message rejected"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -50,7 +56,7 @@ func TestAMessageThatIsGivenBackAtOnceDoesNotCircleAtTheSpeedOfTheLink(t *testin
 							return err
 						}
 					}
-					return ch.Publish("", c.queue, false, false, amqp.Publishing{Body: []byte("large")})
+					return ch.Publish("", c.queue, false, false, amqp.Publishing{Headers: c.header, Body: []byte("large")})
 				})
 				var delivered atomic.Int64
 				var log bytes.Buffer
@@ -71,6 +77,9 @@ func TestAMessageThatIsGivenBackAtOnceDoesNotCircleAtTheSpeedOfTheLink(t *testin
 				n := int(delivered.Load())
 				if c.most > 0 {
 					n = strings.Count(log.String(), "larger than")
+				}
+				if c.header != nil {
+					n = strings.Count(log.String(), "unreadable message rejected")
 				}
 				if n < 70 || n > 110 {
 					t.Errorf("%d deliveries in 7 s, want 70 to 110", n)

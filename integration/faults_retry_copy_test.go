@@ -17,6 +17,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit"
 	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/producer"
@@ -225,7 +226,7 @@ func TestS71HeadersThatDoNotFitAreNamedInTheLogAndTheMessage(t *testing.T) {
 	long := strings.Repeat("e", 10_000)
 	b.start(2, func(context.Context, *consumer.Delivery) error { return errors.New(long) })
 	b.publish(
-		amqp.Publishing{MessageId: "large", UserId: "guest", Headers: amqp.Table{"huge": strings.Repeat("x", 127_900), "small": "kept", "medium": strings.Repeat("x", 900)}},
+		amqp.Publishing{MessageId: "large", UserId: "guest", Headers: amqp.Table{"huge": strings.Repeat("x", 127_250), "small": "kept", "medium": strings.Repeat("x", 900)}},
 		amqp.Publishing{MessageId: "many", Headers: entries(8190)},
 	)
 	parked := map[string]amqp.Delivery{}
@@ -316,5 +317,61 @@ func TestS72APlanOverAProducerThatAllowsUnroutableLosesNothing(t *testing.T) {
 	}
 	if got := copies(b.parked(1)); got["m"] != 1 {
 		t.Errorf("parked are %v", got)
+	}
+}
+
+// RabbitMQ writes the names of the queues in which a message died into its headers, each several times.
+func TestS71ACopyCanBeReadAfterItDiedInQueuesWithLongNames(t *testing.T) {
+	t.Parallel()
+	b := newConsumerBench(t)
+	queue := unique(strings.Repeat("q", 225))
+	var j journal
+	plan, err := retry.Config{
+		Queue: queue, Policy: retry.Schedule(100 * time.Millisecond), Source: &topology.Queue{DeliveryLimit: new(1)}, Logger: j.logger(),
+	}.Plan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range plan.Topology().Queues {
+		defer func() { _, _ = b.plain.QueueDelete(q.Name, false, false, false) }()
+	}
+	ac, err := b.conn.Consuming(b.ctx())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := plan.Declare(b.ctx(), ac); err != nil {
+		t.Fatal(err)
+	}
+	const smallest, step, n = 127_000, 100, 20
+	for i := range n {
+		c, err := b.plain.PublishWithDeferredConfirm("", queue, true, false, amqp.Publishing{
+			MessageId: fmt.Sprint(i), Headers: amqp.Table{"x": strings.Repeat("x", smallest+i*step)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := c.WaitContext(b.ctx()); !ok {
+			t.Fatal(err)
+		}
+	}
+	p := newProducer(t, connect(t, amqpkit.Config{}), producer.Config{})
+	failed := errors.New("failed")
+	retried := plan.Middleware(p)(func(context.Context, *consumer.Delivery) error { return failed })
+	r := b.start(consumer.Config{Queue: queue, DeadLettered: true}, func(ctx context.Context, d *consumer.Delivery) error {
+		if _, waited := d.Headers["x-death"]; waited {
+			return consumer.Fail(failed) // until the delivery limit
+		}
+		return retried(ctx, d)
+	})
+	waitFor(t, func() bool { return ready(t, plan.ParkingQueue()) == n })
+	r.stopClean()
+	parked, err := retry.Peek(b.ctx(), b.conn, plan.ParkingQueue(), n)
+	if err != nil || len(parked) != n {
+		t.Errorf("Peek = %d messages, %v", len(parked), err)
+	}
+	for _, m := range parked {
+		if dropped := m.Message.Headers[retry.HeaderDropped]; dropped == nil && m.Message.Headers["x"] == nil || dropped != nil && m.Message.MessageId == "0" {
+			t.Errorf("message %s: dropped %v", m.Message.MessageId, dropped)
+		}
 	}
 }

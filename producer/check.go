@@ -71,7 +71,7 @@ func (s *session) check(r *Receipt, batch *wire.Batch) (exists, ok bool) {
 
 // refuse gives r, which was not sent, the outcome of a refusal.
 func (s *session) refuse(r *Receipt, reason *amqp.Error, made bool) {
-	s.p.refusals.add(reason, made, time.Now())
+	s.p.refusals.add(reason, r, made, time.Now())
 	s.p.window.finish(r, r.failure(ErrNotPublished, explain(reason, r)))
 }
 

@@ -82,7 +82,13 @@ func (s *session) attribute(reason *amqp.Error) (refused map[*Receipt]bool) {
 		}
 	}
 	if len(refused) > 0 {
-		s.p.refusals.add(reason, false, time.Now())
+		var only *Receipt
+		for r := range refused {
+			if len(refused) == 1 {
+				only = r
+			}
+		}
+		s.p.refusals.add(reason, only, false, time.Now())
 		return refused
 	}
 	for _, r := range s.lost {

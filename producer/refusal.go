@@ -138,21 +138,30 @@ type refusals []refusal
 
 type refusal struct {
 	reason *amqp.Error
+	of     string // the identity of the refused message if the reason is cut off and may name others too
 	at     time.Time
 	lasts  time.Duration
 	made   bool // RabbitMQ could not send this reason and closed the connection instead
 }
 
-func (rs *refusals) add(reason *amqp.Error, made bool, now time.Time) {
+// add remembers the refusal of r; r is nil if the reason names several messages.
+func (rs *refusals) add(reason *amqp.Error, r *Receipt, made bool, now time.Time) {
 	if _, _, ok := tooLarge(reason); ok { // Producer.maxSize has it
 		return
+	}
+	of := ""
+	if strings.HasSuffix(reason.Reason, "...") {
+		if r == nil {
+			return // the next one finds out which of them it means
+		}
+		of = identity(r)
 	}
 	lasts := refusedFor
 	if reason.Code == amqp.NotFound {
 		lasts = missingFor
 	}
 	*rs = slices.DeleteFunc(*rs, func(r refusal) bool {
-		same := r.reason.Reason == reason.Reason
+		same := r.reason.Reason == reason.Reason && r.of == of
 		if same {
 			lasts = min(2*r.lasts, longestRefusal)
 		}
@@ -161,12 +170,21 @@ func (rs *refusals) add(reason *amqp.Error, made bool, now time.Time) {
 	if len(*rs) == mostRefusals {
 		*rs = slices.Delete(*rs, 0, 1)
 	}
-	*rs = append(*rs, refusal{reason, now, lasts, made})
+	*rs = append(*rs, refusal{reason, of, now, lasts, made})
+}
+
+// identity is all of a message that RabbitMQ may refuse.
+func identity(r *Receipt) string {
+	return fmt.Sprintf("%q %q %q %q", r.msg.Exchange, routes(&r.msg), r.msg.Publishing.UserId, r.msg.Publishing.Expiration)
+}
+
+func (f *refusal) appliesTo(r *Receipt) bool {
+	return names(f.reason, r) && (f.of == "" || f.of == identity(r))
 }
 
 // exists forgets that the exchange of r was missing.
 func (rs *refusals) exists(r *Receipt) {
-	*rs = slices.DeleteFunc(*rs, func(refused refusal) bool { return refused.reason.Code == amqp.NotFound && names(refused.reason, r) })
+	*rs = slices.DeleteFunc(*rs, func(refused refusal) bool { return refused.reason.Code == amqp.NotFound && refused.appliesTo(r) })
 }
 
 // find returns the refusal that applies to r, or nil.
@@ -177,7 +195,7 @@ func (rs *refusals) find(r *Receipt) *amqp.Error {
 	now, current := time.Now(), false
 	for _, refused := range *rs {
 		age := now.Sub(refused.at)
-		if age < refused.lasts && names(refused.reason, r) {
+		if age < refused.lasts && refused.appliesTo(r) {
 			return refused.reason
 		}
 		current = current || age < 2*longestRefusal

@@ -179,7 +179,7 @@ func TestARefusalAppliesForATimeThatDoublesWhenItIsRepeated(t *testing.T) {
 			return &amqp.Error{Code: 404, Reason: fmt.Sprintf("NOT_FOUND - no exchange '%s' in vhost '/'", name), Server: true}
 		}
 		for _, want := range []int{250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 256_000, 512_000, 1_000_000, 1_000_000} {
-			rs.add(missing("a"), false, time.Now())
+			rs.add(missing("a"), a, false, time.Now())
 			if rs.find(a) == nil || rs.find(b) != nil {
 				t.Error("the refusal does not apply to its exchange, or to another one")
 			}
@@ -193,12 +193,12 @@ func TestARefusalAppliesForATimeThatDoublesWhenItIsRepeated(t *testing.T) {
 				t.Errorf("the refusal applies for more than %d µs", want)
 			}
 		}
-		rs.add(missing("a"), false, time.Now())
+		rs.add(missing("a"), a, false, time.Now())
 		if rs.exists(a); rs.find(a) != nil {
 			t.Error("the refusal applies to an exchange that exists")
 		}
-		rs.add(missing("a"), false, time.Now())
-		rs.add(missing("b"), true, time.Now())
+		rs.add(missing("a"), a, false, time.Now())
+		rs.add(missing("b"), b, true, time.Now())
 		if rs.reconnected(); rs.find(a) != nil || rs.find(b) == nil {
 			t.Error("a new connection begins with the wrong refusals")
 		}
@@ -206,10 +206,32 @@ func TestARefusalAppliesForATimeThatDoublesWhenItIsRepeated(t *testing.T) {
 			t.Error("old refusals are kept")
 		}
 		for i := range 2 * mostRefusals {
-			rs.add(missing(fmt.Sprint(i)), false, time.Now())
+			rs.add(missing(fmt.Sprint(i)), nil, false, time.Now())
 		}
 		if len(rs) != mostRefusals || rs.find(receiptOf(t, Message{Exchange: fmt.Sprint(2*mostRefusals - 1)})) == nil {
 			t.Errorf("%d refusals are kept, want the %d last ones", len(rs), mostRefusals)
 		}
 	})
+}
+
+// RabbitMQ cuts a reason off at 255 bytes. What is left of it may name messages that are allowed.
+func TestARefusalThatIsCutOffAppliesToTheRefusedMessageOnly(t *testing.T) {
+	long := strings.Repeat("x", 235)
+	missing := "NOT_FOUND - no exchange '" + long + "1' in vhost '/'"
+	denied := "ACCESS_REFUSED - write access to topic '" + long + "1' in exchange 'amq.topic' in vhost '/' refused for user 'u'"
+	for reason, messages := range map[*amqp.Error][2]Message{
+		{Code: 404, Reason: missing[:252] + "...", Server: true}: {{Exchange: long + "1"}, {Exchange: long + "2"}},
+		{Code: 403, Reason: denied[:252] + "...", Server: true}:  {{Exchange: "amq.topic", Key: long + "1"}, {Exchange: "amq.topic", Key: long + "2"}},
+	} {
+		refused, allowed := receiptOf(t, messages[0]), receiptOf(t, messages[1])
+		var rs refusals
+		rs.add(reason, refused, false, time.Now())
+		if rs.find(refused) == nil || rs.find(allowed) != nil {
+			t.Errorf("%d: the refusal does not apply to its message, or to another one", reason.Code)
+		}
+		rs = nil
+		if rs.add(reason, nil, false, time.Now()); rs.find(refused) != nil || rs.find(allowed) != nil {
+			t.Errorf("%d: a refusal that may mean several messages applies to one", reason.Code)
+		}
+	}
 }

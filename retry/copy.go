@@ -28,8 +28,8 @@ const (
 	// connection over a larger frame or table.
 	maxHeader    = 131_072 - wire.FrameOverhead // bytes of a content header, by RabbitMQ's default frame_max
 	maxEntries   = 8192                         // headers of a message
-	addedBytes   = 1400
-	addedEntries = 16 + 18 // RabbitMQ's headers and the history's
+	addedBytes   = 1400                         // at least, see added
+	addedEntries = 16 + 18                      // RabbitMQ's headers and the history's
 )
 
 const (
@@ -164,13 +164,13 @@ func (o *outgoing) concede(err error) bool {
 			return true
 		}
 	}
-	return o.shrink(o.size() + addedBytes - 1)
+	return o.shrink(o.size() + o.added() - 1)
 }
 
 // shrink makes the content header fit into limit bytes, with RabbitMQ's additions. The history is shortened first, then as
 // few of the message's headers as possible are left out. It returns false if that is not enough.
 func (o *outgoing) shrink(limit int) bool {
-	limit -= addedBytes
+	limit -= o.added()
 	history, _ := o.own[HeaderHistory].([]any)
 	for kept := len(history); kept > 0 && o.size() > limit; {
 		kept--
@@ -215,6 +215,13 @@ func (o *outgoing) shrink(limit int) bool {
 		entries = slices.Delete(entries, i, i+1)
 	}
 	return true
+}
+
+// added returns how many bytes RabbitMQ may add. A copy dies twice at most, in a wait queue and then in its source queue, and
+// RabbitMQ writes their names into its headers six times.
+func (o *outgoing) added() int {
+	const others, suffix = 500, len(".wait.00h00m00.000s")
+	return max(addedBytes, others+6*(len(text(o.own, HeaderQueue))+suffix))
 }
 
 // surplus returns by how many headers the message exceeds what consumers can read.
