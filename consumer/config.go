@@ -150,6 +150,7 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	c.Arguments = wire.Arguments(c.Arguments)
 	return c
 }
 

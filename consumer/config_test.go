@@ -28,7 +28,7 @@ func TestNewReportsEveryWrongFieldAtOnce(t *testing.T) {
 		Workers:   -1,
 		Prefetch:  1 << 16,
 		Tag:       strings.Repeat("t", 250),
-		Arguments: amqp.Table{"x-stream-offset": "firts", "n": uint64(1)},
+		Arguments: amqp.Table{"x-stream-offset": "firts", "n": uint64(1 << 63)},
 		Drain:     -1,
 
 		MaxMessageSize: -1,

@@ -7,10 +7,13 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/topology"
 )
 
@@ -110,4 +113,29 @@ func TestS91ConsumeArgumentsAreChecked(t *testing.T) {
 		receive(t, got, "delivery")
 		r.stopClean()
 	}
+}
+
+// amqp091-go would send the low 32 bits of an int, and cannot write a uint.
+func TestS91IntegersThatFitAreSent(t *testing.T) {
+	ac, name := dialRaw(t), prefixed(t)
+	large := int64(5) << 30
+	topo := topology.Topology{
+		Queues: []topology.Queue{{Name: name("q"), Arguments: amqp.Table{"x-max-length": uint(7), "x-max-length-bytes": uint64(5 << 30)}}},
+		Bindings: []topology.Binding{
+			{Source: "amq.headers", Queue: name("q"), Arguments: amqp.Table{"id": int(large), "small": 5, "test": name("")}},
+			{Source: "amq.headers", Queue: name("q"), Arguments: amqp.Table{"id": uint(9), "test": name("")}},
+		},
+	}
+	for range 2 { // the second time with nothing to do
+		if err := topo.Declare(within(t, 20*time.Second), ac); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := newProducer(t, connect(t, amqpkit.Config{}), producer.Config{})
+	for _, h := range []amqp.Table{{"id": int(large), "small": 5, "test": name("")}, {"id": uint(9), "test": name("")}} {
+		if err := p.Publish(within(t, 20*time.Second), "amq.headers", "", amqp.Publishing{Headers: h}); err != nil {
+			t.Errorf("%v: %v", h, err)
+		}
+	}
+	_ = take(t, name("q"), 2)
 }

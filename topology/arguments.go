@@ -40,7 +40,7 @@ func integer(v any) (int64, bool) {
 
 func (f form) fits(v any) bool {
 	switch v.(type) {
-	case int, int8, int16, int32, int64, uint8, uint16, uint32:
+	case int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64:
 		return f == number
 	case string:
 		return f == text

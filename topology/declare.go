@@ -225,9 +225,9 @@ func (b Binding) step() step {
 		needs: []object{{"exchange", b.Source}, {"queue", b.Queue}, {"exchange", b.Exchange}},
 		call: func(ch *amqp.Channel) error {
 			if b.Exchange != "" {
-				return ch.ExchangeBind(b.Exchange, b.Key, b.Source, false, b.Arguments)
+				return ch.ExchangeBind(b.Exchange, b.Key, b.Source, false, wire.Arguments(b.Arguments))
 			}
-			return ch.QueueBind(b.Queue, b.Key, b.Source, false, b.Arguments)
+			return ch.QueueBind(b.Queue, b.Key, b.Source, false, wire.Arguments(b.Arguments))
 		},
 		refusal: func(err *amqp.Error) error { return &DeclareError{b.label(), err} },
 	}

@@ -54,7 +54,7 @@ type exchangeRequest struct {
 
 func (x Exchange) request() exchangeRequest {
 	args := amqp.Table{}
-	maps.Copy(args, x.Arguments)
+	maps.Copy(args, wire.Arguments(x.Arguments))
 	if x.AlternateExchange != "" {
 		args["alternate-exchange"] = x.AlternateExchange
 	}

@@ -147,7 +147,7 @@ type queueRequest struct {
 
 func (q Queue) request() queueRequest {
 	args := amqp.Table{}
-	maps.Copy(args, q.Arguments)
+	maps.Copy(args, wire.Arguments(q.Arguments))
 	for _, a := range q.typed() {
 		args[a.key] = a.value
 	}

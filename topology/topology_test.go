@@ -116,7 +116,7 @@ func TestValidateNamesTheField(t *testing.T) {
 		{queues(Queue{Name: "q", Arguments: args("x-delivery-limit", "3")}), `Queues[0] "q".Arguments["x-delivery-limit"]`},
 		{queues(Queue{Name: "q", Arguments: args("x-dead-letter-routing-key", "k")}), `Queues[0] "q".Arguments["x-dead-letter-routing-key"]`},
 		{queues(Queue{Name: "q", Arguments: args("x-foo", 1)}), `Queues[0] "q".Arguments["x-foo"]`},
-		{queues(Queue{Name: "q", Arguments: args("u", uint64(1))}), `Queues[0] "q".Arguments["u"]`},
+		{queues(Queue{Name: "q", Arguments: args("u", uint64(1<<63))}), `Queues[0] "q".Arguments["u"]`},
 
 		{exchanges(Exchange{Name: "x", Type: "x-consistent-hash", Arguments: args("hash-headr", "a")}), `Exchanges[0] "x".Arguments["hash-headr"]`},
 		{exchanges(Exchange{Name: "x", Type: "x-consistent-hash", Arguments: args("hash-property", "id")}), `Exchanges[0] "x".Arguments["hash-property"]`},

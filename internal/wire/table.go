@@ -21,8 +21,21 @@ func Table(t amqp.Table) *Problem { return TableWithin(t, MaxHeaders) }
 
 // TableWithin is Table with another limit on the encoded size.
 func TableWithin(t amqp.Table, bytes int) *Problem {
+	_, p := argumentsOf(t, bytes)
+	return p
+}
+
+// Arguments returns a table of arguments to send: t, or a copy if it has integers that amqp091-go would cut off or cannot
+// write. What Table refuses is returned as it is.
+func Arguments(t amqp.Table) amqp.Table {
+	sent, _ := argumentsOf(t, MaxHeaders)
+	return sent
+}
+
+func argumentsOf(t amqp.Table, bytes int) (sent amqp.Table, p *Problem) {
 	w := newWalk(limits{values: arguments, depth: MaxDepth, total: MaxEntries, each: MaxEntries, bytes: bytes, key: Name})
-	return w.table(t, 0)
+	sent, _, p = w.checked(t)
+	return sent, p
 }
 
 // Headers checks the headers of a message, as Table does. Other clients have to read them: it refuses
@@ -165,15 +178,8 @@ func (w *walk) value(v any, depth int) *Problem {
 			return p
 		}
 	case int:
-		if w.values != arguments {
-			w.left -= 8
-			w.convert = true
-			break
-		}
-		w.left -= 4
-		if v < math.MinInt32 || v > math.MaxInt32 { // amqp091-go would send the low 32 bits
-			return &Problem{"", fmt.Sprintf("%d does not fit the 32 bits that an int is sent as", v), "convert it to int64"}
-		}
+		w.left -= 8
+		w.convert = w.convert || !w.keeps(v)
 	case uint:
 		return w.unsigned(uint64(v))
 	case uint64:
@@ -217,7 +223,7 @@ func (w *walk) small(size int) {
 
 // unsigned counts an integer of a type that amqp091-go cannot write. It is sent as int64.
 func (w *walk) unsigned(n uint64) *Problem {
-	if w.values == arguments || n > math.MaxInt64 {
+	if n > math.MaxInt64 {
 		return &Problem{
 			"", fmt.Sprintf("AMQP 0-9-1 cannot carry the unsigned number %d", n),
 			fmt.Sprintf("convert it to int64 (at most %d) or a string", int64(math.MaxInt64)),
@@ -228,12 +234,17 @@ func (w *walk) unsigned(n uint64) *Problem {
 	return nil
 }
 
+// keeps reports whether an int is sent as amqp091-go does it, with 32 bits: in arguments, if it fits.
+func (w *walk) keeps(n int) bool { return w.values == arguments && int64(n) == int64(int32(n)) } //nolint:gosec // that is the question
+
 // sendable returns v in a form that amqp091-go can write and other clients can read. It copies
 // tables and arrays, which belong to the caller.
 func (w *walk) sendable(v any) any {
 	switch v := v.(type) {
 	case int:
-		return int64(v)
+		if !w.keeps(v) {
+			return int64(v)
+		}
 	case uint:
 		return int64(v) //nolint:gosec // unsigned has checked it
 	case uint64:
