@@ -11,7 +11,8 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// Dedicated opens another connection to the broker, for the caller alone, runs Setup on it and renews its credentials. The Conn does not replace it after a loss and does not wait for it in [Conn.Ready]. The caller
+// Dedicated opens another connection to the broker, for the caller alone, and renews its credentials. It runs Setup on it only if
+// no session is up on which Setup has run. The Conn does not replace it after a loss and does not wait for it in [Conn.Ready]. The caller
 // closes it; Close closes it too.
 //
 // It tries every URL once, in random order. Its error is a [*DialError], or wraps [ErrClosed].
@@ -25,7 +26,7 @@ func (c *Conn) Dedicated(ctx context.Context) (*amqp.Connection, error) {
 		return nil, context.Cause(c.ctx)
 	}
 	defer c.links.Done()
-	s, err := c.connectAny(ctx)
+	s, err := c.connectAny(context.WithValue(ctx, dedicatedKey{}, true))
 	if c.ctx.Err() != nil {
 		if err == nil {
 			wire.Kill(s.Connection)

@@ -58,6 +58,9 @@ func (r *run) subscribe(ctx context.Context) (s *session, err error) {
 	}
 	s, err = r.consumeOn(ac, queue, prefetch)
 	if err != nil {
+		if own && wire.Code(err) == amqp.ResourceLocked { // an exclusive queue of the shared connection, from its Setup
+			r.poison.alone = false
+		}
 		return nil, err
 	}
 	s.own, s.narrow = own, r.poison.raised

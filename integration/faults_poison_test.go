@@ -10,6 +10,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/integration/rabbit"
 )
@@ -261,5 +262,46 @@ func TestS66HeadersThatCannotBeReadCostNoConnection(t *testing.T) {
 				t.Errorf("%d connections were lost", n)
 			}
 		})
+	}
+}
+
+// All consumers of a Conn move to separate connections at once. Neither a slow Setup nor an exclusive queue in it is to keep them.
+func TestS66ManyConsumersResumeTogetherAfterPoisonInOneQueue(t *testing.T) {
+	const n, slow = 12, 300 * time.Millisecond
+	exclusive := unique("exclusive")
+	b := newConsumerBenchWith(t, amqpkit.Config{Setup: func(_ context.Context, ac *amqp.Connection) error {
+		time.Sleep(slow)
+		ch, err := ac.Channel()
+		if err != nil {
+			return err
+		}
+		_, err = ch.QueueDeclare(exclusive, false, false, true, false, nil)
+		return errors.Join(err, ch.Close())
+	}})
+	queues := []string{exclusive}
+	for range n {
+		queues = append(queues, b.queue(limit(1)))
+	}
+	got := make(chan string, 2*n)
+	for _, q := range queues {
+		b.start(consumer.Config{Queue: q}, bodies(got))
+	}
+	shared, err := b.conn.Consuming(b.ctx())
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish10(t, b.broker.URL(), queues[n], "poison", uuidProperty)
+	lost := time.Now()
+	waitFor(t, shared.IsClosed)
+	for _, q := range queues[1:n] {
+		b.publish(q, "m")
+	}
+	waitFor(t, func() bool { _, err := b.conn.Consuming(b.ctx()); return err == nil })
+	b.publish(exclusive, "m")
+	for range n {
+		receive(t, got, "message")
+	}
+	if took := time.Since(lost); took > slow+time.Second+soon {
+		t.Errorf("the consumers of other queues resumed after %v", took)
 	}
 }
