@@ -141,6 +141,7 @@ func TestS97AStepThatIsAddedRunsNowAndOnEveryLaterSession(t *testing.T) {
 		}
 		expect("b b")
 		lose(t, consuming(t, conn), b.DropConnections)
+		synctest.Wait() // the other connection is lost too
 		publishing(t, conn)
 		consuming(t, conn)
 		expect("setup a b setup a b")

@@ -31,7 +31,7 @@ const (
 // suspicion when that happens twice with nothing settled in between.
 //
 // The subscription returns to the full prefetch and the shared connection when it has lasted a second and has settled
-// Config.Prefetch messages or has been idle for a second. After a relapse within an hour it takes eight times as long, 10
+// Config.Prefetch messages or has been idle for a second; where no connection was lost with a reason, after a minute at the latest. After a relapse within an hour it takes eight times as long, 10
 // minutes at most. It finishes its message first, so that nothing is lost or counted. The new consumer starts before the old
 // one is cancelled, so that an auto-delete queue keeps a consumer; with Config.Exclusive or Config.Key, and on a stream, it
 // starts afterwards. A stream continues at its next offset, and stays as it is before its first delivery. With Config.Declare
@@ -69,6 +69,7 @@ type suspicion struct {
 	raised bool            // the next subscription takes one message at a time
 	alone  bool            // over a separate connection
 	losses int             // in a row
+	hard   bool            // a connection was closed for a reason that a message can be
 	plain  int             // connections lost in a row without a reason, nothing settled on them
 	back   int             // unsettled messages at the last loss, which are redelivered
 	found  bool            // the message is in this queue, as far as that can be known
@@ -87,7 +88,7 @@ type suspicion struct {
 func (p *suspicion) lost(s *session, err *LostError) {
 	switch {
 	case wire.HardClose(err.Err):
-		p.plain = 0
+		p.plain, p.hard = 0, true
 	case !plain(err.Err):
 		return
 	case s.progress || !s.exposed():
@@ -128,7 +129,7 @@ func (p *suspicion) lost(s *session, err *LostError) {
 // queue.
 func (p *suspicion) others(at time.Time, err error) {
 	if !p.raised && wire.HardClose(err) && at.After(p.clear) && time.Since(at) < returnTime {
-		p.raised, p.alone = true, true
+		p.raised, p.alone, p.hard = true, true, true
 	}
 }
 
@@ -165,6 +166,9 @@ func (s *session) proven(now time.Time) bool {
 		return false
 	}
 	if s.ledger.settled >= s.run.cfg.Prefetch {
+		return true
+	}
+	if !p.hard && age >= returnTime { // with slow handlers the rest would take hours, and the network or the broker is as likely
 		return true
 	}
 	if held := len(s.held.heap); held > 0 && held == s.ledger.open {

@@ -227,6 +227,38 @@ func prefetchAfter(t *testing.T, lose func(*link), times int) (prefetch uint16) 
 	return prefetch
 }
 
+// A rolling restart of the broker, say, must not leave slow handlers with one message at a time for hours.
+func TestSlowHandlersReturnToTheFullPrefetchAfterLossesWithoutAReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := dedicatedBroker{fakeBroker: &fakeBroker{}}
+		b.on = func(m method, l *link) {
+			switch {
+			case m == consume:
+				if l.deliver(nil); len(b.calls(consume)) <= repeatedLoss {
+					_ = l.pipe.Close()
+				}
+			case m == ackMethod && l.prefetch == 1:
+				l.deliver(nil)
+			}
+		}
+		_, end := runOn(t, b, Config{Prefetch: 10, Workers: 4, Drain: time.Hour}, func(context.Context, *Delivery) error {
+			time.Sleep(10 * time.Minute)
+			return nil
+		})
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := b.count(consume); n != repeatedLoss+1 || b.links[len(b.links)-1].prefetch != 1 {
+			t.Fatalf("%d subscriptions, the last with a prefetch of %d, want %d and 1", n, b.links[len(b.links)-1].prefetch, repeatedLoss+1)
+		}
+		time.Sleep(11 * time.Minute)
+		synctest.Wait()
+		if n := b.count(consume); n != repeatedLoss+2 || b.shared.prefetch != 10 {
+			t.Errorf("%d subscriptions, a prefetch of %d on the shared connection, want %d and 10", n, b.shared.prefetch, repeatedLoss+2)
+		}
+		_ = end()
+	})
+}
+
 // A message that is postponed for long would keep all others away while one message at a time is taken.
 func TestAHeldMessageDoesNotBlockASuspectedSubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
