@@ -70,6 +70,26 @@ func TestS93EveryWayToWaitReportsWhySetupFails(t *testing.T) {
 	})
 }
 
+// It tells that its time was over, and what it said to that, on one line.
+func TestS93ASetupThatTakesTooLongIsReportedOnOneLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for text, end := range map[string]func(ctx context.Context) error{
+			"not done within 1s":                            func(context.Context) error { return nil },
+			"not done within 1s: declare orders: canceled":  func(context.Context) error { return errors.New("declare orders: canceled") },
+			"not done within 1s: context deadline exceeded": func(ctx context.Context) error { return ctx.Err() },
+		} {
+			b := inMemory(t)
+			_, err := amqpkit.DialConfig(t.Context(), amqpkit.Config{
+				URLs: []string{b.URL()}, Dialer: b.Dial, SetupTimeout: time.Second,
+				Setup: func(ctx context.Context, _ *amqp.Connection) error { <-ctx.Done(); return end(ctx) },
+			})
+			if !errors.Is(err, amqpkit.ErrSetup) || !strings.Contains(err.Error(), "setup failed: "+text) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("Dial = %v, want %q", err, text)
+			}
+		}
+	})
+}
+
 func TestS93AChannelThatCannotBeOpenedComesWithAdvice(t *testing.T) {
 	b := inMemory(t)
 	conn := open(t, b, amqpkit.Config{URLs: []string{b.URL() + "?channel_max=1"}})

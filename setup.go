@@ -190,10 +190,14 @@ func (c *Conn) bounded(ctx context.Context, ac *amqp.Connection, f setupFunc) er
 	overdue := time.AfterFunc(limit+wire.Grace, func() { wire.Kill(ac) })
 	defer overdue.Stop()
 	err := f(ctx, ac)
-	if ctx.Err() != nil {
-		return errors.Join(context.Cause(ctx), err)
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	cause := context.Cause(ctx)
+	if err == nil || errors.Is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", cause, err)
 }
 
 // acquire waits until no other run is under way.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -353,4 +354,48 @@ func TestS81LogLinesAboutAMessageAgree(t *testing.T) {
 			t.Errorf("line %d is %q, want %q: %q", i, text, want, texts)
 		}
 	}
+}
+
+// The permissions that docs/retry.md names are enough to declare a plan, to retry and to park, and each of them is needed.
+func TestS93APlanWorksWithTheDocumentedPermissions(t *testing.T) {
+	t.Parallel()
+	queue, user := unique("retry"), unique("worker")
+	ctl := func(args ...string) {
+		t.Helper()
+		if out, err := broker(t).Ctl(within(t, 20*time.Second), args...); err != nil {
+			t.Fatal(err, out)
+		}
+	}
+	ctl("add_user", user, "secret")
+	t.Cleanup(func() { _, _ = broker(t).Ctl(context.Background(), "delete_user", user) })
+	own := "^" + queue + `(\.|$)`
+	ctl("set_permissions", user, own, "^amq\\.default$", own)
+	url := strings.Replace(broker(t).URL(), "guest:guest", user+":secret", 1)
+	b := newRetryBench(t, retry.Config{Queue: queue, Source: &topology.Queue{}, Policy: retry.Schedule(50 * ms)}, url)
+	b.consume(b.p, 1, func(context.Context, *consumer.Delivery) error { return errBoom })
+	b.publish(amqp.Publishing{MessageId: "m"})
+	if d := b.parked(1)[0]; d.Headers[retry.HeaderAttempts] != int64(2) {
+		t.Errorf("parked with %v", d.Headers)
+	}
+	for name, p := range map[string][]string{
+		"configure": {"^$", "^amq\\.default$", own}, "write": {own, "^$", own}, "read": {own, "^amq\\.default$", "^$"},
+	} {
+		ctl(append([]string{"set_permissions", user}, p...)...)
+		plan, err := retry.Config{Queue: queue + "." + name, Source: &topology.Queue{}, Policy: retry.Schedule(50 * ms)}.Plan()
+		if err != nil {
+			t.Fatal(err)
+		}
+		deleteAfter(t, plan.Topology())
+		ac, err := amqp.Dial(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := plan.Declare(within(t, 20*time.Second), ac); amqpCode(err) != amqp.AccessRefused {
+			t.Errorf("without the permission to %s: Declare = %v", name, err)
+		}
+		if err := ac.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	ctl("set_permissions", user, own, "^amq\\.default$", own) // for what the end of the test does
 }

@@ -54,7 +54,7 @@ func TestPlanHoldsItsMinimums(t *testing.T) {
 }
 
 // Faults of nodes happen one after the other: 60 s on three nodes left time for three of five alarms.
-func TestMinimumsFitIntoTheDuration(t *testing.T) {
+func TestS100MinimumsFitIntoTheDuration(t *testing.T) {
 	for _, c := range []struct {
 		nodes    int
 		duration time.Duration
@@ -83,7 +83,7 @@ func TestMinimumsFitIntoTheDuration(t *testing.T) {
 	}
 }
 
-func TestADurationThatIsTooShortNamesTheShortest(t *testing.T) {
+func TestS100ADurationThatIsTooShortNamesTheShortest(t *testing.T) {
 	for _, c := range []struct {
 		nodes    int
 		owned    bool

@@ -44,7 +44,7 @@ func TestRatiosAreOfMediansAndOfOneMessage(t *testing.T) {
 	}
 }
 
-func TestRoundsOfARowShowHowStableItIs(t *testing.T) {
+func TestS101RoundsOfARowShowHowStableItIs(t *testing.T) {
 	result := func(perSecond int) side.Result { return side.Result{Messages: perSecond, Wall: time.Second} }
 	for _, test := range []struct {
 		kit, raw []side.Result

@@ -37,9 +37,10 @@ var scenarios = []int{
 	90, 91, 92, 93, // input checks and errors
 	94, 95, // amqptest's fidelity
 	96, 97, 98, // integrators
+	99, 100, 101, // the project's own tools
 }
 
-var packages = []string{".", "./internal/wire", "./topology", "./producer", "./consumer", "./retry", "./integration"}
+var packages = []string{".", "./internal/wire", "./topology", "./producer", "./consumer", "./retry", "./integration", "./integration/soak", "./integration/cmd/bench", "./integration/cmd/faults"}
 
 // An event is one of go test -json (see go doc test2json).
 type event struct {
@@ -100,7 +101,7 @@ type report struct {
 	passed, failed int
 }
 
-var name = regexp.MustCompile(`^TestS(\d\d)[^/]*$`)
+var name = regexp.MustCompile(`^TestS(\d{2,3})(?:\D[^/]*)?$`)
 
 func (r *report) read(pipe io.Reader) {
 	lines := bufio.NewScanner(pipe)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"os"
 	"strings"
 	"testing"
 )
@@ -12,6 +13,7 @@ func TestEveryWayToFailIsCountedOnceAndShown(t *testing.T) {
 	r.read(strings.NewReader(`
 {"Action":"pass","Package":"p","Test":"TestS01Good/sub","Elapsed":1}
 {"Action":"pass","Package":"p","Test":"TestS01Good","Elapsed":1.5}
+{"Action":"pass","Package":"p","Test":"TestS100Good","Elapsed":1}
 {"Action":"output","Package":"p","Test":"TestS02Bad","Output":"why\n"}
 {"Action":"fail","Package":"p","Test":"TestS02Bad","Elapsed":1}
 {"Action":"fail","Package":"p"}
@@ -21,15 +23,40 @@ func TestEveryWayToFailIsCountedOnceAndShown(t *testing.T) {
 {"Action":"pass","Package":"r","Test":"TestOther"}
 {"Action":"pass","Package":"r"}
 `))
-	if r.passed != 1 || r.failed != 3 {
-		t.Errorf("%d passed, %d failed, want 1 and 3", r.passed, r.failed)
+	if r.passed != 2 || r.failed != 3 {
+		t.Errorf("%d passed, %d failed, want 2 and 3", r.passed, r.failed)
 	}
 	for _, want := range []string{"ok       TestS01Good (1.5s)\n", "FAILED   p TestS02Bad (1s)\n         why\n", "SKIPPED  q TestS09Skipped", "FAILED   q (0s)\n         leaked\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the report lacks %q:\n%s", want, &out)
 		}
 	}
-	if !r.seen[1] || !r.seen[2] || !r.seen[9] || r.seen[3] {
+	if !r.seen[1] || !r.seen[2] || !r.seen[9] || r.seen[3] || r.seen[10] || !r.seen[100] {
 		t.Errorf("seen: %v", r.seen)
+	}
+}
+
+// make lint vets the packages that users build for other platforms, and their unit tests run with 32-bit integers.
+func TestS99OtherPlatformsArePartOfMakeTest(t *testing.T) {
+	makefile, err := os.ReadFile("../../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recipes := map[string]string{} // by their targets
+	target := ""
+	for line := range strings.Lines(string(makefile)) {
+		if name, rest, ok := strings.Cut(line, ":"); ok && !strings.HasPrefix(line, "\t") {
+			target, line = name, rest
+		}
+		recipes[target] += line
+	}
+	for target, words := range map[string][]string{
+		"test": {"lint", "unit-386"}, "lint": {"windows/", "darwin/", "freebsd/", "linux/386", "go vet"}, "unit-386": {"GOARCH=386", "go test"},
+	} {
+		for _, word := range words {
+			if !strings.Contains(recipes[target], word) {
+				t.Errorf("the recipe of make %s lacks %q", target, word)
+			}
+		}
 	}
 }
