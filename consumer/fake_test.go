@@ -62,7 +62,7 @@ type link struct {
 	tags []string // of the consumers
 	sent uint64   // deliveries
 
-	prefetch  uint16 // as said last
+	asked     atomic.Uint32 // prefetch of the last basic.qos
 	dedicated bool
 
 	redelivered bool // what is delivered from now on
@@ -218,7 +218,7 @@ func (b *fakeBroker) answer(l *link, ch uint16, asked method, args []byte) {
 	case method{20, 40}: // channel.close
 		l.say(ch, method{20, 41})
 	case qos:
-		l.prefetch = binary.BigEndian.Uint16(args[4:])
+		l.asked.Store(uint32(binary.BigEndian.Uint16(args[4:])))
 		l.say(ch, method{60, 11})
 	case consume:
 		queue := 2 + 1 + int(args[2])
@@ -268,6 +268,9 @@ func (l *link) sendTo(ch uint16, sent uint64, consumer string, headers []byte) {
 	l.say(ch, method{60, 60}, short(consumer), tag, flags, short(""), short("orders"))
 	l.content(ch, headers)
 }
+
+// prefetch returns the prefetch of the last basic.qos.
+func (l *link) prefetch() uint16 { return uint16(l.asked.Load()) } //nolint:gosec // it was stored as one
 
 // content sends the content of a message.
 func (l *link) content(ch uint16, headers []byte) {

@@ -84,17 +84,17 @@ func TestASuspectedSubscriptionTakesOneMessageAtATimeOverItsOwnConnection(t *tes
 				b.on = func(m method, l *link) {
 					switch {
 					case m == consume && len(prefetch) < losses:
-						prefetch, dedicated = append(prefetch, l.prefetch), append(dedicated, l.dedicated)
+						prefetch, dedicated = append(prefetch, l.prefetch()), append(dedicated, l.dedicated)
 						l.fail(541)
-					case m == consume && l.prefetch == 1:
+					case m == consume && l.prefetch() == 1:
 						if after.first {
 							l.deliver(nil)
 						}
 					case m == consume:
 						before.Store(met.Load())
-						prefetch, dedicated = append(prefetch, l.prefetch), append(dedicated, l.dedicated)
+						prefetch, dedicated = append(prefetch, l.prefetch()), append(dedicated, l.dedicated)
 						l.deliver(nil)
-					case m == ackMethod && after.gap > 0 && l.prefetch == 1:
+					case m == ackMethod && after.gap > 0 && l.prefetch() == 1:
 						time.Sleep(after.gap)
 						l.deliver(nil)
 					}
@@ -166,7 +166,7 @@ func TestASuspectedSubscriptionUsesTheSharedConnectionWhereNoOtherIsToBeHad(t *t
 				b.on = func(m method, l *link) {
 					if m == consume && len(b.calls(consume)) == 1 {
 						l.fail(541)
-					} else if m == consume && l.prefetch == 1 {
+					} else if m == consume && l.prefetch() == 1 {
 						narrow++
 						l.deliver(nil)
 					}
@@ -216,7 +216,7 @@ func prefetchAfter(t *testing.T, lose func(*link), times int) (prefetch uint16) 
 			if n++; n <= times {
 				lose(l)
 			} else if prefetch == 0 {
-				prefetch = l.prefetch
+				prefetch = l.prefetch()
 			}
 		}}
 		_, end := runOn(t, b, Config{Prefetch: 10}, nop)
@@ -237,7 +237,7 @@ func TestSlowHandlersReturnToTheFullPrefetchAfterLossesWithoutAReason(t *testing
 				if l.deliver(nil); len(b.calls(consume)) <= repeatedLoss {
 					_ = l.pipe.Close()
 				}
-			case m == ackMethod && l.prefetch == 1:
+			case m == ackMethod && l.prefetch() == 1:
 				l.deliver(nil)
 			}
 		}
@@ -247,13 +247,13 @@ func TestSlowHandlersReturnToTheFullPrefetchAfterLossesWithoutAReason(t *testing
 		})
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if n := b.count(consume); n != repeatedLoss+1 || b.links[len(b.links)-1].prefetch != 1 {
-			t.Fatalf("%d subscriptions, the last with a prefetch of %d, want %d and 1", n, b.links[len(b.links)-1].prefetch, repeatedLoss+1)
+		if n := b.count(consume); n != repeatedLoss+1 || b.links[len(b.links)-1].prefetch() != 1 {
+			t.Fatalf("%d subscriptions, the last with a prefetch of %d, want %d and 1", n, b.links[len(b.links)-1].prefetch(), repeatedLoss+1)
 		}
 		time.Sleep(11 * time.Minute)
 		synctest.Wait()
-		if n := b.count(consume); n != repeatedLoss+2 || b.shared.prefetch != 10 {
-			t.Errorf("%d subscriptions, a prefetch of %d on the shared connection, want %d and 10", n, b.shared.prefetch, repeatedLoss+2)
+		if n := b.count(consume); n != repeatedLoss+2 || b.shared.prefetch() != 10 {
+			t.Errorf("%d subscriptions, a prefetch of %d on the shared connection, want %d and 10", n, b.shared.prefetch(), repeatedLoss+2)
 		}
 		_ = end()
 	})
@@ -273,8 +273,8 @@ func TestAHeldMessageDoesNotBlockASuspectedSubscription(t *testing.T) {
 		_, end := runOn(t, b, Config{Prefetch: 10}, func(context.Context, *Delivery) error { return Requeue(time.Hour) })
 		time.Sleep(3 * provenAfter)
 		synctest.Wait()
-		if b.shared.prefetch != 10 || b.count(consume) != 3 {
-			t.Errorf("a prefetch of %d by subscription %d, want 10 by the third", b.shared.prefetch, b.count(consume))
+		if b.shared.prefetch() != 10 || b.count(consume) != 3 {
+			t.Errorf("a prefetch of %d by subscription %d, want 10 by the third", b.shared.prefetch(), b.count(consume))
 		}
 		if err := end(); err != nil {
 			t.Errorf("Run = %v", err)
@@ -289,12 +289,12 @@ func TestAConsumerThatStartsAfterAnothersLossIsAsCareful(t *testing.T) {
 			b := dedicatedBroker{fakeBroker: &fakeBroker{}, lostAt: time.Now().Add(-age), loss: &amqp.Error{Code: 541, Server: true}}
 			_, end := runOn(t, b, Config{Prefetch: 10}, nop)
 			synctest.Wait()
-			if l := b.links[len(b.links)-1]; l.prefetch != want || l.dedicated != (want == 1) {
-				t.Errorf("%v later: a prefetch of %d, dedicated: %v; want %d", age, l.prefetch, l.dedicated, want)
+			if l := b.links[len(b.links)-1]; l.prefetch() != want || l.dedicated != (want == 1) {
+				t.Errorf("%v later: a prefetch of %d, dedicated: %v; want %d", age, l.prefetch(), l.dedicated, want)
 			}
 			time.Sleep(2 * provenAfter)
 			synctest.Wait()
-			if l := b.links[len(b.links)-1]; b.shared.prefetch != 10 || want == 1 && !l.ac.IsClosed() {
+			if l := b.links[len(b.links)-1]; b.shared.prefetch() != 10 || want == 1 && !l.ac.IsClosed() {
 				t.Errorf("%v later: the full prefetch was not taken up", age)
 			}
 			if err := end(); err != nil {
@@ -312,9 +312,9 @@ func TestARelapseMakesTheSuspicionLast(t *testing.T) {
 		b.on = func(m method, l *link) {
 			switch {
 			case m != consume:
-			case l.prefetch == 1 && len(b.calls(consume))%3 == 2:
+			case l.prefetch() == 1 && len(b.calls(consume))%3 == 2:
 				l.fail(541)
-			case l.prefetch > 1:
+			case l.prefetch() > 1:
 				full++
 				l.fail(541)
 			}

@@ -26,6 +26,10 @@ func (c Config) validateNative() (errs []error) {
 		if s.DeliveryLimit != nil {
 			wrong("Source.DeliveryLimit", "the plan parks before any limit", "leave it out")
 		}
+		if s.SingleActiveConsumer || s.Arguments["x-single-active-consumer"] == true {
+			wrong("Source.SingleActiveConsumer", "a queue that delays failed messages does not keep their order, and RabbitMQ counts messages that one consumer hands over to the next as failed",
+				"leave it out, or Native: with wait queues the plan counts attempts itself")
+		}
 		if s.MessageTTL != 0 {
 			wrong("Source.MessageTTL", "what waits in the queue would expire there", "leave it out, or Native")
 		}

@@ -114,11 +114,15 @@ func TestNativeRefusesWhatAQueueCannotDelay(t *testing.T) {
 		change func(*retry.Config)
 		field  string
 	}{
-		"nothing":        {func(*retry.Config) {}, ""},
-		"no source":      {func(c *retry.Config) { c.Source = nil }, "Native"},
-		"classic":        {func(c *retry.Config) { c.Source = &topology.Queue{Type: topology.Classic} }, "Source.Type"},
-		"limit":          {func(c *retry.Config) { c.Source = &topology.Queue{DeliveryLimit: new(3)} }, "Source.DeliveryLimit"},
-		"ttl":            {func(c *retry.Config) { c.Source = &topology.Queue{MessageTTL: s} }, "Source.MessageTTL"},
+		"nothing":       {func(*retry.Config) {}, ""},
+		"no source":     {func(c *retry.Config) { c.Source = nil }, "Native"},
+		"classic":       {func(c *retry.Config) { c.Source = &topology.Queue{Type: topology.Classic} }, "Source.Type"},
+		"limit":         {func(c *retry.Config) { c.Source = &topology.Queue{DeliveryLimit: new(3)} }, "Source.DeliveryLimit"},
+		"ttl":           {func(c *retry.Config) { c.Source = &topology.Queue{MessageTTL: s} }, "Source.MessageTTL"},
+		"single active": {func(c *retry.Config) { c.Source = &topology.Queue{SingleActiveConsumer: true} }, "Source.SingleActiveConsumer"},
+		"single, raw": {func(c *retry.Config) {
+			c.Source = &topology.Queue{Arguments: amqp.Table{"x-single-active-consumer": true}}
+		}, "Source.SingleActiveConsumer"},
 		"argument":       {func(c *retry.Config) { c.Source = &topology.Queue{Arguments: amqp.Table{"x-delayed-retry-min": 1}} }, "Source.Arguments"},
 		"in the process": {func(c *retry.Config) { c.InProcess = s }, "InProcess"},
 		"jitter":         {func(c *retry.Config) { c.Policy = c.Policy.Jitter(1) }, "Policy"},

@@ -281,11 +281,15 @@ func TestReadingAllocatesInProportion(t *testing.T) {
 	void := append([]byte("\x01kA\x00\x01\x00\x00"), bytes.Repeat([]byte("V"), 1<<16)...)
 	claims := []byte("\x01kS\xff\xff\xff\xff")
 	for name, b := range map[string][]byte{"voids": void, "claims": claims} {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		_, _ = ParseTable(b)
-		runtime.ReadMemStats(&after)
-		if got, most := after.TotalAlloc-before.TotalAlloc, uint64(100*len(b)+4096); got > most {
+		got := uint64(math.MaxUint64)
+		for range 5 { // the runtime allocates too, at times
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, _ = ParseTable(b)
+			runtime.ReadMemStats(&after)
+			got = min(got, after.TotalAlloc-before.TotalAlloc)
+		}
+		if most := uint64(100*len(b) + 4096); got > most {
 			t.Errorf("%s: %d bytes are read with %d allocated, want %d at most", name, len(b), got, most)
 		}
 	}
