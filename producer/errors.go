@@ -22,6 +22,8 @@ var (
 	// ErrNotPublished reports that no queue got the message: it is invalid, its exchange is
 	// missing, the user may not write to it, the Producer is closed, or ctx ended while it
 	// waited. Publishing it again cannot duplicate it.
+	// A refusal for a missing exchange is remembered for up to a second: until then it is also the outcome of
+	// messages that are published after the exchange was declared.
 	ErrNotPublished = errors.New("producer: not published")
 
 	// ErrUnconfirmed reports that the message was handed over and its outcome is unknown: it
