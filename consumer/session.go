@@ -61,9 +61,10 @@ type session struct {
 	leaving bool     // for the successor
 
 	// Of a stream, see subscribedStream.
-	first      <-chan amqp.Delivery
-	firstCh    *amqp.Channel
-	redeclared bool
+	first       <-chan amqp.Delivery
+	firstCh     *amqp.Channel
+	awaitsFirst bool // the first message was requested and has not arrived
+	redeclared  bool
 
 	draining bool
 	withhold bool // flush sends nothing: the settlements wait for the end of an ordered drain

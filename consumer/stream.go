@@ -30,7 +30,7 @@ type position struct {
 	all       bool      // read all of it: it was declared again
 	first     fingerprint
 	cancelled bool // RabbitMQ cancelled the last consumer
-	skipFirst bool // reading the first message may have cost the connection
+	skipFirst bool // the connection was lost while the first message was awaited: it may be poison
 }
 
 // A fingerprint is the identity of a stream: its first message. Retention moves the first offset forward,
@@ -107,6 +107,7 @@ func (s *session) subscribedStream(ctx context.Context, began time.Time) {
 	if s.run.position.skipFirst {
 		return
 	}
+	s.awaitsFirst = true
 	var err error
 	if s.firstCh, err = wire.Channel(ctx, s.ac); err == nil {
 		s.first, err = wire.Call(ctx, s.ac, func() (<-chan amqp.Delivery, error) {
@@ -124,7 +125,7 @@ func (s *session) subscribedStream(ctx context.Context, began time.Time) {
 // identify compares the stream's first message with the one of the subscription before. An error means that
 // the stream was declared again.
 func (s *session) identify(d *amqp.Delivery) error {
-	s.first = nil
+	s.first, s.awaitsFirst = nil, false
 	s.closeFirst()
 	p, f := &s.run.position, fingerprintOf(d)
 	if !f.replaces(p.first) {
@@ -177,7 +178,7 @@ func (s *session) remember() {
 	var lost *LostError
 	if errors.As(s.why, &lost) {
 		p.cancelled = lost.Err == nil
-		p.skipFirst = p.skipFirst || s.first != nil && wire.HardClose(lost.Err)
+		p.skipFirst = p.skipFirst || s.awaitsFirst && wire.HardClose(lost.Err)
 	}
 	if s.ledger.end > 0 {
 		p.known, p.offset = true, s.ledger.unread()

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,4 +110,28 @@ func TestGetReturnsAnUnreadableMessageWithAnError(t *testing.T) {
 	if err := d.Reject(false); err != nil {
 		t.Errorf("Reject = %v", err)
 	}
+}
+
+// RabbitMQ closes the connection when it cannot deliver the first message of a stream. A consumer of later messages then does
+// without it.
+func TestAPoisonFirstMessageOfAStreamCostsOneConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &fakeBroker{}
+		var asked atomic.Int64
+		b.on = func(m method, l *link) {
+			if m == qos && len(l.tags) == 1 { // on the second channel, behind the consumer's own
+				asked.Add(1)
+				l.fail(541)
+			}
+		}
+		_, end := runOn(t, b, Config{Arguments: map[string]any{streamOffset: 5}}, nop)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := asked.Load(); n != 1 {
+			t.Errorf("the first message was requested %d times, want 1", n)
+		}
+		if err := end(); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
 }
