@@ -92,7 +92,7 @@ func DialConfig(ctx context.Context, cfg Config) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := c.connectAny(ctx)
+	s, err := c.connectAny(ctx, false)
 	if err != nil {
 		c.cancel(ErrClosed)
 		return nil, err

@@ -26,7 +26,7 @@ func (c *Conn) Dedicated(ctx context.Context) (*amqp.Connection, error) {
 		return nil, context.Cause(c.ctx)
 	}
 	defer c.links.Done()
-	s, err := c.connectAny(context.WithValue(ctx, dedicatedKey{}, true))
+	s, err := c.connectAny(ctx, true)
 	if c.ctx.Err() != nil {
 		if err == nil {
 			wire.Kill(s.Connection)
@@ -84,10 +84,11 @@ func (c *Conn) hold() bool {
 }
 
 // connectAny tries every target once, in random order. Its error is the first refusal by a broker that answered, if one did.
-func (c *Conn) connectAny(ctx context.Context) (*session, error) {
+func (c *Conn) connectAny(ctx context.Context, dedicated bool) (*session, error) {
 	var first error
 	for n, i := range rand.Perm(len(c.targets)) {
 		t := c.targets[i]
+		t.dedicated = dedicated
 		if deadline, ok := ctx.Deadline(); ok && n < len(c.targets)-1 { // one that does not answer leaves the others their share
 			t.timeout = min(t.timeout, time.Until(deadline)/time.Duration(len(c.targets)-n))
 		}

@@ -167,8 +167,10 @@ func (c *Conn) open(ctx, dialCtx context.Context, t target, login Credentials, n
 		blocked: ac.NotifyBlocked(make(chan amqp.Blocking, 16)),
 		login:   login,
 	}
-	if err := c.setUp(ctx, ac); err != nil {
-		return refused(ErrSetup, err)
+	if !t.dedicated || !c.hasSetUp() { // many consumers may dial at once, and Setup runs one at a time
+		if err := c.setUp(ctx, ac); err != nil {
+			return refused(ErrSetup, err)
+		}
 	}
 	if ac.IsClosed() {
 		return refused(ErrSetup, errors.New("the connection was lost meanwhile"))

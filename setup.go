@@ -25,8 +25,6 @@ type setup struct {
 	sessions  []*amqp.Connection      // set up, and open when that was looked at last
 }
 
-type dedicatedKey struct{} // in the ctx of Dedicated's dial
-
 type setupFunc func(ctx context.Context, ac *amqp.Connection) error
 
 // AddSetup adds a step to Setup while the Conn lives: for topology that a program learns of at run
@@ -102,13 +100,16 @@ func (c *Conn) removeSetup(step *setupFunc) {
 	}
 }
 
+// hasSetUp reports whether a session is up on which Setup has run.
+func (c *Conn) hasSetUp() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.setup.living()) > 0
+}
+
 // setUp runs Setup on a new session.
 func (c *Conn) setUp(ctx context.Context, ac *amqp.Connection) error {
 	c.mu.Lock()
-	if ctx.Value(dedicatedKey{}) != nil && len(c.setup.living()) > 0 { // one run after another would keep many consumers waiting
-		c.mu.Unlock()
-		return nil
-	}
 	c.setup.waiting++
 	if c.setup.interrupt != nil {
 		c.setup.interrupt(errNewSession)
