@@ -28,7 +28,7 @@ func TestOpenConnectsWhenTheBrokerComesBack(t *testing.T) {
 				if s := conn.State(); s != amqpkit.Connecting || !errors.Is(conn.Err(), amqpkit.ErrUnreachable) {
 					t.Errorf("without a broker: %v, %v", s, conn.Err())
 				}
-				if err := b.StartAgain(); err != nil {
+				if err := b.Start(); err != nil {
 					t.Fatal(err)
 				}
 				began := time.Now()
@@ -48,14 +48,14 @@ func TestALossIsFollowedByTheFirstAttemptWithinTwentyMilliseconds(t *testing.T) 
 		b := inMemory(t)
 		conn := open(t, b, amqpkit.Config{})
 		for range 20 {
-			ac, err := conn.Publishing(t.Context())
+			ac, err := conn.PublishConnection(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Second) // so that it is an outage of its own
 			lose(t, ac, func() int { return b.CloseConnections(320, "CONNECTION_FORCED - maintenance") })
 			began := time.Now()
-			if again, err := conn.Publishing(t.Context()); err != nil || again == ac || time.Since(began) > 20*time.Millisecond {
+			if again, err := conn.PublishConnection(t.Context()); err != nil || again == ac || time.Since(began) > 20*time.Millisecond {
 				t.Errorf("the next session came after %v (%v)", time.Since(began), err)
 			}
 		}
@@ -138,7 +138,7 @@ func TestAnotherURLIsTakenWhereABrokerIsAway(t *testing.T) {
 			if len(on.Connections()) != 1 || len(other.Connections()) != 0 {
 				t.Fatalf("%d and %d connections, want one in all", len(on.Connections()), len(other.Connections()))
 			}
-			if err := other.StartAgain(); err != nil { // does nothing the first time
+			if err := other.Start(); err != nil { // does nothing the first time
 				t.Fatal(err)
 			}
 			on.Stop()

@@ -55,7 +55,7 @@ func within(t *testing.T) context.Context {
 
 func publishing(t *testing.T, conn *amqpkit.Conn) *amqp.Connection {
 	t.Helper()
-	ac, err := conn.Publishing(within(t))
+	ac, err := conn.PublishConnection(within(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestPublishersAndConsumersHaveAConnectionEachOnceTheyAsk(t *testing.T) {
 	if all := b.Connections(); len(all) != 1 || all[0].Name != "billing" {
 		t.Errorf("with a publisher alone the broker has %+v", all)
 	}
-	con, err := conn.Consuming(within(t))
+	con, err := conn.ConsumeConnection(within(t))
 	if err != nil || con == pub || len(b.Connections()) != 2 {
 		t.Errorf("with a consumer too the broker has %+v (%v)", b.Connections(), err)
 	}
@@ -122,7 +122,7 @@ func TestNobodyGetsASessionBeforeItsSetupIsDone(t *testing.T) {
 		last := (*amqp.Connection)(nil)
 		for range 5 {
 			var wg sync.WaitGroup
-			for _, get := range []func(context.Context) (*amqp.Connection, error){conn.Publishing, conn.Consuming} {
+			for _, get := range []func(context.Context) (*amqp.Connection, error){conn.PublishConnection, conn.ConsumeConnection} {
 				wg.Go(func() {
 					if _, err := get(within(t)); err != nil {
 						t.Error(err)
@@ -169,7 +169,7 @@ func TestWhatBelongsToALostSessionReachesTheBrokerNoMore(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := get()
-	ac, err := conn.Consuming(within(t))
+	ac, err := conn.ConsumeConnection(within(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func (s State) String() string {
 }
 
 // A Conn keeps up to two connections to RabbitMQ alive, one for publishing and one for
-// consuming, each replaced by a new session when it is lost. [Conn.Dedicated] opens more. Its methods may be called from
+// consuming, each replaced by a new session when it is lost. [Conn.DedicatedConnection] opens more. Its methods may be called from
 // any goroutine.
 type Conn struct {
 	cfg     Config
@@ -159,19 +159,19 @@ func (c *Conn) newLink(s *session) *link {
 // Publishing returns the current session's connection for publishing, opening it when first
 // asked; Setup has run on it. It waits for one until ctx ends. The connection belongs to the
 // Conn: do not close it, and ask again when it was lost.
-func (c *Conn) Publishing(ctx context.Context) (*amqp.Connection, error) {
+func (c *Conn) PublishConnection(ctx context.Context) (*amqp.Connection, error) {
 	return c.session(ctx, publishing)
 }
 
-// Consuming is [Conn.Publishing] for the consuming connection.
-func (c *Conn) Consuming(ctx context.Context) (*amqp.Connection, error) {
+// Consuming is [Conn.PublishConnection] for the consuming connection.
+func (c *Conn) ConsumeConnection(ctx context.Context) (*amqp.Connection, error) {
 	return c.session(ctx, consuming)
 }
 
 // Channel opens a raw channel on the consuming connection, for what the other packages do not
 // cover. It is the caller's to close, and dies with its session.
 func (c *Conn) Channel(ctx context.Context) (*amqp.Channel, error) {
-	ac, err := c.Consuming(ctx)
+	ac, err := c.ConsumeConnection(ctx)
 	if err != nil {
 		return nil, err
 	}

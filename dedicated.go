@@ -18,7 +18,7 @@ import (
 // It tries every URL once, in random order. Its error is a [*DialError], or wraps [ErrClosed].
 //
 // A consumer uses it for a queue with a message that closes the connection at every delivery, see consumer.PoisonError.
-func (c *Conn) Dedicated(ctx context.Context) (*amqp.Connection, error) {
+func (c *Conn) DedicatedConnection(ctx context.Context) (*amqp.Connection, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(c.ctx, func() { cancel(context.Cause(c.ctx)) })()

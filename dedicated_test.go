@@ -19,11 +19,11 @@ func TestADedicatedConnectionIsServedLikeTheOthersUntilTheConnEnds(t *testing.T)
 			setUp++
 			return nil
 		}
-		shared, err := conn.Consuming(t.Context())
+		shared, err := conn.ConsumeConnection(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		own, err := conn.Dedicated(t.Context())
+		own, err := conn.DedicatedConnection(t.Context())
 		if err != nil || own == shared || setUp != 0 { // it ran before the session that is up
 			t.Fatalf("Dedicated = %p, %v with Setup run %d times; shared is %p", own, err, setUp, shared)
 		}
@@ -31,7 +31,7 @@ func TestADedicatedConnectionIsServedLikeTheOthersUntilTheConnEnds(t *testing.T)
 		if own.IsClosed() {
 			t.Error("it did not outlive its credentials")
 		}
-		closed, err := conn.Dedicated(t.Context())
+		closed, err := conn.DedicatedConnection(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,7 +45,7 @@ func TestADedicatedConnectionIsServedLikeTheOthersUntilTheConnEnds(t *testing.T)
 		if err := conn.Close(t.Context()); err != nil || !own.IsClosed() {
 			t.Errorf("Close = %v, the dedicated connection is closed: %v", err, own.IsClosed())
 		}
-		if _, err := conn.Dedicated(t.Context()); !errors.Is(err, ErrClosed) {
+		if _, err := conn.DedicatedConnection(t.Context()); !errors.Is(err, ErrClosed) {
 			t.Errorf("Dedicated = %v of a closed Conn", err)
 		}
 	})
@@ -62,7 +62,7 @@ func TestCloseEndsTheDialOfADedicatedConnection(t *testing.T) {
 		}
 		done := make(chan error, 1)
 		go func() {
-			_, err := conn.Dedicated(context.Background())
+			_, err := conn.DedicatedConnection(context.Background())
 			done <- err
 		}()
 		synctest.Wait()

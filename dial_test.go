@@ -171,13 +171,13 @@ func TestOpenKeepsTryingAndShowsTheCause(t *testing.T) {
 	if err := conn.Err(); !errors.Is(err, ErrUnreachable) || conn.State() != Connecting {
 		t.Errorf("Err = %v in state %v", err, conn.State())
 	}
-	if _, err := conn.Publishing(ctx); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := conn.PublishConnection(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Publishing = %v", err)
 	}
 	if err := conn.Close(t.Context()); err != nil {
 		t.Errorf("Close = %v", err)
 	}
-	if _, err := conn.Consuming(t.Context()); !errors.Is(err, ErrClosed) {
+	if _, err := conn.ConsumeConnection(t.Context()); !errors.Is(err, ErrClosed) {
 		t.Errorf("Consuming after Close = %v", err)
 	}
 	if conn.State() != Closed || !errors.Is(conn.Err(), ErrClosed) {
@@ -276,11 +276,11 @@ func TestOpeningTheSecondConnectionIsAChangeOfState(t *testing.T) {
 	defer func() { _ = conn.Close(t.Context()) }()
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, _ = conn.Publishing(ended) // takes the connection that Open has started
+	_, _ = conn.PublishConnection(ended) // takes the connection that Open has started
 	conn.mu.Lock()
 	changed := conn.changed
 	conn.mu.Unlock()
-	_, _ = conn.Consuming(ended) // starts its own
+	_, _ = conn.ConsumeConnection(ended) // starts its own
 	select {
 	case <-changed:
 	default:

@@ -51,8 +51,8 @@ func TestS93EveryWayToWaitReportsWhySetupFails(t *testing.T) {
 			t.Cleanup(cancel)
 			return ctx
 		}
-		_, publish := conn.Publishing(wait())
-		_, consume := conn.Consuming(wait())
+		_, publish := conn.PublishConnection(wait())
+		_, consume := conn.ConsumeConnection(wait())
 		_, channel := conn.Channel(wait())
 		_, add := conn.AddSetup(wait(), func(context.Context, *amqp.Connection) error { return nil })
 		c, err := consumer.New(conn, consumer.Config{Queue: "orders"}, func(context.Context, *consumer.Delivery) error { return nil })
@@ -115,7 +115,7 @@ func TestS87SetupTimeoutDoesNotIncludeTheOtherConnectionsSetup(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 17*time.Second)
 		defer cancel()
 		done := make(chan error, 2)
-		for _, get := range []func(context.Context) (*amqp.Connection, error){conn.Publishing, conn.Consuming} {
+		for _, get := range []func(context.Context) (*amqp.Connection, error){conn.PublishConnection, conn.ConsumeConnection} {
 			go func() { _, err := get(ctx); done <- err }()
 		}
 		for range 2 {

@@ -17,7 +17,7 @@ import (
 // consuming returns the consuming session.
 func consuming(t *testing.T, conn *amqpkit.Conn) *amqp.Connection {
 	t.Helper()
-	ac, err := conn.Consuming(within(t))
+	ac, err := conn.ConsumeConnection(within(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ type target struct {
 	noPassword bool // the URL has a user alone
 
 	caFile, certFile, keyFile, serverName string
-	dedicated                             bool // for one subscription, see Conn.Dedicated
+	dedicated                             bool // for one subscription, see Conn.DedicatedConnection
 }
 
 var queryParameters = map[string]bool{

@@ -50,9 +50,9 @@ type Config struct {
 	// says otherwise (x-consumer-timeout). Zero means RabbitMQ's 30 minutes.
 	ConsumerTimeout time.Duration
 
-	// Logged is how many messages Broker.Published remembers, the latest. Zero means 10,000; -1 means none. Their bodies
+	// PublishedLimit is how many messages Broker.Published remembers, the latest. Zero means 10,000; -1 means none. Their bodies
 	// come to 64 MiB at most.
-	Logged int
+	PublishedLimit int
 }
 
 func (c Config) withDefaults() Config {
@@ -68,7 +68,7 @@ func (c Config) withDefaults() Config {
 	for _, f := range []struct {
 		field *int
 		value int
-	}{{&c.ChannelMax, 2047}, {&c.FrameMax, 131072}, {&c.MaxMessageSize, 16 << 20}, {&c.Logged, 10_000}} {
+	}{{&c.ChannelMax, 2047}, {&c.FrameMax, 131072}, {&c.MaxMessageSize, 16 << 20}, {&c.PublishedLimit, 10_000}} {
 		if *f.field == 0 {
 			*f.field = f.value
 		}
@@ -97,7 +97,7 @@ func (c Config) validate() error {
 	check(c.FrameMax >= 8192 && c.FrameMax <= 1<<30, "FrameMax", "it must be from 8192 to 1 GiB: leave it zero for 131072")
 	check(c.MaxMessageSize > 0 && c.MaxMessageSize <= 1<<30, "MaxMessageSize", "it must be from 1 to 1 GiB: leave it zero for 16 MiB")
 	check(c.ConsumerTimeout >= time.Millisecond, "ConsumerTimeout", "it must be a millisecond or more: leave it zero for 30 minutes")
-	check(c.Logged >= -1, "Logged", "it must be -1 or more: leave it zero for 10,000")
+	check(c.PublishedLimit >= -1, "PublishedLimit", "it must be -1 or more: leave it zero for 10,000")
 	return errors.Join(faults...)
 }
 
@@ -186,9 +186,9 @@ func (b *Broker) Stop() { b.broker.Stop() }
 // Kill is Stop without a word: connections are reset.
 func (b *Broker) Kill() { b.broker.Kill() }
 
-// StartAgain listens again on the same address after Stop or Kill. It does nothing if the broker runs, and returns
+// Start listens again on the same address after Stop or Kill. It does nothing if the broker runs, and returns
 // ErrClosed after Close.
-func (b *Broker) StartAgain() error { return b.broker.Start() }
+func (b *Broker) Start() error { return b.broker.Start() }
 
 // Advance moves the broker's clock ahead. What becomes due on the way happens one after another, as it would have:
 // messages expire and are dead-lettered, delays end, queues expire, deliveries time out.

@@ -77,7 +77,7 @@ func ExampleBroker() {
 	if err := b.Await(ctx, func() bool { return len(b.Messages("orders.dead")) == 1 }); err != nil {
 		log.Fatal(err)
 	}
-	if err := b.AwaitQuiet(ctx); err != nil {
+	if err := b.AwaitIdle(ctx); err != nil {
 		log.Fatal(err)
 	}
 	stop()
@@ -121,7 +121,7 @@ func ExampleBroker_Kill() {
 		log.Fatal(err)
 	}
 	b.Kill()
-	if err := b.StartAgain(); err != nil {
+	if err := b.Start(); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println("published:", receipt.Wait(ctx))

@@ -83,7 +83,7 @@ func (b *Broker) Messages(queue string) []Message {
 	return newMessages(b.broker.Messages(b.cfg.VHosts[0], queue))
 }
 
-// Published lists what clients have published, the latest last, also what no queue took: Config.Logged says how many.
+// Published lists what clients have published, the latest last, also what no queue took: Config.PublishedLimit says how many.
 func (b *Broker) Published() []Message { return newMessages(b.broker.Published()) }
 
 // Connections lists the open connections, in no order.
@@ -104,10 +104,10 @@ func (b *Broker) Await(ctx context.Context, condition func() bool) error {
 	return nil
 }
 
-// AwaitQuiet returns nil when nothing is on its way: no delivery is unsettled, no message ready in a queue that has a
+// AwaitIdle returns nil when nothing is on its way: no delivery is unsettled, no message ready in a queue that has a
 // consumer, no confirm held back, nothing unsent. What a client is still to send the broker cannot know. It returns an
 // error that says what is not quiet when ctx ends before.
-func (b *Broker) AwaitQuiet(ctx context.Context) error {
+func (b *Broker) AwaitIdle(ctx context.Context) error {
 	err := b.broker.Await(ctx, b.broker.Quiet)
 	if err == nil {
 		return nil

@@ -102,7 +102,7 @@ func TestPikaRunsItsTutorials(t *testing.T) {
 		fast.expect(" [x] Received a", " [x] Done", " [x] Received b", " [x] Done")
 		slow.signal(syscall.SIGCONT)
 		slow.expect(" [x] Done")
-		must(t, b.AwaitQuiet(t.Context()))
+		must(t, b.AwaitIdle(t.Context()))
 		if n := len(b.Published()); n != 3 {
 			t.Errorf("%d tasks were published", n)
 		}

@@ -82,7 +82,7 @@ func TestWhatABrokerHasCanBeSeen(t *testing.T) {
 
 func TestPublishedRemembersTheLatest(t *testing.T) {
 	for logged, want := range map[int]string{-1: "", 3: "789", 0: "0123456789"} {
-		b := amqptest.Start(t, amqptest.Config{Logged: logged})
+		b := amqptest.Start(t, amqptest.Config{PublishedLimit: logged})
 		_, ch := dial(t, b)
 		for i := range 10 {
 			must(t, ch.PublishWithContext(t.Context(), "", "q", false, false, amqp.Publishing{Body: []byte{'0' + byte(i)}}))
@@ -105,23 +105,23 @@ func TestAwaitTellsWhatItWaitedFor(t *testing.T) {
 	must(t, err)
 	go func() { _ = ch.PublishWithContext(context.Background(), "", "q", false, false, amqp.Publishing{}) }()
 	must(t, b.Await(t.Context(), func() bool { return len(b.Messages("q")) == 1 }))
-	must(t, b.AwaitQuiet(t.Context())) // nobody is there to take it
+	must(t, b.AwaitIdle(t.Context())) // nobody is there to take it
 
 	_, _, err = ch.Get("q", false)
 	must(t, err)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("enough"))
-	if err := b.AwaitQuiet(ctx); err == nil || !strings.Contains(err.Error(), `enough; queue "q" has 0 ready, 1 unacked, 0 consumers`) {
-		t.Errorf("AwaitQuiet = %v", err)
+	if err := b.AwaitIdle(ctx); err == nil || !strings.Contains(err.Error(), `enough; queue "q" has 0 ready, 1 unacked, 0 consumers`) {
+		t.Errorf("AwaitIdle = %v", err)
 	}
 }
 
 func TestConfigTellsAllThatIsWrong(t *testing.T) {
 	_, err := amqptest.New(amqptest.Config{
 		Users: map[string]string{}, VHosts: []string{}, Heartbeat: time.Millisecond, ChannelMax: 70000, FrameMax: 4096, MaxMessageSize: -1,
-		ConsumerTimeout: -1, Logged: -2,
+		ConsumerTimeout: -1, PublishedLimit: -2,
 	})
-	for _, field := range []string{"Users", "VHosts", "Heartbeat", "ChannelMax", "FrameMax", "MaxMessageSize", "ConsumerTimeout", "Logged"} {
+	for _, field := range []string{"Users", "VHosts", "Heartbeat", "ChannelMax", "FrameMax", "MaxMessageSize", "ConsumerTimeout", "PublishedLimit"} {
 		if err == nil || !strings.Contains(err.Error(), "Config."+field+":") {
 			t.Errorf("%v does not tell of %s", err, field)
 		}
@@ -145,7 +145,7 @@ func TestStartAgainListensOnTheSameAddress(t *testing.T) {
 	if _, err := amqp.Dial(url); err == nil {
 		t.Error("a stopped broker listens")
 	}
-	must(t, b.StartAgain())
+	must(t, b.Start())
 	if _, ok := b.Queue("q"); !ok || b.URL() != url {
 		t.Errorf("after a restart at %s: queue %v", b.URL(), ok)
 	}
@@ -180,7 +180,7 @@ func TestAnOutageInABubble(t *testing.T) {
 		sent := make(chan error, 1)
 		go func() { sent <- p.Publish(t.Context(), "", "orders", amqp.Publishing{Body: []byte("meanwhile")}) }()
 		time.Sleep(2 * time.Hour)
-		must(t, b.StartAgain())
+		must(t, b.Start())
 		must(t, <-sent)
 
 		handled := make(chan string, 2)
@@ -195,7 +195,7 @@ func TestAnOutageInABubble(t *testing.T) {
 		if x, y := <-handled, <-handled; x != "before" || y != "meanwhile" {
 			t.Errorf("handled %s, %s", x, y)
 		}
-		must(t, b.AwaitQuiet(ctx))
+		must(t, b.AwaitIdle(ctx))
 		cancel()
 		must(t, <-ran)
 		must(t, p.Close(t.Context()))

@@ -29,14 +29,14 @@
 // What to ask of a Broker:
 //
 //   - The network fails: [Broker.DropConnections]. The broker is restarted, or crashes: [Broker.Stop], [Broker.Kill],
-//     [Broker.StartAgain].
+//     [Broker.Start].
 //   - It has the message, and its confirm is late or lost: [Broker.HoldConfirms], [Broker.DropConfirms]. It refuses the
 //     message: [Broker.NackNext].
 //   - It is out of memory: [Broker.Block]. The password has changed: [Broker.RefuseLogins].
 //   - A queue moves, an operator or a neighbour's mistake ends things: [Broker.CancelConsumers],
 //     [Broker.CloseConnections], [Broker.CloseChannels].
 //   - What is where? [Broker.Messages], [Broker.Queue], [Broker.Published]. Is everything done? [Broker.Await],
-//     [Broker.AwaitQuiet].
+//     [Broker.AwaitIdle].
 //   - What happens in an hour? [Config.StoppedClock] and [Broker.Advance], or testing/synctest with [Config.InMemory].
 //
 // What to ask of a Proxy, and with which fault:

@@ -9,7 +9,7 @@ import (
 
 // An Event is something that happened on the wire: the proxy has written all its bytes to the other side (where a
 // reset that follows at once may still outrun them). There is no event for what was discarded, held, cut off or
-// injected; for confirms that do not go on there is Withheld. A message is one event, when the last byte of its body
+// injected; for confirms that do not go on there is ConfirmHeld. A message is one event, when the last byte of its body
 // is written.
 type Event struct {
 	Kind Kind
@@ -66,7 +66,7 @@ const (
 	Published                        // basic.publish and its content
 	Confirmed                        // basic.ack from the broker
 	Nacked                           // basic.nack from the broker
-	Withheld                         // either of them, kept back or thrown away by the proxy
+	ConfirmHeld                         // either of them, kept back or thrown away by the proxy
 	Returned                         // basic.return and its content
 	Subscribed                       // basic.consume
 	Cancelled                        // basic.cancel, by either side
@@ -81,7 +81,7 @@ var kindNames = [...]string{
 	ConnectionOpened: "ConnectionOpened", ConnectionClosed: "ConnectionClosed",
 	ChannelOpened: "ChannelOpened", ChannelClosed: "ChannelClosed",
 	Blocked: "Blocked", Unblocked: "Unblocked",
-	Published: "Published", Confirmed: "Confirmed", Nacked: "Nacked", Withheld: "Withheld", Returned: "Returned",
+	Published: "Published", Confirmed: "Confirmed", Nacked: "Nacked", ConfirmHeld: "ConfirmHeld", Returned: "Returned",
 	Subscribed: "Subscribed", Cancelled: "Cancelled", Delivered: "Delivered",
 	Acked: "Acked", Rejected: "Rejected", NackedByClient: "NackedByClient",
 }
@@ -124,7 +124,7 @@ func (p *Proxy) Observe(f func(Event)) {
 // Next returns a channel that gets the first event from now on for which match is true. For match the rules are
 // those of Observe.
 //
-//	stored := proxy.Next(func(e amqptest.Event) bool { return e.Kind == amqptest.Withheld })
+//	stored := proxy.Next(func(e amqptest.Event) bool { return e.Kind == amqptest.ConfirmHeld })
 //	// publish, and then:
 //	<-stored // the broker has confirmed what the client still waits for
 func (p *Proxy) Next(match func(Event) bool) <-chan Event {

@@ -236,7 +236,7 @@ func TestNoEventOfWhatDoesNotGoOn(t *testing.T) {
 		client.expect(ConnectionUnblocked())
 	}
 	s.HoldConfirms()
-	kept := s.Next(func(e Event) bool { return e.Kind == Withheld })
+	kept := s.Next(func(e Event) bool { return e.Kind == ConfirmHeld })
 	broker.send(BasicAck(1, 1, false))
 	<-kept
 	confirmed := s.Next(func(e Event) bool { return e.Kind == Confirmed })
@@ -253,7 +253,7 @@ func TestNoEventOfWhatDoesNotGoOn(t *testing.T) {
 		"Unblocked from=broker",
 		"Published from=client ch=1 tag=1 id=half exchange=x key=k",
 		"Unblocked from=broker",
-		"Withheld from=broker ch=1 tag=1 id=half",
+		"ConfirmHeld from=broker ch=1 tag=1 id=half",
 		"Confirmed from=broker ch=1 tag=1 id=half",
 		"Lost",
 	)

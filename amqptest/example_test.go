@@ -94,7 +94,7 @@ func ExampleFaults_HoldConfirms() {
 	ch := connect(proxy.URL())
 
 	proxy.HoldConfirms()
-	stored := proxy.Next(func(e amqptest.Event) bool { return e.Kind == amqptest.Withheld })
+	stored := proxy.Next(func(e amqptest.Event) bool { return e.Kind == amqptest.ConfirmHeld })
 	confirm, err := ch.PublishWithDeferredConfirm("", "orders", true, false, amqp.Publishing{Body: []byte("order 1")})
 	if err != nil {
 		log.Fatal(err)

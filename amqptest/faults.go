@@ -184,7 +184,7 @@ func (f *Faults) CutAt(d Direction, at Point, match func(Frame) bool) {
 }
 
 // HoldConfirms keeps the broker's basic.ack and basic.nack back, until ReleaseConfirms or Resume hands them on in
-// their order. Everything else passes: deliveries, returns, heartbeats. What is kept is reported as [Withheld].
+// their order. Everything else passes: deliveries, returns, heartbeats. What is kept is reported as [ConfirmHeld].
 func (f *Faults) HoldConfirms() {
 	f.ask(FromBroker, func(w *plan) { w.holdConfirms = true })
 }
@@ -195,7 +195,7 @@ func (f *Faults) ReleaseConfirms() {
 }
 
 // DropConfirms throws the broker's basic.ack and basic.nack away, while it is on. What is thrown away is reported
-// as [Withheld]. Note that a later ack with the multiple bit confirms all before it.
+// as [ConfirmHeld]. Note that a later ack with the multiple bit confirms all before it.
 func (f *Faults) DropConfirms(on bool) {
 	f.ask(FromBroker, func(w *plan) { w.dropConfirms = on })
 }

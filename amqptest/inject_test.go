@@ -17,7 +17,7 @@ func TestConfirmsAreHeldReleasedAndDroppedWhileAllElsePasses(t *testing.T) {
 	client.expect(BasicAck(1, 1, false), BasicNack(1, 2, false, false))
 
 	s.HoldConfirms()
-	kept := s.Next(func(e Event) bool { return e.Kind == Withheld })
+	kept := s.Next(func(e Event) bool { return e.Kind == ConfirmHeld })
 	broker.send(BasicAck(1, 3, false))
 	if e := <-kept; e.Tag != 3 || e.Channel != 1 {
 		t.Errorf("kept back: %+v", e)

@@ -208,7 +208,7 @@ func (t *tracer) settled(f Frame, e Event) {
 
 // withheld returns the event for a confirm that does not go on.
 func (t *tracer) withheld(f Frame) Event {
-	e := Event{Kind: Withheld, From: t.from, Channel: f.Channel}
+	e := Event{Kind: ConfirmHeld, From: t.from, Channel: f.Channel}
 	_, e.Tag, e.Multiple, _ = settlement(f, t.from)
 	t.channels.mu.Lock()
 	defer t.channels.mu.Unlock()

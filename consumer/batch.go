@@ -80,7 +80,7 @@ func (b *batcher) lead(ctx context.Context, x *batch) {
 	select {
 	case <-x.full:
 	case <-t.C:
-	case <-Ending(ctx): // nothing more will come
+	case <-Draining(ctx): // nothing more will come
 	case <-ctx.Done():
 	}
 	b.mu.Lock()

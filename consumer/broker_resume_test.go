@@ -23,8 +23,8 @@ func TestConsumingGoesOnWithinASecondOfEachLoss(t *testing.T) {
 		"its channel is closed":     {func(b *bench) { b.CloseChannels(406, "PRECONDITION_FAILED - of a neighbour's making") }, true},
 		"its connection is reset":   {func(b *bench) { b.DropConnections() }, true},
 		"its connection is closed":  {func(b *bench) { b.CloseConnections(320, "CONNECTION_FORCED - maintenance") }, true},
-		"the broker is restarted":   {func(b *bench) { b.Stop(); _ = b.StartAgain() }, true},
-		"the broker is killed":      {func(b *bench) { b.Kill(); _ = b.StartAgain() }, true},
+		"the broker is restarted":   {func(b *bench) { b.Stop(); _ = b.Start() }, true},
+		"the broker is killed":      {func(b *bench) { b.Kill(); _ = b.Start() }, true},
 		"its queue is deleted, and declared again with the session": {func(b *bench) {
 			b.onChannel(func(ch *amqp.Channel) error { _, err := ch.QueueDelete("orders", false, false, false); return err })
 			time.Sleep(10 * time.Second)
@@ -152,7 +152,7 @@ func TestHandlersThatOverrunTheDrainTimeAreToldAndTheirMessageComesBack(t *testi
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		ended := make(chan struct{})
-		_, end := b.run(consumer.Config{Drain: 10 * time.Second}, func(ctx context.Context, _ *consumer.Delivery) error {
+		_, end := b.run(consumer.Config{DrainTimeout: 10 * time.Second}, func(ctx context.Context, _ *consumer.Delivery) error {
 			defer close(ended)
 			<-ctx.Done()
 			time.Sleep(time.Minute) // ignores it
@@ -194,7 +194,7 @@ func TestGetHandsOutOneMessageToSettleOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lost, err := b.conn.Consuming(t.Context())
+	lost, err := b.conn.ConsumeConnection(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,7 +64,7 @@ func (b *bench) publish(bodies ...string) {
 
 func (b *bench) onChannel(do func(*amqp.Channel) error) {
 	b.t.Helper()
-	ac, err := b.conn.Publishing(b.t.Context())
+	ac, err := b.conn.PublishConnection(b.t.Context())
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func (b *bench) run(cfg consumer.Config, h consumer.Handler) (c *consumer.Consum
 	if cfg.Queue == "" && cfg.Declare == nil {
 		cfg.Queue = "orders"
 	}
-	cfg.DeadLettered, cfg.Logger = true, quiet
+	cfg.HasDeadLetterExchange, cfg.Logger = true, quiet
 	c, err := consumer.New(b.conn, cfg, h)
 	if err != nil {
 		b.t.Fatal(err)

@@ -40,7 +40,7 @@ func TestAMessageThatIsGivenBackAtOnceDoesNotCircleAtTheSpeedOfTheLink(t *testin
 		"failed, classic":               {result: consumer.Fail(reason), queue: classic, named: reason.Error()},
 		"failed, without a limit":       {result: consumer.Fail(reason), queue: endless, named: reason.Error()},
 		"rejected into its queue":       {result: consumer.Reject(reason), queue: circle, named: reason.Error()},
-		"too large, into its own queue": {most: 1, queue: circle, named: "MaxMessageSize"},
+		"too large, into its own queue": {most: 1, queue: circle, named: "MaxBodySize"},
 		"unreadable, into its queue":    {header: unreadable, queue: circle, named: "unreadable message rejected"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -61,7 +61,7 @@ func TestAMessageThatIsGivenBackAtOnceDoesNotCircleAtTheSpeedOfTheLink(t *testin
 				var delivered atomic.Int64
 				var log bytes.Buffer
 				cons, err := consumer.New(b.conn, consumer.Config{
-					Queue: c.queue, MaxMessageSize: c.most, DeadLettered: true, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+					Queue: c.queue, MaxBodySize: c.most, HasDeadLetterExchange: true, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 				}, func(context.Context, *consumer.Delivery) error {
 					delivered.Add(1)
 					return c.result

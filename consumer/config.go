@@ -37,13 +37,13 @@ type Config struct {
 	// not change the delivery; a panic in it counts as the handler's.
 	//
 	// A failed message leaves the order: it is redelivered after messages of its key that were
-	// already delivered. The order is kept from one Run to the next, see SingleActive.
+	// already delivered. The order is kept from one Run to the next, see SingleActiveConsumer.
 	Key func(d *Delivery) string
 
-	// SingleActive says that the queue has a single active consumer (x-single-active-consumer): AMQP
+	// SingleActiveConsumer says that the queue has a single active consumer (x-single-active-consumer): AMQP
 	// gives a consumer no way to find out. Then the shutdown hands the queue over in order, as it does with Key
 	// and with Exclusive: the next consumer starts after the last handler has returned, with the
-	// message that is next. Run first finishes everything received, if Drain is enough for
+	// message that is next. Run first finishes everything received, if DrainTimeout is enough for
 	// handlers as slow as they were of late. Otherwise it finishes the running handlers and
 	// puts the other messages back by closing its channel.
 	//
@@ -51,19 +51,19 @@ type Config struct {
 	// rises by one, also for a postponed message and for one that arrived in the last moment. The
 	// toolkit never takes that for an attempt. But the queue's delivery limit, 20 by default, has to leave room for
 	// as many shutdowns as may happen while a message waits: raise it, or keep Prefetch times
-	// the time of a handler, divided by Workers, below Drain. A message halfway to the default limit is logged.
-	SingleActive bool
+	// the time of a handler, divided by Workers, below DrainTimeout. A message halfway to the default limit is logged.
+	SingleActiveConsumer bool
 
-	// Tag is what the consumer tag, shown by RabbitMQ's tools, begins with; a random suffix
+	// TagPrefix is what the consumer tag, shown by RabbitMQ's tools, begins with; a random suffix
 	// follows. Empty means the queue's name.
-	Tag string
+	TagPrefix string
 
 	// Declare, if set, runs before every subscribe, on the connection that will consume. It
 	// is the place for what belongs to this consumer alone, such as an exclusive queue, which
 	// is gone with its connection. It returns the name of the queue to consume from, for a
 	// queue that the server names, or "" for Queue. An error is tried again, unless it is
 	// permanent: *backoff.PermanentError, or an error with a method Permanent() bool that
-	// returns true. Its ctx ends after a minute, and a few seconds after Drain when Run's has
+	// returns true. Its ctx ends after a minute, and a few seconds after DrainTimeout when Run's has
 	// ended: not with it, so that ending one consumer cuts no call on the connection it
 	// shares. With it the connection is cut, because no call in it could be taken back.
 	Declare func(ctx context.Context, ac *amqp.Connection) (queue string, err error)
@@ -88,20 +88,20 @@ type Config struct {
 	Arguments             amqp.Table
 	AllowUnknownArguments bool
 
-	// MaxMessageSize is how many bytes of body a delivery may have. A larger one is rejected
+	// MaxBodySize is how many bytes of body a delivery may have. A larger one is rejected
 	// without the handler: it goes to the dead-letter exchange. Zero means no bound but the
 	// broker's own (max_message_size, 16 MiB by default). It bounds what handlers get, not
 	// memory: a delivery is judged when it was read, and Prefetch times the broker's bound
 	// may be in memory.
-	MaxMessageSize int
+	MaxBodySize int
 
 	// Exclusive asks to be the queue's only consumer. Quorum queues ignore it: use a single
-	// active consumer there, and SingleActive.
+	// active consumer there, and SingleActiveConsumer.
 	Exclusive bool
 
-	// Drain is how long handlers may go on after Run's ctx ended. Zero means 30 seconds. With Key, SingleActive or
+	// DrainTimeout is how long handlers may go on after Run's ctx ended. Zero means 30 seconds. With Key, SingleActiveConsumer or
 	// Exclusive, messages that were received before are also handled in that time.
-	Drain time.Duration
+	DrainTimeout time.Duration
 
 	// Backoff makes the delays before subscribing again, one BackOff for each Run, reset
 	// after a subscription that lasted a second or settled something. Nil means the first try
@@ -110,10 +110,10 @@ type Config struct {
 	// connection, see PoisonError, the delays are longer.
 	Backoff func() backoff.BackOff
 
-	// DeadLettered says that the queue has a dead-letter exchange, so that Reject loses
+	// HasDeadLetterExchange says that the queue has a dead-letter exchange, so that Reject loses
 	// nothing. Otherwise the first Reject of a Run is logged as a warning: AMQP gives a
 	// consumer no way to find out.
-	DeadLettered bool
+	HasDeadLetterExchange bool
 
 	// Middleware wraps the handler, the first outermost.
 	Middleware []Middleware
@@ -125,7 +125,7 @@ type Config struct {
 
 // ordered reports whether a shutdown hands the queue over in order. In a stream each consumer has its own place.
 func (c Config) ordered() bool {
-	return (c.Key != nil || c.SingleActive || c.Exclusive) && !c.streams()
+	return (c.Key != nil || c.SingleActiveConsumer || c.Exclusive) && !c.streams()
 }
 
 const (
@@ -141,8 +141,8 @@ func (c Config) withDefaults() Config {
 	if c.Prefetch == 0 {
 		c.Prefetch = min(max(3*c.Workers, 32), maxPrefetch)
 	}
-	if c.Drain == 0 {
-		c.Drain = 30 * time.Second
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 30 * time.Second
 	}
 	if c.Backoff == nil {
 		c.Backoff = defaultBackoff
@@ -188,20 +188,20 @@ func (c Config) validate() error {
 	if c.Prefetch < 1 || c.Prefetch > maxPrefetch {
 		wrong("Prefetch", fmt.Sprintf("is %d", c.Prefetch), "use 1 to 65535")
 	}
-	if len(c.Tag) > maxTag {
-		wrong("Tag", fmt.Sprintf("is longer than %d bytes", maxTag), "shorten it")
+	if len(c.TagPrefix) > maxTag {
+		wrong("TagPrefix", fmt.Sprintf("is longer than %d bytes", maxTag), "shorten it")
 	} else {
-		check("Tag", wire.Name(c.Tag))
+		check("TagPrefix", wire.Name(c.TagPrefix))
 	}
 	check("Arguments", wire.Table(c.Arguments))
 	for _, p := range checkArguments(c.Arguments, c.AllowUnknownArguments) {
 		check("Arguments", p)
 	}
-	if c.MaxMessageSize < 0 {
-		wrong("MaxMessageSize", fmt.Sprintf("is %d", c.MaxMessageSize), "use a number of bytes, or zero for no bound")
+	if c.MaxBodySize < 0 {
+		wrong("MaxBodySize", fmt.Sprintf("is %d", c.MaxBodySize), "use a number of bytes, or zero for no bound")
 	}
-	if c.Drain < 0 {
-		wrong("Drain", fmt.Sprintf("is %v", c.Drain), "use a positive duration, or zero for 30 s")
+	if c.DrainTimeout < 0 {
+		wrong("DrainTimeout", fmt.Sprintf("is %v", c.DrainTimeout), "use a positive duration, or zero for 30 s")
 	}
 	for i, m := range c.Middleware {
 		if m == nil {

@@ -16,7 +16,7 @@ import (
 
 type noConnection struct{}
 
-func (noConnection) Consuming(ctx context.Context) (*amqp.Connection, error) {
+func (noConnection) ConsumeConnection(ctx context.Context) (*amqp.Connection, error) {
 	<-ctx.Done()
 	return nil, context.Cause(ctx)
 }
@@ -27,11 +27,11 @@ func TestNewReportsEveryWrongFieldAtOnce(t *testing.T) {
 	_, err := New(nil, Config{
 		Workers:   -1,
 		Prefetch:  1 << 16,
-		Tag:       strings.Repeat("t", 250),
+		TagPrefix:       strings.Repeat("t", 250),
 		Arguments: amqp.Table{"x-stream-offset": "firts", "n": uint64(1 << 63)},
-		Drain:     -1,
+		DrainTimeout:     -1,
 
-		MaxMessageSize: -1,
+		MaxBodySize: -1,
 
 		Middleware: []Middleware{nil},
 	}, nil)
@@ -39,7 +39,7 @@ func TestNewReportsEveryWrongFieldAtOnce(t *testing.T) {
 		t.Fatal("New accepted it")
 	}
 	for _, field := range []string{
-		"Queue", "Workers", "Prefetch", "Tag", `Arguments["x-stream-offset"]`, `Arguments["n"]`, "Drain", "MaxMessageSize", "Middleware[0]", "conn", "handler",
+		"Queue", "Workers", "Prefetch", "TagPrefix", `Arguments["x-stream-offset"]`, `Arguments["n"]`, "DrainTimeout", "MaxBodySize", "Middleware[0]", "conn", "handler",
 	} {
 		if !strings.Contains(err.Error(), "consumer: "+field+": ") {
 			t.Errorf("New does not report %s:\n%v", field, err)
@@ -55,7 +55,7 @@ func TestNewAcceptsWhatRabbitMQTakes(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"a queue":        {Queue: "orders"},
 		"declared later": {Declare: func(context.Context, *amqp.Connection) (string, error) { return "amq.gen-1", nil }},
-		"limits":         {Queue: strings.Repeat("q", 255), Workers: 65535, Prefetch: 65535, Tag: strings.Repeat("t", maxTag)},
+		"limits":         {Queue: strings.Repeat("q", 255), Workers: 65535, Prefetch: 65535, TagPrefix: strings.Repeat("t", maxTag)},
 		"stream offsets": {Queue: "s", Arguments: amqp.Table{"x-stream-offset": "5m"}},
 		"stream numbers": {Queue: "s", Arguments: amqp.Table{"x-stream-offset": int64(17)}},
 		"filters":        {Queue: "s", Arguments: amqp.Table{"x-stream-filter": []any{"eu", "us"}, "x-stream-match-unfiltered": true}},
@@ -101,8 +101,8 @@ func TestS91ConsumeArgumentsAreChecked(t *testing.T) {
 
 func TestZeroConfigMeansWhatItsCommentsSay(t *testing.T) {
 	c := Config{Queue: "q"}.withDefaults()
-	if c.Workers != 1 || c.Prefetch != 32 || c.Drain != 30*time.Second {
-		t.Errorf("Workers %d, Prefetch %d, Drain %v; want 1, 32, 30s", c.Workers, c.Prefetch, c.Drain)
+	if c.Workers != 1 || c.Prefetch != 32 || c.DrainTimeout != 30*time.Second {
+		t.Errorf("Workers %d, Prefetch %d, Drain %v; want 1, 32, 30s", c.Workers, c.Prefetch, c.DrainTimeout)
 	}
 	if c := (Config{Queue: "q", Workers: 20}).withDefaults(); c.Prefetch != 60 {
 		t.Errorf("Prefetch for 20 workers = %d, want 60", c.Prefetch)
@@ -135,7 +135,7 @@ func TestTagIsReadableUniqueAndFits(t *testing.T) {
 		begin string
 	}{
 		"the queue's name": {Config{}, "orders", "orders-"},
-		"Config.Tag":       {Config{Tag: "billing"}, "orders", "billing-"},
+		"Config.Tag":       {Config{TagPrefix: "billing"}, "orders", "billing-"},
 		"a long name":      {Config{}, long, "éé"},
 	} {
 		one, two := c.cfg.newTag(c.queue), c.cfg.newTag(c.queue)

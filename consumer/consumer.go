@@ -13,7 +13,7 @@ import (
 type Connection interface {
 	// Consuming returns the current session, waiting until one is up. It fails only if ctx
 	// ended or the connection ended for good.
-	Consuming(ctx context.Context) (*amqp.Connection, error)
+	ConsumeConnection(ctx context.Context) (*amqp.Connection, error)
 }
 
 // A Restorer is a Connection that can bring a missing queue back. *amqpkit.Conn is one: it runs its
@@ -69,10 +69,10 @@ func New(conn Connection, cfg Config, h Handler) (*Consumer, error) {
 
 // Run consumes until ctx ends, through every loss of the connection, the channel or the
 // queue. Then it stops taking deliveries, gives back those whose handler has not begun, lets
-// the running handlers finish within Config.Drain, settles them and returns. Where order matters
-// it finishes what it received instead, see Config.SingleActive. What that came
+// the running handlers finish within Config.DrainTimeout, settles them and returns. Where order matters
+// it finishes what it received instead, see Config.SingleActiveConsumer. What that came
 // to is logged in one line. Deliveries of other consumers on the same connection are not
-// disturbed, unless the broker does not answer: after five seconds, or two more than Drain if
+// disturbed, unless the broker does not answer: after five seconds, or two more than DrainTimeout if
 // that is longer, the connection is cut.
 //
 // The result is nil if all that the last subscription's handlers finished was settled and the

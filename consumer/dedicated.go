@@ -15,7 +15,7 @@ import (
 type DedicatedConnector interface {
 	Connection
 	// Dedicated makes one attempt to open a connection, which the caller closes.
-	Dedicated(ctx context.Context) (*amqp.Connection, error)
+	DedicatedConnection(ctx context.Context) (*amqp.Connection, error)
 	// LastLoss returns when and how the connection of Consuming was lost last.
 	LastLoss() (at time.Time, err error)
 }
@@ -28,7 +28,7 @@ const sharedTime = 100 * time.Millisecond
 
 // connection returns the connection to subscribe on, and whether it is for this subscription alone.
 func (r *run) connection(ctx context.Context) (ac *amqp.Connection, own bool, err error) {
-	ac, err = r.conn.Consuming(ctx) // also while alone: it waits until the broker is there
+	ac, err = r.conn.ConsumeConnection(ctx) // also while alone: it waits until the broker is there
 	if err != nil {
 		return nil, false, fmt.Errorf("consumer: %w", err)
 	}
@@ -40,7 +40,7 @@ func (r *run) connection(ctx context.Context) (ac *amqp.Connection, own bool, er
 	if !r.poison.alone {
 		return ac, false, nil
 	}
-	dedicated, err := d.Dedicated(ctx)
+	dedicated, err := d.DedicatedConnection(ctx)
 	if err == nil {
 		r.poison.refused = 0
 		return dedicated, true, nil
@@ -98,7 +98,7 @@ func (s *session) successor(ctx context.Context) (*session, error) {
 	}
 	wait, cancel := context.WithTimeout(ctx, sharedTime)
 	defer cancel()
-	ac, err := r.conn.Consuming(wait)
+	ac, err := r.conn.ConsumeConnection(wait)
 	if err != nil {
 		return nil, &SubscribeError{Queue: s.queue, Err: err}
 	}

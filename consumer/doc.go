@@ -42,7 +42,7 @@
 // Some frameworks receive from a Go channel and acknowledge later. A Handler serves them if it sends each delivery
 // to the channel together with a place for its outcome, and returns that outcome: see the example
 // Handler (Channel). Config.Workers then is how many deliveries may be out at once. The handler must also return when its ctx
-// ends, or Run waits for the receiver until the end of Config.Drain.
+// ends, or Run waits for the receiver until the end of Config.DrainTimeout.
 //
 // # Ownership of deliveries
 //
@@ -56,16 +56,16 @@
 //
 // A quorum queue counts failed deliveries in the header x-delivery-count and drops (or
 // dead-letters) a message that failed more often than its delivery limit, 20 by default and unlimited before
-// RabbitMQ 4.0. Without [Config.DeadLettered] each failed delivery is logged as a warning, with the message id, from
+// RabbitMQ 4.0. Without [Config.HasDeadLetterExchange] each failed delivery is logged as a warning, with the message id, from
 // the last one on that the default limit allows: a consumer cannot ask for the queue's own limit. On
 // RabbitMQ 4.3 "any other error" counts and a delivery that was in hand when its connection
 // died; [Requeue] does not, nor does what Run gives back unhandled when it ends, unless order matters
-// (see [Config.SingleActive]). Before 4.3 every return counts. Classic queues count nothing. On a stream settling only moves the
+// (see [Config.SingleActiveConsumer]). Before 4.3 every return counts. Classic queues count nothing. On a stream settling only moves the
 // window of unsettled deliveries: nothing is put back.
 //
 // # What may come in
 //
-// A publisher can send what no handler should meet. [Config.MaxMessageSize] rejects bodies that
+// A publisher can send what no handler should meet. [Config.MaxBodySize] rejects bodies that
 // are too large, [Decompress] those that would become so or do not decode, and [Timeout] bounds the
 // time that a handler spends on one. A message with headers that amqp091-go cannot read is rejected and
 // logged: see [UnreadableError]. A message that RabbitMQ itself cannot deliver costs the connection each

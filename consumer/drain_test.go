@@ -89,7 +89,7 @@ func TestWhatHandlersSettleInTheOvertimeReachesTheBroker(t *testing.T) {
 				l.deliver(nil)
 			}
 		}}
-		_, end := runOn(t, b, Config{Drain: 10 * time.Second}, func(ctx context.Context, _ *Delivery) error {
+		_, end := runOn(t, b, Config{DrainTimeout: 10 * time.Second}, func(ctx context.Context, _ *Delivery) error {
 			<-ctx.Done()
 			time.Sleep(overtime / 2)
 			return nil
@@ -126,7 +126,7 @@ func TestWhatHandlersFinishedIsSettledAlsoWhenTheCancelIsAnsweredLate(t *testing
 			}
 		}}
 		release := make(chan struct{})
-		_, end := runOn(t, b, Config{Workers: n, Prefetch: n, Drain: time.Second}, func(context.Context, *Delivery) error {
+		_, end := runOn(t, b, Config{Workers: n, Prefetch: n, DrainTimeout: time.Second}, func(context.Context, *Delivery) error {
 			<-release
 			return nil
 		})
@@ -150,7 +150,7 @@ func TestASettlementThatNobodyReadsDoesNotKeepRunFromEnding(t *testing.T) {
 				<-stuck
 			}
 		}}
-		_, end := runOn(t, b, Config{Drain: time.Second}, nop)
+		_, end := runOn(t, b, Config{DrainTimeout: time.Second}, nop)
 		synctest.Wait()
 		began := time.Now()
 		var d *DrainError
@@ -178,7 +178,7 @@ func TestALossThatNoSubscriptionFollowedIsToldAtTheEnd(t *testing.T) {
 		up.Store(true)
 		c, err := New(connFunc(func(ctx context.Context) (*amqp.Connection, error) {
 			if up.Swap(false) {
-				return b.Consuming(ctx)
+				return b.ConsumeConnection(ctx)
 			}
 			<-ctx.Done()
 			return nil, ctx.Err()

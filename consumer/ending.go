@@ -28,16 +28,16 @@ func (e *ending) deadline() time.Time {
 	return time.Now().Add(e.drain)
 }
 
-// Ending returns a channel that is closed when the Run that owns a handler's ctx starts to shut down. Use it to
-// stop idle waits: ctx itself is cancelled only after Config.Drain. For any other ctx the channel is nil.
-func Ending(ctx context.Context) <-chan struct{} {
+// Draining returns a channel that is closed when the Run that owns a handler's ctx starts to shut down. Use it to
+// stop idle waits: ctx itself is cancelled only after Config.DrainTimeout. For any other ctx the channel is nil.
+func Draining(ctx context.Context) <-chan struct{} {
 	if e, ok := ctx.Value(endingKey{}).(*ending); ok {
 		return e.begun
 	}
 	return nil
 }
 
-// DrainLeft returns for how long a handler may still run once Ending is closed: the rest of Config.Drain, and all
+// DrainLeft returns for how long a handler may still run once Draining is closed: the rest of Config.DrainTimeout, and all
 // of it before. An idle wait that takes longer cannot end in this process: return [Requeue] at once
 // instead of holding up the shutdown. ok is false if ctx is not a handler's.
 func DrainLeft(ctx context.Context) (left time.Duration, ok bool) {

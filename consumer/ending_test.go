@@ -15,9 +15,9 @@ func TestHandlersKnowHowMuchOfTheDrainTimeIsLeft(t *testing.T) {
 			}
 		}}
 		var before, after time.Duration
-		_, end := runOn(t, b, Config{Drain: 10 * time.Second}, func(ctx context.Context, _ *Delivery) error {
+		_, end := runOn(t, b, Config{DrainTimeout: 10 * time.Second}, func(ctx context.Context, _ *Delivery) error {
 			before, _ = DrainLeft(ctx)
-			<-Ending(ctx)
+			<-Draining(ctx)
 			time.Sleep(4 * time.Second)
 			var ok bool
 			if after, ok = DrainLeft(ctx); !ok {
@@ -36,7 +36,7 @@ func TestHandlersKnowHowMuchOfTheDrainTimeIsLeft(t *testing.T) {
 	if left, ok := DrainLeft(t.Context()); ok || left != 0 {
 		t.Errorf("DrainLeft = %v, %v of a ctx that is not a handler's", left, ok)
 	}
-	if Ending(t.Context()) != nil {
-		t.Error("Ending is not nil of a ctx that is not a handler's")
+	if Draining(t.Context()) != nil {
+		t.Error("Draining is not nil of a ctx that is not a handler's")
 	}
 }

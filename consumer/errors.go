@@ -133,8 +133,8 @@ type DrainError struct {
 	// other to follow, and their settlement did not reach the broker for sure.
 	Unsettled int
 
-	// Drain is the drain time, Config.Drain.
-	Drain time.Duration
+	// DrainTimeout is the drain time, Config.DrainTimeout.
+	Timeout time.Duration
 
 	// Err is how the subscription was lost, if Unsettled is not zero.
 	Err error
@@ -144,7 +144,7 @@ func (e *DrainError) Error() string {
 	var parts []string
 	if e.Unfinished > 0 {
 		parts = append(parts, fmt.Sprintf("%d handlers had not returned %v after the end of Run's ctx, %d of them still run",
-			e.Unfinished, e.Drain, e.Running))
+			e.Unfinished, e.Timeout, e.Running))
 	}
 	if e.Unsettled > 0 {
 		parts = append(parts, fmt.Sprintf("the settlement of %d deliveries may not have reached RabbitMQ, which then delivers them again: %s",

@@ -95,7 +95,7 @@ func ExampleMiddleware() {
 func ExampleDecompress() {
 	cfg := consumer.Config{
 		Queue:          "orders",
-		MaxMessageSize: 1 << 20,
+		MaxBodySize: 1 << 20,
 		Middleware: []consumer.Middleware{
 			consumer.Timeout(time.Minute),
 			consumer.Decompress(10 << 20),
@@ -218,7 +218,7 @@ func ExampleHandler_channel() {
 		outcome := make(chan error, 1)
 		select {
 		case out <- received{d, outcome}:
-		case <-consumer.Ending(ctx): // nobody has it yet
+		case <-consumer.Draining(ctx): // nobody has it yet
 			return consumer.Requeue(time.Second)
 		}
 		select {

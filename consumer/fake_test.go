@@ -69,7 +69,7 @@ type link struct {
 }
 
 // Consuming makes a new connection when the last one is closed.
-func (b *fakeBroker) Consuming(context.Context) (*amqp.Connection, error) {
+func (b *fakeBroker) ConsumeConnection(context.Context) (*amqp.Connection, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.shared != nil && !b.shared.ac.IsClosed() {
@@ -84,7 +84,7 @@ func (b *fakeBroker) Consuming(context.Context) (*amqp.Connection, error) {
 }
 
 // Dedicated makes a new connection, for a dedicatedBroker.
-func (b dedicatedBroker) Dedicated(context.Context) (*amqp.Connection, error) {
+func (b dedicatedBroker) DedicatedConnection(context.Context) (*amqp.Connection, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.refuses != nil {

@@ -31,7 +31,7 @@ func Get(ctx context.Context, conn Connection, queue string) (d *Delivery, ok bo
 		}
 		return nil, false, &FieldError{Package: "consumer", Field: "queue", Problem: p.Problem, Fix: p.Fix}
 	}
-	ac, err := conn.Consuming(ctx)
+	ac, err := conn.ConsumeConnection(ctx)
 	if err != nil {
 		return nil, false, fmt.Errorf("consumer: %w", err)
 	}

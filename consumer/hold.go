@@ -209,14 +209,14 @@ const defaultLimit = 20
 // is unknown: AMQP 0-9-1 gives a consumer no way to ask.
 func (s *session) warnOfLastDelivery(d *Delivery, how settlement) {
 	n, counted := deliveryCount(d.Headers)
-	if !counted || !d.Redelivered || n < defaultLimit || s.run.cfg.DeadLettered || how == postpone && !s.countsRequeues() {
+	if !counted || !d.Redelivered || n < defaultLimit || s.run.cfg.HasDeadLetterExchange || how == postpone && !s.countsRequeues() {
 		return
 	}
 	msg := "consumer: the last delivery that RabbitMQ's default delivery limit allows has failed, and a queue without a dead-letter exchange drops the message now; "
 	if n > defaultLimit {
 		msg = "consumer: a message failed more often than RabbitMQ's default delivery limit allows, and a queue without a dead-letter exchange drops it when its own limit is reached; "
 	}
-	s.log.Warn(msg+"give the queue a dead-letter exchange and set Config.DeadLettered, or use package retry",
+	s.log.Warn(msg+"give the queue a dead-letter exchange and set Config.HasDeadLetterExchange, or use package retry",
 		"message_id", d.MessageId, "delivery_count", n, "default_limit", defaultLimit)
 }
 

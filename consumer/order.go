@@ -20,7 +20,7 @@ const nearLimit = 10
 // A cancelled consumer hands the queue over at once, and a message that is put back before the cancel returns to
 // this consumer, behind later ones. Only closing the channel puts back and hands over in one step, and
 // then a quorum queue counts each message that was put back as failed. So as few as possible are put back: nothing
-// is settled, so that at most the prefetch is delivered, and the workers finish it if Config.Drain is enough.
+// is settled, so that at most the prefetch is delivered, and the workers finish it if Config.DrainTimeout is enough.
 //
 // A handler that puts its message back at the shutdown, as an interrupted wait does, ends that: messages behind it are put
 // back with it.
@@ -164,7 +164,7 @@ func (s *session) warnOfLimit(left []job) {
 	}
 	if count >= nearLimit {
 		s.log.Warn("consumer: messages that Drain had no time for return in order, which a quorum queue counts as failed deliveries; "+
-			"raise its x-delivery-limit (20 by default) or Config.Drain, or lower Config.Prefetch",
+			"raise its x-delivery-limit (20 by default) or Config.DrainTimeout, or lower Config.Prefetch",
 			"returned", len(left), "message_id", most.d.MessageId, "x-delivery-count", count)
 	}
 }

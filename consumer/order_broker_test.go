@@ -67,7 +67,7 @@ func TestAHandoverKeepsTheOrderOfEachKey(t *testing.T) {
 					mu.Unlock()
 					return nil
 				}
-				cfg := consumer.Config{Queue: "single", Workers: keys, Key: key, Drain: c.drain}
+				cfg := consumer.Config{Queue: "single", Workers: keys, Key: key, DrainTimeout: c.drain}
 				first, end := b.run(cfg, handler)
 				if err := first.Ready(t.Context()); err != nil {
 					t.Fatal(err)
@@ -139,7 +139,7 @@ func TestAMessagePutBackAtTheShutdownStaysFirst(t *testing.T) {
 				cfg := consumer.Config{Queue: "single", Workers: 2, Prefetch: prefetch, Key: func(*consumer.Delivery) string { return "k" }}
 				first, end := b.run(cfg, func(ctx context.Context, d *consumer.Delivery) error {
 					order = append(order, string(d.Body))
-					<-consumer.Ending(ctx)
+					<-consumer.Draining(ctx)
 					return consumer.Requeue(0)
 				})
 				if err := first.Ready(t.Context()); err != nil {

@@ -19,26 +19,26 @@ func TestAHandoverCancelsOnlyWhereNothingIsOnItsWay(t *testing.T) {
 		last    []method
 	}{
 		"the prefetch is full: cancel, then settle": {
-			Config{Prefetch: 3, SingleActive: true, Drain: time.Minute}, 3, []method{cancel, ackMethod, qos, closeChannel},
+			Config{Prefetch: 3, SingleActiveConsumer: true, DrainTimeout: time.Minute}, 3, []method{cancel, ackMethod, qos, closeChannel},
 		},
 		"it is not: settle, then close": {
-			Config{Prefetch: 4, SingleActive: true, Drain: time.Minute}, 3, []method{ackMethod, declareQueue, closeChannel},
+			Config{Prefetch: 4, SingleActiveConsumer: true, DrainTimeout: time.Minute}, 3, []method{ackMethod, declareQueue, closeChannel},
 		},
 		"no time for the third: settle, then close": {
-			Config{Prefetch: 3, Exclusive: true, Drain: 15 * time.Second}, 2, []method{ackMethod, declareQueue, closeChannel},
+			Config{Prefetch: 3, Exclusive: true, DrainTimeout: 15 * time.Second}, 2, []method{ackMethod, declareQueue, closeChannel},
 		},
 		"no time before the consumer timeout": {
-			Config{Prefetch: 3, SingleActive: true, Drain: time.Minute, Arguments: amqp.Table{"x-consumer-timeout": 25_000}},
+			Config{Prefetch: 3, SingleActiveConsumer: true, DrainTimeout: time.Minute, Arguments: amqp.Table{"x-consumer-timeout": 25_000}},
 			2,
 			[]method{ackMethod, declareQueue, closeChannel},
 		},
 		"in order by a key": {
-			Config{Prefetch: 3, Workers: 3, Key: func(*Delivery) string { return "k" }, Drain: 15 * time.Second},
+			Config{Prefetch: 3, Workers: 3, Key: func(*Delivery) string { return "k" }, DrainTimeout: 15 * time.Second},
 			2,
 			[]method{ackMethod, declareQueue, closeChannel},
 		},
 		"no order: give back, then finish": {
-			Config{Prefetch: 3, Drain: time.Minute}, 2, []method{ackMethod, qos, closeChannel},
+			Config{Prefetch: 3, DrainTimeout: time.Minute}, 2, []method{ackMethod, qos, closeChannel},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestAMessageHalfwayToItsDeliveryLimitIsReported(t *testing.T) {
 				}
 			}}
 			var log logbook
-			_, end := runOn(t, b, Config{SingleActive: true, Drain: time.Second, Logger: log.logger()}, func(ctx context.Context, _ *Delivery) error {
+			_, end := runOn(t, b, Config{SingleActiveConsumer: true, DrainTimeout: time.Second, Logger: log.logger()}, func(ctx context.Context, _ *Delivery) error {
 				<-ctx.Done()
 				return nil
 			})

@@ -241,7 +241,7 @@ func TestSlowHandlersReturnToTheFullPrefetchAfterLossesWithoutAReason(t *testing
 				l.deliver(nil)
 			}
 		}
-		_, end := runOn(t, b, Config{Prefetch: 10, Workers: 4, Drain: time.Hour}, func(context.Context, *Delivery) error {
+		_, end := runOn(t, b, Config{Prefetch: 10, Workers: 4, DrainTimeout: time.Hour}, func(context.Context, *Delivery) error {
 			time.Sleep(10 * time.Minute)
 			return nil
 		})

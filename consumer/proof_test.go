@@ -56,7 +56,7 @@ func TestAcknowledgedSettlementsStopBeingInDoubt(t *testing.T) {
 						<-ctx.Done()
 						return nil, ctx.Err()
 					default:
-						return b.Consuming(ctx)
+						return b.ConsumeConnection(ctx)
 					}
 				}), Config{Queue: "orders", Prefetch: 2 * n, Logger: slog.New(slog.DiscardHandler)}, nop)
 				if err != nil {

@@ -72,7 +72,7 @@ type run struct {
 func (c *Consumer) run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	ending := &ending{begun: ctx.Done(), drain: c.cfg.Drain}
+	ending := &ending{begun: ctx.Done(), drain: c.cfg.DrainTimeout}
 	defer context.AfterFunc(ctx, ending.begin)()
 	handlers, interrupt := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), endingKey{}, ending))
 	defer interrupt()
@@ -90,12 +90,12 @@ func (c *Consumer) run(ctx context.Context) error {
 	r.desk.ordered, r.desk.workers = c.cfg.ordered(), c.cfg.Workers
 	defer r.desk.close()
 	defer r.queueFound()
-	defer after(ctx, c.cfg.Drain, func() {
+	defer after(ctx, c.cfg.DrainTimeout, func() {
 		r.unfinished.Store(r.busy.Load())
 		interrupt()
 	})()
-	defer after(ctx, c.cfg.Drain+overtime, func() { close(r.late) })()
-	defer after(ctx, max(c.cfg.Drain+cutAfter, callTimeout), func() { cut(errNoEnd) })()
+	defer after(ctx, c.cfg.DrainTimeout+overtime, func() { close(r.late) })()
+	defer after(ctx, max(c.cfg.DrainTimeout+cutAfter, callTimeout), func() { cut(errNoEnd) })()
 
 	for range c.cfg.Workers {
 		go r.work()
@@ -308,7 +308,7 @@ func (r *run) wait() error {
 			late, running = nil, int(r.busy.Load())
 		}
 	}
-	e := &DrainError{Unfinished: int(r.unfinished.Load()), Running: running, Drain: r.cfg.Drain}
+	e := &DrainError{Unfinished: int(r.unfinished.Load()), Running: running, Timeout: r.cfg.DrainTimeout}
 	if s := r.last; s != nil {
 		if e.Unsettled = s.left + int(s.stale.Load()); e.Unsettled > 0 {
 			e.Err = s.why

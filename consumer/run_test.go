@@ -17,7 +17,7 @@ import (
 // connFunc stands for a connection that never gets as far as a session.
 type connFunc func(context.Context) (*amqp.Connection, error)
 
-func (f connFunc) Consuming(ctx context.Context) (*amqp.Connection, error) { return f(ctx) }
+func (f connFunc) ConsumeConnection(ctx context.Context) (*amqp.Connection, error) { return f(ctx) }
 
 func newConsumer(t *testing.T, conn Connection, cfg Config) *Consumer {
 	t.Helper()

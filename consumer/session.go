@@ -171,8 +171,8 @@ func (s *session) arrive(d amqp.Delivery) {
 		s.refuse(&d, reason)
 		return
 	}
-	if most := s.run.cfg.MaxMessageSize; most > 0 && len(d.Body) > most {
-		s.log.Warn("consumer: message rejected, it is larger than Config.MaxMessageSize", "message_id", d.MessageId, "bytes", len(d.Body))
+	if most := s.run.cfg.MaxBodySize; most > 0 && len(d.Body) > most {
+		s.log.Warn("consumer: message rejected, it is larger than Config.MaxBodySize", "message_id", d.MessageId, "bytes", len(d.Body))
 		s.warnOfLoss("a rejected message")
 		dl := s.delivery(d)
 		s.settleAfter(s.pace(dl, 0, s.rejectedHere(dl), nil), d.DeliveryTag, reject)
@@ -328,12 +328,12 @@ func (s *session) settleAfter(after time.Duration, tag uint64, how settlement) {
 
 // warnOfLoss says, once a Run, what may become of a message.
 func (s *session) warnOfLoss(what string) {
-	if s.run.cfg.DeadLettered || s.run.warned {
+	if s.run.cfg.HasDeadLetterExchange || s.run.warned {
 		return
 	}
 	s.run.warned = true
 	s.log.Warn("consumer: RabbitMQ drops " + what + " if the queue has no dead-letter exchange; " +
-		"give it one (x-dead-letter-exchange, or a policy) and set Config.DeadLettered")
+		"give it one (x-dead-letter-exchange, or a policy) and set Config.HasDeadLetterExchange")
 }
 
 func (s *session) logFailure(d *Delivery, failures int, held time.Duration, err error) {

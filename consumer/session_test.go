@@ -131,7 +131,7 @@ func TestALoggerMayUseTheConnection(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			ac, _ := b.Consuming(ctx)
+			ac, _ := b.ConsumeConnection(ctx)
 			if _, err := wire.Channel(ctx, ac); err != nil {
 				t.Errorf("a channel, from within the logger: %v", err)
 			}

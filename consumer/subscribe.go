@@ -139,7 +139,7 @@ func (r *run) declare(ac *amqp.Connection) (name string, err error) {
 
 // newTag returns a consumer tag: a readable beginning and a random end.
 func (c Config) newTag(queue string) string {
-	tag := c.Tag
+	tag := c.TagPrefix
 	if tag == "" {
 		tag = strings.ToValidUTF8(queue[:min(len(queue), maxTag)], "")
 	}

@@ -22,7 +22,7 @@ func TestProxyKeepsConfirmsBackWhileDeliveriesPass(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.HoldConfirms()
-	kept := p.Next(kind(amqptest.Withheld))
+	kept := p.Next(kind(amqptest.ConfirmHeld))
 	c := p.publish([]byte("m"))
 	<-deliveries
 	if e := <-kept; e.Tag != c.DeliveryTag {
@@ -37,7 +37,7 @@ func TestProxyKeepsConfirmsBackWhileDeliveriesPass(t *testing.T) {
 	p.confirmed(c)
 
 	p.DropConfirms(true)
-	kept = p.Next(kind(amqptest.Withheld))
+	kept = p.Next(kind(amqptest.ConfirmHeld))
 	lost := p.publish([]byte("m"))
 	<-kept
 	p.DropConfirms(false)
@@ -169,7 +169,7 @@ func TestProxyTellsAConnsTwoConnectionsApart(t *testing.T) {
 	name := unique("apart")
 	proxy, conn := through(t, amqpkit.Config{Name: name})
 	ctx := within(t, 20*time.Second)
-	pub, err := conn.Publishing(ctx)
+	pub, err := conn.PublishConnection(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func TestBrokerKilledKeepsItsPortAndWhatItConfirmed(t *testing.T) {
 				_ = conn.Close()
 				t.Error("a killed broker took a connection")
 			}
-			timed(t, "start again", func() { must(t, b.StartAgain(ctx)) })
+			timed(t, "start again", func() { must(t, b.Start(ctx)) })
 			if b.URL() != url {
 				t.Errorf("URL = %s after the kill, %s before", b.URL(), url)
 			}

@@ -39,7 +39,7 @@ func TestBrokerRestartKeepsPortAndDurableMessages(t *testing.T) {
 		_ = conn.Close()
 		t.Error("a stopped broker took a connection")
 	}
-	if err := b.StartAgain(t.Context()); err != nil {
+	if err := b.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 

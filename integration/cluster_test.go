@@ -26,7 +26,7 @@ func TestCluster(t *testing.T) {
 		leader := c.leader(t)
 		timed(t, "kill", func() { must(t, c.Nodes()[leader].Kill(c.ctx)) })
 		c.goesOnWithout(t, leader)
-		timed(t, "start again", func() { must(t, c.Nodes()[leader].StartAgain(c.ctx)) })
+		timed(t, "start again", func() { must(t, c.Nodes()[leader].Start(c.ctx)) })
 		c.rejoins(t, leader)
 	})
 

@@ -46,14 +46,14 @@ func TestTwoConnectionsAreOpenedWhenFirstNeeded(t *testing.T) {
 	if n := named(t, name); n != 1 {
 		t.Errorf("after Dial the broker has %d connections, want 1", n)
 	}
-	pub, err := conn.Publishing(ctx)
+	pub, err := conn.PublishConnection(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n := dials.Load(); n != 1 {
 		t.Errorf("with a publisher only %d connections were dialled, want 1", n)
 	}
-	con, err := conn.Consuming(ctx)
+	con, err := conn.ConsumeConnection(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestTwoConnectionsAreOpenedWhenFirstNeeded(t *testing.T) {
 	if n := named(t, name); n != 2 || pub == con {
 		t.Errorf("with both the broker has %d connections, want 2 different ones", n)
 	}
-	again, err := conn.Publishing(ctx)
+	again, err := conn.PublishConnection(ctx)
 	if err != nil || again != pub {
 		t.Errorf("the session changed without a loss (%v)", err)
 	}
@@ -99,7 +99,7 @@ func TestSetupRunsOncePerSessionAloneAndBeforeAnyoneGetsIt(t *testing.T) {
 	last := map[*amqp.Connection]bool{}
 	for range 20 {
 		var wg sync.WaitGroup
-		for _, get := range []func(context.Context) (*amqp.Connection, error){conn.Publishing, conn.Consuming} {
+		for _, get := range []func(context.Context) (*amqp.Connection, error){conn.PublishConnection, conn.ConsumeConnection} {
 			for range 5 {
 				wg.Go(func() {
 					ac, err := get(ctx)
@@ -117,7 +117,7 @@ func TestSetupRunsOncePerSessionAloneAndBeforeAnyoneGetsIt(t *testing.T) {
 			}
 		}
 		wg.Wait()
-		pub, err := conn.Publishing(ctx)
+		pub, err := conn.PublishConnection(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -228,7 +228,7 @@ func TestCredentialsAreAskedOnEveryDial(t *testing.T) {
 	})
 	ctx := within(t, 20*time.Second)
 	for i := range 5 {
-		if _, err := conn.Publishing(ctx); err != nil {
+		if _, err := conn.PublishConnection(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if n := int(asked.Load()); n != i+1 {
@@ -246,7 +246,7 @@ func TestLostConnectionMeansANewSessionWithinMilliseconds(t *testing.T) {
 	ctx := within(t, 60*time.Second)
 	var gaps []time.Duration
 	for range 15 {
-		old, err := conn.Publishing(ctx)
+		old, err := conn.PublishConnection(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -266,7 +266,7 @@ func TestLostConnectionMeansANewSessionWithinMilliseconds(t *testing.T) {
 			t.Fatalf("lost for %v, want 320", reason)
 		}
 		start := time.Now()
-		fresh, err := conn.Publishing(ctx)
+		fresh, err := conn.PublishConnection(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -293,7 +293,7 @@ func TestRawChannelIsOnTheConsumingConnection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	con, err := conn.Consuming(ctx)
+	con, err := conn.ConsumeConnection(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +324,7 @@ func TestS51ThousandForcedReconnectsLeaveNothingBehind(t *testing.T) {
 	p := newProducer(t, conn, producer.Config{})
 	var upGoroutines, upFiles int
 	for i := range 1000 {
-		ac, err := conn.Consuming(ctx)
+		ac, err := conn.ConsumeConnection(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -370,7 +370,7 @@ func TestSessionsThatDieAtOnceDoNotMakeAHotLoop(t *testing.T) {
 		}
 		return nil
 	}})
-	first, err := conn.Consuming(t.Context())
+	first, err := conn.ConsumeConnection(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -393,14 +393,14 @@ func TestTheSecondConnectionIsSeenInTheState(t *testing.T) {
 		return new(net.Dialer).DialContext(ctx, network, addr)
 	}})
 	ctx := within(t, 20*time.Second)
-	if _, err := conn.Publishing(ctx); err != nil {
+	if _, err := conn.PublishConnection(ctx); err != nil {
 		t.Fatal(err)
 	}
 	changed := make(chan bool, 1)
 	go func() { changed <- conn.WaitForStateChange(ctx, amqpkit.Ready) }()
 	asked := make(chan error, 1)
 	go func() {
-		_, err := conn.Consuming(ctx)
+		_, err := conn.ConsumeConnection(ctx)
 		asked <- err
 	}()
 	if !<-changed || conn.State() != amqpkit.Connecting {

@@ -20,7 +20,7 @@ func TestS48SubscribingThatIsNotAnsweredStartsAgainOnAnotherConnection(t *testin
 	b := newConsumerBenchThrough(t, proxy.URL())
 	queue := b.queue(nil)
 	// The link is alive in one way, and the next one will be: only this subscribe gets no answer.
-	if _, err := b.conn.Consuming(b.ctx()); err != nil {
+	if _, err := b.conn.ConsumeConnection(b.ctx()); err != nil {
 		t.Fatal(err)
 	}
 	stuck := proxy.Only(func(l amqptest.Link) bool { return l.ID == 1 })
@@ -62,7 +62,7 @@ func TestS63ADeliveryLargerThanTheBoundIsDeadLettered(t *testing.T) {
 	b.publish(queue, "after")
 	var log logbook
 	got := make(chan string, 3)
-	r := b.start(consumer.Config{Queue: queue, MaxMessageSize: 100, DeadLettered: true, Logger: log.logger()},
+	r := b.start(consumer.Config{Queue: queue, MaxBodySize: 100, HasDeadLetterExchange: true, Logger: log.logger()},
 		func(_ context.Context, d *consumer.Delivery) error { got <- string(d.Body); return nil })
 	for _, want := range []string{large[:100], "after"} {
 		if m := receive(t, got, "message"); m != want {
@@ -74,7 +74,7 @@ func TestS63ADeliveryLargerThanTheBoundIsDeadLettered(t *testing.T) {
 	}
 	r.stopClean()
 	b.expectLeft(queue, 0)
-	if log.count("MaxMessageSize") != 1 || log.count("message_id=large") != 1 || log.count("bytes=101") != 1 {
+	if log.count("MaxBodySize") != 1 || log.count("message_id=large") != 1 || log.count("bytes=101") != 1 {
 		t.Error("the log does not tell of the message and its size")
 	}
 }
@@ -100,7 +100,7 @@ func TestS64ACompressedBodyIsDecodedOrDeadLetteredAsItWas(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := make(chan int, 1)
-	r := b.start(consumer.Config{Queue: queue, DeadLettered: true, Middleware: []consumer.Middleware{consumer.Decompress(0)}},
+	r := b.start(consumer.Config{Queue: queue, HasDeadLetterExchange: true, Middleware: []consumer.Middleware{consumer.Decompress(0)}},
 		consumer.JSON(func(_ context.Context, n int) error { got <- n; return nil }))
 	for _, m := range []amqp.Publishing{
 		{ContentEncoding: "gzip", Body: bomb.Bytes()},

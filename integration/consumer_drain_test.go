@@ -205,7 +205,7 @@ func TestPromise15HandlersThatOverrunTheDrainTimeAreReported(t *testing.T) {
 	begun := make(chan struct{}, 3)
 	release := make(chan struct{})
 	ignored := make(chan struct{})
-	r := b.start(consumer.Config{Queue: queue, Workers: 3, Drain: 100 * time.Millisecond}, func(ctx context.Context, d *consumer.Delivery) error {
+	r := b.start(consumer.Config{Queue: queue, Workers: 3, DrainTimeout: 100 * time.Millisecond}, func(ctx context.Context, d *consumer.Delivery) error {
 		if ctx.Value(benchKey{}) != t.Name() {
 			t.Error("the handler's ctx lacks the values of Run's")
 		}

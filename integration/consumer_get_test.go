@@ -61,7 +61,7 @@ func TestPromise13GetsDeliveryIsStaleAfterAConnectionLoss(t *testing.T) {
 	if err != nil || !ok {
 		t.Fatalf("Get = %v, %v", ok, err)
 	}
-	ac, err := b.conn.Consuming(b.ctx())
+	ac, err := b.conn.ConsumeConnection(b.ctx())
 	if err != nil {
 		t.Fatal(err)
 	}

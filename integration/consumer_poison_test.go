@@ -67,7 +67,7 @@ func newPlainConn(b *consumerBench) *plainConn {
 	return c
 }
 
-func (c *plainConn) Consuming(context.Context) (*amqp.Connection, error) {
+func (c *plainConn) ConsumeConnection(context.Context) (*amqp.Connection, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ac != nil && !c.ac.IsClosed() {
@@ -101,7 +101,7 @@ func TestS55PoisonHeadersAreDeadLetteredAndTakeNoOtherMessageAlong(t *testing.T)
 			b.publish(queue, numbers(5)...)
 			var log logbook
 			got := make(chan *consumer.Delivery, 100)
-			r := b.begin(consumer.Config{Queue: queue, Workers: 5, Prefetch: 10, DeadLettered: true, Logger: log.logger()},
+			r := b.begin(consumer.Config{Queue: queue, Workers: 5, Prefetch: 10, HasDeadLetterExchange: true, Logger: log.logger()},
 				func(_ context.Context, d *consumer.Delivery) error {
 					if d.MessageId == "poison" {
 						return errors.New("it comes back too large for a frame")

@@ -44,7 +44,7 @@ func TestPromise15AcknowledgementsLostInTheDrainAreReported(t *testing.T) {
 			b.publish(queue, numbers(n)...)
 			begun, release, finished := make(chan struct{}, n), make(chan struct{}), make(chan struct{}, n)
 			var log logbook
-			r := b.start(consumer.Config{Queue: queue, Workers: n, Prefetch: n, Drain: time.Second, Logger: log.logger()},
+			r := b.start(consumer.Config{Queue: queue, Workers: n, Prefetch: n, DrainTimeout: time.Second, Logger: log.logger()},
 				func(context.Context, *consumer.Delivery) error {
 					begun <- struct{}{}
 					<-release

@@ -29,7 +29,7 @@ func TestPromise12TheHandlersResultSettlesTheDelivery(t *testing.T) {
 	start := time.Now()
 	b.publish(queue, "fail", "panic", "requeue", "reject", "ack")
 	// One worker: what is held must not keep it from the messages behind.
-	r := b.start(consumer.Config{Queue: queue, Prefetch: 10, DeadLettered: true}, func(_ context.Context, d *consumer.Delivery) error {
+	r := b.start(consumer.Config{Queue: queue, Prefetch: 10, HasDeadLetterExchange: true}, func(_ context.Context, d *consumer.Delivery) error {
 		if err := d.Ack(false); !errors.Is(err, consumer.ErrSettledByResult) {
 			t.Errorf("Ack within a handler = %v, want ErrSettledByResult", err)
 		}
@@ -85,7 +85,7 @@ func TestPromise12UndecodableInputIsRejected(t *testing.T) {
 	dead := b.queue(nil)
 	queue := b.queue(amqp.Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
 	b.publish(queue, "no number")
-	b.start(consumer.Config{Queue: queue, DeadLettered: true},
+	b.start(consumer.Config{Queue: queue, HasDeadLetterExchange: true},
 		consumer.JSON(func(context.Context, int) error { t.Error("called"); return nil }))
 	if d := b.take(dead); string(d.Body) != "no number" {
 		t.Errorf("dead-lettered %s", d.Body)
@@ -123,7 +123,7 @@ func TestPromise12RunWarnsOnceWhenRejectingMayLoseAMessage(t *testing.T) {
 		b.publish(queue, "1", "2")
 		var log logbook
 		done := make(chan struct{}, 2)
-		r := b.start(consumer.Config{Queue: queue, DeadLettered: deadLettered, Logger: log.logger()},
+		r := b.start(consumer.Config{Queue: queue, HasDeadLetterExchange: deadLettered, Logger: log.logger()},
 			func(context.Context, *consumer.Delivery) error { done <- struct{}{}; return consumer.Reject(nil) })
 		receive(t, done, "delivery")
 		receive(t, done, "delivery")
@@ -133,7 +133,7 @@ func TestPromise12RunWarnsOnceWhenRejectingMayLoseAMessage(t *testing.T) {
 			want = 0
 		}
 		if got := log.count("no dead-letter exchange"); got != want {
-			t.Errorf("DeadLettered %v: warned %d times, want %d", deadLettered, got, want)
+			t.Errorf("HasDeadLetterExchange %v: warned %d times, want %d", deadLettered, got, want)
 		}
 	}
 }

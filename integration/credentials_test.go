@@ -102,7 +102,7 @@ func checkUser(t *testing.T, conn *amqpkit.Conn, user string) {
 // session returns conn's current session for publishing.
 func session(t *testing.T, conn *amqpkit.Conn) *amqp.Connection {
 	t.Helper()
-	ac, err := conn.Publishing(within(t, 20*time.Second))
+	ac, err := conn.PublishConnection(within(t, 20*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}

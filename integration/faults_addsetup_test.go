@@ -27,7 +27,7 @@ func TestS97TopologyThatIsAddedIsDeclaredNowAndOnEveryLaterSession(t *testing.T)
 		t.Fatal(err)
 	}
 	waitFor(t, func() bool {
-		ac, err := b.conn.Consuming(b.ctx())
+		ac, err := b.conn.ConsumeConnection(b.ctx())
 		return err == nil && added.Verify(b.ctx(), ac) == nil
 	})
 	if err := b.conn.Ready(b.ctx()); err != nil {

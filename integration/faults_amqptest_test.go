@@ -40,7 +40,7 @@ func TestS94HeaderTablesSurviveARestart(t *testing.T) {
 	fake := amqptest.Start(t)
 	got := conformance.AfterRestart(func() {
 		fake.Stop()
-		if err := fake.StartAgain(); err != nil {
+		if err := fake.Start(); err != nil {
 			t.Fatal(err)
 		}
 	}).Transcript(t, conformance.Broker{URL: fake.URL()})

@@ -50,7 +50,7 @@ func TestS23MemoryAlarmBlocksPublishersForTheirCtxAndNobodyElse(t *testing.T) {
 	if err := errors.Join(p.PublishAll(ctx, preload)...); err != nil {
 		t.Fatal(err)
 	}
-	session, err := conn.Publishing(ctx)
+	session, err := conn.PublishConnection(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestS23MemoryAlarmBlocksPublishersForTheirCtxAndNobodyElse(t *testing.T) {
 	if err := p.Publish(ctx, "", queue, amqp.Publishing{MessageId: "after"}); err != nil || conn.Blocked() != nil {
 		t.Errorf("afterwards Publish = %v, Blocked = %v", err, conn.Blocked())
 	}
-	if again, err := conn.Publishing(ctx); again != session || err != nil {
+	if again, err := conn.PublishConnection(ctx); again != session || err != nil {
 		t.Errorf("the connection was lost over it (%v)", err)
 	}
 	held := copies(drained(t, rawChannel(t), queue))

@@ -88,7 +88,7 @@ func TestS11EveryCallReturnsInTimeWhenThePeerDoesNotRead(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if _, err := conn.Consuming(ctx); err != nil {
+			if _, err := conn.ConsumeConnection(ctx); err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() {
@@ -150,12 +150,12 @@ func callAtOnce(ctx context.Context, t *testing.T, calls *timings, conn *amqpkit
 	}
 	objects := topology.Topology{Queues: []topology.Queue{{Name: queue}}}
 	for name, f := range map[string]func(context.Context) error{
-		"Publishing": func(ctx context.Context) error { _, err := conn.Publishing(ctx); return err },
-		"Consuming":  func(ctx context.Context) error { _, err := conn.Consuming(ctx); return err },
+		"Publishing": func(ctx context.Context) error { _, err := conn.PublishConnection(ctx); return err },
+		"Consuming":  func(ctx context.Context) error { _, err := conn.ConsumeConnection(ctx); return err },
 		"Channel":    func(ctx context.Context) error { _, err := conn.Channel(ctx); return err },
 		"Get":        func(ctx context.Context) error { _, _, err := consumer.Get(ctx, conn, queue); return err },
 		"Verify": func(ctx context.Context) error {
-			ac, err := conn.Consuming(ctx)
+			ac, err := conn.ConsumeConnection(ctx)
 			if err != nil {
 				return err
 			}
@@ -189,7 +189,7 @@ func TestS49ConcurrentCallsGetTheirOwnAnswers(t *testing.T) {
 		for key := range 8 { // which takes two channels
 			objects.Bindings = append(objects.Bindings, topology.Binding{Source: name, Queue: queue, Key: fmt.Sprint(key)})
 		}
-		ac, err := conn.Consuming(ctx)
+		ac, err := conn.ConsumeConnection(ctx)
 		if err != nil {
 			return err
 		}

@@ -24,7 +24,7 @@ func TestS24ConfirmThatStaysAwayIsUnconfirmedAndTheYoungerGoOnOverANewChannel(t 
 	if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
 		t.Fatal(err)
 	}
-	session, err := conn.Publishing(ctx)
+	session, err := conn.PublishConnection(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestS24ConfirmThatStaysAwayIsUnconfirmedAndTheYoungerGoOnOverANewChannel(t 
 	if held := copies(drained(t, rawChannel(t), queue)); held["old"] != len(old) || held["young"] != 2 {
 		t.Errorf("the queue held %v, want each old one once and young twice: only that was sent again", held)
 	}
-	if after, err := conn.Publishing(ctx); after != session || err != nil {
+	if after, err := conn.PublishConnection(ctx); after != session || err != nil {
 		t.Errorf("the connection was lost over it (%v)", err)
 	}
 	clients, err := b.Clients(ctx)
@@ -105,7 +105,7 @@ func TestS24QueueWithoutItsMajorityIsTimedOutAndGoesOnWhenItIsBack(t *testing.T)
 	if err := errors.Join(publish(replicated, "before"), publish(single, "before")); err != nil {
 		t.Fatal(err)
 	}
-	session, err := conn.Publishing(ctx)
+	session, err := conn.PublishConnection(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestS24QueueWithoutItsMajorityIsTimedOutAndGoesOnWhenItIsBack(t *testing.T)
 	if err := publish(single, "without"); err != nil {
 		t.Errorf("Publish to a queue on the node alone = %v", err)
 	}
-	if after, err := conn.Publishing(ctx); after != session || err != nil {
+	if after, err := conn.PublishConnection(ctx); after != session || err != nil {
 		t.Errorf("the connection was lost over it (%v)", err)
 	}
 

@@ -282,7 +282,7 @@ func TestS08HeartbeatIsCheckedNegotiatedAndVisible(t *testing.T) {
 		"?heartbeat=1000": 60 * time.Second,
 	} {
 		conn := connect(t, amqpkit.Config{URLs: []string{broker(t).URL() + asked}})
-		ac, err := conn.Publishing(within(t, 5*time.Second))
+		ac, err := conn.PublishConnection(within(t, 5*time.Second))
 		if err != nil {
 			t.Fatal(err)
 		}

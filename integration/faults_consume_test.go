@@ -305,7 +305,7 @@ func TestS34RunEndsInTimeOnADeadLink(t *testing.T) {
 	queue := b.queue(nil)
 	b.publish(queue, numbers(3)...)
 	begun := make(chan struct{}, 3)
-	r := b.start(consumer.Config{Queue: queue, Drain: time.Second}, func(context.Context, *consumer.Delivery) error {
+	r := b.start(consumer.Config{Queue: queue, DrainTimeout: time.Second}, func(context.Context, *consumer.Delivery) error {
 		begun <- struct{}{}
 		return nil
 	})
@@ -334,7 +334,7 @@ func TestS35APanicOrAHangingHandlerDisturbsNoOther(t *testing.T) {
 	var log logbook
 	done, ended := make(chan string, 10), make(chan error, 2)
 	r := b.start(consumer.Config{
-		Queue: queue, Workers: 3, Prefetch: 6, DeadLettered: true, Logger: log.logger(),
+		Queue: queue, Workers: 3, Prefetch: 6, HasDeadLetterExchange: true, Logger: log.logger(),
 		Middleware: []consumer.Middleware{consumer.Timeout(200 * time.Millisecond)},
 	}, func(ctx context.Context, d *consumer.Delivery) error {
 		switch d.MessageId {

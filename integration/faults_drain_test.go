@@ -24,7 +24,7 @@ func TestS88AWaitThatCannotEndInTheDrainEndsAtOnce(t *testing.T) {
 			if err != nil {
 				b.t.Fatal(err)
 			}
-			ac, err := b.conn.Consuming(b.ctx())
+			ac, err := b.conn.ConsumeConnection(b.ctx())
 			if err != nil {
 				b.t.Fatal(err)
 			}
@@ -41,14 +41,14 @@ func TestS88AWaitThatCannotEndInTheDrainEndsAtOnce(t *testing.T) {
 		arrange func(b *consumerBench, p *producer.Producer) (string, []consumer.Middleware)
 		handler consumer.Handler
 	}{
-		"an in-process retry": {plan("wait", retry.Config{Policy: retry.Schedule(time.Minute), InProcess: time.Minute}), nil},
+		"an in-process retry": {plan("wait", retry.Config{Policy: retry.Schedule(time.Minute), MaxInProcessDelay: time.Minute}), nil},
 		"a batch that gathers": {nil, consumer.Batch(10, time.Hour, func(context.Context, []*consumer.Delivery) []error {
 			return []error{boom}
 		})},
 		"a held failure":      {nil, nil},
 		"a postponed message": {nil, func(context.Context, *consumer.Delivery) error { return consumer.Requeue(time.Hour, boom) }},
 		"a handler's own wait": {nil, func(ctx context.Context, _ *consumer.Delivery) error {
-			<-consumer.Ending(ctx)
+			<-consumer.Draining(ctx)
 			if left, ok := consumer.DrainLeft(ctx); !ok || left > 20*time.Second {
 				t.Errorf("%v of the drain time is left, %v", left, ok)
 			}
@@ -66,7 +66,7 @@ func TestS88AWaitThatCannotEndInTheDrainEndsAtOnce(t *testing.T) {
 				queue = b.queue(nil)
 			}
 			begun := make(chan struct{}, 10)
-			r := b.start(consumer.Config{Queue: queue, Workers: 10, Drain: 20 * time.Second, Middleware: middleware}, func(ctx context.Context, d *consumer.Delivery) error {
+			r := b.start(consumer.Config{Queue: queue, Workers: 10, DrainTimeout: 20 * time.Second, Middleware: middleware}, func(ctx context.Context, d *consumer.Delivery) error {
 				begun <- struct{}{}
 				if s.handler != nil {
 					return s.handler(ctx, d)

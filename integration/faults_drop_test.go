@@ -33,7 +33,7 @@ func TestS75TheLogNamesAMessageWhenItsLastDeliveryFails(t *testing.T) {
 				})
 			}
 			for _, deadLettered := range []bool{true, false} {
-				r := begin(consumer.Config{DeadLettered: deadLettered})
+				r := begin(consumer.Config{HasDeadLetterExchange: deadLettered})
 				b.publish(queue, "poor-message")
 				for i := range 21 {
 					if n := receive(t, deliveries, "delivery"); n != i {
@@ -47,7 +47,7 @@ func TestS75TheLogNamesAMessageWhenItsLastDeliveryFails(t *testing.T) {
 					want = 0
 				}
 				if n := log.count("last delivery"); n != want {
-					t.Errorf("DeadLettered %v: warned %d times, want %d\n%s", deadLettered, n, want, &log)
+					t.Errorf("HasDeadLetterExchange %v: warned %d times, want %d\n%s", deadLettered, n, want, &log)
 				}
 			}
 			if log.count("message_id=poor-message delivery_count=20") != 1 {

@@ -58,7 +58,7 @@ func TestS70EncodingsOfOtherClientsAreDecoded(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := make(chan string, len(messages)+1)
-	b.start(consumer.Config{Queue: queue, DeadLettered: true, Middleware: []consumer.Middleware{consumer.Decompress(0)}},
+	b.start(consumer.Config{Queue: queue, HasDeadLetterExchange: true, Middleware: []consumer.Middleware{consumer.Decompress(0)}},
 		func(_ context.Context, d *consumer.Delivery) error {
 			got <- fmt.Sprintf("%s: %s, %q, %d headers", d.MessageId, d.Body, d.ContentEncoding, len(d.Headers))
 			return nil

@@ -18,7 +18,7 @@ import (
 // rawConnection is a Connection that amqpkit did not dial.
 type rawConnection struct{ *amqp.Connection }
 
-func (c rawConnection) Publishing(context.Context) (*amqp.Connection, error) {
+func (c rawConnection) PublishConnection(context.Context) (*amqp.Connection, error) {
 	return c.Connection, nil
 }
 

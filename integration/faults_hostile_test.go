@@ -51,7 +51,7 @@ func TestS62HostileBrokerCostsItsConnectionAndNothingElse(t *testing.T) {
 			if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
 				t.Fatal(err)
 			}
-			session, err := conn.Publishing(ctx)
+			session, err := conn.PublishConnection(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -28,7 +28,7 @@ func newInputBench(t *testing.T, cfg producer.Config) *inputBench {
 	b := &inputBench{t: t, queue: quorumQueue(t, nil), conn: connect(t, amqpkit.Config{})}
 	b.p = newProducer(t, b.conn, cfg)
 	var err error
-	if b.session, err = b.conn.Publishing(within(t, 10*time.Second)); err != nil {
+	if b.session, err = b.conn.PublishConnection(within(t, 10*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -61,7 +61,7 @@ func (b *inputBench) refused(field, exchange, key string, msg amqp.Publishing) {
 
 func (b *inputBench) sameSession() {
 	b.t.Helper()
-	if now, err := b.conn.Publishing(within(b.t, 10*time.Second)); now != b.session || err != nil {
+	if now, err := b.conn.PublishConnection(within(b.t, 10*time.Second)); now != b.session || err != nil {
 		b.t.Fatalf("the session was lost over a bad message (%v)", err)
 	}
 }

@@ -132,11 +132,11 @@ func TestS16SlowLinkIsNotTakenForADeadOne(t *testing.T) {
 			})
 			ctx := within(t, 2*time.Minute)
 			body := bytes.Repeat([]byte("0123456789abcdef"), c.size/16)
-			outgoing, err := conn.Publishing(ctx)
+			outgoing, err := conn.PublishConnection(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}
-			incoming, err := conn.Consuming(ctx)
+			incoming, err := conn.ConsumeConnection(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}

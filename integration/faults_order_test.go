@@ -108,7 +108,7 @@ func TestS96AGracefulHandoverKeepsTheOrder(t *testing.T) {
 		counted int // limit of messages with x-delivery-count
 	}
 	key := consumer.Config{Workers: 8, Key: keyOf}
-	tight := consumer.Config{Workers: 8, Key: keyOf, Prefetch: 64, Drain: 200 * time.Millisecond}
+	tight := consumer.Config{Workers: 8, Key: keyOf, Prefetch: 64, DrainTimeout: 200 * time.Millisecond}
 	for name, s := range map[string]scenario{
 		"the prefetch is full":                   {kind: "quorum", each: 5 * time.Millisecond, cfg: key, args: single},
 		"with a live publisher, not full":        {kind: "quorum", live: true, each: time.Millisecond, cfg: key, args: single, counted: queues * 32},
@@ -116,7 +116,7 @@ func TestS96AGracefulHandoverKeepsTheOrder(t *testing.T) {
 		"classic, the prefetch is full":          {kind: "classic", each: 5 * time.Millisecond, cfg: key, args: single},
 		"classic, with a live publisher":         {kind: "classic", live: true, each: 5 * time.Millisecond, cfg: key, args: single},
 		"classic, no time for the received ones": {kind: "classic", each: 30 * time.Millisecond, cfg: tight, args: single},
-		"one worker without a key":               {kind: "quorum", each: time.Millisecond, cfg: consumer.Config{SingleActive: true}, args: single},
+		"one worker without a key":               {kind: "quorum", each: time.Millisecond, cfg: consumer.Config{SingleActiveConsumer: true}, args: single},
 		"an exclusive consumer":                  {kind: "classic", each: time.Millisecond, cfg: consumer.Config{Exclusive: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -225,7 +225,7 @@ func TestS96AHandoverSettlesEachDeliveryByItsResult(t *testing.T) {
 			}
 			b.publish(queue, "ack", "reject", postponed, "fail", "now", "ack", "held")
 			begun, release := make(chan struct{}, 7), make(chan struct{})
-			r := b.start(consumer.Config{Queue: queue, Workers: 7, Prefetch: prefetch, SingleActive: true, DeadLettered: true},
+			r := b.start(consumer.Config{Queue: queue, Workers: 7, Prefetch: prefetch, SingleActiveConsumer: true, HasDeadLetterExchange: true},
 				func(_ context.Context, d *consumer.Delivery) error {
 					begun <- struct{}{}
 					if string(d.Body) == "held" {
@@ -281,7 +281,7 @@ func TestS96AHandoverIsNoAttempt(t *testing.T) {
 	queue := b.queue(amqp.Table{"x-single-active-consumer": true})
 	b.publish(queue, "running", "waits")
 	begun, release := make(chan struct{}), make(chan struct{})
-	r := b.start(consumer.Config{Queue: queue, SingleActive: true, Drain: 300 * time.Millisecond}, func(context.Context, *consumer.Delivery) error {
+	r := b.start(consumer.Config{Queue: queue, SingleActiveConsumer: true, DrainTimeout: 300 * time.Millisecond}, func(context.Context, *consumer.Delivery) error {
 		begun <- struct{}{}
 		<-release
 		return nil
@@ -295,7 +295,7 @@ func TestS96AHandoverIsNoAttempt(t *testing.T) {
 	close(release)
 	var log logbook
 	failed := make(chan *consumer.Delivery, 10)
-	r = b.start(consumer.Config{Queue: queue, SingleActive: true, Workers: 2, Logger: log.logger()}, func(_ context.Context, d *consumer.Delivery) error {
+	r = b.start(consumer.Config{Queue: queue, SingleActiveConsumer: true, Workers: 2, Logger: log.logger()}, func(_ context.Context, d *consumer.Delivery) error {
 		failed <- d
 		return errors.New("database down")
 	})
@@ -430,7 +430,7 @@ func TestS96AConsumerThatTimedOutSwallowsNothing(t *testing.T) {
 			begun, release, got := make(chan struct{}, 1), make(chan struct{}), make(chan string, 20)
 			var log logbook
 			r := b.start(consumer.Config{
-				Queue: queue, Workers: 2, SingleActive: ending, Logger: log.logger(),
+				Queue: queue, Workers: 2, SingleActiveConsumer: ending, Logger: log.logger(),
 				Arguments: amqp.Table{"x-consumer-timeout": 1000},
 			}, func(_ context.Context, d *consumer.Delivery) error {
 				if string(d.Body) == "late" && !d.Redelivered {

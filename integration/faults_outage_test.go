@@ -76,7 +76,7 @@ func TestS15WorkGoesOnWithinASecondOfACrashedBrokersReturn(t *testing.T) {
 			t.Fatal(err)
 		}
 		started := make(chan error, 1)
-		go func() { started <- b.StartAgain(ctx) }()
+		go func() { started <- b.Start(ctx) }()
 		for { // until it accepts connections, which RabbitMQ gives no event for
 			ac, err := amqp.DialConfig(b.URL(), amqp.Config{Dial: amqp.DefaultDial(time.Second)})
 			if err == nil {

@@ -85,7 +85,7 @@ func TestS17StoredButAckLostIsUnconfirmed(t *testing.T) {
 		"ack swallowed, then cut": func(proxy *amqptest.Proxy) {
 			proxy.DropConfirms(true)
 			proxy.Observe(func(e amqptest.Event) {
-				if e.Kind == amqptest.Withheld {
+				if e.Kind == amqptest.ConfirmHeld {
 					proxy.DropConfirms(false)
 					proxy.Cut()
 				}
@@ -172,7 +172,7 @@ func TestS19EveryReturnIsToldAndNothingElse(t *testing.T) {
 	conn := connect(t, amqpkit.Config{Heartbeat: 2 * time.Second})
 	p := newProducer(t, conn, producer.Config{})
 	ctx := within(t, 2*time.Minute)
-	before, err := conn.Publishing(ctx)
+	before, err := conn.PublishConnection(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +208,7 @@ func TestS19EveryReturnIsToldAndNothingElse(t *testing.T) {
 	}
 	wg.Wait()
 	t.Logf("%d messages, every second unroutable, in %v: %d returns missed, %d invented", n, time.Since(start), missed.Load(), invented.Load())
-	if after, err := conn.Publishing(ctx); after != before || err != nil {
+	if after, err := conn.PublishConnection(ctx); after != before || err != nil {
 		t.Errorf("the session was lost on the way (%v)", err)
 	}
 	if stored := purged(t, queue); stored != n/2 {
@@ -228,7 +228,7 @@ func TestS20ExchangeThatVanishesFailsOnlyItsOwnMessages(t *testing.T) {
 			conn := connect(t, amqpkit.Config{})
 			p := newProducer(t, conn, producer.Config{Resend: resend})
 			ctx := within(t, 20*time.Second)
-			session, err := conn.Publishing(ctx)
+			session, err := conn.PublishConnection(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -264,7 +264,7 @@ func TestS20ExchangeThatVanishesFailsOnlyItsOwnMessages(t *testing.T) {
 					t.Errorf("the next message to it: %v, want ErrNotPublished for the 404", err)
 				}
 			}
-			if after, err := conn.Publishing(ctx); after != session || err != nil {
+			if after, err := conn.PublishConnection(ctx); after != session || err != nil {
 				t.Errorf("the connection was lost over it (%v)", err)
 			}
 		})

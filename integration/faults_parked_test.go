@@ -23,7 +23,7 @@ func TestS66AnUnreadableParkedMessageStaysAndTheOthersAreReplayed(t *testing.T) 
 			b.confirm([]*amqp.DeferredConfirmation{b.send(parking, amqp.Publishing{MessageId: "poison", DeliveryMode: amqp.Persistent, Headers: headers})})
 			b.park(6)
 			ctx := within(t, 30*time.Second)
-			shared, err := b.conn.Consuming(ctx)
+			shared, err := b.conn.ConsumeConnection(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +62,7 @@ func TestS66WhatIsParkedBeforeAMessageThatRabbitMQCannotDeliverIsReplayed(t *tes
 	publish10(t, broker(t).URL(), parking, "poison", uuidProperty)
 	b.park(6)
 	ctx := within(t, 30*time.Second)
-	shared, err := b.conn.Consuming(ctx)
+	shared, err := b.conn.ConsumeConnection(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func TestS66AHealthySubscriptionReturnsToTheSharedConnectionWithoutATrace(t *tes
 			}
 			waitFor(t, func() bool { return len(handled()) == messages })
 			waitFor(t, func() bool { return r.Err() == nil })
-			shared, err := b.conn.Consuming(b.ctx())
+			shared, err := b.conn.ConsumeConnection(b.ctx())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -166,7 +166,7 @@ func TestS66PoisonWithoutAnEndCostsAFewConnectionsAndNobodyElse(t *testing.T) {
 				t.Errorf("%d of 60 good messages are missing, want the 30 behind the poison", left)
 			}
 			waitFor(t, func() bool { return h.Err() == nil })
-			ac, err := b.conn.Consuming(b.ctx())
+			ac, err := b.conn.ConsumeConnection(b.ctx())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -244,7 +244,7 @@ func TestS66HeadersThatCannotBeReadCostNoConnection(t *testing.T) {
 					return q.handle(ctx, d)
 				}
 			}
-			r := b.start(consumer.Config{Queue: queue, DeadLettered: true}, h)
+			r := b.start(consumer.Config{Queue: queue, HasDeadLetterExchange: true}, h)
 			b.awaitAll(q)
 			r.stopClean()
 			b.expectLeft(queue, 0)
@@ -286,7 +286,7 @@ func TestS66ManyConsumersResumeTogetherAfterPoisonInOneQueue(t *testing.T) {
 	for _, q := range queues {
 		b.start(consumer.Config{Queue: q}, bodies(got))
 	}
-	shared, err := b.conn.Consuming(b.ctx())
+	shared, err := b.conn.ConsumeConnection(b.ctx())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +296,7 @@ func TestS66ManyConsumersResumeTogetherAfterPoisonInOneQueue(t *testing.T) {
 	for _, q := range queues[1:n] {
 		b.publish(q, "m")
 	}
-	waitFor(t, func() bool { _, err := b.conn.Consuming(b.ctx()); return err == nil })
+	waitFor(t, func() bool { _, err := b.conn.ConsumeConnection(b.ctx()); return err == nil })
 	b.publish(exclusive, "m")
 	for range n {
 		receive(t, got, "message")

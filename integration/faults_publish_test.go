@@ -72,7 +72,7 @@ func TestS21PublishReturnsAtTheEndOfItsCtxWhileTheLinkTakesNothing(t *testing.T)
 	if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
 		t.Fatal(err)
 	}
-	session, err := conn.Publishing(ctx)
+	session, err := conn.PublishConnection(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestS21PublishReturnsAtTheEndOfItsCtxWhileTheLinkTakesNothing(t *testing.T)
 	if stored := purged(t, queue); stored != 3 {
 		t.Errorf("the queue holds %d messages, want 3: the ones not published are not there", stored)
 	}
-	if after, err := conn.Publishing(ctx); after != session || err != nil {
+	if after, err := conn.PublishConnection(ctx); after != session || err != nil {
 		t.Errorf("the session was lost over it (%v)", err)
 	}
 }
@@ -115,7 +115,7 @@ func TestS22OutcomesThatNobodyTakesUpStallNobody(t *testing.T) {
 	conn := connect(t, amqpkit.Config{})
 	p := newProducer(t, conn, producer.Config{MaxInFlight: 100})
 	ctx := within(t, 60*time.Second)
-	ac, err := conn.Publishing(ctx)
+	ac, err := conn.PublishConnection(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ func TestS12ResetOrEndOfTheStreamMeansANewSessionAtOnce(t *testing.T) {
 				var took spread
 				for range 20 {
 					<-time.After(workTime)
-					old, err := conn.Publishing(ctx)
+					old, err := conn.PublishConnection(ctx)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -40,7 +40,7 @@ func TestS12ResetOrEndOfTheStreamMeansANewSessionAtOnce(t *testing.T) {
 					if reason := <-lost; reason == nil || reason.Server || reason.Recover {
 						t.Errorf("lost for %#v", reason)
 					}
-					fresh, err := conn.Publishing(ctx)
+					fresh, err := conn.PublishConnection(ctx)
 					if err != nil || fresh == old {
 						t.Fatalf("no new session: %v", err)
 					}
@@ -168,7 +168,7 @@ func TestS14FleetClosedByTheOperatorComesBackSpread(t *testing.T) {
 			mu.Unlock()
 			return new(net.Dialer).DialContext(ctx, network, addr)
 		}})
-		old, err := conn.Publishing(ctx)
+		old, err := conn.PublishConnection(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,7 +179,7 @@ func TestS14FleetClosedByTheOperatorComesBackSpread(t *testing.T) {
 			if reason == nil || reason.Code != amqp.ConnectionForced || !reason.Server || reason.Recover {
 				t.Errorf("lost for %#v, want 320 that claims to be fatal", reason)
 			}
-			if fresh, err := conn.Publishing(ctx); err != nil || fresh == old {
+			if fresh, err := conn.PublishConnection(ctx); err != nil || fresh == old {
 				t.Errorf("no new session: %v", err)
 			}
 		})

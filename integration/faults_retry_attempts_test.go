@@ -187,7 +187,7 @@ func TestS78AnAttemptIsRepeatedOnlyAfterARedelivery(t *testing.T) {
 // A refused move repeats nothing: the message carries its state in its headers, to whichever process has it next.
 func TestS78ARefusedMoveRepeatsNoAttempt(t *testing.T) {
 	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * ms).MaxAttempts(1)}, "")
-	if _, err := b.conn.Publishing(within(t, 10*time.Second)); err != nil { // Setup declares the queue for both sessions
+	if _, err := b.conn.PublishConnection(within(t, 10*time.Second)); err != nil { // Setup declares the queue for both sessions
 		t.Fatal(err)
 	}
 	w := watched{b.p, make(chan struct{}, 1)}
@@ -317,7 +317,7 @@ func TestS80ANativePlanNamesMessagesThatLostConnectionsParked(t *testing.T) {
 func TestS81LogLinesAboutAMessageAgree(t *testing.T) {
 	log := &journal{}
 	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50 * ms), Logger: log.logger()}, "")
-	if _, err := b.conn.Publishing(within(t, 10*time.Second)); err != nil { // Setup declares the queue for both sessions
+	if _, err := b.conn.PublishConnection(within(t, 10*time.Second)); err != nil { // Setup declares the queue for both sessions
 		t.Fatal(err)
 	}
 	w := watched{b.p, make(chan struct{}, 1)}

@@ -274,7 +274,7 @@ func TestS72APlanOverAProducerThatAllowsUnroutableLosesNothing(t *testing.T) {
 	if err := c.Ready(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.conn.Publishing(ctx); err != nil { // Setup declares the queue for both sessions
+	if _, err := b.conn.PublishConnection(ctx); err != nil { // Setup declares the queue for both sessions
 		t.Fatal(err)
 	}
 	if _, err := b.raw.QueueDelete(b.name+".wait.50ms", false, false, false); err != nil {
@@ -335,7 +335,7 @@ func TestS71ACopyCanBeReadAfterItDiedInQueuesWithLongNames(t *testing.T) {
 	for _, q := range plan.Topology().Queues {
 		defer func() { _, _ = b.plain.QueueDelete(q.Name, false, false, false) }()
 	}
-	ac, err := b.conn.Consuming(b.ctx())
+	ac, err := b.conn.ConsumeConnection(b.ctx())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -357,7 +357,7 @@ func TestS71ACopyCanBeReadAfterItDiedInQueuesWithLongNames(t *testing.T) {
 	p := newProducer(t, connect(t, amqpkit.Config{}), producer.Config{})
 	failed := errors.New("failed")
 	retried := plan.Middleware(p)(func(context.Context, *consumer.Delivery) error { return failed })
-	r := b.start(consumer.Config{Queue: queue, DeadLettered: true}, func(ctx context.Context, d *consumer.Delivery) error {
+	r := b.start(consumer.Config{Queue: queue, HasDeadLetterExchange: true}, func(ctx context.Context, d *consumer.Delivery) error {
 		if _, waited := d.Headers["x-death"]; waited {
 			return consumer.Fail(failed) // until the delivery limit
 		}

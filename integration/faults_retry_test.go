@@ -33,7 +33,7 @@ func TestS42ForgedCountsChangeNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := make(chan time.Time, 10)
-	b.start(consumer.Config{Queue: queue, DeadLettered: true}, func(context.Context, *consumer.Delivery) error {
+	b.start(consumer.Config{Queue: queue, HasDeadLetterExchange: true}, func(context.Context, *consumer.Delivery) error {
 		at <- time.Now()
 		return errors.New("fails")
 	})
@@ -188,7 +188,7 @@ func TestS44DeadLettersAreKeptUntilTheirTargetIsThereAndVerifyNamesIt(t *testing
 	bench := newConsumerBench(t)
 	bench.publish(name("work"), "m")
 	rejected := make(chan bool, 1)
-	r := bench.start(consumer.Config{Queue: name("work"), DeadLettered: true}, func(context.Context, *consumer.Delivery) error {
+	r := bench.start(consumer.Config{Queue: name("work"), HasDeadLetterExchange: true}, func(context.Context, *consumer.Delivery) error {
 		rejected <- true
 		return consumer.Reject(errors.New("no such customer"))
 	})

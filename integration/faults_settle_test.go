@@ -41,7 +41,7 @@ func TestS89AcknowledgedSettlementsStopBeingInDoubt(t *testing.T) {
 			queue := b.name()
 			b.declare(queue, s.kind, nil)
 			handled := make(chan struct{}, n)
-			r := b.start(consumer.Config{Queue: queue, Workers: 2, DeadLettered: true}, func(context.Context, *consumer.Delivery) error {
+			r := b.start(consumer.Config{Queue: queue, Workers: 2, HasDeadLetterExchange: true}, func(context.Context, *consumer.Delivery) error {
 				handled <- struct{}{}
 				return s.result
 			})
@@ -201,7 +201,7 @@ func TestS86AMessageThatIsGivenBackAtOnceDoesNotCircle(t *testing.T) {
 			b.publish(to, "m")
 			var log logbook
 			var delivered atomic.Int64
-			r := b.start(consumer.Config{Queue: queue, DeadLettered: true, Logger: log.logger()}, func(context.Context, *consumer.Delivery) error {
+			r := b.start(consumer.Config{Queue: queue, HasDeadLetterExchange: true, Logger: log.logger()}, func(context.Context, *consumer.Delivery) error {
 				delivered.Add(1)
 				return s.result
 			})
@@ -226,7 +226,7 @@ func TestS86AnUnreadableMessageThatComesStraightBackDoesNotCircle(t *testing.T) 
 	b.declare(queue, "quorum", amqp.Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue})
 	b.publishHeaders(queue, nestedHeaders())
 	var log logbook
-	r := b.start(consumer.Config{Queue: queue, DeadLettered: true, Logger: log.logger()}, func(context.Context, *consumer.Delivery) error { return nil })
+	r := b.start(consumer.Config{Queue: queue, HasDeadLetterExchange: true, Logger: log.logger()}, func(context.Context, *consumer.Delivery) error { return nil })
 	work(2 * time.Second)
 	r.stopClean()
 	if n := log.count("unreadable message rejected"); n < 10 || n > 40 {

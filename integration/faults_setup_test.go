@@ -92,7 +92,7 @@ func TestS69ADeletedQueueIsDeclaredAgainOnTheLivingSession(t *testing.T) {
 				}
 				return nil
 			})
-			ac, err := b.conn.Consuming(b.ctx())
+			ac, err := b.conn.ConsumeConnection(b.ctx())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -167,7 +167,7 @@ func TestS69TheConnIsNotReadyWhileAQueueIsMissing(t *testing.T) {
 	r := b.start(consumer.Config{Queue: queue}, bodies(got))
 	n := b.start(consumer.Config{Queue: neighbour}, bodies(others))
 	p := newProducer(t, b.conn, producer.Config{})
-	before, err := b.conn.Consuming(b.ctx())
+	before, err := b.conn.ConsumeConnection(b.ctx())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestS69TheConnIsNotReadyWhileAQueueIsMissing(t *testing.T) {
 	if m := receive(t, got, "message"); m != "again" {
 		t.Errorf("got %q", m)
 	}
-	if after, err := b.conn.Consuming(b.ctx()); err != nil || after != before {
+	if after, err := b.conn.ConsumeConnection(b.ctx()); err != nil || after != before {
 		t.Errorf("the session changed (%v)", err)
 	}
 	if log.count(conflict.Error()) == 0 || log.count("running Setup again") == 0 {
@@ -246,7 +246,7 @@ func TestS69ManyConsumersShareARunOfSetup(t *testing.T) {
 		got[i] = make(chan string, 100)
 		rs[i] = b.start(consumer.Config{Queue: q.Name}, bodies(got[i]))
 	}
-	plain, err := b.conn.Publishing(b.ctx())
+	plain, err := b.conn.PublishConnection(b.ctx())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -387,7 +387,7 @@ func TestS69ARetryPlanInSetupIsRestoredAsAWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ac, err := b.conn.Consuming(b.ctx())
+	ac, err := b.conn.ConsumeConnection(b.ctx())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func TestS45EndingEverythingOnABlackHoleIsBoundedAndTellsWhatIsLeft(t *testing.T
 		t.Fatal(err)
 	}
 	begun, release := make(chan struct{}, 3), make(chan struct{})
-	r := b.start(consumer.Config{Queue: queue, Workers: 3, Drain: 300 * time.Millisecond}, func(context.Context, *consumer.Delivery) error {
+	r := b.start(consumer.Config{Queue: queue, Workers: 3, DrainTimeout: 300 * time.Millisecond}, func(context.Context, *consumer.Delivery) error {
 		begun <- struct{}{}
 		<-release
 		return nil
@@ -156,7 +156,7 @@ func TestS65APoisonBodyIsTriedAsOftenAsTheLimitSaysAndHoldsUpNothing(t *testing.
 		t.Fatal(err)
 	}
 	attempts, others := make(chan struct{}, 100), make(chan time.Time, 100)
-	r := b.start(consumer.Config{Queue: queue, Workers: 2, Prefetch: 10, DeadLettered: true}, func(_ context.Context, d *consumer.Delivery) error {
+	r := b.start(consumer.Config{Queue: queue, Workers: 2, Prefetch: 10, HasDeadLetterExchange: true}, func(_ context.Context, d *consumer.Delivery) error {
 		if d.MessageId == "poison" {
 			attempts <- struct{}{}
 			return errors.New("cannot be worked on")

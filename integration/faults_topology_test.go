@@ -171,7 +171,7 @@ func TestS41RingThatLosesMessagesIsRefusedAndOneWithARejectionGoesRound(t *testi
 	const rounds = 3
 	var round atomic.Int64
 	seen := make(chan int64, rounds)
-	b.start(consumer.Config{Queue: name("a"), DeadLettered: true}, func(context.Context, *consumer.Delivery) error {
+	b.start(consumer.Config{Queue: name("a"), HasDeadLetterExchange: true}, func(context.Context, *consumer.Delivery) error {
 		n := round.Add(1)
 		seen <- n
 		if n < rounds {

@@ -69,7 +69,7 @@ func renewsOnTheLivingConnections(t *testing.T, b *secured) {
 	s := b.source(asItIs, 6*time.Second, 6*time.Second, 14*time.Second)
 	conn, publishing := s.connect(t, amqpkit.Config{})
 	ctx := within(t, 60*time.Second)
-	consuming, err := conn.Consuming(ctx)
+	consuming, err := conn.ConsumeConnection(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func renewsOnTheLivingConnections(t *testing.T, b *secured) {
 	goOn(s.expiry(3).Add(500 * time.Millisecond))
 
 	_, _ = fmt.Fprintf(b, "%v %+v %#v\n", conn, conn, conn.Err())
-	after, err := conn.Consuming(ctx)
+	after, err := conn.ConsumeConnection(ctx)
 	if err != nil || after != consuming || session(t, conn) != publishing {
 		t.Errorf("a session was replaced (%v)", err)
 	}

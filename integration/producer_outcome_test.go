@@ -25,7 +25,7 @@ func unanswered(t *testing.T, proxy *amqptest.Proxy, p *producer.Producer, queue
 	answered := map[uint64]bool{} // by tag; the warm-up had the first
 	all := make(chan struct{})
 	proxy.Observe(func(e amqptest.Event) {
-		if e.Kind != amqptest.Withheld || len(answered) == n {
+		if e.Kind != amqptest.ConfirmHeld || len(answered) == n {
 			return
 		}
 		for tag := e.Tag; tag > 1 && (tag == e.Tag || e.Multiple); tag-- {
@@ -131,7 +131,7 @@ func TestMistakeOnAnotherChannelCostsNoMessage(t *testing.T) {
 		}
 	})
 	ctx := within(t, 10*time.Second)
-	ac, err := conn.Publishing(ctx)
+	ac, err := conn.PublishConnection(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestMistakeOnAnotherChannelCostsNoMessage(t *testing.T) {
 	if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil || sent.Load() != 1 {
 		t.Errorf("Publish = %v, %d sent, want nil and one", err, sent.Load())
 	}
-	if after, err := conn.Publishing(ctx); after != ac || err != nil {
+	if after, err := conn.PublishConnection(ctx); after != ac || err != nil {
 		t.Errorf("the session was lost over it (%v)", err)
 	}
 }

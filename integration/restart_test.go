@@ -57,7 +57,7 @@ func TestHelloReceiverMissesNothingThroughABrokerRestart(t *testing.T) {
 		}
 		during = append(during, r)
 	}
-	if err := b.StartAgain(ctx); err != nil {
+	if err := b.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
 	for i, r := range during {

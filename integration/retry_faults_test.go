@@ -94,7 +94,7 @@ func TestAMessageStaysInItsQueueWhileTheParkingQueueIsMissingOrFull(t *testing.T
 			b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * ms)}, "")
 			var log callLog
 			b.start(2, log.fail)
-			if _, err := b.conn.Publishing(within(t, 10*time.Second)); err != nil { // Setup declares the queue for both sessions
+			if _, err := b.conn.PublishConnection(within(t, 10*time.Second)); err != nil { // Setup declares the queue for both sessions
 				t.Fatal(err)
 			}
 			parking := b.plan.ParkingQueue()

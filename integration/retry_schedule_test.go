@@ -25,8 +25,8 @@ func TestS65APoisonBodyIsTriedAsOftenAndWhenThePolicySaysThenParkedByteIdentical
 	delays := []time.Duration{200 * ms, 600 * ms, 400 * ms}
 	for name, cfg := range map[string]retry.Config{
 		"wait queues":                {Policy: retry.Schedule(delays...)},
-		"in the process":             {Policy: retry.Schedule(delays...), InProcess: time.Second},
-		"both":                       {Policy: retry.Schedule(delays...), InProcess: 300 * ms},
+		"in the process":             {Policy: retry.Schedule(delays...), MaxInProcessDelay: time.Second},
+		"both":                       {Policy: retry.Schedule(delays...), MaxInProcessDelay: 300 * ms},
 		"of a classic queue":         {Policy: retry.Schedule(delays...), Source: &topology.Queue{Type: topology.Classic}},
 		"with a delivery limit of 0": {Policy: retry.Schedule(delays...), Source: &topology.Queue{DeliveryLimit: new(0)}},
 	} {

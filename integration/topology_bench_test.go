@@ -62,7 +62,7 @@ func declareRaw(ac *amqp.Connection, topo topology.Topology) error {
 func TestDeclaringAThousandObjectsTakesLessThanARawLoop(t *testing.T) {
 	const rounds = 5
 	raw := dialRaw(t)
-	kit, err := connect(t, amqpkit.Config{}).Consuming(within(t, 20*time.Second))
+	kit, err := connect(t, amqpkit.Config{}).ConsumeConnection(within(t, 20*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}

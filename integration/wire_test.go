@@ -49,7 +49,7 @@ func TestS48CallReturnsSoonAfterItsCtxAndKillsTheStuckLink(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			proxy := amqptest.StartProxy(t, broker(t).URL())
 			conn := connect(t, amqpkit.Config{URLs: []string{proxy.URL()}})
-			ac, err := conn.Consuming(within(t, 10*time.Second))
+			ac, err := conn.ConsumeConnection(within(t, 10*time.Second))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -88,7 +88,7 @@ func TestS48CallReturnsSoonAfterItsCtxAndKillsTheStuckLink(t *testing.T) {
 
 func TestCallWhoseCtxEndsDoesNotDisturbAHealthyLink(t *testing.T) {
 	conn := connect(t, amqpkit.Config{})
-	ac, err := conn.Consuming(within(t, 10*time.Second))
+	ac, err := conn.ConsumeConnection(within(t, 10*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestCallWhoseCtxEndsDoesNotDisturbAHealthyLink(t *testing.T) {
 func TestS48CloseOfAStuckConnectionIsBoundedByItsCtx(t *testing.T) {
 	proxy := amqptest.StartProxy(t, broker(t).URL())
 	conn := connect(t, amqpkit.Config{URLs: []string{proxy.URL()}})
-	if _, err := conn.Consuming(within(t, 10*time.Second)); err != nil {
+	if _, err := conn.ConsumeConnection(within(t, 10*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	proxy.Hold(amqptest.FromBroker)

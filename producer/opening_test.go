@@ -54,7 +54,7 @@ func TestAProducerThatCannotOpenAChannelWarnsAtOnceAndThenRarely(t *testing.T) {
 // away is a Connection without a connection.
 type away struct{ failure error }
 
-func (a away) Publishing(ctx context.Context) (*amqp.Connection, error) {
+func (a away) PublishConnection(ctx context.Context) (*amqp.Connection, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }

@@ -19,7 +19,7 @@ const (
 // Publishing waits for a session until ctx ends; another error means that there will never
 // be one again. What it returns stays its own: the Producer opens a channel on it.
 type Connection interface {
-	Publishing(ctx context.Context) (*amqp.Connection, error)
+	PublishConnection(ctx context.Context) (*amqp.Connection, error)
 }
 
 // A Producer publishes over one channel in confirm mode at a time. Its methods may be called
@@ -234,7 +234,7 @@ func (p *Producer) sessions() (cause error) {
 			}
 		}
 		p.window.stall(p.noSession)
-		ac, err := p.conn.Publishing(p.ctx)
+		ac, err := p.conn.PublishConnection(p.ctx)
 		p.window.stall(nil)
 		switch {
 		case p.ctx.Err() != nil:

@@ -100,7 +100,7 @@ func TestAnUnansweredMoveHasItsAttemptRepeated(t *testing.T) {
 			return planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(s).MaxAttempts(1), Logger: quiet}).Middleware(to)(got.fail(errBoom))
 		}
 		for i, want := range []time.Duration{s, lastHold, lastHold, 0} {
-			var hop *retry.HopError
+			var hop *retry.MoveError
 			var requeue *consumer.RequeueError
 			d := &consumer.Delivery{Queue: "orders", Delivery: amqp.Delivery{Redelivered: i > 0, Headers: amqp.Table{"x-acquired-count": int64(i)}}}
 			err := process()(t.Context(), d)
@@ -218,7 +218,7 @@ func TestALogLineFollowsItsMove(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var log bytes.Buffer
 				plan := planned(t, retry.Config{
-					Queue: "orders", Policy: retry.Schedule(10 * s), Logger: slog.New(slog.NewTextHandler(&log, nil)), InProcess: s,
+					Queue: "orders", Policy: retry.Schedule(10 * s), Logger: slog.New(slog.NewTextHandler(&log, nil)), MaxInProcessDelay: s,
 					Rules: []retry.Rule{retry.OnError(errGone, retry.Discard), retry.OnError(errStock, retry.Schedule(s))},
 				})
 				_ = plan.Middleware(&mover{away: c.away})(fails(c.err))(t.Context(), &consumer.Delivery{Queue: "orders"})

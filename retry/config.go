@@ -32,13 +32,13 @@ type Config struct {
 	// Rules are for certain errors; the first that matches holds.
 	Rules []Rule
 
-	// InProcess is how long a delay may be to be waited out by the handler's worker, without a
+	// MaxInProcessDelay is how long a delay may be to be waited out by the handler's worker, without a
 	// trip through a queue, holding back its key if Config.Key of the consumer orders by one.
 	// Longer delays use wait queues. If the connection is lost meanwhile, these attempts are made
 	// again. Zero means none; all such delays of a message are at most ten minutes together,
 	// well within RabbitMQ's consumer timeout of 30. Longer delays that After asks for are waited in queues; a plan
 	// without wait queues parks the message.
-	InProcess time.Duration
+	MaxInProcessDelay time.Duration
 
 	// Source, if set, is declared along with the plan; its name is Queue, or empty. Where it has no
 	// DeadLetter, that becomes the parking queue: what reaches the delivery limit, expires, or is rejected
@@ -55,10 +55,10 @@ type Config struct {
 	// the reason WhyRedelivered, and a warning names it. After waits no other time than the policy's, and of a parked message's failures only the last is known.
 	Native bool
 
-	// HopTimeout is how long a move to the wait or parking queue may take, a lost connection
+	// MoveTimeout is how long a move to the wait or parking queue may take, a lost connection
 	// included. After it the message is requeued in its own queue, and the attempt is repeated; a later confirm leaves a second
 	// copy. At least a second; zero means 30 seconds.
-	HopTimeout time.Duration
+	MoveTimeout time.Duration
 
 	// Logger receives what happens to failed messages. Nil means slog.Default(). Bodies and
 	// headers are never logged.
@@ -66,8 +66,8 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	if c.HopTimeout == 0 {
-		c.HopTimeout = 30 * time.Second
+	if c.MoveTimeout == 0 {
+		c.MoveTimeout = 30 * time.Second
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -89,14 +89,14 @@ func (c Config) validate() error {
 		errs = append(errs, r.validate(fmt.Sprintf("Rules[%d]", i)))
 	}
 	switch held := c.held(); {
-	case c.InProcess < 0:
-		wrong("InProcess", fmt.Sprintf("%v is negative", c.InProcess), "write 0 to wait in queues always")
+	case c.MaxInProcessDelay < 0:
+		wrong("MaxInProcessDelay", fmt.Sprintf("%v is negative", c.MaxInProcessDelay), "write 0 to wait in queues always")
 	case held > maxInProcess:
-		wrong("InProcess", fmt.Sprintf("a message would be held for %v in all, and RabbitMQ takes it back after its consumer timeout, 30m by default", held),
+		wrong("MaxInProcessDelay", fmt.Sprintf("a message would be held for %v in all, and RabbitMQ takes it back after its consumer timeout, 30m by default", held),
 			"lower it, so that the longer delays are waited in queues")
 	}
-	if c.HopTimeout < time.Second {
-		wrong("HopTimeout", fmt.Sprintf("%v is less than a second: each hop that is given up may leave a copy", c.HopTimeout), "write 0 for 30s")
+	if c.MoveTimeout < time.Second {
+		wrong("MoveTimeout", fmt.Sprintf("%v is less than a second: each hop that is given up may leave a copy", c.MoveTimeout), "write 0 for 30s")
 	}
 	if s := c.Source; s != nil {
 		if s.Name != "" && s.Name != c.Queue {
@@ -129,7 +129,7 @@ func (c Config) held() time.Duration {
 	for _, p := range c.policies() {
 		var held time.Duration
 		for _, r := range p.runs() {
-			if r.delay > c.InProcess {
+			if r.delay > c.MaxInProcessDelay {
 				continue
 			}
 			if r.times > int(maxInProcess/r.delay) {
@@ -154,7 +154,7 @@ func (c Config) tiers() []time.Duration {
 			if i >= p.attempts-1 || p.maxAge > 0 && d > p.maxAge {
 				continue
 			}
-			if d > c.InProcess {
+			if d > c.MaxInProcessDelay {
 				tiers = append(tiers, spread(d, p.jitter)...)
 			}
 		}

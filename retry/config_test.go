@@ -27,10 +27,10 @@ func TestPlanReportsEveryFaultAtOnce(t *testing.T) {
 		"names":        {retry.Config{Queue: "q\n", Policy: ok, Source: &topology.Queue{Name: "other"}}, []string{"Queue", "Source.Name"}},
 		"too long":     {retry.Config{Queue: strings.Repeat("q", 250), Policy: ok}, []string{"Queues[0]", "Queues[1]"}},
 		"rules":        {retry.Config{Queue: "q", Policy: ok, Rules: []retry.Rule{{}, retry.OnError(nil, retry.Park), retry.OnError(errBoom, retry.Disposal(7)), retry.OnError(errBoom, retry.Policy{})}}, []string{"Rules[0]", "Rules[0]", "Rules[1]", "Rules[2]", "Rules[3]"}},
-		"hasty":        {retry.Config{Queue: "q", Policy: ok, HopTimeout: time.Millisecond}, []string{"HopTimeout"}},
-		"negative":     {retry.Config{Queue: "q", Policy: ok, InProcess: -1, HopTimeout: -1}, []string{"InProcess", "HopTimeout"}},
-		"held forever": {retry.Config{Queue: "q", Policy: ok.MaxAttempts(math.MaxInt), InProcess: s}, []string{"InProcess"}},
-		"held long":    {retry.Config{Queue: "q", Policy: retry.Schedule(6*time.Minute, 5*time.Minute), InProcess: time.Hour}, []string{"InProcess"}},
+		"hasty":        {retry.Config{Queue: "q", Policy: ok, MoveTimeout: time.Millisecond}, []string{"MoveTimeout"}},
+		"negative":     {retry.Config{Queue: "q", Policy: ok, MaxInProcessDelay: -1, MoveTimeout: -1}, []string{"MaxInProcessDelay", "MoveTimeout"}},
+		"held forever": {retry.Config{Queue: "q", Policy: ok.MaxAttempts(math.MaxInt), MaxInProcessDelay: s}, []string{"MaxInProcessDelay"}},
+		"held long":    {retry.Config{Queue: "q", Policy: retry.Schedule(6*time.Minute, 5*time.Minute), MaxInProcessDelay: time.Hour}, []string{"MaxInProcessDelay"}},
 		"a stream":     {retry.Config{Queue: "q", Policy: ok, Source: &topology.Queue{Type: topology.Stream}}, []string{"Source.Type"}},
 		"a ring":       {retry.Config{Queue: "q", Policy: ok, Source: &topology.Queue{MessageTTL: s, DeadLetter: &topology.DeadLetter{RoutingKey: "q.wait.1s"}}}, []string{"Queues[0]"}},
 		"many queues":  {retry.Config{Queue: "q", Policy: retry.Schedule(durations(65)...)}, []string{"Policy"}},
@@ -79,7 +79,7 @@ func TestTopologyHasAQueueForEachTier(t *testing.T) {
 	}{
 		"tiers once":       {retry.Config{Policy: retry.Schedule(time.Hour, s, 90*s, s)}, []string{"q.wait.1s 1s", "q.wait.1m30s 1m30s", "q.wait.1h 1h0m0s"}},
 		"those of rules":   {retry.Config{Policy: retry.Schedule(s), Rules: []retry.Rule{retry.OnError(errBoom, retry.Schedule(s, 250*time.Millisecond))}}, []string{"q.wait.250ms 250ms", "q.wait.1s 1s"}},
-		"in the process":   {retry.Config{Policy: retry.Schedule(s, time.Minute), InProcess: s}, []string{"q.wait.1m 1m0s"}},
+		"in the process":   {retry.Config{Policy: retry.Schedule(s, time.Minute), MaxInProcessDelay: s}, []string{"q.wait.1m 1m0s"}},
 		"full jitter":      {retry.Config{Policy: retry.Schedule(4*s, 8*s).Jitter(1)}, []string{"q.wait.1s 1s", "q.wait.2s 2s", "q.wait.3s 3s", "q.wait.4s 4s", "q.wait.6s 6s", "q.wait.8s 8s"}},
 		"half jitter":      {retry.Config{Policy: retry.Schedule(8 * s).Jitter(0.5)}, []string{"q.wait.5s 5s", "q.wait.6s 6s", "q.wait.7s 7s", "q.wait.8s 8s"}},
 		"jitter under 1ms": {retry.Config{Policy: retry.Schedule(2 * time.Millisecond).Jitter(1)}, []string{"q.wait.1ms 1ms", "q.wait.2ms 2ms"}},
@@ -135,7 +135,7 @@ func ExamplePlan_String() {
 		Queue:     "orders",
 		Policy:    retry.Schedule(time.Second, 10*time.Second, time.Minute),
 		Rules:     []retry.Rule{retry.OnError(errStock, retry.Schedule(time.Hour)), retry.OnType[*topology.FieldError](retry.Discard)},
-		InProcess: time.Second,
+		MaxInProcessDelay: time.Second,
 	}.Plan()
 	if err != nil {
 		fmt.Println(err)

@@ -207,9 +207,9 @@ func (p *Plan) inProcess(s step, held time.Duration) (time.Duration, bool) {
 	if s.asked {
 		most = maxInProcess
 	}
-	longest := min(p.cfg.InProcess, most-held)
+	longest := min(p.cfg.MaxInProcessDelay, most-held)
 	switch {
-	case p.cfg.InProcess == 0 || s.delay > longest && len(p.tiers) > 0:
+	case p.cfg.MaxInProcessDelay == 0 || s.delay > longest && len(p.tiers) > 0:
 		return 0, false
 	case s.asked:
 		return min(s.delay, longest), true

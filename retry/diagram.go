@@ -18,12 +18,12 @@ func (p *Plan) String() string {
 	}
 	fmt.Fprintf(&b, "  any error: %s\n", p.cfg.Policy)
 	fmt.Fprintf(&b, "  permanent, rejected: park at once\n")
-	if d := p.cfg.InProcess; d > 0 {
+	if d := p.cfg.MaxInProcessDelay; d > 0 {
 		fmt.Fprintf(&b, "\nup to %s: waited in the process, since it is short; a lost connection repeats these attempts\n", short(d))
 	}
 	if len(p.tiers) > 0 {
 		longer := ""
-		if p.cfg.InProcess > 0 {
+		if p.cfg.MaxInProcessDelay > 0 {
 			longer = "longer: "
 		}
 		fmt.Fprintf(&b, "\n%swaited in queues, one for each delay: each copy keeps to the policy, and\nnothing waits behind a failed message; needs RabbitMQ 4.0\n", longer)
@@ -43,7 +43,7 @@ func (p *Plan) String() string {
 func (p *Plan) jitters() bool {
 	return slices.ContainsFunc(p.cfg.policies(), func(policy Policy) bool {
 		return slices.ContainsFunc(policy.Delays(), func(d time.Duration) bool {
-			return d > p.cfg.InProcess && len(spread(d, policy.jitter)) > 1
+			return d > p.cfg.MaxInProcessDelay && len(spread(d, policy.jitter)) > 1
 		})
 	})
 }

@@ -28,7 +28,7 @@
 // does not count as part of a cycle. For the same reason RabbitMQ's own counts (x-death, x-delivery-count) start again in each
 // round. Attempts are counted in a header of the message, [HeaderAttempts].
 //
-// Delays up to Config.InProcess are waited out by the worker that handles the message. That avoids the moves, and blocks the
+// Delays up to Config.MaxInProcessDelay are waited out by the worker that handles the message. That avoids the moves, and blocks the
 // message's key if the consumer orders by key.
 //
 // Jitter makes messages that failed together return at different times. A queue has one delay, so jitter is a random choice of
@@ -39,16 +39,16 @@
 //
 // Attempts never exceed the policy for a copy of a message. An attempt is repeated after a redelivery (a lost connection, an
 // unanswered move). There can be another copy each time the connection is lost between the confirm and the ack, and if a confirm takes
-// longer than Config.HopTimeout. All copies have the same message id.
+// longer than Config.MoveTimeout. All copies have the same message id.
 //
 // Every end of a handler is an attempt: an error, a panic, and runtime.Goexit (t.FailNow). A handler that does not return is not an
 // attempt. It keeps its worker, and RabbitMQ delivers its message again after the consumer timeout or the end of
-// consumer.Config.Drain.
+// consumer.Config.DrainTimeout.
 //
 // # What can go wrong
 //
 // If the wait or the parking queue is missing or full, the message goes to the tail of the source queue, with the rest of its
-// wait in its headers, and is moved from there later. If RabbitMQ does not answer, the message stays in its queue; see [HopError].
+// wait in its headers, and is moved from there later. If RabbitMQ does not answer, the message stays in its queue; see [MoveError].
 // Declare the plan again ([Plan.Declare]) to restore deleted queues. A deleted wait queue takes its messages with it. If the
 // source queue is deleted, messages stay in their wait queues until it is declared again.
 //

@@ -17,7 +17,7 @@ const (
 	lastHold  = 30 * time.Second
 )
 
-// A HopError is the middleware's result for a message that could not be moved to its wait or parking queue, nor to the tail of
+// A MoveError is the middleware's result for a message that could not be moved to its wait or parking queue, nor to the tail of
 // its source queue: RabbitMQ did not answer, both queues refused it, or the Publisher refuses it. The message is not lost. The consumer
 // holds the original for 1 to 30 s and requeues it, which RabbitMQ 4.3 does not count as a failed delivery. An attempt
 // is repeated after a redelivery (a lost connection, an unanswered move): the handler is called again with the same
@@ -27,19 +27,19 @@ const (
 // wait, or its reason for parking, in its headers. So no process calls a handler for it before its wait has elapsed. The
 // move is tried again at each redelivery. A message at the tail counts as new, so it does not come nearer to its delivery limit.
 // RabbitMQ before 4.3 counts each requeue: there the worker keeps a message that was counted, and tries again.
-type HopError struct {
+type MoveError struct {
 	Queue string // where it was to go
 	Err   error  // the Publisher's
 
 	hold time.Duration
 }
 
-func (e *HopError) Error() string {
+func (e *MoveError) Error() string {
 	return fmt.Sprintf("retry: message not moved to queue %s, it stays in its own: %v", wire.Quote(e.Queue), e.Err)
 }
 
 // Unwrap returns the consumer.Requeue that the consumer acts on, and the cause.
-func (e *HopError) Unwrap() []error { return []error{consumer.Requeue(e.hold), e.Err} }
+func (e *MoveError) Unwrap() []error { return []error{consumer.Requeue(e.hold), e.Err} }
 
 // A move takes a failed message to another queue.
 type move struct {
@@ -84,7 +84,7 @@ func (a *attempts) move(ctx context.Context, m move) error {
 				continue
 			}
 		}
-		e := &HopError{Queue: m.queue, Err: err, hold: a.hold(m)}
+		e := &MoveError{Queue: m.queue, Err: err, hold: a.hold(m)}
 		again := "its attempt"
 		if m.carried {
 			again = "the move"
@@ -142,14 +142,14 @@ func (a *attempts) renewal(m move) move {
 	return m
 }
 
-// publish publishes the message within Config.HopTimeout. A deadline of ctx that has passed is from a consumer.Timeout around the
+// publish publishes the message within Config.MoveTimeout. A deadline of ctx that has passed is from a consumer.Timeout around the
 // middleware: that must not keep the message from being moved. The end of the drain time does.
 func (a *attempts) publish(ctx context.Context, m move) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		ctx = context.WithoutCancel(ctx)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, a.cfg.HopTimeout, fmt.Errorf("retry: not confirmed by queue %s within %v: %w",
-		wire.Quote(m.queue), a.cfg.HopTimeout, context.DeadlineExceeded))
+	ctx, cancel := context.WithTimeoutCause(ctx, a.cfg.MoveTimeout, fmt.Errorf("retry: not confirmed by queue %s within %v: %w",
+		wire.Quote(m.queue), a.cfg.MoveTimeout, context.DeadlineExceeded))
 	defer cancel()
 	o := a.outgoing(m)
 	err := o.republish(ctx, a.to, "", m.queue)

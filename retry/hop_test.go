@@ -40,7 +40,7 @@ func (b *bench) declare() {
 
 func (b *bench) onConnection(do func(*amqp.Connection) error) {
 	b.t.Helper()
-	ac, err := b.conn.Publishing(b.t.Context())
+	ac, err := b.conn.PublishConnection(b.t.Context())
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestAMessageWaitsInItsQueueWhileItsWaitQueueIsMissing(t *testing.T) {
 	})
 }
 
-const lastHold = 30 * s // that HopError tells of
+const lastHold = 30 * s // that MoveError tells of
 
 // A message with a TTL of its own would expire if it were given back.
 func TestAMessageWithATTLStaysWhileItsParkingQueueIsMissing(t *testing.T) {
@@ -169,9 +169,9 @@ func TestACopyWithALostConfirmIsMadeAgainWithTheSameID(t *testing.T) {
 }
 
 func TestAWaitThatOutlastsTheDrainEndsAtOnceAndTheMessageStays(t *testing.T) {
-	bubble(t, retry.Config{Policy: retry.Schedule(5 * time.Minute), InProcess: 5 * time.Minute}, func(b *bench) {
+	bubble(t, retry.Config{Policy: retry.Schedule(5 * time.Minute), MaxInProcessDelay: 5 * time.Minute}, func(b *bench) {
 		var got calls
-		end := b.begin(got.fail(errBoom), func(c *consumer.Config) { c.Drain = time.Minute })
+		end := b.begin(got.fail(errBoom), func(c *consumer.Config) { c.DrainTimeout = time.Minute })
 		b.publish(amqp.Publishing{})
 		time.Sleep(time.Minute)
 		began := time.Now()
@@ -184,9 +184,9 @@ func TestAWaitThatOutlastsTheDrainEndsAtOnceAndTheMessageStays(t *testing.T) {
 }
 
 func TestAWaitThatTheDrainHasTimeForEndsWithItsAttempt(t *testing.T) {
-	bubble(t, retry.Config{Policy: retry.Schedule(5 * time.Minute), InProcess: 5 * time.Minute}, func(b *bench) {
+	bubble(t, retry.Config{Policy: retry.Schedule(5 * time.Minute), MaxInProcessDelay: 5 * time.Minute}, func(b *bench) {
 		var got calls
-		end := b.begin(got.fail(errBoom), func(c *consumer.Config) { c.Drain = time.Minute })
+		end := b.begin(got.fail(errBoom), func(c *consumer.Config) { c.DrainTimeout = time.Minute })
 		b.publish(amqp.Publishing{})
 		time.Sleep(5*time.Minute - 20*s)
 		began := time.Now()
@@ -205,7 +205,7 @@ func TestTheEndOfTheDrainIsNoFailureOfTheMessage(t *testing.T) {
 		end := b.begin(func(ctx context.Context, _ *consumer.Delivery) error {
 			<-ctx.Done()
 			return fmt.Errorf("query: %w", ctx.Err())
-		}, func(c *consumer.Config) { c.Drain = s })
+		}, func(c *consumer.Config) { c.DrainTimeout = s })
 		b.publish(amqp.Publishing{})
 		synctest.Wait()
 		_ = end() // a DrainError
@@ -244,7 +244,7 @@ func TestAHopErrorTellsWhereToAndWhy(t *testing.T) {
 	refuses := publisher(func() error { return fmt.Errorf("x: %w", producer.ErrNacked) })
 	h := plan.Middleware(refuses)(fails(errBoom))
 	err := h(t.Context(), &consumer.Delivery{Queue: "orders"})
-	var hop *retry.HopError
+	var hop *retry.MoveError
 	var requeue *consumer.RequeueError
 	if !errors.As(err, &hop) || hop.Queue != "orders.wait.1s" || !errors.Is(err, producer.ErrNacked) || !errors.As(err, &requeue) || requeue.After != s {
 		t.Errorf("%#v: %v", err, err)

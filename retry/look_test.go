@@ -207,7 +207,7 @@ func TestTheEndOfALooksContextDoesNotCostAHealthyConnection(t *testing.T) {
 		b.park(64)
 		conn, link := b.slow()
 		link.delay.Store(int64(30 * time.Millisecond))
-		before, err := conn.Consuming(b.t.Context())
+		before, err := conn.ConsumeConnection(b.t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

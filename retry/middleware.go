@@ -24,7 +24,7 @@ type Publisher interface {
 
 // Middleware returns the middleware that retries and parks the messages whose handlers return errors. Such a message is published again, to a wait queue or to the parking queue, and the original is
 // acknowledged when RabbitMQ has confirmed that. If it has not, the original goes back to its queue,
-// see [HopError].
+// see [MoveError].
 //
 //	nil                        acknowledged
 //	consumer.Requeue(d)        back to the queue after d, as without the middleware: no attempt
@@ -56,7 +56,7 @@ func (p *Plan) misplaced(ctx context.Context, d *consumer.Delivery) error {
 	p.cfg.Logger.Error("retry: message requeued, its handler was not called", "queue", d.Queue, "message_id", d.MessageId, "error", err)
 	for failures(d) > 0 && !d.Stale() && pause(ctx, lastHold, nil) { // it might near its delivery limit
 	}
-	return &HopError{Queue: d.Queue, Err: err, hold: lastHold}
+	return &MoveError{Queue: d.Queue, Err: err, hold: lastHold}
 }
 
 type attemptKey struct{}
@@ -88,7 +88,7 @@ func (a *attempts) run(ctx context.Context) error {
 		m := a.parking(a.story.park)
 		m.story.park, m.carried = "", true
 		return a.move(ctx, m)
-	case rest > a.cfg.InProcess && len(a.tiers) > 0:
+	case rest > a.cfg.MaxInProcessDelay && len(a.tiers) > 0:
 		tier, due := a.rest(rest, now)
 		if rest <= lastHold && tier > rest+rest/4 && a.mayReturn() {
 			return consumer.Requeue(rest)
@@ -96,7 +96,7 @@ func (a *attempts) run(ctx context.Context) error {
 		m := a.waiting(tier, due)
 		m.ends, m.carried = now.Add(rest), true
 		return a.move(ctx, m)
-	case rest > 0 && !a.waits(ctx, min(rest, a.cfg.InProcess)):
+	case rest > 0 && !a.waits(ctx, min(rest, a.cfg.MaxInProcessDelay)):
 		return a.leave(ctx, rest)
 	}
 	if a.cfg.Native {
@@ -154,7 +154,7 @@ func (a *attempts) run(ctx context.Context) error {
 func (a *attempts) waits(ctx context.Context, d time.Duration) bool {
 	var ending <-chan struct{}
 	if returnsCount(a.d) || a.held == 0 {
-		ending = consumer.Ending(ctx)
+		ending = consumer.Draining(ctx)
 	}
 	return pause(ctx, d, ending)
 }
@@ -165,7 +165,7 @@ func pause(ctx context.Context, d time.Duration, ending <-chan struct{}) bool {
 	end := time.Now().Add(d)
 	t := time.NewTimer(d)
 	defer t.Stop()
-	done, drains := ctx.Done(), consumer.Ending(ctx)
+	done, drains := ctx.Done(), consumer.Draining(ctx)
 	for {
 		select {
 		case <-t.C:

@@ -27,8 +27,8 @@ func TestAHandlerIsCalledAsOftenAndWhenThePolicySays(t *testing.T) {
 	}{
 		"wait queues":       {retry.Config{Policy: retry.Schedule(10*s, time.Minute, time.Hour)}, []time.Duration{10 * s, time.Minute, time.Hour}},
 		"one tier, often":   {retry.Config{Policy: retry.Schedule(s).MaxAttempts(41)}, slices.Repeat([]time.Duration{s}, 40)},
-		"in the process":    {retry.Config{Policy: retry.Schedule(s, 2*s), InProcess: 2 * s}, []time.Duration{s, 2 * s}},
-		"both":              {retry.Config{Policy: retry.Schedule(s, time.Minute, 2*s, time.Hour), InProcess: 2 * s}, []time.Duration{s, time.Minute, 2 * s, time.Hour}},
+		"in the process":    {retry.Config{Policy: retry.Schedule(s, 2*s), MaxInProcessDelay: 2 * s}, []time.Duration{s, 2 * s}},
+		"both":              {retry.Config{Policy: retry.Schedule(s, time.Minute, 2*s, time.Hour), MaxInProcessDelay: 2 * s}, []time.Duration{s, time.Minute, 2 * s, time.Hour}},
 		"never again":       {retry.Config{Policy: retry.Schedule(s).MaxAttempts(1)}, nil},
 		"too old by then":   {retry.Config{Policy: retry.Schedule(10 * s).MaxAttempts(100).MaxAge(35 * s)}, []time.Duration{10 * s, 10 * s, 10 * s}},
 		"full jitter, once": {retry.Config{Policy: retry.Schedule(time.Millisecond).Jitter(1)}, []time.Duration{time.Millisecond}},
@@ -257,7 +257,7 @@ func TestNothingWaitsBehindAFailedMessage(t *testing.T) {
 
 // With a key, delays in the process hold back what has the same one, and nothing else.
 func TestADelayInTheProcessHoldsBackItsKey(t *testing.T) {
-	bubble(t, retry.Config{Policy: retry.Schedule(s, s), InProcess: s}, func(b *bench) {
+	bubble(t, retry.Config{Policy: retry.Schedule(s, s), MaxInProcessDelay: s}, func(b *bench) {
 		var mu sync.Mutex
 		order := map[string][]string{}
 		first := map[string]time.Duration{}
@@ -315,7 +315,7 @@ func TestAMessageIsHeldInTheProcessForTenMinutesAtMost(t *testing.T) {
 		"without wait queues": {nil, 11, retry.WhyAfter},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, retry.Config{Policy: policy, Rules: c.rules, InProcess: time.Minute}, func(b *bench) {
+			bubble(t, retry.Config{Policy: policy, Rules: c.rules, MaxInProcessDelay: time.Minute}, func(b *bench) {
 				var got calls
 				b.run(got.fail(retry.After(time.Minute, errBoom)))
 				b.publish(amqp.Publishing{})
@@ -396,7 +396,7 @@ func TestAPanicInAMiddlewareIsAFailedAttempt(t *testing.T) {
 
 // The attempts go on with the delivery that comes again, and only with that.
 func TestAWorkerEndsTheAttemptsAtAStaleDelivery(t *testing.T) {
-	bubble(t, retry.Config{Policy: retry.Schedule(10 * s).MaxAttempts(4), InProcess: 10 * s}, func(b *bench) {
+	bubble(t, retry.Config{Policy: retry.Schedule(10 * s).MaxAttempts(4), MaxInProcessDelay: 10 * s}, func(b *bench) {
 		var got calls
 		b.run(got.fail(errBoom), func(c *consumer.Config) { c.Workers = 2 })
 		b.publish(amqp.Publishing{})
@@ -410,7 +410,7 @@ func TestAWorkerEndsTheAttemptsAtAStaleDelivery(t *testing.T) {
 
 // A Timeout belongs around a single attempt. Put around all of them, it still does not make them endless.
 func TestATimeoutAroundTheMiddlewareEndsWithThePolicy(t *testing.T) {
-	bubble(t, retry.Config{Policy: retry.Schedule(20*s, 20*s), InProcess: 20 * s}, func(b *bench) {
+	bubble(t, retry.Config{Policy: retry.Schedule(20*s, 20*s), MaxInProcessDelay: 20 * s}, func(b *bench) {
 		var got calls
 		b.run(got.fail(errBoom), func(c *consumer.Config) {
 			c.Middleware = append([]consumer.Middleware{consumer.Timeout(30 * s)}, c.Middleware...)

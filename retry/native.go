@@ -39,8 +39,8 @@ func (c Config) validateNative() (errs []error) {
 			}
 		}
 	}
-	if c.InProcess != 0 {
-		wrong("InProcess", "a queue that delays by itself would count none of these attempts", "leave it out, or Native")
+	if c.MaxInProcessDelay != 0 {
+		wrong("MaxInProcessDelay", "a queue that delays by itself would count none of these attempts", "leave it out, or Native")
 	}
 	if c.Policy.jitter != 0 {
 		wrong("Policy", "a queue that delays by itself has no jitter", "leave Jitter out, or Native")

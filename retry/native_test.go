@@ -124,7 +124,7 @@ func TestNativeRefusesWhatAQueueCannotDelay(t *testing.T) {
 			c.Source = &topology.Queue{Arguments: amqp.Table{"x-single-active-consumer": true}}
 		}, "Source.SingleActiveConsumer"},
 		"argument":       {func(c *retry.Config) { c.Source = &topology.Queue{Arguments: amqp.Table{"x-delayed-retry-min": 1}} }, "Source.Arguments"},
-		"in the process": {func(c *retry.Config) { c.InProcess = s }, "InProcess"},
+		"in the process": {func(c *retry.Config) { c.MaxInProcessDelay = s }, "MaxInProcessDelay"},
 		"jitter":         {func(c *retry.Config) { c.Policy = c.Policy.Jitter(1) }, "Policy"},
 		"age":            {func(c *retry.Config) { c.Policy = c.Policy.MaxAge(time.Hour) }, "Policy"},
 		"exponential":    {func(c *retry.Config) { c.Policy = retry.Exponential(s, time.Minute) }, "Policy"},

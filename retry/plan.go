@@ -45,7 +45,7 @@ func (c Config) Plan() (*Plan, error) {
 	if n := len(p.tiers); n > maxTiers {
 		return nil, tooManyTiers(n)
 	}
-	p.longest = c.InProcess
+	p.longest = c.MaxInProcessDelay
 	if n := len(p.tiers); n > 0 {
 		p.longest = max(p.longest, maxMoves*p.tiers[n-1])
 	}

@@ -38,7 +38,7 @@ func TestAMessageThatTheProducerRefusesStaysWhereRejectingCouldLoseIt(t *testing
 	refuses := publishing(func(context.Context, string, amqp.Publishing) error { return &retry.FieldError{Field: "Body"} })
 	for name, source := range map[string]*topology.Queue{"declared elsewhere": nil, "not declared here": {}} {
 		plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Source: source, Logger: quiet})
-		var hop *retry.HopError
+		var hop *retry.MoveError
 		if err := plan.Middleware(refuses)(fails(errBoom))(t.Context(), &consumer.Delivery{Queue: "orders"}); !errors.As(err, &hop) {
 			t.Errorf("%s: %v, want it given back", name, err)
 		}

@@ -70,7 +70,7 @@ func TestAMessageWhoseReturnsAreCountedBeginsAnewInItsQueue(t *testing.T) {
 				if err := h(t.Context(), counted(amqp.Delivery{MessageId: "id", Body: []byte("m")})); err != nil || len(m.moved) != 1 || m.moved[0].queue != "orders" {
 					t.Fatalf("%v; moved %v, want it in its own queue", err, m.moved)
 				}
-				var hop *retry.HopError
+				var hop *retry.MoveError
 				if err := h(t.Context(), again(m.moved[0])); !errors.As(err, &hop) || hop.Queue != c.away {
 					t.Fatalf("%v, want it given back: that was not counted yet", err)
 				}
@@ -196,7 +196,7 @@ func TestAMessageWhoseReturnsAreCountedIsKeptWhereNothingTakesIt(t *testing.T) {
 		default:
 		}
 		cancel() // the drain time is over
-		var hop *retry.HopError
+		var hop *retry.MoveError
 		if err := <-results; !errors.As(err, &hop) || got.count() != 1 || m.tried < 100 {
 			t.Errorf("%v after %d calls and %d tries, want it given back after one and many", err, got.count(), m.tried)
 		}
@@ -365,7 +365,7 @@ func TestHeadersAreShortenedUntilTheProducerTakesThem(t *testing.T) {
 
 // The worker leaves a wait when its Run is to end, where giving back is counted, and not when the drain time is over.
 func TestAWaitInTheProcessIsTakenAlongWhereReturnsAreCounted(t *testing.T) {
-	bubble(t, retry.Config{Policy: retry.Schedule(5*time.Minute, time.Hour), InProcess: 5 * time.Minute}, func(b *bench) {
+	bubble(t, retry.Config{Policy: retry.Schedule(5*time.Minute, time.Hour), MaxInProcessDelay: 5 * time.Minute}, func(b *bench) {
 		older := func(next consumer.Handler) consumer.Handler {
 			return func(ctx context.Context, d *consumer.Delivery) error {
 				d.Headers, d.Redelivered = amqp.Table{"x-delivery-count": int64(1)}, true
@@ -420,7 +420,7 @@ func TestAMisplacedMessageIsKeptWhereReturnsAreCounted(t *testing.T) {
 			t.Error("it was given back")
 		}
 		cancel()
-		var hop *retry.HopError
+		var hop *retry.MoveError
 		if err := <-results; !errors.As(err, &hop) {
 			t.Errorf("%v, want it given back in the end", err)
 		}
@@ -430,8 +430,8 @@ func TestAMisplacedMessageIsKeptWhereReturnsAreCounted(t *testing.T) {
 func TestAPublisherThatPanicsLosesNothing(t *testing.T) {
 	plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(s), Logger: quiet})
 	var nobody *producer.Producer
-	var hop *retry.HopError
+	var hop *retry.MoveError
 	if err := plan.Middleware(nobody)(fails(errBoom))(t.Context(), &consumer.Delivery{Queue: "orders"}); !errors.As(err, &hop) {
-		t.Errorf("%v, want a HopError", err)
+		t.Errorf("%v, want a MoveError", err)
 	}
 }

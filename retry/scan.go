@@ -72,13 +72,13 @@ func lookInto(ctx context.Context, conn consumer.Connection, queue string, hold 
 // open opens a connection for the look alone where there is one to be had, and a channel. It returns how many messages the
 // queue has.
 func (l *look) open(ctx context.Context) (messages int, err error) {
-	ac, err := l.conn.Consuming(ctx)
+	ac, err := l.conn.ConsumeConnection(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("retry: %w", err)
 	}
 	l.ac, l.own = ac, false
 	if d, ok := l.conn.(consumer.DedicatedConnector); ok {
-		if own, err := d.Dedicated(ctx); err == nil { // else the number of connections may be limited
+		if own, err := d.DedicatedConnection(ctx); err == nil { // else the number of connections may be limited
 			l.ac, l.own = own, true
 		}
 	}

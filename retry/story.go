@@ -127,7 +127,7 @@ func (s *story) show(d *consumer.Delivery) *consumer.Delivery {
 // it has come from a wait queue. Handlers within the middleware find them in the delivery itself; it is
 // for what sees deliveries before, such as Config.Key of a consumer, and for parked messages. Queue is
 // the one whose handler failed: of a parked message it is not the queue that it lies in.
-func Origin(d *consumer.Delivery, queue string) (exchange, key string) {
+func PublishedTo(d *consumer.Delivery, queue string) (exchange, key string) {
 	of := *d
 	of.Queue = queue
 	s := read(&of)

@@ -33,7 +33,7 @@ func park(ctx context.Context, conn *amqpkit.Conn, p *producer.Producer) error {
 	if err != nil {
 		return err
 	}
-	ac, err := conn.Consuming(ctx)
+	ac, err := conn.ConsumeConnection(ctx)
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func park(ctx context.Context, conn *amqpkit.Conn, p *producer.Producer) error {
 	failing := map[string]error{"book": errTimeout, "lamp": errTimeout, "chair": errAddress, "table": errAddress}
 	failed := make(chan string, len(failing))
 	c, err := consumer.New(conn, consumer.Config{
-		Queue: "parking.orders", DeadLettered: true, Middleware: []consumer.Middleware{plan.Middleware(p)},
+		Queue: "parking.orders", HasDeadLetterExchange: true, Middleware: []consumer.Middleware{plan.Middleware(p)},
 	}, func(ctx context.Context, d *consumer.Delivery) error {
 		err := failing[d.MessageId]
 		if _, failed := d.Headers[retry.HeaderHistory]; failed && retry.Attempt(ctx) == 1 { // replayed: attempts restart at 1

@@ -68,7 +68,7 @@ func run() error {
 
 	done := make(chan string, 8)
 	c, err := consumer.New(conn, consumer.Config{
-		Queue: "retry.orders", DeadLettered: true, Middleware: []consumer.Middleware{plan.Middleware(p)},
+		Queue: "retry.orders", HasDeadLetterExchange: true, Middleware: []consumer.Middleware{plan.Middleware(p)},
 	}, func(ctx context.Context, d *consumer.Delivery) error {
 		order := string(d.Body)
 		err := work(ctx, order)

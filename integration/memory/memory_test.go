@@ -19,7 +19,7 @@ import (
 // start returns an in-memory broker with the queue orders, a connection to it and a producer.
 func start(t *testing.T) (*amqptest.Broker, *amqpkit.Conn, *producer.Producer) {
 	t.Helper()
-	b := amqptest.Start(t, amqptest.Config{InMemory: true, Logged: -1})
+	b := amqptest.Start(t, amqptest.Config{InMemory: true, PublishedLimit: -1})
 	orders := topology.Topology{Queues: []topology.Queue{{Name: "orders"}}}
 	conn, err := amqpkit.DialConfig(t.Context(), amqpkit.Config{URLs: []string{b.URL()}, Dialer: b.Dial, Setup: orders.Declare})
 	if err != nil {

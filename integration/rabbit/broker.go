@@ -18,7 +18,7 @@ const (
 	stopTimeout  = 30 * time.Second // for a graceful shutdown; the node is killed after that
 )
 
-// Broker is a RabbitMQ node, either standalone or part of a Cluster. Stop, StartAgain, Restart, Kill, Pause, Unpause
+// Broker is a RabbitMQ node, either standalone or part of a Cluster. Stop, Start, Restart, Kill, Pause, Unpause
 // and Close must not be called concurrently with each other. All other methods are safe for concurrent use.
 type Broker struct {
 	url     string
@@ -112,7 +112,7 @@ func (b *Broker) start(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := b.StartAgain(ctx); err != nil {
+	if err := b.Start(ctx); err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("rabbit: interrupted while the broker was starting: %w", context.Cause(ctx))
 		}
@@ -184,16 +184,16 @@ func (b *Broker) String() string {
 	return "RabbitMQ " + b.version + " " + how
 }
 
-// Restart calls Stop and StartAgain. It returns ErrNotOwned for the broker from AMQP_URL.
+// Restart calls Stop and Start. It returns ErrNotOwned for the broker from AMQP_URL.
 func (b *Broker) Restart(ctx context.Context) error {
 	if err := b.Stop(ctx); err != nil {
 		return err
 	}
-	return b.StartAgain(ctx)
+	return b.Start(ctx)
 }
 
 // Stop shuts the broker down gracefully, as an upgrade does: clients receive connection.close. Durable data is kept
-// for StartAgain. It returns ErrNotOwned for the broker from AMQP_URL.
+// for Start. It returns ErrNotOwned for the broker from AMQP_URL.
 func (b *Broker) Stop(ctx context.Context) error {
 	if b.node == nil {
 		return ErrNotOwned
@@ -204,9 +204,9 @@ func (b *Broker) Stop(ctx context.Context) error {
 	return nil
 }
 
-// StartAgain starts a stopped or killed broker on the same port, with the same data, and returns once it accepts
+// Start starts a stopped or killed broker on the same port, with the same data, and returns once it accepts
 // logins. It returns ErrNotOwned for the broker from AMQP_URL.
-func (b *Broker) StartAgain(ctx context.Context) error {
+func (b *Broker) Start(ctx context.Context) error {
 	if b.node == nil {
 		return ErrNotOwned
 	}

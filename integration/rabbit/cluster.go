@@ -14,7 +14,7 @@ import (
 )
 
 // Cluster is a cluster of RabbitMQ nodes that run in containers on a private Docker network. StopAll, StartAll and
-// RollingRestart call the nodes' Stop and StartAgain and, like these, must not be called concurrently. All other methods
+// RollingRestart call the nodes' Stop and Start and, like these, must not be called concurrently. All other methods
 // are safe for concurrent use.
 type Cluster struct {
 	network string
@@ -84,7 +84,7 @@ func (c *Cluster) discard() error {
 }
 
 // Nodes returns the cluster's brokers, always in the same order. A node keeps its port when it is stopped, killed,
-// paused or disconnected. Its StartAgain returns only once a majority of the nodes is running.
+// paused or disconnected. Its Start returns only once a majority of the nodes is running.
 func (c *Cluster) Nodes() []*Broker { return c.nodes }
 
 // URLs returns the addresses of the nodes, in the order of Nodes.
@@ -108,7 +108,7 @@ func (c *Cluster) StopAll(ctx context.Context) error {
 
 // StartAll starts all stopped nodes concurrently and returns once the cluster is healthy, as Await does.
 func (c *Cluster) StartAll(ctx context.Context) error {
-	if err := c.each(func(_ int, b *Broker) error { return b.StartAgain(ctx) }); err != nil {
+	if err := c.each(func(_ int, b *Broker) error { return b.Start(ctx) }); err != nil {
 		return err
 	}
 	return c.Await(ctx)

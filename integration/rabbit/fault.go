@@ -8,7 +8,7 @@ import (
 )
 
 // Kill sends SIGKILL to the broker, paused or not, and waits until it has exited. Durable queues and their confirmed
-// messages are kept for StartAgain, except quorum queues that were declared within the last second: see Flush. It returns
+// messages are kept for Start, except quorum queues that were declared within the last second: see Flush. It returns
 // ErrNotOwned for the broker from AMQP_URL.
 func (b *Broker) Kill(ctx context.Context) error {
 	return b.do("kill", func() error { return b.node.kill(ctx) })

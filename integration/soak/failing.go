@@ -72,7 +72,7 @@ func (x *worker) moves(next consumer.Handler) consumer.Handler {
 		c := &course{last: Moved}
 		err := next(context.WithValue(ctx, courseKey{}, c), d)
 		var requeue *consumer.RequeueError
-		var hop *retry.HopError
+		var hop *retry.MoveError
 		switch {
 		case err == nil && c.last == OK:
 			h.Result = OK

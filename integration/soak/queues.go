@@ -53,8 +53,8 @@ func newQueues(prefix string, logger *slog.Logger) (*queues, error) {
 	policy := retry.Schedule(20*time.Millisecond, 200*time.Millisecond, time.Second)
 	var err error
 	q.plan, err = retry.Config{
-		Queue: q.name(toRetry), Source: &topology.Queue{}, Policy: policy, InProcess: 20 * time.Millisecond,
-		Rules: []retry.Rule{retry.OnError(errHopeless, retry.Park)}, HopTimeout: hopTimeout, Logger: logger,
+		Queue: q.name(toRetry), Source: &topology.Queue{}, Policy: policy, MaxInProcessDelay: 20 * time.Millisecond,
+		Rules: []retry.Rule{retry.OnError(errHopeless, retry.Park)}, MoveTimeout: hopTimeout, Logger: logger,
 	}.Plan()
 	if err != nil {
 		return nil, err

@@ -163,7 +163,7 @@ func (n *nemesis) strikeNodes(kind string, rng *rand.Rand) error {
 			if err := b.Kill(ctx); err != nil {
 				return err
 			}
-			return n.back(ctx, b.StartAgain(ctx))
+			return n.back(ctx, b.Start(ctx))
 		}
 	case Restart:
 		x.Outage = len(n.nodes) == 1

@@ -44,9 +44,9 @@ var (
 func (w *workload) makeWorkers() {
 	for _, client := range []string{alice, bob} {
 		for i := range workQueues {
-			w.newWorker(client, w.q.work(i), consumer.Config{Workers: 4, Prefetch: 24, DeadLettered: true})
+			w.newWorker(client, w.q.work(i), consumer.Config{Workers: 4, Prefetch: 24, HasDeadLetterExchange: true})
 		}
-		w.newWorker(client, w.q.name(toRetry), consumer.Config{Workers: 4, Prefetch: 16, DeadLettered: true}).plan = w.q.plan
+		w.newWorker(client, w.q.name(toRetry), consumer.Config{Workers: 4, Prefetch: 16, HasDeadLetterExchange: true}).plan = w.q.plan
 	}
 	w.newWorker(carol, w.q.name(toOrder), consumer.Config{Prefetch: 1}).steady = true
 	w.newWorker(carol, w.q.name("dead"), consumer.Config{Prefetch: 8}).steady = true
@@ -66,7 +66,7 @@ func (w *workload) consume() {
 }
 
 func (w *workload) newWorker(client, queue string, cfg consumer.Config) *worker {
-	cfg.Queue, cfg.Drain, cfg.Logger = queue, drainTime, w.logger
+	cfg.Queue, cfg.DrainTimeout, cfg.Logger = queue, drainTime, w.logger
 	if cfg.Workers == 0 {
 		cfg.Workers = 1
 	}
@@ -113,7 +113,7 @@ func (x *worker) runs(ctx context.Context) {
 
 func (x *worker) run(ctx context.Context, name string) {
 	cfg := x.cfg
-	cfg.Tag = name
+	cfg.TagPrefix = name
 	handler := x.handle
 	if x.plan != nil {
 		cfg.Middleware = []consumer.Middleware{x.moves, x.plan.Middleware(mover{x.w.movers[x.client]})}

@@ -97,12 +97,12 @@ const maxLogBytes = 64 << 20
 
 // record logs what was published, as far as the log reaches.
 func (b *Broker) record(m *message) {
-	if b.cfg.Logged <= 0 {
+	if b.cfg.PublishedLimit <= 0 {
 		return
 	}
 	b.log = append(b.log, m)
 	b.logBytes += len(m.body)
-	for len(b.log) > b.cfg.Logged || len(b.log) > 1 && b.logBytes > maxLogBytes {
+	for len(b.log) > b.cfg.PublishedLimit || len(b.log) > 1 && b.logBytes > maxLogBytes {
 		b.logBytes -= len(b.log[0].body)
 		b.log[0] = nil
 		b.log = b.log[1:]

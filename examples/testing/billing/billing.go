@@ -40,7 +40,7 @@ func Run(ctx context.Context, conn *amqpkit.Conn, ready func()) error {
 		return err
 	}
 	defer p.Close(context.WithoutCancel(ctx))
-	c, err := consumer.New(conn, consumer.Config{Queue: "orders", DeadLettered: true}, consumer.JSON(bill(p)))
+	c, err := consumer.New(conn, consumer.Config{Queue: "orders", HasDeadLetterExchange: true}, consumer.JSON(bill(p)))
 	if err != nil {
 		return err
 	}

@@ -17,11 +17,11 @@ func TestOrderIsBilledDespiteAnOutage(t *testing.T) {
 		},
 		"broker killed": func(broker *amqptest.Broker) error {
 			broker.Kill()
-			return broker.StartAgain()
+			return broker.Start()
 		},
 		"broker restarted": func(broker *amqptest.Broker) error {
 			broker.Stop()
-			return broker.StartAgain()
+			return broker.Start()
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

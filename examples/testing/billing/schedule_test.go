@@ -45,7 +45,7 @@ func TestFailingOrderIsRetriedWithBackoff(t *testing.T) {
 		}
 		defer conn.Close(t.Context())
 		began, tries := time.Now(), []time.Duration(nil)
-		c, err := consumer.New(conn, consumer.Config{Queue: "orders", DeadLettered: true},
+		c, err := consumer.New(conn, consumer.Config{Queue: "orders", HasDeadLetterExchange: true},
 			func(context.Context, *consumer.Delivery) error {
 				tries = append(tries, time.Since(began).Round(time.Second))
 				if len(tries) < 5 {
@@ -58,7 +58,7 @@ func TestFailingOrderIsRetriedWithBackoff(t *testing.T) {
 		}
 		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 		defer stop()
-		ac, err := conn.Publishing(ctx)
+		ac, err := conn.PublishConnection(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}

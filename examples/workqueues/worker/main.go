@@ -51,14 +51,14 @@ func run() error {
 		return err
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- c.Run(ctx) }() // after Ctrl-C, Run waits for the current task for up to Config.Drain
+	go func() { ended <- c.Run(ctx) }() // after Ctrl-C, Run waits for the current task for up to Config.DrainTimeout
 	if c.Ready(ctx) == nil {
 		fmt.Println(" [*] Waiting for tasks. To exit press CTRL+C")
 	}
 	return <-ended
 }
 
-// work processes a task. Its ctx is not cancelled by Ctrl-C but when Config.Drain has elapsed after it, so that a task can
+// work processes a task. Its ctx is not cancelled by Ctrl-C but when Config.DrainTimeout has elapsed after it, so that a task can
 // be finished.
 func work(ctx context.Context, d *consumer.Delivery) error {
 	fmt.Printf(" [x] Received %q\n", d.Body)

@@ -24,8 +24,8 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 	}
 	defer conn.Close(ctx)
 	// Like the raw side, open both connections before the measurement.
-	_, err1 := conn.Publishing(ctx)
-	_, err2 := conn.Consuming(ctx)
+	_, err1 := conn.PublishConnection(ctx)
+	_, err2 := conn.ConsumeConnection(ctx)
 	p, err3 := producer.New(conn, producer.Config{})
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return side.Result{}, err

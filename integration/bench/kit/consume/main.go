@@ -23,7 +23,7 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 	}
 	defer conn.Close(ctx)
 	// Like the raw side, open the connection before the measurement.
-	if _, err := conn.Consuming(ctx); err != nil {
+	if _, err := conn.ConsumeConnection(ctx); err != nil {
 		return side.Result{}, err
 	}
 
