@@ -14,6 +14,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/topology"
 )
@@ -205,8 +206,8 @@ func TestBlockedTellsTheBrokersReason(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if err := conn.Blocked(); !errors.Is(err, amqpkit.ErrBlocked) || !strings.Contains(err.Error(), "low on memory") {
-			t.Errorf("Blocked = %v, want ErrBlocked and the reason", err)
+		if err := conn.Blocked(); !errors.Is(err, amqperr.ErrBlocked) || !strings.Contains(err.Error(), "low on memory") {
+			t.Errorf("Blocked = %v, want amqperr.ErrBlocked and the reason", err)
 		}
 		b.Unblock()
 		synctest.Wait()

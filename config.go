@@ -15,7 +15,8 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 const (
@@ -53,7 +54,7 @@ type Config struct {
 	// is the place for shared, durable topology (a topology.Topology's Declare fits). It must be
 	// repeatable. An error fails the attempt and is tried again, at the next node, unless it is
 	// permanent: *backoff.PermanentError, or an error with a method Permanent() bool that returns true, such as
-	// a *FieldError for data that no broker takes. A permanent error ends the Conn.
+	// a *amqperr.FieldError for data that no broker takes. A permanent error ends the Conn.
 	//
 	// Setup runs again on a living session when a consumer's queue is missing, because it was deleted or
 	// expired, or when RabbitMQ cancelled the consumer. Such a run begins 100 ms
@@ -134,12 +135,8 @@ func (c Config) Format(s fmt.State, _ rune) {
 // LogValue gives slog what Format writes.
 func (c Config) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
 
-// FieldError reports a field of a [Config] that cannot work: which one, why, and what to
-// write instead. A [Config] with several gives all of them, joined.
-type FieldError = wire.FieldError
-
 func fault(field, problem, fix string) error {
-	return &FieldError{Package: "amqpkit", Field: field, Problem: problem, Fix: fix}
+	return &amqperr.FieldError{Package: "amqpkit", Field: field, Problem: problem, Fix: fix}
 }
 
 func (c Config) withDefaults() Config {
@@ -185,7 +182,7 @@ func (c Config) validate() ([]target, error) {
 		}
 		targets[i] = t
 	}
-	if p := wire.Name(c.Name); p != nil {
+	if p := validate.Name(c.Name); p != nil {
 		faults = append(faults, fault("Name", p.Problem, p.Fix))
 	}
 	if err := checkHeartbeat("Heartbeat", c.Heartbeat); err != nil {

@@ -78,7 +78,7 @@ const (
 )
 
 // Dial connects to the broker at url and returns a Conn that is ready, or the reason why not:
-// a *[FieldError] for a malformed URL, else a *[DialError]. ctx bounds the dialling only; the
+// a *[amqperr.FieldError] for a malformed URL, else a *[DialError]. ctx bounds the dialling only; the
 // Conn lives until Close.
 func Dial(ctx context.Context, url string) (*Conn, error) {
 	return DialConfig(ctx, Config{URLs: []string{url}})
@@ -277,7 +277,7 @@ func (c *Conn) Err() error {
 	return c.failure()
 }
 
-// Blocked returns nil, or an error that wraps [ErrBlocked] and tells the broker's reason, such
+// Blocked returns nil, or an error that wraps [amqperr.ErrBlocked] and tells the broker's reason, such
 // as "low on memory", while it takes no messages. Publishers wait meanwhile; consumers are not
 // concerned. RabbitMQ tells a connection only when it tries to publish.
 func (c *Conn) Blocked() error {

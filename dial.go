@@ -13,6 +13,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -73,7 +74,7 @@ func (c *Conn) connect(ctx context.Context, t target) (*session, error) {
 		if first == nil || errors.Is(first, ErrUnreachable) && !errors.Is(err, ErrUnreachable) {
 			first = err
 		}
-		if isPermanent(err) {
+		if amqperr.IsPermanent(err) {
 			return nil, err
 		}
 		if errors.Is(err, ErrSetup) { // which has a time of its own

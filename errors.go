@@ -2,17 +2,11 @@ package amqpkit
 
 import (
 	"errors"
-
-	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
 // ErrClosed reports that the Conn was closed, or ended by a failure that cannot heal, which
 // is then wrapped beside it.
 var ErrClosed = errors.New("amqpkit: connection closed")
-
-// ErrBlocked reports that the broker takes no messages for now, because an alarm of memory or
-// disk space is raised there. See [Conn.Blocked].
-var ErrBlocked = wire.ErrBlocked
 
 // The kinds of a [DialError], for errors.Is.
 var (

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/topology"
 )
 
@@ -77,7 +78,7 @@ func ExampleConn_AddSetup() {
 // A malformed URL is told without any part of it: it may hold a piece of the password.
 func ExampleFieldError() {
 	_, err := amqpkit.Open(amqpkit.Config{URLs: []string{"amqp://bob:pa%ss@localhost/"}})
-	var field *amqpkit.FieldError
+	var field *amqperr.FieldError
 	if errors.As(err, &field) {
 		fmt.Println(field.Field, field.Problem)
 	}

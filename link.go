@@ -12,6 +12,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -31,7 +32,7 @@ type link struct {
 	// Guarded by conn.mu.
 	session *amqp.Connection // nil while there is none
 	err     error            // why not
-	blocked error            // wraps ErrBlocked while the broker blocks publishing on it
+	blocked error            // wraps amqperr.ErrBlocked while the broker blocks publishing on it
 	lost    loss             // of the last session that was lost
 
 	// Owned by run.
@@ -82,7 +83,7 @@ func (l *link) run(s *session) {
 		}
 		l.set(nil, err)
 		lost = true
-		if isPermanent(err) {
+		if amqperr.IsPermanent(err) {
 			l.end(err)
 			return
 		}
@@ -213,9 +214,4 @@ func (l *link) close(ac *amqp.Connection) {
 	if err := wire.Close(ctx, ac); err != nil {
 		l.conn.cfg.Logger.Debug("amqpkit: connection cut instead of closed", "connection", l.conn.cfg.Name, "error", err)
 	}
-}
-
-func isPermanent(err error) bool {
-	var p *backoff.PermanentError
-	return errors.As(err, &p) || wire.IsPermanent(err)
 }

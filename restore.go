@@ -11,7 +11,8 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // The timing of runs of Setup for missing queues.
@@ -131,7 +132,7 @@ func (c *Conn) restoreNow(ac *amqp.Connection) {
 		m.runs++
 		m.due = began.Add(m.pause)
 		m.whole = m.whole || err == nil
-		if err == nil || m.found || isPermanent(err) {
+		if err == nil || m.found || amqperr.IsPermanent(err) {
 			m.pause = min(2*m.pause, restoreSlowest)
 		} else {
 			m.pause = restoreEvery
@@ -219,7 +220,7 @@ func (e *MissingError) Error() string {
 			s += ", …"
 			break
 		}
-		s += map[bool]string{true: ": ", false: ", "}[i == 0] + wire.Quote(q)
+		s += map[bool]string{true: ": ", false: ", "}[i == 0] + validate.Quote(q)
 	}
 	switch {
 	case !e.Again:

@@ -16,7 +16,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 const urlForm = "write amqp://user:password@host:5672/vhost, or amqps:// for TLS, with reserved characters " +
@@ -159,7 +159,7 @@ func parseURL(field, raw string, cfg Config) (target, error) {
 			return target{}, err
 		}
 	}
-	if wire.Short(uri.Vhost) != nil {
+	if validate.Short(uri.Vhost) != nil {
 		return target{}, fault(field, "has a virtual host longer than 255 bytes", "shorten it")
 	}
 	if uri.ConnectionTimeout > 0 {
@@ -196,7 +196,7 @@ func checkQuery(field string, u *url.URL) (url.Values, error) {
 		case !queryParameters[name]:
 			problem := "has an unknown query parameter"
 			if (u.User != nil || u.Port() == "") && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") == "" {
-				problem += " " + wire.Quote(name)
+				problem += " " + validate.Quote(name)
 			}
 			return nil, fault(field, problem,
 				"known are heartbeat, connection_timeout, channel_max, cacertfile, certfile, keyfile, server_name_indication, auth_mechanism")

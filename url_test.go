@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/amqpkit/amqpkit/amqperr"
 )
 
 func TestURLIsReadAsRabbitMQDocumentsIt(t *testing.T) {
@@ -56,9 +58,9 @@ func TestS06MalformedURLIsOneTypedErrorWithoutThePassword(t *testing.T) {
 		"amqp://u:s3cret@h /",
 	} {
 		_, err := Dial(t.Context(), raw)
-		var field *FieldError
+		var field *amqperr.FieldError
 		if !errors.As(err, &field) || !strings.HasPrefix(field.Field, "URLs[0]") || field.Fix == "" {
-			t.Errorf("Dial(%q) = %v, want a FieldError of URLs[0] with a fix", raw, err)
+			t.Errorf("Dial(%q) = %v, want a amqperr.FieldError of URLs[0] with a fix", raw, err)
 		}
 		if strings.Contains(fmt.Sprint(err), "s3cret") || strings.Contains(fmt.Sprint(err), "s3cr") {
 			t.Errorf("Dial(%q) shows the password: %v", raw, err)
@@ -105,7 +107,7 @@ func TestS92EveryMalformedURLIsRefusedWithTheReason(t *testing.T) {
 		"amqp://u:p@h/?heartbeat=5;channel_max=7": "query that cannot be read",
 	} {
 		_, err := Open(Config{URLs: []string{raw}})
-		var field *FieldError
+		var field *amqperr.FieldError
 		if !errors.As(err, &field) || !strings.HasPrefix(field.Field, "URLs[0]") || field.Fix == "" || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", raw, err, want)
 		}
@@ -176,9 +178,9 @@ func TestMechanismThatCannotWorkIsRefusedBeforeTheDial(t *testing.T) {
 		"URLs[0]: takes the user from a certificate":            {URLs: []string{"amqps://h?" + files}, Mechanism: External, Credentials: credentials},
 	} {
 		_, err := Open(cfg)
-		var field *FieldError
+		var field *amqperr.FieldError
 		if !errors.As(err, &field) || field.Fix == "" || !strings.HasPrefix(err.Error(), "amqpkit: "+want) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("Open = %v, want a FieldError with a fix that begins with %q", err, want)
+			t.Errorf("Open = %v, want a amqperr.FieldError with a fix that begins with %q", err, want)
 		}
 	}
 }

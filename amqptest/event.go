@@ -66,7 +66,7 @@ const (
 	Published                        // basic.publish and its content
 	Confirmed                        // basic.ack from the broker
 	Nacked                           // basic.nack from the broker
-	ConfirmHeld                         // either of them, kept back or thrown away by the proxy
+	ConfirmHeld                      // either of them, kept back or thrown away by the proxy
 	Returned                         // basic.return and its content
 	Subscribed                       // basic.consume
 	Cancelled                        // basic.cancel, by either side

@@ -8,7 +8,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // consumeArguments are the arguments of basic.consume that RabbitMQ 4.0 and 4.3 know, each with a check of its value.
@@ -23,9 +23,9 @@ var consumeArguments = map[string]func(v any) (expected string){
 }
 
 // checkArguments reports arguments that RabbitMQ would ignore or refuse. RabbitMQ ignores a misspelt argument.
-func checkArguments(args amqp.Table, allowUnknown bool) (problems []*wire.Problem) {
+func checkArguments(args amqp.Table, allowUnknown bool) (problems []*validate.Problem) {
 	wrong := func(key, problem, fix string) {
-		problems = append(problems, &wire.Problem{Field: "[" + wire.Quote(key) + "]", Problem: problem, Fix: fix})
+		problems = append(problems, &validate.Problem{Field: "[" + validate.Quote(key) + "]", Problem: problem, Fix: fix})
 	}
 	names := slices.Collect(maps.Keys(consumeArguments))
 	for _, key := range slices.Sorted(maps.Keys(args)) {
@@ -36,7 +36,7 @@ func checkArguments(args amqp.Table, allowUnknown bool) (problems []*wire.Proble
 			}
 			continue
 		}
-		near := wire.Similar(key, names)
+		near := validate.Similar(key, names)
 		switch {
 		case allowUnknown:
 		case near != "":

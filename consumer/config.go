@@ -10,7 +10,8 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // Config says what to consume and how. Queue or Declare is required.
@@ -130,7 +131,7 @@ func (c Config) ordered() bool {
 
 const (
 	maxPrefetch = 65535 // basic.qos carries 16 bits
-	maxTag      = wire.MaxName - tagSuffix - 1
+	maxTag      = validate.MaxName - tagSuffix - 1
 	tagSuffix   = 8
 )
 
@@ -150,7 +151,7 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	c.Arguments = wire.Arguments(c.Arguments)
+	c.Arguments = validate.Arguments(c.Arguments)
 	return c
 }
 
@@ -170,9 +171,9 @@ func defaultBackoff() backoff.BackOff {
 func (c Config) validate() error {
 	var errs []error
 	wrong := func(field, problem, fix string) {
-		errs = append(errs, &FieldError{Package: "consumer", Field: field, Problem: problem, Fix: fix})
+		errs = append(errs, &amqperr.FieldError{Package: "consumer", Field: field, Problem: problem, Fix: fix})
 	}
-	check := func(field string, p *wire.Problem) {
+	check := func(field string, p *validate.Problem) {
 		if p != nil {
 			wrong(field+p.Field, p.Problem, p.Fix)
 		}
@@ -181,7 +182,7 @@ func (c Config) validate() error {
 	if c.Queue == "" && c.Declare == nil {
 		wrong("Queue", "is empty", "name the queue, or return its name from Declare")
 	}
-	check("Queue", wire.Name(c.Queue))
+	check("Queue", validate.Name(c.Queue))
 	if c.Workers < 1 || c.Workers > maxPrefetch {
 		wrong("Workers", fmt.Sprintf("is %d", c.Workers), "use 1 to 65535")
 	}
@@ -191,9 +192,9 @@ func (c Config) validate() error {
 	if len(c.TagPrefix) > maxTag {
 		wrong("TagPrefix", fmt.Sprintf("is longer than %d bytes", maxTag), "shorten it")
 	} else {
-		check("TagPrefix", wire.Name(c.TagPrefix))
+		check("TagPrefix", validate.Name(c.TagPrefix))
 	}
-	check("Arguments", wire.Table(c.Arguments))
+	check("Arguments", validate.Table(c.Arguments))
 	for _, p := range checkArguments(c.Arguments, c.AllowUnknownArguments) {
 		check("Arguments", p)
 	}

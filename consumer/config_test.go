@@ -11,7 +11,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/amqperr"
 )
 
 type noConnection struct{}
@@ -25,11 +25,11 @@ func nop(context.Context, *Delivery) error { return nil }
 
 func TestNewReportsEveryWrongFieldAtOnce(t *testing.T) {
 	_, err := New(nil, Config{
-		Workers:   -1,
-		Prefetch:  1 << 16,
-		TagPrefix:       strings.Repeat("t", 250),
-		Arguments: amqp.Table{"x-stream-offset": "firts", "n": uint64(1 << 63)},
-		DrainTimeout:     -1,
+		Workers:      -1,
+		Prefetch:     1 << 16,
+		TagPrefix:    strings.Repeat("t", 250),
+		Arguments:    amqp.Table{"x-stream-offset": "firts", "n": uint64(1 << 63)},
+		DrainTimeout: -1,
 
 		MaxBodySize: -1,
 
@@ -45,8 +45,8 @@ func TestNewReportsEveryWrongFieldAtOnce(t *testing.T) {
 			t.Errorf("New does not report %s:\n%v", field, err)
 		}
 	}
-	var f *FieldError
-	if !errors.As(err, &f) || !wire.IsPermanent(err) {
+	var f *amqperr.FieldError
+	if !errors.As(err, &f) || !amqperr.IsPermanent(err) {
 		t.Errorf("New = %T, want joined *FieldErrors", err)
 	}
 }
@@ -92,9 +92,9 @@ func TestS91ConsumeArgumentsAreChecked(t *testing.T) {
 		{"x-stream-offset", 1.5, "no offset"},
 	} {
 		_, err := New(noConnection{}, Config{Queue: "q", Arguments: amqp.Table{test.key: test.value}}, nop)
-		var f *FieldError
+		var f *amqperr.FieldError
 		if !errors.As(err, &f) || f.Field != `Arguments["`+test.key+`"]` || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("New with %s %v = %v, want a FieldError of it with %s", test.key, test.value, err, test.want)
+			t.Errorf("New with %s %v = %v, want a amqperr.FieldError of it with %s", test.key, test.value, err, test.want)
 		}
 	}
 }

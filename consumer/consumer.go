@@ -7,6 +7,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/amqperr"
 )
 
 // A Connection hands out the current session for consuming. *amqpkit.Conn is one.
@@ -43,15 +45,15 @@ type Consumer struct {
 }
 
 // New returns a Consumer that runs h over cfg.Queue. It does not use the connection yet. Its
-// error joins a *FieldError for each wrong field.
+// error joins a *amqperr.FieldError for each wrong field.
 func New(conn Connection, cfg Config, h Handler) (*Consumer, error) {
 	cfg = cfg.withDefaults()
 	err := cfg.validate()
 	if conn == nil {
-		err = errors.Join(err, &FieldError{Package: "consumer", Field: "conn", Problem: "is nil", Fix: "pass an *amqpkit.Conn"})
+		err = errors.Join(err, &amqperr.FieldError{Package: "consumer", Field: "conn", Problem: "is nil", Fix: "pass an *amqpkit.Conn"})
 	}
 	if h == nil {
-		err = errors.Join(err, &FieldError{Package: "consumer", Field: "handler", Problem: "is nil", Fix: "pass a function"})
+		err = errors.Join(err, &amqperr.FieldError{Package: "consumer", Field: "handler", Problem: "is nil", Fix: "pass a function"})
 	}
 	if err != nil {
 		return nil, err

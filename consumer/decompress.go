@@ -10,7 +10,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // How much a body may grow. Text shrinks to a tenth or twentieth; a body below a hundredth is an attack. Up to ratioFloor
@@ -43,7 +43,7 @@ const (
 // so that a middleware there can pass it on unchanged.
 func Decompress(limit int) Middleware {
 	if limit <= 0 {
-		limit = wire.MaxBody
+		limit = validate.MaxBody
 	}
 	return func(next Handler) Handler {
 		return func(ctx context.Context, d *Delivery) error {
@@ -71,7 +71,7 @@ func decompress(d *Delivery, limit int) (*Delivery, error) {
 		return d, nil
 	}
 	if len(formats) > maxStages {
-		return nil, fmt.Errorf("content-encoding %s lists more than %d compressions", wire.Quote(d.ContentEncoding), maxStages)
+		return nil, fmt.Errorf("content-encoding %s lists more than %d compressions", validate.Quote(d.ContentEncoding), maxStages)
 	}
 	decoded := *d
 	if decoded.Body, err = decode(formats, d.Body, limit); err != nil {
@@ -106,7 +106,7 @@ func parseEncoding(encoding string) (formats []*format, rest string, err error) 
 			charsets = append(charsets, token)
 		default:
 			return fmt.Errorf("content-encoding %s: %s is neither a compression that can be decoded nor a character set",
-				wire.Quote(encoding), wire.Quote(token))
+				validate.Quote(encoding), validate.Quote(token))
 		}
 		return nil
 	}
@@ -140,7 +140,7 @@ func parseCompression(headers amqp.Table) ([]*format, error) {
 	}
 	f, known := kombuFormat(name)
 	if !known {
-		return nil, fmt.Errorf("header %q: %s cannot be decoded", kombuCompression, wire.Quote(name))
+		return nil, fmt.Errorf("header %q: %s cannot be decoded", kombuCompression, validate.Quote(name))
 	}
 	return []*format{f}, nil
 }

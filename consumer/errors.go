@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -32,9 +33,6 @@ var (
 	ErrStaleDelivery = errors.New("consumer: delivery is stale: its channel is gone and the message returns to its queue")
 )
 
-// FieldError reports a wrong field of Config; New joins one for each.
-type FieldError = wire.FieldError
-
 // SubscribeError says why a Consumer is not consuming. It wraps the cause, an *amqp.Error
 // where the broker refused, context.DeadlineExceeded where it did not answer within ten seconds
 // (a minute for Config.Declare), for which the connection was cut. Run retries and does not return it unless Config.Backoff gave up
@@ -45,7 +43,7 @@ type SubscribeError struct {
 }
 
 func (e *SubscribeError) Error() string {
-	s := fmt.Sprintf("consumer: subscribe to queue %s: %v", wire.Quote(e.Queue), e.Err)
+	s := fmt.Sprintf("consumer: subscribe to queue %s: %v", validate.Quote(e.Queue), e.Err)
 	if fix := e.fix(); fix != "" {
 		s += "; " + fix
 	}
@@ -87,14 +85,14 @@ type LostError struct {
 
 func (e *LostError) Error() string {
 	if e.Err != nil {
-		return fmt.Sprintf("consumer: lost the subscription to queue %s: %v", wire.Quote(e.Queue), e.Err)
+		return fmt.Sprintf("consumer: lost the subscription to queue %s: %v", validate.Quote(e.Queue), e.Err)
 	}
 	oldest := "no delivery was unsettled"
 	if e.Oldest > 0 {
 		oldest = fmt.Sprintf("the oldest had been unsettled for %v", e.Oldest.Round(time.Millisecond))
 	}
 	return fmt.Sprintf("consumer: RabbitMQ cancelled the consumer of queue %s: the queue was deleted or moved, or a delivery was not settled within the consumer timeout (%s)",
-		wire.Quote(e.Queue), oldest)
+		validate.Quote(e.Queue), oldest)
 }
 
 func (e *LostError) Unwrap() error { return e.Err }
@@ -114,7 +112,7 @@ type UnreadableError struct {
 
 func (e *UnreadableError) Error() string {
 	return fmt.Sprintf("consumer: message %s in queue %s cannot be read: %s; remove it, or read it with another client",
-		wire.Quote(e.MessageID), wire.Quote(e.Queue), e.Reason)
+		validate.Quote(e.MessageID), validate.Quote(e.Queue), e.Reason)
 }
 
 // DrainError reports what Run could not bring to its end. It wraps the *LostError if the

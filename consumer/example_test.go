@@ -9,8 +9,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/amqpkit/amqpkit/consumer"
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/consumer"
 )
 
 // conn stands for the *amqpkit.Conn that a program dials.
@@ -94,7 +95,7 @@ func ExampleMiddleware() {
 // What comes in is bounded: in bytes as delivered and as decoded, and in time.
 func ExampleDecompress() {
 	cfg := consumer.Config{
-		Queue:          "orders",
+		Queue:       "orders",
 		MaxBodySize: 1 << 20,
 		Middleware: []consumer.Middleware{
 			consumer.Timeout(time.Minute),

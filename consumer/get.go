@@ -8,6 +8,8 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -25,11 +27,11 @@ import (
 // RabbitMQ allows basic.get neither on streams, where it closes the whole connection, nor on
 // quorum queues with a single active consumer.
 func Get(ctx context.Context, conn Connection, queue string) (d *Delivery, ok bool, err error) {
-	if p := wire.Name(queue); p != nil || queue == "" {
+	if p := validate.Name(queue); p != nil || queue == "" {
 		if p == nil {
-			p = &wire.Problem{Problem: "is empty", Fix: "name the queue"}
+			p = &validate.Problem{Problem: "is empty", Fix: "name the queue"}
 		}
-		return nil, false, &FieldError{Package: "consumer", Field: "queue", Problem: p.Problem, Fix: p.Fix}
+		return nil, false, &amqperr.FieldError{Package: "consumer", Field: "queue", Problem: p.Problem, Fix: p.Fix}
 	}
 	ac, err := conn.ConsumeConnection(ctx)
 	if err != nil {
@@ -38,10 +40,10 @@ func Get(ctx context.Context, conn Connection, queue string) (d *Delivery, ok bo
 	// One call for all of it: a ctx that ends in between leaves no channel behind.
 	got, err := wire.Call(ctx, ac, func() (*amqp.Delivery, error) { return getOne(ac, queue) })
 	if fix := wire.ChannelFix(err); fix != "" {
-		return nil, false, fmt.Errorf("consumer: get from queue %s: %w; %s", wire.Quote(queue), err, fix)
+		return nil, false, fmt.Errorf("consumer: get from queue %s: %w; %s", validate.Quote(queue), err, fix)
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("consumer: get from queue %s: %w", wire.Quote(queue), err)
+		return nil, false, fmt.Errorf("consumer: get from queue %s: %w", validate.Quote(queue), err)
 	}
 	if got == nil {
 		return nil, false, nil

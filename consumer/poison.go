@@ -8,6 +8,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -52,7 +53,7 @@ type PoisonError struct {
 }
 
 func (e *PoisonError) Error() string {
-	where := "queue " + wire.Quote(e.Queue)
+	where := "queue " + validate.Quote(e.Queue)
 	if e.shared {
 		where += ", or in another one consumed over the same connection,"
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -139,7 +140,7 @@ func (r *run) serve(ctx context.Context) error {
 			}
 		case errors.As(err, &lost):
 			r.complain("consumer: subscribing again", err)
-		case errors.As(err, &failed) && !permanent(err):
+		case errors.As(err, &failed) && !amqperr.IsPermanent(err):
 			r.complain("consumer: cannot subscribe, trying again", err)
 		default:
 			return err
@@ -175,12 +176,6 @@ func onlyEnd(ctx context.Context, err error) bool {
 		return !slices.ContainsFunc(u.Unwrap(), func(err error) bool { return !onlyEnd(ctx, err) })
 	}
 	return err == ctx.Err() || err == context.Cause(ctx) //nolint:errorlint // likewise
-}
-
-// permanent reports whether err says of itself that it can never heal.
-func permanent(err error) bool {
-	var p *backoff.PermanentError
-	return wire.IsPermanent(err) || errors.As(err, &p)
 }
 
 // once runs one session, and those that take over from it, from the current connection to its end. The error is a

@@ -12,6 +12,8 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/amqperr"
 )
 
 // connFunc stands for a connection that never gets as far as a session.
@@ -120,7 +122,7 @@ func TestRunEndsWhereRetryingCannotHelp(t *testing.T) {
 	}
 	for name, cfg := range map[string]Config{
 		"the backoff gave up": {Declare: declare(errors.New("down")), Backoff: func() backoff.BackOff { return &backoff.StopBackOff{} }},
-		"a permanent error":   {Declare: declare(&FieldError{Field: "Queues[0].Name"})},
+		"a permanent error":   {Declare: declare(&amqperr.FieldError{Field: "Queues[0].Name"})},
 	} {
 		var sub *SubscribeError
 		if err := newConsumer(t, conn, cfg).Run(t.Context()); !errors.As(err, &sub) {
@@ -131,9 +133,9 @@ func TestRunEndsWhereRetryingCannotHelp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var f *FieldError
+	var f *amqperr.FieldError
 	if err := c.Run(t.Context()); !errors.As(err, &f) || f.Field != "Declare" {
-		t.Errorf("Run without any queue name = %v, want a *FieldError for Declare", err)
+		t.Errorf("Run without any queue name = %v, want a *amqperr.FieldError for Declare", err)
 	}
 }
 

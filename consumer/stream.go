@@ -13,6 +13,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -191,12 +192,12 @@ var (
 )
 
 // checkStreamOffset refuses offsets on which RabbitMQ closes the whole connection.
-func checkStreamOffset(args amqp.Table) *wire.Problem {
+func checkStreamOffset(args amqp.Table) *validate.Problem {
 	offset, ok := args[streamOffset]
 	if !ok {
 		return nil
 	}
-	field := "[" + wire.Quote(streamOffset) + "]"
+	field := "[" + validate.Quote(streamOffset) + "]"
 	switch v := offset.(type) {
 	case int, int8, int16, int32, int64, uint8, uint16, uint32, time.Time:
 		return nil
@@ -204,8 +205,8 @@ func checkStreamOffset(args amqp.Table) *wire.Problem {
 		if v == "first" || v == "last" || v == "next" || streamInterval.MatchString(v) {
 			return nil
 		}
-		return &wire.Problem{Field: field, Problem: wire.Quote(v) + " is no offset", Fix: `use "first", "last", "next", an interval such as "5m", a number or a time`}
+		return &validate.Problem{Field: field, Problem: validate.Quote(v) + " is no offset", Fix: `use "first", "last", "next", an interval such as "5m", a number or a time`}
 	default:
-		return &wire.Problem{Field: field, Problem: fmt.Sprintf("a %T is no offset", v), Fix: "use a string, an integer or a time"}
+		return &validate.Problem{Field: field, Problem: fmt.Sprintf("a %T is no offset", v), Fix: "use a string, an integer or a time"}
 	}
 }

@@ -10,6 +10,8 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -126,12 +128,12 @@ func (r *run) declare(ac *amqp.Connection) (name string, err error) {
 		return "", err
 	}
 	wrong := func(problem, fix string) error {
-		return &FieldError{Package: "consumer", Field: "Declare", Problem: problem, Fix: fix}
+		return &amqperr.FieldError{Package: "consumer", Field: "Declare", Problem: problem, Fix: fix}
 	}
 	if name == "" && r.cfg.Queue == "" {
 		return "", wrong("returned no queue name, and Queue is empty", "return the name the server gave")
 	}
-	if p := wire.Name(name); p != nil {
+	if p := validate.Name(name); p != nil {
 		return "", wrong("returned a queue name that cannot be: "+p.Problem, p.Fix)
 	}
 	return name, nil

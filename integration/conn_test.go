@@ -18,6 +18,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/topology"
@@ -146,7 +147,7 @@ func TestSetupThatCanNeverHealEndsTheConn(t *testing.T) {
 	case <-within(t, 10*time.Second).Done():
 		t.Fatal("the Conn goes on")
 	}
-	var field *topology.FieldError
+	var field *amqperr.FieldError
 	if err := conn.Err(); !errors.Is(err, amqpkit.ErrClosed) || !errors.Is(err, amqpkit.ErrSetup) || !errors.As(err, &field) {
 		t.Errorf("Err = %v", err)
 	}
@@ -203,7 +204,7 @@ func TestS03EachMistakeGivesOneTypedActionableErrorWithoutTheSecret(t *testing.T
 		})
 	}
 	_, err := amqpkit.Dial(t.Context(), "amqp://guest:s3cr%zzet@127.0.0.1/")
-	var field *amqpkit.FieldError
+	var field *amqperr.FieldError
 	if !errors.As(err, &field) || strings.Contains(err.Error(), "s3cr") {
 		t.Errorf("malformed URL: %v", err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/integration/rabbit"
 )
@@ -89,7 +90,7 @@ func TestGetFromAnEmptyOrMissingQueueLeavesNothingBehind(t *testing.T) {
 	if _, ok, err := consumer.Get(b.ctx(), b.conn, queue+"-missing"); ok || !errors.As(err, &refused) || refused.Code != 404 {
 		t.Errorf("Get from a missing queue = %v, %v, want 404", ok, err)
 	}
-	var wrong *consumer.FieldError
+	var wrong *amqperr.FieldError
 	if _, _, err := consumer.Get(b.ctx(), b.conn, ""); !errors.As(err, &wrong) {
 		t.Errorf("Get from no queue = %v, want a *FieldError", err)
 	}

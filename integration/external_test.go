@@ -11,6 +11,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/producer"
 )
 
@@ -37,7 +38,7 @@ func logsInWithACertificate(t *testing.T, b *secured) { //nolint:thelper // a te
 		ctx := within(t, 20*time.Second)
 		for range 3 {
 			err := p.Publish(ctx, "amq.fanout", "", amqp.Publishing{UserId: "shipping"})
-			var field *producer.FieldError
+			var field *amqperr.FieldError
 			if !errors.Is(err, producer.ErrNotPublished) || !errors.As(err, &field) || field.Field != "UserId" {
 				t.Errorf("with another name than the certificate's: %v, want ErrNotPublished and the field", err)
 			}

@@ -12,6 +12,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/topology"
@@ -22,7 +23,7 @@ func TestS91BindingArgumentsAreChecked(t *testing.T) {
 	ac, name := dialRaw(t), prefixed(t)
 	misspelt := amqp.Table{"xmatch": "any", "kind": "paid", "country": "DE"}
 	bad := topology.Topology{Bindings: []topology.Binding{{Source: "amq.headers", Queue: name("bad"), Arguments: misspelt}}}
-	var wrong *topology.FieldError
+	var wrong *amqperr.FieldError
 	if err := bad.Declare(t.Context(), ac); !errors.As(err, &wrong) || wrong.Field != `Bindings[0].Arguments["xmatch"]` || !strings.Contains(wrong.Fix, `"x-match"`) {
 		t.Errorf("Declare = %v, want a FieldError that names x-match", err)
 	}
@@ -74,7 +75,7 @@ func TestS91ConsumeArgumentsAreChecked(t *testing.T) {
 	declared(t, dialRaw(t), topology.Topology{Queues: []topology.Queue{{Name: name, Type: topology.Stream}}})
 	misspelt := amqp.Table{"x-stream-ofset": "first"}
 	handler := func(context.Context, *consumer.Delivery) error { return nil }
-	var wrong *consumer.FieldError
+	var wrong *amqperr.FieldError
 	if _, err := consumer.New(b.conn, consumer.Config{Queue: name, Arguments: misspelt}, handler); !errors.As(err, &wrong) ||
 		wrong.Field != `Arguments["x-stream-ofset"]` || !strings.Contains(wrong.Fix, `"x-stream-offset"`) {
 		t.Errorf("New = %v, want a FieldError that names x-stream-offset", err)

@@ -13,6 +13,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/producer"
@@ -62,7 +63,7 @@ func TestS23MemoryAlarmBlocksPublishersForTheirCtxAndNobodyElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, func() bool { return conn.Blocked() != nil })
-	if err := conn.Blocked(); !errors.Is(err, amqpkit.ErrBlocked) || !strings.Contains(err.Error(), "memory") {
+	if err := conn.Blocked(); !errors.Is(err, amqperr.ErrBlocked) || !strings.Contains(err.Error(), "memory") {
 		t.Errorf("Blocked = %v, want ErrBlocked with the broker's reason", err)
 	}
 	waiting := make(chan error, 1)
@@ -85,7 +86,7 @@ func TestS23MemoryAlarmBlocksPublishersForTheirCtxAndNobodyElse(t *testing.T) {
 			defer cancel()
 			err := p.Publish(short, "", queue, amqp.Publishing{MessageId: "never"})
 			took := time.Since(start)
-			if !errors.Is(err, producer.ErrNotPublished) || !errors.Is(err, producer.ErrBlocked) || !errors.Is(err, context.DeadlineExceeded) || took > bound {
+			if !errors.Is(err, producer.ErrNotPublished) || !errors.Is(err, amqperr.ErrBlocked) || !errors.Is(err, context.DeadlineExceeded) || took > bound {
 				t.Errorf("Publish of the %s producer = %v after %v, want ErrNotPublished and ErrBlocked", name, err, took)
 			}
 			t.Logf("Publish(ctx 1 s) of the %s producer returned after %v: %v", name, took, err)
@@ -158,7 +159,7 @@ func closeBlocked(ctx context.Context, t *testing.T, bound time.Duration, m prod
 	err = second("the first Publish", func(ctx context.Context) error {
 		return p.Publish(ctx, m.Exchange, m.Key, m.Publishing)
 	})
-	if err != nil && (!errors.Is(err, producer.ErrUnconfirmed) || !errors.Is(err, producer.ErrBlocked)) {
+	if err != nil && (!errors.Is(err, producer.ErrUnconfirmed) || !errors.Is(err, amqperr.ErrBlocked)) {
 		t.Errorf("want nil, or ErrUnconfirmed and ErrBlocked")
 	}
 	if err == nil && len(m.Publishing.Body) > 0 {
@@ -235,7 +236,7 @@ func TestS23BlockedGatesPublishersAndUnblockedOrANewConnectionLetsThemGo(t *test
 			for range 2 {
 				short, ago := endsIn(t, 100*time.Millisecond)
 				err := p.Publish(short, "", queue, amqp.Publishing{})
-				if took := ago(); !errors.Is(err, producer.ErrNotPublished) || !errors.Is(err, producer.ErrBlocked) || !strings.Contains(fmt.Sprint(err), "low on disk") || took > soon {
+				if took := ago(); !errors.Is(err, producer.ErrNotPublished) || !errors.Is(err, amqperr.ErrBlocked) || !strings.Contains(fmt.Sprint(err), "low on disk") || took > soon {
 					t.Errorf("Publish = %v, %v after the end of ctx; want ErrNotPublished, ErrBlocked and the reason", err, took)
 				}
 			}

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/amqptest"
 )
 
@@ -271,7 +272,7 @@ func TestS08HeartbeatIsCheckedNegotiatedAndVisible(t *testing.T) {
 			cfg.URLs = []string{"amqp://h"}
 		}
 		_, err := amqpkit.Open(cfg)
-		var field *amqpkit.FieldError
+		var field *amqperr.FieldError
 		if !errors.As(err, &field) || !strings.Contains(strings.ToLower(field.Field), "heartbeat") || !strings.Contains(field.Fix, "10 s") {
 			t.Errorf("Open of Heartbeat %v with %v = %v, want a FieldError", cfg.Heartbeat, cfg.URLs, err)
 		}

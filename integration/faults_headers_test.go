@@ -11,6 +11,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/topology"
 )
@@ -42,7 +43,7 @@ func TestS54HeadersLargerThanAFrameAreRefused(t *testing.T) {
 	defer ac.Close()
 	p := newProducer(t, rawConnection{ac}, producer.Config{})
 	ctx := within(t, 10*time.Second)
-	var field *producer.FieldError
+	var field *amqperr.FieldError
 	err = p.Publish(ctx, "", b.queue, amqp.Publishing{Headers: amqp.Table{"big": strings.Repeat("x", 17_000)}})
 	if !errors.Is(err, producer.ErrNotPublished) || !errors.As(err, &field) || field.Field != `Headers["big"]` || !strings.Contains(field.Fix, "frame_max") {
 		t.Errorf("with frames of 16 KiB: %v, want a FieldError that tells of frame_max", err)
@@ -95,7 +96,7 @@ func TestS56CyclicTableIsRefused(t *testing.T) {
 	for _, table := range []amqp.Table{self, through, a} {
 		b.refused("Headers", "", b.queue, amqp.Publishing{Headers: table})
 		q := topology.Queue{Name: "q", Arguments: table, AllowUnknownArguments: true}
-		var field *topology.FieldError
+		var field *amqperr.FieldError
 		if err := (topology.Topology{Queues: []topology.Queue{q, q}}).Validate(); !errors.As(err, &field) {
 			t.Errorf("Validate = %v, want a FieldError", err)
 		}
@@ -121,7 +122,7 @@ func TestS58TypesThatAMQPCannotCarryAreRefusedWithTheTypeToUse(t *testing.T) {
 		b.refused(`Headers["v"]`, "", b.queue, amqp.Publishing{Headers: amqp.Table{"v": v}})
 		b.refused(`Headers["l"][1]`, "", b.queue, amqp.Publishing{Headers: amqp.Table{"l": []any{1, v}}})
 		err := b.p.Publish(t.Context(), "", b.queue, amqp.Publishing{Headers: amqp.Table{"v": v}})
-		var f *producer.FieldError
+		var f *amqperr.FieldError
 		if !errors.As(err, &f) || !strings.Contains(f.Fix, want) {
 			t.Errorf("a %T: %v does not tell to use %s", v, err, want)
 		}

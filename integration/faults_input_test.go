@@ -10,6 +10,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/topology"
 )
@@ -44,7 +45,7 @@ func (b *inputBench) refused(field, exchange, key string, msg amqp.Publishing) {
 		b.t.Fatal(err)
 	}
 	err = b.p.Publish(ctx, exchange, key, msg)
-	var f *producer.FieldError
+	var f *amqperr.FieldError
 	switch {
 	case !errors.Is(err, producer.ErrNotPublished) || producer.MaybeDelivered(err):
 		b.t.Errorf("%s: %v, want ErrNotPublished", field, err)
@@ -117,7 +118,7 @@ func TestS53ShortStringOfMoreThan255BytesIsRefused(t *testing.T) {
 	} {
 		b.refused(field, "", b.queue, msg)
 	}
-	var field *topology.FieldError
+	var field *amqperr.FieldError
 	err := topology.Topology{Queues: []topology.Queue{{Name: long}}}.Declare(within(t, 10*time.Second), b.session)
 	if !errors.As(err, &field) || len(err.Error()) > 1000 {
 		t.Errorf("Declare = %v, want a FieldError that shows a part of the name", err)
@@ -147,7 +148,7 @@ func TestS59NamesThatAreNoUTF8AreRefused(t *testing.T) {
 		{Bindings: []topology.Binding{{Source: bad, Queue: b.queue}}},
 		{Bindings: []topology.Binding{{Source: "amq.fanout", Queue: bad}}},
 	} {
-		var field *topology.FieldError
+		var field *amqperr.FieldError
 		if err := topo.Declare(ctx, b.session); !errors.As(err, &field) {
 			t.Errorf("Declare of %+v = %v, want a FieldError", topo, err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
@@ -61,7 +62,7 @@ func TestS76ReplayContinuesPastMessagesThatCannotBePublished(t *testing.T) {
 			r, err := retry.Replay(ctx, b.conn, to, cfg)
 			var skipped *retry.SkippedError
 			var returned *producer.ReturnedError
-			var field *producer.FieldError
+			var field *amqperr.FieldError
 			var missing *amqp.Error
 			if r != want || !errors.As(err, &skipped) || skipped.Count != 4 || len(skipped.First) != 4 || !errors.As(err, &returned) || !errors.As(err, &field) ||
 				!errors.Is(err, producer.ErrNacked) || !errors.As(err, &missing) || missing.Code != amqp.NotFound {

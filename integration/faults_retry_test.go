@@ -12,6 +12,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/producer"
@@ -168,7 +169,7 @@ func TestS44DeadLettersAreKeptUntilTheirTargetIsThereAndVerifyNamesIt(t *testing
 	careless := topo
 	careless.Queues = slices.Clone(topo.Queues)
 	careless.Queues[0].Overflow = ""
-	var wrong *topology.FieldError
+	var wrong *amqperr.FieldError
 	if err := careless.Declare(ctx, ac); !errors.As(err, &wrong) || !strings.HasSuffix(wrong.Field, ".DeadLetter.Strategy") {
 		t.Errorf("Declare = %v, want a FieldError: RabbitMQ would fall back to at-most-once", err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/topology"
 )
 
@@ -197,7 +198,7 @@ func TestS74RingsInWhichRabbitMQDropsMessagesAreRefused(t *testing.T) {
 			if r.needs43 {
 				needs43(t)
 			}
-			var wrong *topology.FieldError
+			var wrong *amqperr.FieldError
 			if err := r.topo.Validate(); !errors.As(err, &wrong) || !strings.Contains(wrong.Problem, "messages go round") || wrong.Fix == "" {
 				t.Errorf("Validate = %v, want a FieldError that shows the ring", err)
 			}

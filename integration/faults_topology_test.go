@@ -12,6 +12,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/topology"
@@ -104,14 +105,14 @@ func TestS39WrongArgumentsAreRefusedBeforeTheWire(t *testing.T) {
 		`Arguments["x-mesage-ttl"]`:  {"x-mesage-ttl": 5000},
 	} {
 		topo := topology.Topology{Queues: []topology.Queue{{Name: name("good")}, {Name: name("bad"), Arguments: args}}}
-		var wrong *topology.FieldError
+		var wrong *amqperr.FieldError
 		err := topo.Declare(t.Context(), ac)
 		if !errors.As(err, &wrong) || !wrong.Permanent() || !strings.HasSuffix(wrong.Field, field) || !strings.Contains(wrong.Field, name("bad")) || wrong.Fix == "" {
 			t.Errorf("Declare = %v, want a permanent FieldError that names the queue and %s", err, field)
 		}
 	}
 	topo := topology.Topology{Queues: []topology.Queue{{Name: name("bad"), MessageTTL: -time.Millisecond}}}
-	var wrong *topology.FieldError
+	var wrong *amqperr.FieldError
 	if err := topo.Declare(t.Context(), ac); !errors.As(err, &wrong) || !strings.HasSuffix(wrong.Field, ".MessageTTL") {
 		t.Errorf("Declare = %v, want a FieldError that names MessageTTL", err)
 	}
@@ -156,7 +157,7 @@ func TestS41RingThatLosesMessagesIsRefusedAndOneWithARejectionGoesRound(t *testi
 	}
 	const ttl = 50 * time.Millisecond
 	ring := topology.Topology{Queues: []topology.Queue{queue("a", "b", ttl), queue("b", "a", ttl)}}
-	var wrong *topology.FieldError
+	var wrong *amqperr.FieldError
 	if err := ring.Declare(t.Context(), ac); !errors.As(err, &wrong) || !strings.Contains(wrong.Problem, name("b")) || wrong.Fix == "" {
 		t.Errorf("Declare = %v, want a FieldError that shows the ring", err)
 	}

@@ -9,6 +9,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
@@ -41,7 +42,7 @@ func TestS83ANodeThatIsTooOldDoesNotEndAConnOrARun(t *testing.T) {
 		t.Cleanup(func() { _, _ = b.plain.QueueDelete(q.Name, false, false, false) })
 	}
 	got := make(chan string, 1)
-	var field *topology.FieldError
+	var field *amqperr.FieldError
 	r := b.start(consumer.Config{Declare: func(ctx context.Context, ac *amqp.Connection) (string, error) {
 		if declares.Add(1) == 2 {
 			_, err := unlimited.Declare(ctx, asIf(ac, "3.13.7"))

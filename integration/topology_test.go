@@ -14,6 +14,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/topology"
 )
@@ -205,7 +206,7 @@ func TestUnlimitedDeliveriesAreNotTakenForNone(t *testing.T) {
 	ac, name := dialRaw(t), prefixed(t)("unlimited")
 	topo := topology.Topology{Queues: []topology.Queue{{Name: name, DeliveryLimit: new(topology.Unlimited)}}}
 	if !broker(t).AtLeast(4, 0) {
-		var field *topology.FieldError
+		var field *amqperr.FieldError
 		if err := topo.Declare(t.Context(), ac); !errors.As(err, &field) {
 			t.Errorf("Declare = %v, want a FieldError", err)
 		}

@@ -13,14 +13,18 @@ import (
 
 const module = "github.com/amqpkit/amqpkit"
 
-// rooms are the packages that users import, each with the rooms that it may import besides internal/wire.
+// rooms are the packages that users import, each with the rooms that it may import besides amqperr and internal packages.
 var rooms = map[string][]string{
 	module:               {},
+	module + "/amqperr":  {},
 	module + "/topology": {},
 	module + "/producer": {},
 	module + "/consumer": {},
 	module + "/retry":    {module + "/topology", module + "/consumer"},
 }
+
+// foundations are the packages below the rooms, in the order in which they may import each other.
+var foundations = []string{module + "/amqperr", module + "/internal/validate", module + "/internal/wire", module + "/internal/logs"}
 
 // linkable are the modules that users may find in their go.sum because of us.
 var linkable = []string{module, "github.com/rabbitmq/amqp091-go", "github.com/cenkalti/backoff/v4"}
@@ -50,24 +54,26 @@ func TestRoomsImportOnlyTheRoomsBeneathThem(t *testing.T) {
 	for room, allowed := range rooms {
 		for _, imported := range list(t, room)[0].Imports {
 			ours := imported == module || strings.HasPrefix(imported, module+"/")
-			if ours && imported != module+"/internal/wire" && !slices.Contains(allowed, imported) {
+			if ours && !slices.Contains(foundations, imported) && !slices.Contains(allowed, imported) {
 				t.Errorf("%s imports %s", room, imported)
 			}
 		}
 	}
 }
 
-func TestWireImportsNoRoom(t *testing.T) {
-	for _, imported := range list(t, module+"/internal/wire")[0].Imports {
-		if imported == module || strings.HasPrefix(imported, module+"/") || strings.Contains(imported, "backoff") {
-			t.Errorf("internal/wire imports %s", imported)
+func TestSharedPackagesImportOnlyEarlierOnes(t *testing.T) {
+	for i, p := range foundations {
+		for _, imported := range list(t, p)[0].Imports {
+			if (imported == module || strings.HasPrefix(imported, module+"/")) && !slices.Contains(foundations[:i], imported) {
+				t.Errorf("%s imports %s", p, imported)
+			}
 		}
 	}
 }
 
 func isRoom(path string) bool {
 	_, ok := rooms[path]
-	return ok || path == module+"/internal/wire"
+	return ok || slices.Contains(foundations, path)
 }
 
 func list(t *testing.T, args ...string) []goPackage {

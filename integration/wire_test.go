@@ -12,6 +12,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/internal/wire"
+
 	"github.com/amqpkit/amqpkit/topology"
 )
 

@@ -12,6 +12,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/topology"
@@ -122,7 +123,7 @@ func TestEachOfTheFiveOutcomesIsTold(t *testing.T) {
 		"not published: it is invalid": {
 			publish: func() error { return p.Publish(t.Context(), "", "orders", amqp.Publishing{Expiration: "soon"}) },
 			want: func(err error) bool {
-				var field *producer.FieldError
+				var field *amqperr.FieldError
 				return errors.Is(err, producer.ErrNotPublished) && errors.As(err, &field) && field.Field == "Expiration"
 			},
 		},
@@ -243,8 +244,8 @@ func TestABlockedBrokerStopsPublishersUntilItTakesMessagesAgain(t *testing.T) {
 		defer cancel()
 		began := time.Now()
 		err = p.Publish(ctx, "", "orders", amqp.Publishing{Body: []byte("b")})
-		if !errors.Is(err, producer.ErrNotPublished) || !errors.Is(err, producer.ErrBlocked) || time.Since(began) != time.Minute {
-			t.Errorf("Publish = %v after %v, want ErrNotPublished and ErrBlocked at the end of ctx", err, time.Since(began))
+		if !errors.Is(err, producer.ErrNotPublished) || !errors.Is(err, amqperr.ErrBlocked) || time.Since(began) != time.Minute {
+			t.Errorf("Publish = %v after %v, want ErrNotPublished and amqperr.ErrBlocked at the end of ctx", err, time.Since(began))
 		}
 		b.Unblock()
 		if err := first.Wait(t.Context()); err != nil {

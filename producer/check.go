@@ -10,6 +10,8 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -20,7 +22,7 @@ import (
 // It also refuses headers that are too large for this connection's frames, and the user id of
 // another user.
 func (s *session) check(r *Receipt, batch *wire.Batch) (exists, ok bool) {
-	if most := s.ac.Config.FrameSize; most > 0 && int(r.header) > most-wire.FrameOverhead {
+	if most := s.ac.Config.FrameSize; most > 0 && int(r.header) > most-validate.FrameOverhead {
 		s.p.window.finish(r, r.failure(ErrNotPublished, oversize(r, most)))
 		return false, true
 	}
@@ -102,13 +104,13 @@ func brokerError(err error) *amqp.Error {
 // oversize reports headers that do not fit a frame of the connection, and names the header that
 // is too large by itself or the last one that was counted.
 func oversize(r *Receipt, frame int) error {
-	over := int(r.header) - (frame - wire.FrameOverhead)
-	headers, _ := wire.Received(r.msg.Publishing.Headers, maxReceived)
+	over := int(r.header) - (frame - validate.FrameOverhead)
+	headers, _ := validate.Received(r.msg.Publishing.Headers, maxReceived)
 	field := ""
-	if _, p := wire.Received(r.msg.Publishing.Headers, headers-over); p != nil {
+	if _, p := validate.Received(r.msg.Publishing.Headers, headers-over); p != nil {
 		field = p.Field
 	}
-	return &wire.FrameError{Over: over, FieldError: &FieldError{
+	return &validate.FrameError{Over: over, FieldError: &amqperr.FieldError{
 		Package: "producer", Field: "Headers" + field,
 		Problem: fmt.Sprintf("the properties take %d bytes, %d more than a frame of this connection", r.header, over),
 		Fix:     "raise RabbitMQ's frame_max, or put the data into the body",

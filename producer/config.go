@@ -6,7 +6,8 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // Resend says what happens to messages whose outcome a lost connection left unknown.
@@ -55,12 +56,8 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// FieldError reports a field of a [Config] or a message that cannot work: which one, why, and
-// what to write instead.
-type FieldError = wire.FieldError
-
 func fault(field, problem, fix string) error {
-	return &FieldError{Package: "producer", Field: field, Problem: problem, Fix: fix}
+	return &amqperr.FieldError{Package: "producer", Field: field, Problem: problem, Fix: fix}
 }
 
 func (c Config) withDefaults() Config {
@@ -71,7 +68,7 @@ func (c Config) withDefaults() Config {
 		c.MaxInFlightBytes = 64 << 20
 	}
 	if c.MaxMessageSize == 0 {
-		c.MaxMessageSize = wire.MaxBody
+		c.MaxMessageSize = validate.MaxBody
 	}
 	if c.ConfirmTimeout == 0 {
 		c.ConfirmTimeout = 30 * time.Second

@@ -4,16 +4,12 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 var (
 	// ErrClosed is the cause where the Producer was closed, or its connection for good.
-	ErrClosed = wire.ErrProducerClosed
-
-	// ErrBlocked is the cause where ctx ended while the broker took no messages, because of an
-	// alarm of memory or disk space. Its reason follows in the text.
-	ErrBlocked = wire.ErrBlocked
+	ErrClosed error = closed("producer: closed")
 
 	// ErrConfirmTimeout is the cause where the broker left a message unconfirmed for
 	// Config.ConfirmTimeout.
@@ -30,13 +26,27 @@ var (
 	// may have been stored. Publishing it again may duplicate it. Once one attempt had an
 	// unknown outcome, every later failure of the message is ErrUnconfirmed too. If RabbitMQ
 	// refuses one of several messages that its reason may mean, each of them is ErrUnconfirmed.
-	ErrUnconfirmed = wire.ErrUnconfirmed
+	ErrUnconfirmed error = unconfirmed("producer: unconfirmed, may have been stored")
 
 	// ErrNacked reports that the broker refused the message (basic.nack), for example because
 	// a queue is full and its overflow is reject-publish. Where several queues were to get it,
 	// some may have.
 	ErrNacked = errors.New("producer: refused by the broker")
 )
+
+// An unconfirmed error has the method by which package retry, which does not import this one, recognises an unknown outcome.
+type unconfirmed string
+
+func (e unconfirmed) Error() string { return string(e) }
+
+func (unconfirmed) MaybeDelivered() bool { return true }
+
+// A closed error has the method by which package retry recognises that every later publish will fail too.
+type closed string
+
+func (e closed) Error() string { return string(e) }
+
+func (closed) Closed() bool { return true }
 
 // A ReturnedError reports a message that no queue is bound for (basic.return). Nothing has
 // stored it. Bind a queue, correct the routing key, or allow it with Config.AllowUnroutable.
@@ -48,7 +58,7 @@ type ReturnedError struct {
 
 func (e *ReturnedError) Error() string {
 	return fmt.Sprintf("producer: returned: %d %s: no queue is bound to %s for key %s",
-		e.Code, wire.Printable(e.Text), exchangeName(e.Exchange), wire.Quote(e.Key))
+		e.Code, validate.Printable(e.Text), exchangeName(e.Exchange), validate.Quote(e.Key))
 }
 
 // MaybeDelivered reports whether a message with this outcome may have reached its queue: true
@@ -67,5 +77,5 @@ func exchangeName(s string) string {
 	if s == "" {
 		return "the default exchange"
 	}
-	return "exchange " + wire.Quote(s)
+	return "exchange " + validate.Quote(s)
 }

@@ -9,7 +9,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // A Message is what PublishAll takes: a publishing and where it goes.
@@ -45,7 +45,7 @@ func (p *Producer) prepare(r *Receipt) error {
 		m.Publishing.DeliveryMode = amqp.Persistent
 	}
 	if headers > 0 { // without them the properties fit every frame
-		r.header = int32(wire.HeaderSize(&m.Publishing, headers)) //nolint:gosec // at most maxReceived and a little
+		r.header = int32(validate.HeaderSize(&m.Publishing, headers)) //nolint:gosec // at most maxReceived and a little
 	}
 	return nil
 }
@@ -53,15 +53,15 @@ func (p *Producer) prepare(r *Receipt) error {
 // check checks a message and returns the encoded size of its headers. They are replaced by a copy if some
 // of them have to be sent as another type.
 func check(m *Message, maxSize int) (headers int, err error) {
-	if err := checkStrings(m, maxSize, wire.Text); err != nil {
+	if err := checkStrings(m, maxSize, validate.Text); err != nil {
 		return 0, err
 	}
 	pub := &m.Publishing
-	if p := wire.ReplyTo(pub.ReplyTo); p != nil {
+	if p := validate.ReplyTo(pub.ReplyTo); p != nil {
 		return 0, fault("ReplyTo", p.Problem, p.Fix)
 	}
 	if len(pub.Headers) > 0 {
-		sent, size, p := wire.Headers(pub.Headers, wire.MaxHeaders)
+		sent, size, p := validate.Headers(pub.Headers, validate.MaxHeaders)
 		if p != nil {
 			return 0, fault("Headers"+p.Field, p.Problem, p.Fix)
 		}
@@ -70,11 +70,11 @@ func check(m *Message, maxSize int) (headers int, err error) {
 		}
 		pub.Headers, headers = sent, size
 	}
-	if p := wire.Expiration(pub.Expiration); p != nil {
+	if p := validate.Expiration(pub.Expiration); p != nil {
 		return 0, fault("Expiration", p.Problem, p.Fix)
 	}
 	if !pub.Timestamp.IsZero() {
-		if p := wire.Time(pub.Timestamp); p != nil {
+		if p := validate.Time(pub.Timestamp); p != nil {
 			return 0, fault("Timestamp", p.Problem, p.Fix)
 		}
 	}
@@ -87,15 +87,15 @@ func check(m *Message, maxSize int) (headers int, err error) {
 // checkReceived is check for a message that RabbitMQ has accepted before. It refuses only messages that
 // no consumer can have received.
 func checkReceived(m *Message, maxSize int) (headers int, err error) {
-	if err := checkStrings(m, maxSize, wire.Short); err != nil {
+	if err := checkStrings(m, maxSize, validate.Short); err != nil {
 		return 0, err
 	}
 	pub := &m.Publishing
-	if p := wire.DirectReplyTo(pub.ReplyTo); p != nil {
+	if p := validate.DirectReplyTo(pub.ReplyTo); p != nil {
 		return 0, fault("ReplyTo", p.Problem, p.Fix)
 	}
 	if len(pub.Headers) > 0 {
-		sent, size, p := wire.Republished(pub.Headers, maxReceived)
+		sent, size, p := validate.Republished(pub.Headers, maxReceived)
 		if p != nil {
 			return 0, fault("Headers"+p.Field, p.Problem, p.Fix)
 		}
@@ -104,15 +104,15 @@ func checkReceived(m *Message, maxSize int) (headers int, err error) {
 		}
 		pub.Headers, headers = sent, size
 	}
-	if p := wire.ReceivedExpiration(pub.Expiration); p != nil {
+	if p := validate.ReceivedExpiration(pub.Expiration); p != nil {
 		return 0, fault("Expiration", p.Problem, p.Fix)
 	}
 	return headers, nil
 }
 
 // checkStrings checks the exchange's name, the body, and each short string with text.
-func checkStrings(m *Message, maxSize int, text func(string) *wire.Problem) error {
-	if p := wire.Name(m.Exchange); p != nil {
+func checkStrings(m *Message, maxSize int, text func(string) *validate.Problem) error {
+	if p := validate.Name(m.Exchange); p != nil {
 		return fault("Exchange", p.Problem, p.Fix)
 	}
 	pub := &m.Publishing
@@ -146,9 +146,9 @@ func checkKnownHeaders(headers amqp.Table) error {
 	if err := checkRoutes(headers, func(v any) bool { _, ok := v.(string); return ok }); err != nil {
 		return err
 	}
-	if v, ok := headers[wire.StreamFilter]; ok {
-		if p := wire.FilterValue(v); p != nil {
-			return fault("Headers["+wire.Quote(wire.StreamFilter)+"]", p.Problem, p.Fix)
+	if v, ok := headers[validate.StreamFilter]; ok {
+		if p := validate.FilterValue(v); p != nil {
+			return fault("Headers["+validate.Quote(validate.StreamFilter)+"]", p.Problem, p.Fix)
 		}
 	}
 	return nil
@@ -170,7 +170,7 @@ func checkRoutes(headers amqp.Table, isKey func(any) bool) error {
 			ok = ok && isKey(key)
 		}
 		if !ok {
-			return fault("Headers["+wire.Quote(name)+"]", "is not a list of routing keys", "use []any of strings")
+			return fault("Headers["+validate.Quote(name)+"]", "is not a list of routing keys", "use []any of strings")
 		}
 	}
 	return nil

@@ -7,11 +7,13 @@ import (
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/amqperr"
 )
 
 func TestConfigReportsEveryWrongFieldAtOnce(t *testing.T) {
 	_, err := New(nil, Config{})
-	var field *FieldError
+	var field *amqperr.FieldError
 	if !errors.As(err, &field) || field.Field != "conn" {
 		t.Errorf("New(nil) = %v", err)
 	}
@@ -49,7 +51,7 @@ func FuzzCheckRefusesOrTheLibraryCanSendIt(f *testing.F) {
 		if err == nil && !ok {
 			t.Errorf("taken: %+v", m)
 		}
-		var field *FieldError
+		var field *amqperr.FieldError
 		if err != nil && (!errors.As(err, &field) || field.Fix == "" || len(err.Error()) > 1000) {
 			t.Errorf("refused without a field and a fix, or at length: %v", err)
 		}

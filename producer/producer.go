@@ -75,7 +75,7 @@ func New(conn Connection, cfg Config) (*Producer, error) {
 //
 // Headers are sent in a form that the clients of other languages can read: int, uint and uint64 as
 // int64, and int8, uint8 and int16 as int32. A value that cannot be sent, or that breaks other clients, is refused
-// with *[FieldError], for example a number that does not fit into int64, a time outside of the years 1970 to
+// with *[amqperr.FieldError], for example a number that does not fit into int64, a time outside of the years 1970 to
 // 9999, or a property that is not UTF-8. Python's clients read a negative int64 as unsigned; an int32 is safe.
 func (p *Producer) Publish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
 	return p.publish(&Receipt{msg: Message{exchange, key, msg}, ctx: ctx})
@@ -99,7 +99,7 @@ func (p *Producer) PublishAsync(ctx context.Context, exchange, key string, msg a
 //     read is accepted, up to the frame size of the connection: tables nested 32 deep, 8,192 entries
 //     in each, names that are not UTF-8. Only a missing message id is added.
 //
-// Messages that no consumer can have received are refused with *[FieldError], as by Publish. RabbitMQ can
+// Messages that no consumer can have received are refused with *[amqperr.FieldError], as by Publish. RabbitMQ can
 // store a few values in a classic or quorum queue but not in a stream: an amqp.Decimal, a reply-to
 // that is not UTF-8, and an x-stream-filter-value that is not a short UTF-8 string. Do not
 // republish them to a stream.

@@ -8,7 +8,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // A Receipt stands for a message that PublishAsync accepted, until its outcome is known.
@@ -90,9 +90,9 @@ func (r *Receipt) failure(kind, cause error) error {
 func (r *Receipt) describe(kind, cause error) error {
 	message := "message"
 	if id := r.MessageID(); id != "" {
-		message += " " + wire.Quote(id)
+		message += " " + validate.Quote(id)
 	}
-	message += " to " + exchangeName(r.msg.Exchange) + ", key " + wire.Quote(r.msg.Key)
+	message += " to " + exchangeName(r.msg.Exchange) + ", key " + validate.Quote(r.msg.Key)
 	if cause == nil {
 		return fmt.Errorf("%w: %s", kind, message)
 	}

@@ -11,7 +11,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // names reports whether the broker's reason for closing the channel names r as the message that
@@ -115,7 +115,7 @@ func explain(reason *amqp.Error, r *Receipt) error {
 			return fmt.Errorf("%w; store the body elsewhere and send a reference, or raise RabbitMQ's max_message_size", reason)
 		}
 		if r.msg.Publishing.UserId != "" {
-			return fmt.Errorf("%w: %w", fault("UserId", wire.Quote(r.msg.Publishing.UserId)+" is not the user that is logged in",
+			return fmt.Errorf("%w: %w", fault("UserId", validate.Quote(r.msg.Publishing.UserId)+" is not the user that is logged in",
 				"leave it empty, or give the user the tag impersonator"), reason)
 		}
 	}

@@ -8,7 +8,8 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/producer"
 )
 
@@ -29,8 +30,8 @@ func TestRepublishFillsAFrameToTheLastByte(t *testing.T) {
 	const frame = 131_072 // negotiated by the in-memory broker
 	_, p := start(t, producer.Config{})
 	msg := everything()
-	headers, _ := wire.Received(msg.Headers, frame)
-	room := frame - wire.FrameOverhead - wire.HeaderSize(&msg, headers)
+	headers, _ := validate.Received(msg.Headers, frame)
+	room := frame - validate.FrameOverhead - validate.HeaderSize(&msg, headers)
 	const entry = 1 + len("fill") + 1 + 4
 	msg.Headers["fill"] = strings.Repeat("x", room-entry)
 	if err := p.Republish(t.Context(), "", "orders", msg); err != nil {
@@ -38,9 +39,9 @@ func TestRepublishFillsAFrameToTheLastByte(t *testing.T) {
 	}
 	msg.Headers["fill"] = strings.Repeat("x", room-entry+1)
 	err := p.Republish(t.Context(), "", "orders", msg)
-	var field *producer.FieldError
+	var field *amqperr.FieldError
 	if !errors.As(err, &field) || !errors.Is(err, producer.ErrNotPublished) || !strings.Contains(field.Problem, "1 more than a frame") {
-		t.Errorf("one byte more: %v, want a FieldError of Headers", err)
+		t.Errorf("one byte more: %v, want a amqperr.FieldError of Headers", err)
 	}
 }
 
@@ -97,7 +98,7 @@ func TestRepublishRefusesWhatClosesTheChannel(t *testing.T) {
 		"Body":        {Body: make([]byte, 16<<20+1)},
 	} {
 		err := p.Republish(t.Context(), "", "orders", msg)
-		var field *producer.FieldError
+		var field *amqperr.FieldError
 		if !errors.As(err, &field) || !errors.Is(err, producer.ErrNotPublished) || !strings.Contains(field.Field, name) || field.Fix == "" {
 			t.Errorf("%s: %v, want a FieldError", name, err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -20,7 +21,7 @@ func TestMaxMessageSizeOfTheBrokerIsLearnt(t *testing.T) {
 	s.p.maxSize.Store(100)
 	s.dispose(&amqp.Error{Code: 406, Server: true, Reason: "PRECONDITION_FAILED - message size 7 is larger than configured max size 5"})
 	r := &Receipt{msg: Message{Publishing: amqp.Publishing{Body: make([]byte, 6)}}}
-	var field *FieldError
+	var field *amqperr.FieldError
 	if err := s.p.prepare(r); !errors.As(err, &field) || field.Field != "Body" {
 		t.Errorf("a message of 6 bytes: %v, want a FieldError", err)
 	}

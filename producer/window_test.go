@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/amqperr"
 )
 
 func newReceipt(ctx context.Context, size int) *Receipt {
@@ -128,7 +130,7 @@ func TestOutcomeOfALeavingMessageDependsOnHowFarItGot(t *testing.T) {
 		"sent":   {func(w *window, r *Receipt) { w.claim(r) }, ErrUnconfirmed},
 		"sent, then blocked": {func(w *window, r *Receipt) {
 			w.claim(r)
-			w.stall(func() error { return ErrBlocked })
+			w.stall(func() error { return amqperr.ErrBlocked })
 		}, ErrUnconfirmed},
 		"queued again": {func(w *window, r *Receipt) {
 			w.claim(r)
@@ -157,14 +159,14 @@ func TestOutcomeOfALeavingMessageDependsOnHowFarItGot(t *testing.T) {
 }
 
 func TestOutcomeTellsWhatWasInTheWay(t *testing.T) {
-	blocked := fmt.Errorf("%w: low on memory", ErrBlocked)
+	blocked := fmt.Errorf("%w: low on memory", amqperr.ErrBlocked)
 	for name, c := range map[string]struct {
 		stalled func() error
 		room    bool
 		want    error
 	}{
-		"blocked":            {func() error { return blocked }, true, ErrBlocked},
-		"blocked, no room":   {func() error { return blocked }, false, ErrBlocked},
+		"blocked":            {func() error { return blocked }, true, amqperr.ErrBlocked},
+		"blocked, no room":   {func() error { return blocked }, false, amqperr.ErrBlocked},
 		"no session":         {func() error { return errNoSession }, true, errNoSession},
 		"no room":            {func() error { return nil }, false, errNoRoom},
 		"nothing in the way": {func() error { return nil }, true, context.Canceled},

@@ -15,6 +15,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
@@ -206,9 +207,9 @@ func TestALogLineFollowsItsMove(t *testing.T) {
 		lines []string // the beginning of each
 	}{
 		"it waits":                 {nil, errBoom, []string{"INFO retry: message failed, it waits"}},
-		"it is parked":             {nil, retry.Permanent(errBoom), []string{"WARN retry: message failed for good, it is parked"}},
-		"its queue is missing":     {[]string{"orders.parked"}, retry.Permanent(errBoom), []string{"WARN retry: message not moved, it is requeued at the tail"}},
-		"no queue takes it":        {[]string{"orders.parked", "orders"}, retry.Permanent(errBoom), []string{"WARN retry: message not moved, it is requeued, and its attempt is repeated"}},
+		"it is parked":             {nil, amqperr.Permanent(errBoom), []string{"WARN retry: message failed for good, it is parked"}},
+		"its queue is missing":     {[]string{"orders.parked"}, amqperr.Permanent(errBoom), []string{"WARN retry: message not moved, it is requeued at the tail"}},
+		"no queue takes it":        {[]string{"orders.parked", "orders"}, amqperr.Permanent(errBoom), []string{"WARN retry: message not moved, it is requeued, and its attempt is repeated"}},
 		"it is thrown away":        {nil, errGone, []string{"INFO retry: message failed, it is discarded"}},
 		"it is postponed":          {nil, consumer.Requeue(s), nil},
 		"it is handled":            {nil, nil, nil},

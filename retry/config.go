@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/topology"
 )
 
@@ -79,7 +79,7 @@ func (c Config) withDefaults() Config {
 func (c Config) validate() error {
 	var errs []error
 	wrong := func(field, problem, fix string) { errs = append(errs, fault(field, problem, fix)) }
-	if p := wire.Name(c.Queue); p != nil {
+	if p := validate.Name(c.Queue); p != nil {
 		wrong("Queue", p.Problem, p.Fix)
 	} else if c.Queue == "" {
 		wrong("Queue", "is empty", "name the queue whose consumers fail")

@@ -12,6 +12,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
 )
@@ -58,14 +59,14 @@ func durations(n int) (ds []time.Duration) {
 	return ds
 }
 
-func fieldErrors(err error) (all []*retry.FieldError) {
+func fieldErrors(err error) (all []*amqperr.FieldError) {
 	if several, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range several.Unwrap() {
 			all = append(all, fieldErrors(e)...)
 		}
 		return all
 	}
-	var f *retry.FieldError
+	var f *amqperr.FieldError
 	if errors.As(err, &f) {
 		all = append(all, f)
 	}
@@ -132,9 +133,9 @@ func TestJitterChoosesAmongAllItsQueues(t *testing.T) {
 
 func ExamplePlan_String() {
 	plan, err := retry.Config{
-		Queue:     "orders",
-		Policy:    retry.Schedule(time.Second, 10*time.Second, time.Minute),
-		Rules:     []retry.Rule{retry.OnError(errStock, retry.Schedule(time.Hour)), retry.OnType[*topology.FieldError](retry.Discard)},
+		Queue:             "orders",
+		Policy:            retry.Schedule(time.Second, 10*time.Second, time.Minute),
+		Rules:             []retry.Rule{retry.OnError(errStock, retry.Schedule(time.Hour)), retry.OnType[*amqperr.FieldError](retry.Discard)},
 		MaxInProcessDelay: time.Second,
 	}.Plan()
 	if err != nil {
@@ -145,7 +146,7 @@ func ExamplePlan_String() {
 	// Output:
 	// retry plan for queue orders
 	//   out of stock: 1h0m0s, then park
-	//   *wire.FieldError: discard
+	//   *amqperr.FieldError: discard
 	//   any error: 1s, 10s, 1m0s, then park
 	//   permanent, rejected: park at once
 	//

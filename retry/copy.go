@@ -13,8 +13,9 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 const (
@@ -26,10 +27,10 @@ const (
 
 	// A copy has to be readable after RabbitMQ has added its own headers (x-death and others): amqp091-go closes the
 	// connection over a larger frame or table.
-	maxHeader    = 131_072 - wire.FrameOverhead // bytes of a content header, by RabbitMQ's default frame_max
-	maxEntries   = 8192                         // headers of a message
-	addedBytes   = 1400                         // at least, see added
-	addedEntries = 16 + 18                      // RabbitMQ's headers and the history's
+	maxHeader    = 131_072 - validate.FrameOverhead // bytes of a content header, by RabbitMQ's default frame_max
+	maxEntries   = 8192                             // headers of a message
+	addedBytes   = 1400                             // at least, see added
+	addedEntries = 16 + 18                          // RabbitMQ's headers and the history's
 )
 
 const (
@@ -130,19 +131,19 @@ func (o *outgoing) publishing() amqp.Publishing {
 // size returns the bytes of the content header.
 func (o *outgoing) size() int {
 	msg := o.publishing()
-	table, _ := wire.Received(msg.Headers, math.MaxInt)
-	return wire.HeaderSize(&msg, table)
+	table, _ := validate.Received(msg.Headers, math.MaxInt)
+	return validate.HeaderSize(&msg, table)
 }
 
 // entrySize returns the bytes of a header.
 func entrySize(name string, v any) int {
-	n, _ := wire.Received(amqp.Table{name: v}, math.MaxInt)
+	n, _ := validate.Received(amqp.Table{name: v}, math.MaxInt)
 	return n - 4 // the length of the table
 }
 
 // concede drops the part of the message that the Publisher refused. It returns false if the message itself is refused.
 func (o *outgoing) concede(err error) bool {
-	var refused *FieldError
+	var refused *amqperr.FieldError
 	if !errors.As(err, &refused) {
 		return false
 	}
@@ -154,12 +155,12 @@ func (o *outgoing) concede(err error) bool {
 	if !strings.HasPrefix(refused.Field, "Headers") {
 		return false
 	}
-	var frame *wire.FrameError
+	var frame *validate.FrameError
 	if errors.As(err, &frame) {
 		return o.shrink(o.size() - frame.Over)
 	}
 	for name := range o.msg.Headers {
-		if strings.HasPrefix(refused.Field, "Headers["+wire.Quote(name)+"]") {
+		if strings.HasPrefix(refused.Field, "Headers["+validate.Quote(name)+"]") {
 			o.leaveOut(name, refused.Problem)
 			return true
 		}
@@ -266,8 +267,11 @@ func describe(err error) (text, kind string) {
 	for {
 		var inner error
 		switch e := err.(type) { //nolint:errorlint // only the marks on the outside are taken off
-		case *PermanentError:
-			inner = e.Err
+		case interface {
+			Permanent() bool
+			Unwrap() error
+		}: // amqperr.Permanent
+			inner = e.Unwrap()
 		case *AfterError:
 			inner = e.Err
 		case *consumer.RejectError:

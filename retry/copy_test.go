@@ -12,8 +12,9 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // copyOf returns the copy of a delivery that failed times times, for the parking queue.
@@ -38,7 +39,7 @@ func planFor(t *testing.T) *Plan {
 // fits reports whether consumers can read the message, with what RabbitMQ adds on its way.
 func fits(o *outgoing) bool {
 	p := o.publishing()
-	_, problem := wire.Received(p.Headers, maxHeader)
+	_, problem := validate.Received(p.Headers, maxHeader)
 	return problem == nil && o.size() <= maxHeader-addedBytes && len(o.msg.Headers) <= maxEntries-addedEntries
 }
 
@@ -118,7 +119,7 @@ func TestDroppedNamesAreKept(t *testing.T) {
 			d.ReplyTo = "a\nb"
 		}
 		o := copyOf(t, d, "boom", 1)
-		if round == 2 && !o.concede(&FieldError{Field: "ReplyTo", Problem: "direct"}) {
+		if round == 2 && !o.concede(&amqperr.FieldError{Field: "ReplyTo", Problem: "direct"}) {
 			t.Error("the reply-to is not given up")
 		}
 		p := o.publishing()
@@ -134,14 +135,14 @@ func TestACopyFitsTheFrameOfTheConnection(t *testing.T) {
 	headers := amqp.Table{"large": strings.Repeat("x", 9000), "medium": strings.Repeat("x", 2000), "small": "s"}
 	o := copyOf(t, &consumer.Delivery{Delivery: amqp.Delivery{Headers: headers}, Queue: "q"}, strings.Repeat("y", 1<<20), 20)
 	const frame = 8192
-	err := &wire.FrameError{FieldError: &FieldError{Field: `Headers["small"]`}, Over: o.size() - frame}
+	err := &validate.FrameError{FieldError: &amqperr.FieldError{Field: `Headers["small"]`}, Over: o.size() - frame}
 	if !o.concede(fmt.Errorf("refused: %w", err)) || o.size() > frame-addedBytes || fmt.Sprint(o.own[HeaderDropped]) != "[large]" {
 		t.Errorf("%d bytes, changes %q", o.size(), o.changes)
 	}
 	if text := fmt.Sprint(o.changes); !strings.Contains(text, "history") || !strings.Contains(text, "error") {
 		t.Errorf("changes %q, want the history and the error too", o.changes)
 	}
-	if o.concede(&wire.FrameError{FieldError: &FieldError{Field: "Headers"}, Over: frame}) || o.concede(&FieldError{Field: "Body"}) || o.concede(errors.New("full")) {
+	if o.concede(&validate.FrameError{FieldError: &amqperr.FieldError{Field: "Headers"}, Over: frame}) || o.concede(&amqperr.FieldError{Field: "Body"}) || o.concede(errors.New("full")) {
 		t.Error("conceded what cannot be")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
 )
 
@@ -87,7 +88,7 @@ func (p *Plan) classify(ctx context.Context, err error) *failure {
 	if passes(ctx, err) {
 		return &failure{err: err, passes: true}
 	}
-	f := &failure{err: err, permanent: IsPermanent(err), action: p.action(err)}
+	f := &failure{err: err, permanent: amqperr.IsPermanent(err), action: p.action(err)}
 	f.text, f.kind = describe(err)
 	errors.As(err, &f.after)
 	switch result := outermost(err).(type) { //nolint:errorlint // the outermost

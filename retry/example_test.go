@@ -7,6 +7,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/retry"
 )
 
@@ -73,13 +74,13 @@ func ExamplePolicy_BackOff() {
 func ExamplePermanent() {
 	handle := func(body string) error {
 		if body == "" {
-			return retry.Permanent(errors.New("empty order"))
+			return amqperr.Permanent(errors.New("empty order"))
 		}
 		return errors.New("database is down")
 	}
 	for _, body := range []string{"", "order 7"} {
 		err := handle(body)
-		fmt.Printf("%v: permanent %v\n", err, retry.IsPermanent(err))
+		fmt.Printf("%v: permanent %v\n", err, amqperr.IsPermanent(err))
 	}
 	// Output:
 	// empty order: permanent true

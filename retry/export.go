@@ -12,8 +12,9 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // A line is an exported message: one JSON object a line. Body is base64, Timestamp {"time":seconds}.
@@ -51,7 +52,7 @@ func Export(ctx context.Context, conn consumer.Connection, queue string, w io.Wr
 		}
 		for _, d := range ds {
 			if err := out.Encode(lineOf(&d)); err != nil {
-				return n, fmt.Errorf("retry: export message %s: %w", wire.Quote(d.MessageId), err)
+				return n, fmt.Errorf("retry: export message %s: %w", validate.Quote(d.MessageId), err)
 			}
 			n++
 		}
@@ -61,7 +62,7 @@ func Export(ctx context.Context, conn consumer.Connection, queue string, w io.Wr
 // Import publishes what Export wrote to a queue, the parking queue as a rule, each line confirmed before the next is read. It
 // returns how many messages it published.
 //
-// It continues past a message that the Publisher refuses (a [FieldError], as for a body that is too large), and reports these
+// It continues past a message that the Publisher refuses (a [amqperr.FieldError], as for a body that is too large), and reports these
 // at the end with a *[SkippedError]. It returns at any other error, which would concern the next message too: a line that is not a
 // message, a missing or full queue, the end of ctx, a closed Producer. The error names the line; it may have been published if the
 // outcome is unknown, and later lines were not.
@@ -82,7 +83,7 @@ func Import(ctx context.Context, to Publisher, queue string, r io.Reader) (n int
 		if err == nil {
 			err = o.republish(ctx, to, "", queue)
 		}
-		var refused *FieldError
+		var refused *amqperr.FieldError
 		switch {
 		case err == nil:
 			o.tell(slog.Default().With("to", queue))

@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
+
 	"github.com/amqpkit/amqpkit/topology"
 )
 
@@ -35,7 +37,7 @@ type MoveError struct {
 }
 
 func (e *MoveError) Error() string {
-	return fmt.Sprintf("retry: message not moved to queue %s, it stays in its own: %v", wire.Quote(e.Queue), e.Err)
+	return fmt.Sprintf("retry: message not moved to queue %s, it stays in its own: %v", validate.Quote(e.Queue), e.Err)
 }
 
 // Unwrap returns the consumer.Requeue that the consumer acts on, and the cause.
@@ -67,7 +69,7 @@ func (a *attempts) move(ctx context.Context, m move) error {
 			return nil
 		}
 		log := log.With("cause", err)
-		var never *FieldError
+		var never *amqperr.FieldError
 		if errors.As(err, &never) && a.deadLetters() {
 			log.Error("retry: message cannot be moved, it is rejected: RabbitMQ dead-letters it")
 			return consumer.Reject(err)
@@ -120,7 +122,7 @@ func (a *attempts) hold(m move) time.Duration {
 
 // refused reports that the message was certainly not taken. An unanswered move may have succeeded: a renewal would make one more copy.
 func refused(err error) bool {
-	return !errors.Is(err, wire.ErrUnconfirmed) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
+	return !maybeDelivered(err) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
 }
 
 // deadLetters reports that a rejected message cannot be lost: RabbitMQ moves it to another queue at least once.
@@ -149,7 +151,7 @@ func (a *attempts) publish(ctx context.Context, m move) error {
 		ctx = context.WithoutCancel(ctx)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, a.cfg.MoveTimeout, fmt.Errorf("retry: not confirmed by queue %s within %v: %w",
-		wire.Quote(m.queue), a.cfg.MoveTimeout, context.DeadlineExceeded))
+		validate.Quote(m.queue), a.cfg.MoveTimeout, context.DeadlineExceeded))
 	defer cancel()
 	o := a.outgoing(m)
 	err := o.republish(ctx, a.to, "", m.queue)
@@ -184,4 +186,16 @@ func (o *outgoing) tell(log *slog.Logger) {
 	if len(o.changes) > 0 {
 		log.Log(context.Background(), level, "retry: message changed by its move", "message_id", o.msg.MessageId, "changes", o.changes, "more", o.more)
 	}
+}
+
+// maybeDelivered reports whether a Publisher's error says that the outcome of the publish is unknown.
+func maybeDelivered(err error) bool {
+	var unknown interface{ MaybeDelivered() bool }
+	return errors.As(err, &unknown) && unknown.MaybeDelivered()
+}
+
+// publisherClosed reports whether a Publisher's error says that it publishes nothing any more.
+func publisherClosed(err error) bool {
+	var closed interface{ Closed() bool }
+	return errors.As(err, &closed) && closed.Closed()
 }

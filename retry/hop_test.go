@@ -11,6 +11,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
@@ -251,7 +252,7 @@ func TestAHopErrorTellsWhereToAndWhy(t *testing.T) {
 	}
 	called := false
 	err = plan.Middleware(refuses)(func(context.Context, *consumer.Delivery) error { called = true; return nil })(t.Context(), &consumer.Delivery{Queue: "invoices"})
-	var wrong *retry.FieldError
+	var wrong *amqperr.FieldError
 	if !errors.As(err, &wrong) || !errors.As(err, &requeue) || called {
 		t.Errorf("a delivery of another queue: %v, handler called: %v", err, called)
 	}

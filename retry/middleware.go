@@ -17,7 +17,7 @@ import (
 // A Publisher publishes received messages again; *producer.Producer is one. Republish returns nil only when the
 // message was routed to a queue and confirmed. It publishes with the mandatory flag, whatever the Publisher does with
 // other messages. If it cannot send a header, it
-// refuses the message with a *[FieldError] for that field, and retry publishes it without that header.
+// refuses the message with a *[amqperr.FieldError] for that field, and retry publishes it without that header.
 type Publisher interface {
 	Republish(ctx context.Context, exchange, key string, msg amqp.Publishing) error
 }
@@ -29,7 +29,7 @@ type Publisher interface {
 //	nil                        acknowledged
 //	consumer.Requeue(d)        back to the queue after d, as without the middleware: no attempt
 //	consumer.Reject(err)       parked at once, as is what JSON cannot decode
-//	retry.Permanent(err)       parked at once, as is any error that says it is permanent
+//	amqperr.Permanent(err)       parked at once, as is any error that says it is permanent
 //	retry.After(d, err)        again after d, within the policy
 //	an error with a Rule       as the rule says
 //	any other error, a panic,

@@ -14,6 +14,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/retry"
 )
@@ -145,10 +146,10 @@ func TestEachErrorHasItsRule(t *testing.T) {
 		"predicate": {fails(errors.New("no money")), story{[]time.Duration{30 * s}, retry.WhyAttempts}},
 		"none":      {fails(errBoom), story{[]time.Duration{10 * s, 40 * s}, retry.WhyAttempts}},
 
-		"permanent":                 {fails(retry.Permanent(errBoom)), story{nil, retry.WhyPermanent}},
-		"permanent, with a rule":    {fails(retry.Permanent(errStock)), story{nil, retry.WhyPermanent}},
-		"permanent, and discarded":  {fails(retry.Permanent(errGone)), story{}},
-		"permanent by itself":       {fails(&retry.FieldError{Field: "Amount"}), story{nil, retry.WhyPermanent}},
+		"permanent":                 {fails(amqperr.Permanent(errBoom)), story{nil, retry.WhyPermanent}},
+		"permanent, with a rule":    {fails(amqperr.Permanent(errStock)), story{nil, retry.WhyPermanent}},
+		"permanent, and discarded":  {fails(amqperr.Permanent(errGone)), story{}},
+		"permanent by itself":       {fails(&amqperr.FieldError{Field: "Amount"}), story{nil, retry.WhyPermanent}},
 		"rejected":                  {fails(consumer.Reject(errBoom)), story{nil, retry.WhyRejected}},
 		"undecodable":               {consumer.JSON(func(context.Context, int) error { return nil }), story{nil, retry.WhyRejected}},
 		"after, a tier":             {fails(retry.After(30*s, errBoom)), story{[]time.Duration{30 * s, 30 * s}, retry.WhyAttempts}},
@@ -199,7 +200,7 @@ func fails(err error) consumer.Handler {
 func TestTheReasonOfAPostponementIsNoResult(t *testing.T) {
 	for name, reason := range map[string]error{
 		"a rejection": consumer.Reject(errBoom), "a panic": &consumer.PanicError{Value: "p"}, "the end of a ctx": context.Canceled,
-		"permanent": retry.Permanent(errBoom), "a failure": consumer.Fail(errBoom),
+		"permanent": amqperr.Permanent(errBoom), "a failure": consumer.Fail(errBoom),
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {

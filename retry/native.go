@@ -10,7 +10,8 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/topology"
 )
 
@@ -35,7 +36,7 @@ func (c Config) validateNative() (errs []error) {
 		}
 		for name := range s.Arguments {
 			if strings.HasPrefix(name, "x-delayed-retry-") {
-				wrong("Source.Arguments["+wire.Quote(name)+"]", "the plan sets it", "leave it out")
+				wrong("Source.Arguments["+validate.Quote(name)+"]", "the plan sets it", "leave it out")
 			}
 		}
 	}
@@ -95,8 +96,8 @@ func canDelay(properties amqp.Table) error {
 	if product == "RabbitMQ" && errX == nil && errY == nil && (x > 4 || x == 4 && y >= 3) {
 		return nil
 	}
-	found := wire.Printable(strings.TrimSpace(cut(product+" "+version, maxEntryText)))
-	return &FieldError{
+	found := validate.Printable(strings.TrimSpace(cut(product+" "+version, maxEntryText)))
+	return &amqperr.FieldError{
 		Package: "retry", Field: "Native", Problem: "needs RabbitMQ 4.3 or newer, this is " + found,
 		Fix:    "upgrade that node, or leave it out: wait queues do with RabbitMQ 4.0",
 		Broker: cmp.Or(found, "unknown"),

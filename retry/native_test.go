@@ -11,6 +11,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
@@ -70,7 +71,7 @@ func TestInAQueueThatDelaysByItself(t *testing.T) {
 	t.Run("a permanent failure is parked at once", func(t *testing.T) {
 		bubble(t, native, func(b *bench) {
 			var got calls
-			b.run(got.fail(retry.Permanent(errBoom)))
+			b.run(got.fail(amqperr.Permanent(errBoom)))
 			b.publish(amqp.Publishing{})
 			if m := b.parked(time.Hour); got.count() != 1 || m.Headers[retry.HeaderWhy] != retry.WhyPermanent {
 				t.Errorf("%d calls, parked for %v", got.count(), m.Headers[retry.HeaderWhy])
@@ -149,7 +150,7 @@ func TestNativeRefusesABrokerThatWouldIgnoreIt(t *testing.T) {
 		{"product": "RabbitMQ", "version": "4.2.9"}, {"product": "RabbitMQ", "version": "3.13.7"}, {"product": "LavinMQ", "version": "5.0.0"}, {"product": "RabbitMQ"}, {},
 	} {
 		err := plan.Declare(t.Context(), &amqp.Connection{Properties: p})
-		var f *retry.FieldError
+		var f *amqperr.FieldError
 		if !errors.As(err, &f) || f.Field != "Native" {
 			t.Errorf("Declare on %v = %v, want a FieldError", p, err)
 		}

@@ -8,7 +8,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/consumer"
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // A Parked is a message in a parking queue, and its story as far as its headers tell it.
@@ -133,10 +133,10 @@ func (m Parked) String() string {
 		fmt.Fprintf(&b, ", last %s", stamp(m.LastFailure))
 	}
 	if m.Why != "" {
-		fmt.Fprintf(&b, ", %s", wire.Printable(m.Why))
+		fmt.Fprintf(&b, ", %s", validate.Printable(m.Why))
 	}
 	if m.Error != "" {
-		fmt.Fprintf(&b, ": %s", wire.Printable(m.Error))
+		fmt.Fprintf(&b, ": %s", validate.Printable(m.Error))
 	}
 	return b.String()
 }

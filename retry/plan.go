@@ -31,7 +31,7 @@ func New(queue string, policy Policy, rules ...Rule) (*Plan, error) {
 	return Config{Queue: queue, Policy: policy, Rules: rules}.Plan()
 }
 
-// Plan makes the plan, or returns every fault at once, each a [*FieldError].
+// Plan makes the plan, or returns every fault at once, each a [*amqperr.FieldError].
 func (c Config) Plan() (*Plan, error) {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
@@ -113,7 +113,7 @@ func (p *Plan) source(q topology.Queue) topology.Queue {
 }
 
 // Declare declares the plan's topology on ac, and returns what topology.Topology.Declare does: a
-// *FieldError also where the broker's version cannot do what the plan needs: RabbitMQ 4.0 or newer, 4.3 for Config.Native.
+// *amqperr.FieldError also where the broker's version cannot do what the plan needs: RabbitMQ 4.0 or newer, 4.3 for Config.Native.
 // A source queue that the plan does not declare must exist by then, or Declare returns a *topology.MissingError
 // for it. It may run from everywhere at once and as often as one likes; as a part of amqpkit.Config.Setup it
 // is done before anyone consumes.

@@ -11,11 +11,8 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/amqperr"
 )
-
-// A FieldError reports one wrong value of a policy: which one, why, and what to write instead.
-type FieldError = wire.FieldError
 
 // maxDelay is RabbitMQ's limit on timers, about ten years.
 const maxDelay = 315_360_000_000 * time.Millisecond
@@ -137,7 +134,7 @@ func (p Policy) Jitter(f float64) Policy {
 	return p
 }
 
-// Validate returns every fault of the policy at once, each a [*FieldError], or nil.
+// Validate returns every fault of the policy at once, each a [*amqperr.FieldError], or nil.
 func (p Policy) Validate() error {
 	faults := slices.Clip(p.faults) // appending must not reach into another copy of the policy
 	if len(p.delays) == 0 && len(p.faults) == 0 {
@@ -274,5 +271,5 @@ func checkDelay(field string, d time.Duration) []error {
 }
 
 func fault(field, problem, fix string) error {
-	return &FieldError{Package: "retry", Field: field, Problem: problem, Fix: fix}
+	return &amqperr.FieldError{Package: "retry", Field: field, Problem: problem, Fix: fix}
 }

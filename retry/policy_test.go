@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/amqpkit/amqpkit/amqperr"
 )
 
 // waits returns every delay that p gives to a message of age 0, until it is over.
@@ -243,7 +245,7 @@ func TestValidateReportsEveryFaultAtOnce(t *testing.T) {
 			if got := faultyFields(t, err); !slices.Equal(got, c.fields) {
 				t.Errorf("Validate = %v, want faults in %v", err, c.fields)
 			}
-			if err != nil && !IsPermanent(err) {
+			if err != nil && !amqperr.IsPermanent(err) {
 				t.Error("a wrong policy is not permanent")
 			}
 		})
@@ -261,9 +263,9 @@ func faultyFields(t *testing.T, err error) []string {
 	}
 	var fields []string
 	for _, e := range joined.Unwrap() {
-		var f *FieldError
+		var f *amqperr.FieldError
 		if !errors.As(e, &f) || f.Package != "retry" || f.Problem == "" || f.Fix == "" {
-			t.Errorf("%#v is no complete FieldError of this package", e)
+			t.Errorf("%#v is no complete amqperr.FieldError of this package", e)
 			continue
 		}
 		fields = append(fields, f.Field)

@@ -8,6 +8,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
@@ -35,7 +36,7 @@ func TestAMessageThatTheProducerRefusesIsParkedByRabbitMQ(t *testing.T) {
 
 // Where nobody knows what becomes of a rejected message, it stays.
 func TestAMessageThatTheProducerRefusesStaysWhereRejectingCouldLoseIt(t *testing.T) {
-	refuses := publishing(func(context.Context, string, amqp.Publishing) error { return &retry.FieldError{Field: "Body"} })
+	refuses := publishing(func(context.Context, string, amqp.Publishing) error { return &amqperr.FieldError{Field: "Body"} })
 	for name, source := range map[string]*topology.Queue{"declared elsewhere": nil, "not declared here": {}} {
 		plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Source: source, Logger: quiet})
 		var hop *retry.MoveError

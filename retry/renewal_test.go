@@ -11,6 +11,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
@@ -59,7 +60,7 @@ func TestAMessageWhoseReturnsAreCountedBeginsAnewInItsQueue(t *testing.T) {
 		away string
 	}{
 		"its wait queue is away":    {errBoom, "orders.wait.10s"},
-		"its parking queue is away": {retry.Permanent(errBoom), "orders.parked"},
+		"its parking queue is away": {amqperr.Permanent(errBoom), "orders.parked"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -92,7 +93,7 @@ func TestAnotherProcessKnowsWhatAMessageOwes(t *testing.T) {
 	m := &mover{away: []string{"orders.parked"}}
 	var got calls
 	process := func() consumer.Handler {
-		return planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Logger: quiet}).Middleware(m)(got.fail(retry.Permanent(errBoom)))
+		return planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Logger: quiet}).Middleware(m)(got.fail(amqperr.Permanent(errBoom)))
 	}
 	if err := process()(t.Context(), &consumer.Delivery{Queue: "orders"}); err != nil || len(m.moved) != 1 || m.moved[0].queue != "orders" {
 		t.Fatalf("%v; moved %v, want it in its own queue", err, m.moved)
@@ -352,7 +353,7 @@ func TestHeadersAreShortenedUntilTheProducerTakesThem(t *testing.T) {
 			size += len(k) + len(fmt.Sprint(v))
 		}
 		if size > 4096 {
-			return fmt.Errorf("%w: %w", producer.ErrNotPublished, &retry.FieldError{Field: `Headers["large"]`})
+			return fmt.Errorf("%w: %w", producer.ErrNotPublished, &amqperr.FieldError{Field: `Headers["large"]`})
 		}
 		taken = msg.Headers
 		return nil

@@ -12,7 +12,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/consumer"
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // replayWindow is how many messages are on their way at a time.
@@ -184,8 +184,8 @@ func (c ReplayConfig) send(ctx context.Context, l *look, to Publisher, batch []r
 	var errs []error
 	for i, b := range batch {
 		if err := results[i]; err != nil {
-			err = fmt.Errorf("retry: message %s stays parked: %w", wire.Quote(b.d.MessageId), err)
-			if ctx.Err() != nil || errors.Is(err, wire.ErrProducerClosed) {
+			err = fmt.Errorf("retry: message %s stays parked: %w", validate.Quote(b.d.MessageId), err)
+			if ctx.Err() != nil || publisherClosed(err) {
 				errs = append(errs, err)
 			} else {
 				skipped.add(err)
@@ -194,7 +194,7 @@ func (c ReplayConfig) send(ctx context.Context, l *look, to Publisher, batch []r
 		}
 		b.out.tell(cmp.Or(c.Logger, slog.Default()).With("queue", l.queue, "to", cmp.Or(b.exchange, b.key)))
 		if err := l.ack(late, &b.d); err != nil {
-			errs = append(errs, fmt.Errorf("retry: message %s was replayed and is parked still: %w", wire.Quote(b.d.MessageId), err))
+			errs = append(errs, fmt.Errorf("retry: message %s was replayed and is parked still: %w", validate.Quote(b.d.MessageId), err))
 			continue
 		}
 		done++

@@ -15,6 +15,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
@@ -24,7 +25,7 @@ import (
 // park has n messages parked, of the bodies 0 to n-1, half of them with the header vip.
 func (b *bench) park(n int) {
 	b.t.Helper()
-	end := b.run(fails(retry.Permanent(errBoom)))
+	end := b.run(fails(amqperr.Permanent(errBoom)))
 	for i := range n {
 		b.publish(amqp.Publishing{MessageId: fmt.Sprint(i), Headers: amqp.Table{"vip": i%2 == 0}, Body: fmt.Append(nil, i)})
 	}
@@ -159,7 +160,7 @@ func (o outcome) Wait(ctx context.Context) error { return o(ctx) }
 
 func (f smallFrame) Republish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
 	if _, large := msg.Headers["large"]; large {
-		return fmt.Errorf("%w: %w", producer.ErrNotPublished, &retry.FieldError{Field: `Headers["large"]`, Problem: "is too large"})
+		return fmt.Errorf("%w: %w", producer.ErrNotPublished, &amqperr.FieldError{Field: `Headers["large"]`, Problem: "is too large"})
 	}
 	return f.p.Republish(ctx, exchange, key, msg)
 }
@@ -175,7 +176,7 @@ func TestAReplayLeavesOutWhatThePublisherRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, oneTry, func(b *bench) {
-				end := b.run(fails(retry.Permanent(errBoom)))
+				end := b.run(fails(amqperr.Permanent(errBoom)))
 				b.publish(amqp.Publishing{MessageId: "m", Headers: amqp.Table{"large": "x", "small": "s"}})
 				b.parked(s)
 				end()
@@ -215,7 +216,7 @@ func TestReplayKeepsToItsRateAndTellsItsProgress(t *testing.T) {
 func TestReplayEndsWhereTheMessagesFailAgain(t *testing.T) {
 	bubble(t, oneTry, func(b *bench) {
 		b.park(100)
-		b.run(fails(retry.Permanent(errBoom)))
+		b.run(fails(amqperr.Permanent(errBoom)))
 		if r, err := b.replay(retry.ReplayConfig{Rate: 100}); err != nil || r.Seen != 100 {
 			t.Errorf("Replay = %+v, %v", r, err)
 		}
@@ -255,7 +256,7 @@ func TestImportMakesWhatWasExported(t *testing.T) {
 			"int32": int32(-3), "uint32": uint32(3), "int64": int64(1)<<62 + 1, "float32": float32(1.5), "float64": 0.1, "time": time.Unix(1_700_000_000, 0),
 			"decimal": amqp.Decimal{Scale: 2, Value: 314}, "table": amqp.Table{"list": []any{int32(1), amqp.Table{}, []any{}}},
 		}
-		end := b.run(fails(retry.Permanent(errBoom)))
+		end := b.run(fails(amqperr.Permanent(errBoom)))
 		// Publish refuses types that some clients cannot read; another client may have sent them.
 		msg := amqp.Publishing{Headers: headers, MessageId: "m", ContentType: "text/plain", DeliveryMode: amqp.Persistent, Priority: 2, Timestamp: time.Unix(1_700_000_000, 0), Type: "t", Body: []byte{0, 255, '\n'}}
 		if err := b.producer.Republish(b.t.Context(), "", "orders", msg); err != nil {

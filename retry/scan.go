@@ -9,6 +9,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -57,7 +58,7 @@ type look struct {
 
 // lookInto begins a look at the messages that a queue has now: what is parked meanwhile is not among them.
 func lookInto(ctx context.Context, conn consumer.Connection, queue string, hold time.Duration) (*look, error) {
-	if p := wire.Name(queue); p != nil {
+	if p := validate.Name(queue); p != nil {
 		return nil, fault("Queue", p.Problem, p.Fix)
 	}
 	if queue == "" {
@@ -130,7 +131,7 @@ func (l *look) cause(err error) error {
 }
 
 func (l *look) failed(err error) error {
-	return fmt.Errorf("retry: look into queue %s: %w", wire.Quote(l.queue), l.cause(err))
+	return fmt.Errorf("retry: look into queue %s: %w", validate.Quote(l.queue), l.cause(err))
 }
 
 // A BlockedError reports a queue whose next message RabbitMQ cannot deliver to a client of AMQP 0-9-1, as one from an AMQP
@@ -144,7 +145,7 @@ type BlockedError struct {
 
 func (e *BlockedError) Error() string {
 	return fmt.Sprintf("retry: queue %s is blocked by a message that RabbitMQ cannot deliver; the messages before it were processed, those behind it cannot be reached; "+
-		"remove it with an AMQP 1.0 client: %v", wire.Quote(e.Queue), e.Err)
+		"remove it with an AMQP 1.0 client: %v", validate.Quote(e.Queue), e.Err)
 }
 
 func (e *BlockedError) Unwrap() error { return e.Err }

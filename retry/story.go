@@ -9,7 +9,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/consumer"
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // The headers of a message that failed. In the wait and parking queues a message carries them beside its
@@ -147,7 +147,7 @@ func counted(header string) bool {
 // text is a header of a story. What is longer than the story makes it, somebody else has made.
 func text(h amqp.Table, name string) string {
 	s, _ := h[name].(string)
-	most := wire.MaxName
+	most := validate.MaxName
 	if name == HeaderError {
 		most = maxErrorText
 	}

@@ -9,7 +9,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // An argument is one that a typed field sets.
@@ -127,7 +127,7 @@ func checkArguments(f *faults, args amqp.Table, arguments map[string]known, on Q
 		field, v := raw(key), args[key]
 		k, ok := arguments[key]
 		if !ok {
-			near := wire.Similar(key, slices.Collect(maps.Keys(arguments)))
+			near := validate.Similar(key, slices.Collect(maps.Keys(arguments)))
 			switch {
 			case allowUnknown:
 			case near != "":
@@ -164,7 +164,7 @@ func (f *faults) both(key, field string) {
 	f.add(raw(key), "is set by "+field+" already", "remove it")
 }
 
-func raw(key string) string { return ".Arguments[" + wire.Quote(key) + "]" }
+func raw(key string) string { return ".Arguments[" + validate.Quote(key) + "]" }
 
 func joined(types []QueueType) string {
 	names := make([]string, len(types))

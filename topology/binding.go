@@ -9,7 +9,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // A Binding lets messages flow from an exchange to a queue or to another exchange. Neither
@@ -38,11 +38,11 @@ type Binding struct {
 
 // label names b in errors.
 func (b Binding) label() string {
-	to := "queue " + wire.Quote(b.Queue)
+	to := "queue " + validate.Quote(b.Queue)
 	if b.Exchange != "" {
-		to = "exchange " + wire.Quote(b.Exchange)
+		to = "exchange " + validate.Quote(b.Exchange)
 	}
-	return fmt.Sprintf("binding of %s to exchange %s with key %s", to, wire.Quote(b.Source), wire.Quote(b.Key))
+	return fmt.Sprintf("binding of %s to exchange %s with key %s", to, validate.Quote(b.Source), validate.Quote(b.Key))
 }
 
 // check finds what is wrong with b. kind is the type of its source, or empty if it is declared elsewhere.
@@ -57,21 +57,21 @@ func (b Binding) check(f *faults, kind ExchangeType) {
 	case b.Queue != "" && b.Exchange != "":
 		f.add(".Queue", "is set, and Exchange too", "make two bindings of it")
 	}
-	f.found(".Source", wire.Name(b.Source))
-	f.found(".Queue", wire.Name(b.Queue))
-	f.found(".Exchange", wire.Name(b.Exchange))
-	f.found(".Key", wire.Name(b.Key))
-	f.found(".Arguments", wire.Table(b.Arguments))
+	f.found(".Source", validate.Name(b.Source))
+	f.found(".Queue", validate.Name(b.Queue))
+	f.found(".Exchange", validate.Name(b.Exchange))
+	f.found(".Key", validate.Name(b.Key))
+	f.found(".Arguments", validate.Table(b.Arguments))
 	b.checkArguments(f, kind)
 	if weight, err := strconv.Atoi(b.Key); kind == "x-consistent-hash" && (err != nil || weight < 1) {
-		f.add(".Key", wire.Quote(b.Key)+" is not a weight", `a consistent hash exchange takes a whole number above zero: write "1"`)
+		f.add(".Key", validate.Quote(b.Key)+" is not a weight", `a consistent hash exchange takes a whole number above zero: write "1"`)
 	}
 }
 
 func (b Binding) checkArguments(f *faults, kind ExchangeType) {
 	for _, key := range slices.Sorted(maps.Keys(b.Arguments)) {
 		field := raw(key)
-		near := wire.Similar(key, []string{"x-match"})
+		near := validate.Similar(key, []string{"x-match"})
 		switch {
 		case key == "x-match" && (kind == Headers || kind == ""):
 			match, _ := b.Arguments[key].(string)
@@ -97,7 +97,7 @@ func (b Binding) matchesX() bool {
 
 func shownValue(v any) string {
 	if s, ok := v.(string); ok {
-		return wire.Quote(s)
+		return validate.Quote(s)
 	}
 	return fmt.Sprintf("a %T", v)
 }

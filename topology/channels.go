@@ -9,6 +9,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -25,7 +26,7 @@ const (
 // An object is what requests depend on.
 type object struct{ kind, name string }
 
-func (o object) String() string { return o.kind + " " + wire.Quote(o.name) }
+func (o object) String() string { return o.kind + " " + validate.Quote(o.name) }
 
 // A step is one request about one object.
 type step struct {

@@ -10,7 +10,8 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // Declare validates t and declares it on ac: exchanges, then queues, then bindings; of the
@@ -93,7 +94,7 @@ func (q Queue) label() string {
 	if q.Name == "" {
 		return "Queue"
 	}
-	return "Queue " + wire.Quote(q.Name)
+	return "Queue " + validate.Quote(q.Name)
 }
 
 func (q Queue) validate(ac *amqp.Connection) error {
@@ -115,9 +116,9 @@ func (q Queue) checkVersion(f *faults, ac *amqp.Connection) {
 	version, _ := ac.Properties["version"].(string)
 	major, _, _ := strings.Cut(version, ".")
 	if n, err := strconv.Atoi(major); err == nil && n < 4 {
-		f.errs = append(f.errs, &FieldError{
+		f.errs = append(f.errs, &amqperr.FieldError{
 			Package: "topology", Field: f.at + ".DeliveryLimit", Broker: version,
-			Problem: "Unlimited means none at all to RabbitMQ " + wire.Printable(version) + ", which drops each message at its first redelivery",
+			Problem: "Unlimited means none at all to RabbitMQ " + validate.Printable(version) + ", which drops each message at its first redelivery",
 			Fix:     "upgrade that node, or leave it out: before 4.0 there is no limit by default",
 		})
 	}
@@ -225,9 +226,9 @@ func (b Binding) step() step {
 		needs: []object{{"exchange", b.Source}, {"queue", b.Queue}, {"exchange", b.Exchange}},
 		call: func(ch *amqp.Channel) error {
 			if b.Exchange != "" {
-				return ch.ExchangeBind(b.Exchange, b.Key, b.Source, false, wire.Arguments(b.Arguments))
+				return ch.ExchangeBind(b.Exchange, b.Key, b.Source, false, validate.Arguments(b.Arguments))
 			}
-			return ch.QueueBind(b.Queue, b.Key, b.Source, false, wire.Arguments(b.Arguments))
+			return ch.QueueBind(b.Queue, b.Key, b.Source, false, validate.Arguments(b.Arguments))
 		},
 		refusal: func(err *amqp.Error) error { return &DeclareError{b.label(), err} },
 	}

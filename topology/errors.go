@@ -7,13 +7,8 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
-
-// FieldError reports a value that was refused before anything reached the broker: the field,
-// what is wrong with it and what to write instead. Trying again cannot help, unless Broker is set: then
-// a newer node takes it.
-type FieldError = wire.FieldError
 
 // Unset is how a [ConflictError] says that an attribute has no value at all.
 const Unset = "none"
@@ -33,7 +28,7 @@ type ConflictError struct {
 
 func (e *ConflictError) Error() string {
 	return fmt.Sprintf("topology: %s: %s is %s on the broker and %s in the declaration; %s",
-		e.Object, wire.Printable(e.Attribute), shown(e.Has), shown(e.Want), e.next())
+		e.Object, validate.Printable(e.Attribute), shown(e.Has), shown(e.Want), e.next())
 }
 
 func (e *ConflictError) Unwrap() error { return e.Err }
@@ -56,7 +51,7 @@ func shown(value string) string {
 	if value == "" {
 		return `""`
 	}
-	return wire.Printable(value)
+	return validate.Printable(value)
 }
 
 // A DeclareError reports an object that the broker refused for another reason than a
@@ -71,9 +66,9 @@ func (e *DeclareError) Error() string {
 	s := "topology: " + e.Object + ": "
 	refused, ok := errors.AsType[*amqp.Error](e.Err)
 	if !ok {
-		return s + wire.Printable(fmt.Sprint(e.Err))
+		return s + validate.Printable(fmt.Sprint(e.Err))
 	}
-	s += fmt.Sprintf("%d %s", refused.Code, wire.Printable(refused.Reason))
+	s += fmt.Sprintf("%d %s", refused.Code, validate.Printable(refused.Reason))
 	switch {
 	case refused.Code == amqp.AccessRefused:
 		s += "; grant the user the permission, or use a name within it"

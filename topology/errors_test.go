@@ -8,7 +8,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/amqperr"
 )
 
 func TestConflictIsReadFromTheBrokersText(t *testing.T) {
@@ -62,7 +62,7 @@ func TestRefusalIsTyped(t *testing.T) {
 		if !errors.Is(err, test.err) {
 			t.Errorf("%q does not wrap the broker's error", err)
 		}
-		if wire.IsPermanent(err) {
+		if amqperr.IsPermanent(err) {
 			t.Errorf("%q calls itself permanent, though an operator can heal it", err)
 		}
 	}

@@ -6,7 +6,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // An ExchangeType says how an exchange routes. Besides the four of AMQP 0-9-1 it may be any
@@ -54,7 +54,7 @@ type exchangeRequest struct {
 
 func (x Exchange) request() exchangeRequest {
 	args := amqp.Table{}
-	maps.Copy(args, wire.Arguments(x.Arguments))
+	maps.Copy(args, validate.Arguments(x.Arguments))
 	if x.AlternateExchange != "" {
 		args["alternate-exchange"] = x.AlternateExchange
 	}
@@ -66,12 +66,12 @@ func (x Exchange) check(f *faults) {
 	if x.Name == "" {
 		f.add(".Name", "is empty, which is the default exchange", "name it; the default exchange needs no declaration")
 	}
-	f.found(".Type", wire.Name(string(x.Type)))
+	f.found(".Type", validate.Name(string(x.Type)))
 	if x.Type == "" {
 		f.add(".Type", "is empty", "choose Direct, Fanout, Topic or Headers")
 	}
-	f.found(".AlternateExchange", wire.Name(x.AlternateExchange))
-	f.found(".Arguments", wire.Table(x.Arguments))
+	f.found(".AlternateExchange", validate.Name(x.AlternateExchange))
+	f.found(".Arguments", validate.Table(x.Arguments))
 	if _, both := x.Arguments["alternate-exchange"]; both && x.AlternateExchange != "" {
 		f.both("alternate-exchange", "AlternateExchange")
 	}
@@ -92,6 +92,6 @@ func (x Exchange) checkPlugin(f *faults) {
 	case byHeader && byProperty:
 		f.add(raw("hash-property"), "is set, and hash-header too", "leave one out")
 	case byProperty && !slices.Contains([]string{"correlation_id", "message_id", "timestamp"}, property):
-		f.add(raw("hash-property"), wire.Quote(property)+" is unknown", `use "correlation_id", "message_id" or "timestamp"`)
+		f.add(raw("hash-property"), validate.Quote(property)+" is unknown", `use "correlation_id", "message_id" or "timestamp"`)
 	}
 }

@@ -7,7 +7,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // A QueueType is how RabbitMQ keeps a queue. The zero value means [Quorum].
@@ -147,7 +147,7 @@ type queueRequest struct {
 
 func (q Queue) request() queueRequest {
 	args := amqp.Table{}
-	maps.Copy(args, wire.Arguments(q.Arguments))
+	maps.Copy(args, validate.Arguments(q.Arguments))
 	for _, a := range q.typed() {
 		args[a.key] = a.value
 	}
@@ -208,8 +208,8 @@ func (q Queue) check(f *faults) {
 		f.add(".DeliveryLimit", fmt.Sprintf("%d is negative", *q.DeliveryLimit), "write new(topology.Unlimited) for no limit")
 	}
 	if d := q.DeadLetter; d != nil {
-		f.found(".DeadLetter.Exchange", wire.Name(d.Exchange))
-		f.found(".DeadLetter.RoutingKey", wire.Name(d.RoutingKey))
+		f.found(".DeadLetter.Exchange", validate.Name(d.Exchange))
+		f.found(".DeadLetter.RoutingKey", validate.Name(d.RoutingKey))
 		oneOf(f, ".DeadLetter.Strategy", d.Strategy, AtMostOnce, AtLeastOnce)
 	}
 	q.checkArguments(f)
@@ -229,7 +229,7 @@ func (q Queue) checkClassic(f *faults) {
 }
 
 func (q Queue) checkArguments(f *faults) {
-	f.found(".Arguments", wire.Table(q.Arguments))
+	f.found(".Arguments", validate.Table(q.Arguments))
 	for _, a := range q.typed() {
 		f.foreign("."+a.field, a.key, queueArguments[a.key].on, q.kind())
 		if _, ok := q.Arguments[a.key]; ok {

@@ -7,7 +7,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // A reference is an object that the topology relies on and does not declare.
@@ -149,7 +149,7 @@ func absent(o object, fields []string, err *amqp.Error) error {
 }
 
 func place(list string, i int, name string) string {
-	return fmt.Sprintf("%s[%d] %s", list, i, wire.Quote(name))
+	return fmt.Sprintf("%s[%d] %s", list, i, validate.Quote(name))
 }
 
 // shortened joins fields for an error message.

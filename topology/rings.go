@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // checkRings finds rings in which RabbitMQ drops messages. RabbitMQ drops a message that is dead-lettered back to a
@@ -45,9 +45,9 @@ func (t Topology) checkRings(f *faults) {
 func (m *routing) path(ring []int) string {
 	var s strings.Builder
 	for _, q := range ring {
-		fmt.Fprintf(&s, "%s (%s) → ", wire.Quote(m.Queues[q].Name), m.queues[q].reasons[0])
+		fmt.Fprintf(&s, "%s (%s) → ", validate.Quote(m.Queues[q].Name), m.queues[q].reasons[0])
 	}
-	return s.String() + wire.Quote(m.Queues[ring[0]].Name)
+	return s.String() + validate.Quote(m.Queues[ring[0]].Name)
 }
 
 // fix says how to break a ring.

@@ -6,7 +6,8 @@ import (
 	"reflect"
 	"strings"
 
-	"github.com/amqpkit/amqpkit/internal/wire"
+	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // A Topology is a set of exchanges, queues and bindings. The zero value is empty and valid.
@@ -20,7 +21,7 @@ type Topology struct {
 // Validate reports everything in t that RabbitMQ would refuse, and the mistakes that it accepts silently: unknown
 // arguments, values of the wrong type, an at-least-once strategy that falls back to at-most-once, and rings that
 // lose messages. It asks no broker, so that objects declared elsewhere and policies are unknown to it. Every fault
-// is a [*FieldError]; several are joined (see [errors.Join]).
+// is a [*amqperr.FieldError]; several are joined (see [errors.Join]).
 //
 // A ring is a way on which a queue's dead letters return to it. RabbitMQ drops a message that completes a ring
 // without having been rejected on the way, even if it was confirmed. Validate follows messages that expire by a
@@ -72,11 +73,11 @@ type faults struct {
 }
 
 func (f *faults) add(field, problem, fix string) {
-	f.errs = append(f.errs, &FieldError{Package: "topology", Field: f.at + field, Problem: problem, Fix: fix})
+	f.errs = append(f.errs, &amqperr.FieldError{Package: "topology", Field: f.at + field, Problem: problem, Fix: fix})
 }
 
 // found adds what a check of package wire found, if anything.
-func (f *faults) found(field string, p *wire.Problem) {
+func (f *faults) found(field string, p *validate.Problem) {
 	if p != nil {
 		f.add(field+p.Field, p.Problem, p.Fix)
 	}
@@ -84,7 +85,7 @@ func (f *faults) found(field string, p *wire.Problem) {
 
 // own checks the name of something to be declared.
 func (f *faults) own(name, fix string) {
-	f.found(".Name", wire.Name(name))
+	f.found(".Name", validate.Name(name))
 	if strings.HasPrefix(name, "amq.") {
 		f.add(".Name", `the prefix "amq." is reserved for the broker`, fix)
 	}
@@ -102,5 +103,5 @@ func oneOf[T ~string](f *faults, field string, v T, known ...T) {
 		}
 		quoted[i] = fmt.Sprintf("%q", string(k))
 	}
-	f.add(field, wire.Quote(string(v))+" is unknown", "use "+strings.Join(quoted, " or "))
+	f.add(field, validate.Quote(string(v))+" is unknown", "use "+strings.Join(quoted, " or "))
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/amqperr"
 )
 
 func queues(qs ...Queue) Topology       { return Topology{Queues: qs} }
@@ -161,7 +163,7 @@ func fields(err error) []string {
 			names = append(names, fields(err)...)
 		}
 	}
-	if f, ok := err.(*FieldError); ok {
+	if f, ok := err.(*amqperr.FieldError); ok {
 		names = append(names, f.Field)
 	}
 	return names
@@ -185,7 +187,7 @@ func TestValidateGuessesWhatWasMeant(t *testing.T) {
 
 func TestNothingInvalidReachesTheBroker(t *testing.T) {
 	wrong := Topology{Queues: []Queue{{}}}
-	var field *FieldError
+	var field *amqperr.FieldError
 	if err := wrong.Declare(t.Context(), nil); !errors.As(err, &field) {
 		t.Errorf("Declare = %v, want a FieldError", err)
 	}

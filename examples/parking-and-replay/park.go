@@ -10,6 +10,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
@@ -18,7 +19,7 @@ import (
 
 var (
 	errTimeout = errors.New("payment timeout")
-	errAddress = retry.Permanent(errors.New("no address"))
+	errAddress = amqperr.Permanent(errors.New("no address"))
 )
 
 // park runs a service that fails to process four orders, so that its retry plan parks them. Orders that were replayed

@@ -19,6 +19,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
@@ -126,7 +127,7 @@ func run() error {
 func work(ctx context.Context, order string) error {
 	switch {
 	case order == "broken":
-		return retry.Permanent(errors.New("it has no address"))
+		return amqperr.Permanent(errors.New("it has no address"))
 	case order == "heals" && retry.Attempt(ctx) < 3:
 		return errors.New("connection refused")
 	case order == "busy" && retry.Attempt(ctx) < 2:

@@ -9,6 +9,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
@@ -27,7 +28,7 @@ var fates = []fate{
 	{fails: 2},
 	{fails: 3},
 	{fails: 4, why: retry.WhyAttempts, last: errOnPurpose},
-	{fails: 1, why: retry.WhyPermanent, last: retry.Permanent(errOnPurpose)},
+	{fails: 1, why: retry.WhyPermanent, last: amqperr.Permanent(errOnPurpose)},
 	{fails: 2, why: retry.WhyRejected, last: consumer.Reject(errOnPurpose)},
 	{fails: 3, why: retry.WhyRule, last: errHopeless},
 }

@@ -13,6 +13,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/producer"
 )
 
@@ -169,7 +170,7 @@ func (w *workload) tell(o *outgoing, messageID string, err error) {
 	}
 	if err != nil {
 		out.Err = err.Error()
-		out.Blocked = errors.Is(err, producer.ErrBlocked)
+		out.Blocked = errors.Is(err, amqperr.ErrBlocked)
 	} else {
 		w.confirmed.Add(1)
 	}

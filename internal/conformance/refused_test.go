@@ -5,8 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/amqpkit/amqpkit/amqptest"
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/amqptest"
 )
 
 // What RabbitMQ 4.3 does and amqptest does not is refused, by an error that names amqptest: a test never passes because

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net"
 	"testing"
-
-	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 // An endless is a connection that gives the same bytes again and again, and takes all.
@@ -57,24 +55,6 @@ func BenchmarkTransportWrite(b *testing.B) {
 			for b.Loop() {
 				if n, err := t.Write(message); n != size || err != nil {
 					b.Fatalf("wrote %d of %d bytes: %v", n, size, err)
-				}
-			}
-		})
-	}
-}
-
-// What it costs to look at headers before they go on the wire.
-func BenchmarkTable(b *testing.B) {
-	for _, entries := range []int{1, 10, 100} {
-		b.Run(fmt.Sprintf("entries=%d", entries), func(b *testing.B) {
-			table := amqp.Table{}
-			for i := range entries {
-				table[fmt.Sprintf("header-%d", i)] = "value"
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				if p := Table(table); p != nil {
-					b.Fatal(p)
 				}
 			}
 		})

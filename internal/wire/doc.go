@@ -1,3 +1,2 @@
-// Package wire is what every room needs of the protocol: calls that are bounded by ctx, checks
-// before the wire, and classes of errors.
+// Package wire is the transport below amqp091-go, and calls over it that ctx bounds.
 package wire

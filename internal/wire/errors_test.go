@@ -1,29 +1,18 @@
 package wire
 
 import (
-	"errors"
 	"fmt"
 	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-func TestS83OnlyErrorsThatNoNodeCanHealArePermanent(t *testing.T) {
-	data, version := &FieldError{Field: "Name"}, &FieldError{Field: "Native", Broker: "RabbitMQ 4.2.0"}
-	for _, c := range []struct {
-		err  error
-		want bool
-	}{
-		{nil, false},
-		{errors.New("refused"), false},
-		{data, true},
-		{version, false},
-		{fmt.Errorf("setup: %w", data), true},
-		{fmt.Errorf("setup: %w", version), false},
-		{errors.Join(version, data), true},
-		{errors.Join(errors.New("refused"), version), false},
-		{fmt.Errorf("%w: %w", errors.New("setup failed"), data), true},
-	} {
-		if got := IsPermanent(c.err); got != c.want {
-			t.Errorf("%v: permanent %v, want %v", c.err, got, c.want)
-		}
+func TestErrorClasses(t *testing.T) {
+	broker := fmt.Errorf("declare: %w", &amqp.Error{Code: 404, Server: true})
+	if Code(broker) != 404 || Code(&amqp.Error{Code: 501}) != 0 || Code(nil) != 0 {
+		t.Error("Code tells the broker's code, and only the broker's")
+	}
+	if !IsClosed(fmt.Errorf("x: %w", amqp.ErrClosed)) || IsClosed(broker) {
+		t.Error("IsClosed is of amqp.ErrClosed alone")
 	}
 }

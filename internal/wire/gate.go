@@ -1,16 +1,14 @@
 package wire
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 
 	amqp "github.com/rabbitmq/amqp091-go"
-)
 
-// ErrBlocked reports that the broker blocks publishing. The public packages export it under
-// this name.
-var ErrBlocked = errors.New("the broker blocks publishing")
+	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/validate"
+)
 
 // A Gate tells whether the broker blocks publishing on a connection: it sends
 // connection.blocked when an alarm of memory or disk space is raised, stops reading, and sends
@@ -29,7 +27,7 @@ func (g *Gate) Set(b amqp.Blocking) {
 	defer g.mu.Unlock()
 	g.err = nil
 	if b.Active {
-		g.err = fmt.Errorf("%w: %s", ErrBlocked, Printable(b.Reason))
+		g.err = fmt.Errorf("%w: %s", amqperr.ErrBlocked, validate.Printable(b.Reason))
 	}
 	if g.changed != nil {
 		close(g.changed)
@@ -37,7 +35,7 @@ func (g *Gate) Set(b amqp.Blocking) {
 	}
 }
 
-// Err wraps ErrBlocked while the broker blocks publishing, and tells its reason.
+// Err wraps amqperr.ErrBlocked while the broker blocks publishing, and tells its reason.
 func (g *Gate) Err() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/amqperr"
 )
 
 const bound = 3 * time.Second
@@ -149,7 +151,7 @@ func TestGateTellsAndWakes(t *testing.T) {
 	}
 	g.Set(amqp.Blocking{Active: true, Reason: "low on disk"})
 	<-changed
-	if err := g.Err(); !errors.Is(err, ErrBlocked) || !strings.Contains(err.Error(), "low on disk") {
+	if err := g.Err(); !errors.Is(err, amqperr.ErrBlocked) || !strings.Contains(err.Error(), "low on disk") {
 		t.Errorf("Err = %v", err)
 	}
 	changed, _ = g.Watch()

@@ -24,7 +24,7 @@ type Config struct {
 	FrameMax        int
 	MaxMessageSize  int
 	ConsumerTimeout time.Duration
-	PublishedLimit          int
+	PublishedLimit  int
 }
 
 // ErrClosed reports that the broker is closed, or stopped.

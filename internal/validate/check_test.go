@@ -1,7 +1,6 @@
-package wire
+package validate
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -133,23 +132,6 @@ func TestTextOfOthersStaysOnOneLine(t *testing.T) {
 	long := strings.Repeat("x", 63) + "é" + strings.Repeat("x", 100)
 	if got := Quote(long); !strings.HasPrefix(got, `"`+long[:63]+`"…`) {
 		t.Errorf("Quote cuts a character in two: %s", got)
-	}
-}
-
-func TestErrorClasses(t *testing.T) {
-	broker := fmt.Errorf("declare: %w", &amqp.Error{Code: 404, Server: true})
-	if Code(broker) != 404 || Code(&amqp.Error{Code: 501}) != 0 || Code(nil) != 0 {
-		t.Error("Code tells the broker's code, and only the broker's")
-	}
-	if !IsClosed(fmt.Errorf("x: %w", amqp.ErrClosed)) || IsClosed(broker) {
-		t.Error("IsClosed is of amqp.ErrClosed alone")
-	}
-	field := fmt.Errorf("setup: %w", &FieldError{Package: "p", Field: "F", Problem: "is bad", Fix: "mend it"})
-	if !IsPermanent(field) || IsPermanent(broker) || IsPermanent(errors.New("x")) {
-		t.Error("IsPermanent is of errors that say so")
-	}
-	if want := "setup: p: F: is bad; mend it"; field.Error() != want {
-		t.Errorf("got %q, want %q", field, want)
 	}
 }
 

@@ -1,4 +1,4 @@
-package wire
+package validate
 
 import (
 	"fmt"
@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/amqperr"
 )
 
 // Limits of names and tables. A name or table beyond them would not fail alone: amqp091-go or
@@ -22,6 +24,14 @@ const (
 
 	maxExpiration = 315_360_000_000 // ms, about ten years: RabbitMQ's limit on timers
 )
+
+// A FrameError is the amqperr.FieldError of a content header that does not fit into a frame of the connection.
+type FrameError struct {
+	*amqperr.FieldError
+	Over int // bytes by which it is too large
+}
+
+func (e *FrameError) Unwrap() error { return e.FieldError }
 
 // A Problem is what a check found: the field below the one checked (".x-foo", or empty),
 // what is wrong and how to mend it.

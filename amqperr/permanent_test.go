@@ -1,4 +1,4 @@
-package retry_test
+package amqperr_test
 
 import (
 	"context"
@@ -10,27 +10,23 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
-	"github.com/amqpkit/amqpkit/retry"
+	"github.com/amqpkit/amqpkit/amqperr"
 )
 
 func TestPermanentKeepsTheErrorInView(t *testing.T) {
-	if err := retry.Permanent(nil); err != nil {
+	if err := amqperr.Permanent(nil); err != nil {
 		t.Errorf("Permanent(nil) = %#v, want nil", err)
 	}
-	cause := &retry.FieldError{Field: "Amount", Problem: "negative"}
-	err := fmt.Errorf("order 7: %w", retry.Permanent(fmt.Errorf("check: %w", cause)))
-	var p *retry.PermanentError
-	if !errors.As(err, &p) || p.Error() != "check: Amount: negative" {
-		t.Errorf("As(*PermanentError) in %v = %v", err, p)
-	}
-	var f *retry.FieldError
+	cause := &amqperr.FieldError{Field: "Amount", Problem: "negative"}
+	err := fmt.Errorf("order 7: %w", amqperr.Permanent(fmt.Errorf("check: %w", cause)))
+	var f *amqperr.FieldError
 	if !errors.As(err, &f) || f != cause {
-		t.Errorf("As(*FieldError) in %v = %v, want the cause", err, f)
+		t.Errorf("As(*amqperr.FieldError) in %v = %v, want the cause", err, f)
 	}
 	if err.Error() != "order 7: check: Amount: negative" {
 		t.Errorf("text = %q, want it unchanged", err)
 	}
-	if !errors.Is(retry.Permanent(io.EOF), io.EOF) {
+	if !errors.Is(amqperr.Permanent(io.EOF), io.EOF) {
 		t.Error("Is does not see through Permanent")
 	}
 }
@@ -43,18 +39,18 @@ func TestIsPermanentKnowsEveryMark(t *testing.T) {
 		"nil":              {nil, false},
 		"plain":            {io.EOF, false},
 		"ctx":              {context.Canceled, false},
-		"ours":             {retry.Permanent(io.EOF), true},
-		"ours twice":       {retry.Permanent(retry.Permanent(io.EOF)), true},
-		"ours, wrapped":    {fmt.Errorf("handler: %w", retry.Permanent(io.EOF)), true},
-		"ours, joined":     {errors.Join(io.EOF, retry.Permanent(io.EOF)), true},
+		"ours":             {amqperr.Permanent(io.EOF), true},
+		"ours twice":       {amqperr.Permanent(amqperr.Permanent(io.EOF)), true},
+		"ours, wrapped":    {fmt.Errorf("handler: %w", amqperr.Permanent(io.EOF)), true},
+		"ours, joined":     {errors.Join(io.EOF, amqperr.Permanent(io.EOF)), true},
 		"theirs":           {backoff.Permanent(io.EOF), true},
 		"theirs, wrapped":  {fmt.Errorf("handler: %w", backoff.Permanent(io.EOF)), true},
-		"field":            {&retry.FieldError{Field: "Body"}, true},
+		"field":            {&amqperr.FieldError{Field: "Body"}, true},
 		"method says so":   {verdict(true), true},
 		"method denies it": {verdict(false), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := retry.IsPermanent(c.err); got != c.want {
+			if got := amqperr.IsPermanent(c.err); got != c.want {
 				t.Errorf("IsPermanent(%v) = %v, want %v", c.err, got, c.want)
 			}
 		})
@@ -70,8 +66,8 @@ func TestPermanentEndsBackoffRetry(t *testing.T) {
 	calls := 0
 	err := backoff.Retry(func() error {
 		calls++
-		return fmt.Errorf("handler: %w", retry.Permanent(io.EOF))
-	}, retry.Schedule(time.Hour).BackOff())
+		return fmt.Errorf("handler: %w", amqperr.Permanent(io.EOF))
+	}, backoff.NewConstantBackOff(time.Hour))
 	if calls != 1 || err != io.EOF {
 		t.Errorf("Retry = %v after %d calls, want EOF after 1", err, calls)
 	}
