@@ -1,19 +1,25 @@
-// Command charts draws the charts of make bench as SVG files. It reads them as JSON from standard input;
+// Command charts draws the charts of make bench as PNG files, which look the same with all fonts of a reader. It reads them as JSON from standard input;
 // integration/cmd/bench/charts.go defines the format.
 package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"image/color"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
 )
 
 type chart struct {
@@ -62,13 +68,21 @@ func run(in io.Reader, dir string) error {
 func (c chart) draw(dir string) error {
 	p := plot.New()
 	p.Title.Text = c.Title
-	p.Title.Padding = vg.Points(8)
+	p.Title.Padding = vg.Points(10)
 	p.Y.Label.Text = c.Unit
+	p.Y.Label.Padding = vg.Points(8)
+	p.Y.Tick.Label.XAlign = draw.XRight
 	p.Y.Min = 0
+	p.Y.Tick.Marker = plot.TickerFunc(ticks)
+	p.Y.Padding, p.X.Padding = vg.Points(4), vg.Points(4)
 	p.BackgroundColor = color.White // not transparent: the page may be dark
-	p.Legend.Top = true
-	p.Legend.XOffs = -vg.Points(8)
-	p.Legend.Padding = vg.Points(2)
+	p.Legend.Left = true
+	p.Legend.Padding = vg.Points(3)
+	for _, style := range []*text.Style{&p.Title.TextStyle, &p.X.Label.TextStyle, &p.Y.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label, &p.Legend.TextStyle} {
+		style.Font.Variant = "Sans"
+		style.Font.Size = vg.Points(11)
+	}
+	p.Title.TextStyle.Font.Size = vg.Points(14)
 	grid := plotter.NewGrid()
 	grid.Vertical.Color = nil
 	p.Add(grid)
@@ -79,13 +93,38 @@ func (c chart) draw(dir string) error {
 	if err := add(p); err != nil {
 		return err
 	}
-	p.Y.Max *= 1.1 + 0.07*float64(len(c.Series)) // room for the legend
-	return p.Save(width, height, filepath.Join(dir, c.File))
+	p.Y.Max *= 1.05
+	legend := p.Legend
+	p.Legend = plot.NewLegend() // it is drawn below the plot, where it covers nothing
+	below := vg.Length(len(c.Series)) * vg.Points(16)
+	img := vgimg.NewWith(vgimg.UseWH(width, height+below), vgimg.UseDPI(144))
+	page := draw.Crop(draw.New(img), vg.Points(8), -vg.Points(24), vg.Points(8), -vg.Points(8))
+	p.Draw(draw.Crop(page, 0, 0, below+vg.Points(6), 0))
+	legend.Draw(draw.Crop(page, vg.Points(60), 0, 0, 0))
+	file, err := os.Create(filepath.Join(dir, c.File))
+	if err != nil {
+		return err
+	}
+	_, err = (vgimg.PngCanvas{Canvas: img}).WriteTo(file)
+	return errors.Join(err, file.Close())
+}
+
+// ticks returns about five round numbers from 0 to limit.
+func ticks(_, limit float64) []plot.Tick {
+	step := math.Pow(10, math.Floor(math.Log10(limit/2)))
+	for limit/step > 6 {
+		step *= 2
+	}
+	var ticks []plot.Tick
+	for v := 0.0; v <= limit; v += step {
+		ticks = append(ticks, plot.Tick{Value: v, Label: strconv.FormatFloat(v, 'g', 6, 64)})
+	}
+	return ticks
 }
 
 const (
 	width  = 9 * vg.Inch
-	height = 4 * vg.Inch
+	height = 4.2 * vg.Inch
 )
 
 func (c chart) bars(p *plot.Plot) error {
@@ -125,6 +164,5 @@ func (c chart) lines(p *plot.Plot) error {
 		p.Add(line, dots)
 		p.Legend.Add(s.Name, line, dots)
 	}
-	p.X.Max *= 1.1 // room for the last label
 	return nil
 }

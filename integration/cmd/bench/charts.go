@@ -26,14 +26,21 @@ type series struct {
 	Values []float64 `json:"values"`
 }
 
-// charts returns those for which something was measured.
+// mainRows are the rows of the first two charts, with their labels. In each of them both sides have as many messages in flight.
+var mainRows = []struct{ row, label string }{
+	{"publish-quorum-1KiB-1g", "publish, pipelined\n1,024 in flight"},
+	{"publish-quorum-1KiB-16g-vs-window16", "publish\n16 in flight"},
+	{"consume-quorum-1KiB", "consume\nprefetch 300"},
+	{"both-quorum-1KiB", "both on one Conn\npublish and consume"},
+}
+
+// charts returns the charts that have measured rows.
 func (r report) charts() []chart {
-	main := r.matching("publish-quorum-1KiB-1g", "publish-quorum-1KiB-16g", "publish-quorum-1KiB-256g", "consume-quorum-1KiB", "both-quorum-1KiB")
 	perSecond := func(f figures) float64 { return f.PerSecond }
 	cpu := func(f figures) float64 { return f.CPU }
 	charts := []chart{
-		bars("benchmarks-throughput.svg", "Quorum queue, 1 KiB: messages a second", "messages/s", main, perSecond),
-		bars("benchmarks-cpu.svg", "Quorum queue, 1 KiB: CPU of the client", "µs a message", main, cpu),
+		r.bars("benchmarks-throughput.png", "Throughput, quorum queue, 1 KiB", "messages per second", perSecond),
+		r.bars("benchmarks-cpu.png", "CPU time of the client, quorum queue, 1 KiB", "µs per message", cpu),
 		r.byQueueType(),
 		r.manyQueues(),
 	}
@@ -46,7 +53,7 @@ func (r report) charts() []chart {
 	return drawn
 }
 
-// matching returns the comparisons of these rows, those that there are.
+// matching returns the comparisons of the rows that were measured.
 func (r report) matching(rows ...string) []comparison {
 	var found []comparison
 	for _, row := range rows {
@@ -59,30 +66,32 @@ func (r report) matching(rows ...string) []comparison {
 	return found
 }
 
-func bars(file, title, unit string, rows []comparison, of func(figures) float64) chart {
+func (r report) bars(file, title, unit string, of func(figures) float64) chart {
 	c := chart{File: file, Title: title, Unit: unit, Series: []series{{Name: "amqp091-go"}, {Name: "amqpkit"}}}
-	for _, row := range rows {
-		c.Labels = append(c.Labels, strings.Replace(row.Row, "-quorum-1KiB", "", 1))
-		c.Series[0].Values = append(c.Series[0].Values, of(row.Raw))
-		c.Series[1].Values = append(c.Series[1].Values, of(row.Kit))
+	for _, m := range mainRows {
+		for _, row := range r.matching(m.row) {
+			c.Labels = append(c.Labels, m.label)
+			c.Series[0].Values = append(c.Series[0].Values, of(row.Raw))
+			c.Series[1].Values = append(c.Series[1].Values, of(row.Kit))
+		}
 	}
 	return c
 }
 
-// byQueueType shows the ratios of throughput of every type and size that all three kinds of work were measured with.
+// byQueueType shows the ratio of throughputs for each queue type and message size. Both sides have 1,024 messages in flight at most.
 func (r report) byQueueType() chart {
 	c := chart{
-		File: "benchmarks-queues.svg", Title: "Messages a second: amqpkit over amqp091-go", Unit: "ratio",
-		Series: []series{{Name: "publish, 256 goroutines"}, {Name: "consume"}, {Name: "both"}},
+		File: "benchmarks-queues.png", Title: "Throughput of amqpkit divided by that of amqp091-go", Unit: "ratio",
+		Series: []series{{Name: "publish, pipelined"}, {Name: "consume"}, {Name: "both"}},
 	}
 	for _, queue := range queueTypes {
 		for _, size := range sizes {
 			id := queue + "-" + size.name
-			rows := r.matching("publish-"+id+"-256g", "consume-"+id, "both-"+id)
+			rows := r.matching("publish-"+id+"-1g", "consume-"+id, "both-"+id)
 			if len(rows) < len(c.Series) {
 				continue
 			}
-			c.Labels = append(c.Labels, queue+" "+size.name)
+			c.Labels = append(c.Labels, queue+"\n"+size.name)
 			for i, row := range rows {
 				c.Series[i].Values = append(c.Series[i].Values, row.throughput())
 			}
@@ -93,7 +102,7 @@ func (r report) byQueueType() chart {
 
 func (r report) manyQueues() chart {
 	c := chart{
-		File: "benchmarks-many.svg", Title: "Classic queues, 1 KiB: CPU of the client as the queues grow in number", Unit: "µs a message", XUnit: "queues",
+		File: "benchmarks-many.png", Title: "CPU time of the client, 1 to 1,000 classic queues, 1 KiB", Unit: "µs per message", XUnit: "queues",
 		Series: []series{{Name: "publish, amqp091-go"}, {Name: "publish, amqpkit"}, {Name: "consume, amqp091-go"}, {Name: "consume, amqpkit"}},
 	}
 	for _, n := range queueCounts {
@@ -109,8 +118,7 @@ func (r report) manyQueues() chart {
 	return c
 }
 
-// A drawer is the program tools/charts, which lives in the module of the tools: what draws is nothing that users of
-// amqpkit depend on.
+// A drawer is the program tools/charts. It is in the module of the tools, so that users of amqpkit do not depend on its library.
 type drawer string
 
 func newDrawer(ctx context.Context, dir string) (drawer, error) {
