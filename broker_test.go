@@ -92,8 +92,8 @@ func TestPublishersAndConsumersHaveAConnectionEachOnceTheyAsk(t *testing.T) {
 	if publishing(t, conn) != pub {
 		t.Error("the session changed without a loss")
 	}
-	if err := conn.Close(t.Context()); err != nil || conn.State() != amqpkit.Closed {
-		t.Errorf("Close = %v, then the Conn is %v", err, conn.State())
+	if err := conn.Close(t.Context()); err != nil || !errors.Is(conn.Err(), amqpkit.ErrClosed) {
+		t.Errorf("Close = %v, then Err = %v", err, conn.Err())
 	}
 	if err := b.Await(within(t), func() bool { return len(b.Connections()) == 0 }); err != nil {
 		t.Error(err)

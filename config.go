@@ -63,8 +63,8 @@ type Config struct {
 	Setup func(ctx context.Context, ac *amqp.Connection) error
 
 	// SetupOnce has Setup run on new sessions only. Set it where queues are deleted on purpose, by an
-	// operator or a migration, and must stay deleted until the program connects again. A Conn
-	// whose consumers lack their queue is [Degraded] with it too.
+	// operator or a migration, and must stay deleted until the program connects again. [Conn.Err]
+	// returns a *[MissingError] for a missing queue with it too.
 	SetupOnce bool
 
 	// SetupTimeout bounds one run of Setup. The time in which it waits for a run on the other connection

@@ -14,36 +14,6 @@ import (
 // closeTimeout bounds Close for a ctx without a deadline: a blocked broker may never answer.
 const closeTimeout = 5 * time.Second
 
-// State is what a Conn is doing.
-type State int
-
-const (
-	// Connecting means that a session is missing; [Conn.Err] says why, once an attempt has failed.
-	Connecting State = iota
-	// Ready means that every connection opened so far is up, Setup has run on it, and every consumer
-	// has its queue.
-	Ready
-	// Closed means that Close was called, or a failure that cannot heal ended the Conn.
-	Closed
-	// Degraded means that everything is up, but the queue of a consumer is missing; [Conn.Err] names
-	// it. Sessions are handed out as in Ready.
-	Degraded
-)
-
-func (s State) String() string {
-	switch s {
-	case Connecting:
-		return "connecting"
-	case Ready:
-		return "ready"
-	case Closed:
-		return "closed"
-	case Degraded:
-		return "degraded"
-	}
-	return fmt.Sprintf("State(%d)", int(s))
-}
-
 // A Conn keeps up to two connections to RabbitMQ alive, one for publishing and one for
 // consuming, each replaced by a new session when it is lost. [Conn.DedicatedConnection] opens more. Its methods may be called from
 // any goroutine.
@@ -102,7 +72,7 @@ func DialConfig(ctx context.Context, cfg Config) (*Conn, error) {
 }
 
 // Open returns at once and connects in the background, trying until it succeeds: see
-// [Conn.Ready], [Conn.Err] and [Conn.State]. The error reports every wrong field of cfg.
+// [Conn.Ready] and [Conn.Err]. The error reports every wrong field of cfg.
 func Open(cfg Config) (*Conn, error) {
 	c, err := newConn(cfg)
 	if err != nil {
@@ -156,14 +126,14 @@ func (c *Conn) newLink(s *session) *link {
 	return l
 }
 
-// Publishing returns the current session's connection for publishing, opening it when first
+// PublishConnection returns the current session's connection for publishing, opening it when first
 // asked; Setup has run on it. It waits for one until ctx ends. The connection belongs to the
 // Conn: do not close it, and ask again when it was lost.
 func (c *Conn) PublishConnection(ctx context.Context) (*amqp.Connection, error) {
 	return c.session(ctx, publishing)
 }
 
-// Consuming is [Conn.PublishConnection] for the consuming connection.
+// ConsumeConnection is [Conn.PublishConnection] for the consuming connection.
 func (c *Conn) ConsumeConnection(ctx context.Context) (*amqp.Connection, error) {
 	return c.session(ctx, consuming)
 }
@@ -178,16 +148,16 @@ func (c *Conn) Channel(ctx context.Context) (*amqp.Channel, error) {
 	ch, err := wire.Channel(ctx, ac)
 	if err != nil {
 		if fix := wire.ChannelFix(err); fix != "" {
-			return nil, fmt.Errorf("amqpkit: open a channel: %w; %s", err, fix)
+			err = fmt.Errorf("%w; %s", err, fix)
 		}
-		return nil, fmt.Errorf("amqpkit: open a channel: %w", err)
+		return nil, wrap("open a channel", err)
 	}
 	return ch, nil
 }
 
 func (c *Conn) session(ctx context.Context, r role) (*amqp.Connection, error) {
 	var ac *amqp.Connection
-	err := c.await(ctx, func() (bool, error) {
+	err := c.await(ctx, func() error {
 		l := c.roles[r]
 		if l == nil {
 			if l = c.spare; l == nil {
@@ -196,7 +166,7 @@ func (c *Conn) session(ctx context.Context, r role) (*amqp.Connection, error) {
 			c.roles[r], c.spare = l, nil
 		}
 		ac = l.session
-		return ac != nil && !ac.IsClosed(), l.err
+		return l.down()
 	})
 	if err != nil {
 		return nil, err
@@ -204,77 +174,67 @@ func (c *Conn) session(ctx context.Context, r role) (*amqp.Connection, error) {
 	return ac, nil
 }
 
-// Ready waits until every connection opened so far is up, Setup has run on it and every consumer has
-// its queue. When ctx ends first, the error wraps its cause and what Err returns.
-func (c *Conn) Ready(ctx context.Context) error {
-	return c.await(ctx, func() (bool, error) { return c.state() == Ready, c.failure() })
+// Err returns why the Conn is not ready, without waiting. It is nil if every connection that was opened is
+// up, Setup has run on it, and every consumer has its queue. Otherwise the error gives the state:
+//
+//   - A *[MissingError]: connected, but a consumer lacks its queue. Sessions are handed out.
+//   - An error that wraps [ErrClosed]: the Conn was closed, or ended by a failure that no retry can heal.
+//   - Any other error: connecting. It is the last failure, such as a *[DialError] or the loss of the connection.
+//
+// See [Conn.Changed] to wait for the next error, and [Conn.Ready] to wait for nil.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err()
 }
 
-// await waits until cond, called with c.mu held, is true. Until then cond returns the reason, if it has one.
-func (c *Conn) await(ctx context.Context, cond func() (bool, error)) error {
+// Changed returns a channel that is closed when the result of [Conn.Err] may have changed. Get the channel before the error, so
+// that no change is missed:
+//
+//	for {
+//		changed := conn.Changed()
+//		err := conn.Err()
+//		…
+//		if errors.Is(err, amqpkit.ErrClosed) {
+//			return
+//		}
+//		<-changed
+//	}
+func (c *Conn) Changed() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changed
+}
+
+// Ready waits until [Conn.Err] is nil. If ctx ends first, the error wraps its cause and the result of Err. If the Conn is
+// closed, the error wraps [ErrClosed].
+func (c *Conn) Ready(ctx context.Context) error {
+	return c.await(ctx, func() error { return c.err() })
+}
+
+// await waits until cond, called with c.mu held, returns nil.
+func (c *Conn) await(ctx context.Context, cond func() error) error {
 	for {
 		c.mu.Lock()
 		if c.ctx.Err() != nil {
 			c.mu.Unlock()
 			return context.Cause(c.ctx)
 		}
-		ok, failure := cond()
+		err := cond()
 		changed := c.changed
 		c.mu.Unlock()
-		if ok {
+		if err == nil {
 			return nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			if failure != nil {
-				return fmt.Errorf("amqpkit: not ready: %w; last failure: %w", context.Cause(ctx), failure)
+			if err == errNotUp { //nolint:errorlint // is itself
+				return wrap("not ready", context.Cause(ctx))
 			}
-			return fmt.Errorf("amqpkit: not ready: %w", context.Cause(ctx))
+			return wrap("not ready", context.Cause(ctx), wrap("last failure", err))
 		}
 	}
-}
-
-// State returns what the Conn is doing now.
-func (c *Conn) State() State {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.state()
-}
-
-// WaitForStateChange waits until the state is another one than from, and returns true, or
-// until ctx ends, and returns false. A loop observes a Conn:
-//
-//	for s := conn.State(); s != amqpkit.Closed && conn.WaitForStateChange(ctx, s); {
-//		s = conn.State()
-//		…
-//	}
-func (c *Conn) WaitForStateChange(ctx context.Context, from State) bool {
-	for {
-		c.mu.Lock()
-		now, changed := c.state(), c.changed
-		c.mu.Unlock()
-		if now != from {
-			return true
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return false
-		}
-	}
-}
-
-// Err returns why the Conn is not ready: the last failure while it is connecting, if an attempt
-// has failed yet; a *[MissingError] while it is degraded; or why it ended (which wraps ErrClosed). It is
-// nil while the Conn is ready.
-func (c *Conn) Err() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ctx.Err() != nil {
-		return context.Cause(c.ctx)
-	}
-	return c.failure()
 }
 
 // Blocked returns nil, or an error that wraps [amqperr.ErrBlocked] and tells the broker's reason, such
@@ -317,17 +277,21 @@ func (c *Conn) Close(ctx context.Context) error {
 	case <-c.done:
 		return nil
 	case <-cut.C:
-		return fmt.Errorf("amqpkit: close: %w", context.Cause(ctx))
+		return wrap("close", context.Cause(ctx))
 	}
 }
 
-// Format writes the URLs without their passwords and the state, whatever the verb.
+// Format writes the URLs without their passwords, and "ready" or the result of [Conn.Err], whatever the verb.
 func (c *Conn) Format(s fmt.State, _ rune) {
 	if c == nil {
 		_, _ = fmt.Fprint(s, "amqpkit.Conn(nil)")
 		return
 	}
-	_, _ = fmt.Fprintf(s, "amqpkit.Conn{%v, %v}", c.cfg, c.State())
+	state := "ready"
+	if err := c.Err(); err != nil {
+		state = err.Error()
+	}
+	_, _ = fmt.Fprintf(s, "amqpkit.Conn{%v, %s}", c.cfg, state)
 }
 
 // The helpers below are called with c.mu held.
@@ -342,26 +306,18 @@ func (c *Conn) opened() []*link {
 	return ls
 }
 
-func (c *Conn) state() State {
+func (c *Conn) err() error {
 	if c.ctx.Err() != nil {
-		return Closed
+		return context.Cause(c.ctx)
 	}
+	var down error
 	for _, l := range c.opened() {
-		if l.session == nil || l.session.IsClosed() {
-			return Connecting
+		if err := l.down(); err != nil && (down == nil || down == errNotUp) { //nolint:errorlint // is itself
+			down = err
 		}
 	}
-	if c.missingErr() != nil {
-		return Degraded
-	}
-	return Ready
-}
-
-func (c *Conn) failure() error {
-	for _, l := range c.opened() {
-		if l.err != nil {
-			return l.err
-		}
+	if down != nil {
+		return down
 	}
 	return c.missingErr()
 }

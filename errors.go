@@ -2,11 +2,15 @@ package amqpkit
 
 import (
 	"errors"
+	"strings"
 )
 
-// ErrClosed reports that the Conn was closed, or ended by a failure that cannot heal, which
-// is then wrapped beside it.
+// ErrClosed reports that the Conn was closed. An error of a Conn that was ended by a failure that no retry can heal wraps that
+// failure too.
 var ErrClosed = errors.New("amqpkit: connection closed")
+
+// errNotUp is the reason of a link that has not failed yet.
+var errNotUp = errors.New("amqpkit: the connection is not up yet")
 
 // The kinds of a [DialError], for errors.Is.
 var (
@@ -56,7 +60,7 @@ type DialError struct {
 func (e *DialError) Error() string {
 	s := "amqpkit: " + e.URL + ": " + e.Kind.Error()
 	if e.Err != nil {
-		s += ": " + e.Err.Error()
+		s += ": " + text(e.Err)
 	}
 	if a := advice[e.Kind]; a != "" { // what Setup returned gives its own
 		s += " (" + a + ")"
@@ -71,3 +75,29 @@ func (e *DialError) Unwrap() []error {
 	}
 	return []error{e.Kind, e.Err}
 }
+
+const prefix = "amqpkit: "
+
+// text returns the text of err without the package's prefix.
+func text(err error) string { return strings.TrimPrefix(err.Error(), prefix) }
+
+// wrap returns an error that wraps causes. Its text consists of what, if it is not empty, and their texts, with the package's
+// prefix once.
+func wrap(what string, causes ...error) error {
+	var texts []string
+	if what != "" {
+		texts = append(texts, what)
+	}
+	for _, cause := range causes {
+		texts = append(texts, text(cause))
+	}
+	return &wrapped{prefix + strings.Join(texts, ": "), causes}
+}
+
+type wrapped struct {
+	text   string
+	causes []error
+}
+
+func (e *wrapped) Error() string   { return e.text }
+func (e *wrapped) Unwrap() []error { return e.causes }

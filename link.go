@@ -1,9 +1,9 @@
 package amqpkit
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -55,7 +55,7 @@ func (l *link) run(s *session) {
 			}
 			wire.Kill(s.Connection)
 			l.record(err)
-			l.set(nil, err)
+			l.set(nil, wrap("connection lost", err))
 			lost = true
 			c.cfg.Logger.Warn("amqpkit: connection lost", "connection", c.cfg.Name, "error", err)
 			most := flapPause
@@ -195,6 +195,14 @@ func (l *link) next() target {
 	return l.conn.targets[i]
 }
 
+// down returns why the link has no session, or nil. conn.mu is held.
+func (l *link) down() error {
+	if l.session != nil && !l.session.IsClosed() {
+		return nil
+	}
+	return cmp.Or(l.err, errNotUp)
+}
+
 func (l *link) set(ac *amqp.Connection, err error) {
 	l.conn.mu.Lock()
 	defer l.conn.mu.Unlock()
@@ -205,7 +213,7 @@ func (l *link) set(ac *amqp.Connection, err error) {
 // end ends the whole Conn: err cannot heal.
 func (l *link) end(err error) {
 	l.conn.cfg.Logger.Error("amqpkit: cannot connect, giving up", "connection", l.conn.cfg.Name, "error", err)
-	l.conn.cancel(fmt.Errorf("%w: %w", ErrClosed, err))
+	l.conn.cancel(wrap("", ErrClosed, err))
 }
 
 func (l *link) close(ac *amqp.Connection) {

@@ -39,7 +39,7 @@ type missing struct {
 //
 // The Conn runs Setup again on the consuming session, unless Config.SetupOnce is set: after 100 ms, then
 // every second while Setup fails, and with pauses that double up to 30 s where it succeeds and the queue
-// is still missing, or fails and the consumer has its queue. It stops once it succeeded and found was called. All consumers share the runs, at most one a second. The Conn is [Degraded] until
+// is still missing, or fails and the consumer has its queue. It stops once it succeeded and found was called. All consumers share the runs, at most one a second. [Conn.Err] returns a *[MissingError] until
 // found is called, which may happen more than once. tried receives a value after each run.
 func (c *Conn) QueueMissing(queue string, cause error) (tried <-chan struct{}, found func()) {
 	m := &missing{
@@ -200,8 +200,7 @@ func (c *Conn) missingErr() error {
 	return nil
 }
 
-// A MissingError reports that the Conn is [Degraded]: it is connected, but consumers lack their queue. It
-// wraps Err and Setup.
+// A MissingError reports that the Conn is connected, but consumers lack their queues. It wraps Err and Setup.
 type MissingError struct {
 	Queues []string // their names
 	Again  bool     // Setup runs again for them; false without a Setup, and with Config.SetupOnce
@@ -226,11 +225,11 @@ func (e *MissingError) Error() string {
 	case !e.Again:
 		s += "; declare it, or have Config.Setup declare it, without Config.SetupOnce"
 	case e.Setup != nil:
-		s += "; Setup ran again and failed: " + e.Setup.Error()
+		s += "; Setup ran again and failed: " + text(e.Setup)
 	default:
 		s += "; Setup runs again for it, and must declare it"
 	}
-	return s + ": " + e.Err.Error()
+	return s + ": " + text(e.Err)
 }
 
 // Unwrap returns Err, and Setup if it is set.

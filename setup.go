@@ -1,6 +1,7 @@
 package amqpkit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,12 +45,12 @@ func (c *Conn) AddSetup(ctx context.Context, step func(ctx context.Context, ac *
 		return nil, fault("step", "is nil", "pass a function, such as a topology.Topology's Declare")
 	}
 	for {
-		if err := c.await(ctx, func() (bool, error) { return len(c.setup.living()) > 0, c.failure() }); err != nil {
+		if err := c.await(ctx, c.noSession); err != nil {
 			return nil, err
 		}
 		added, err := c.addSetup(ctx, step)
 		if err != nil {
-			return nil, fmt.Errorf("amqpkit: add to Setup: %w", err)
+			return nil, wrap("add to Setup", err)
 		}
 		if added != nil {
 			return func() { c.removeSetup(added) }, nil
@@ -98,6 +99,14 @@ func (c *Conn) removeSetup(step *setupFunc) {
 			return
 		}
 	}
+}
+
+// noSession returns nil if a session is up on which Setup has run. c.mu is held.
+func (c *Conn) noSession() error {
+	if len(c.setup.living()) > 0 {
+		return nil
+	}
+	return cmp.Or(c.err(), errNotUp)
 }
 
 // hasSetUp reports whether a session is up on which Setup has run.
