@@ -25,12 +25,6 @@ const (
 	defaultSetupTimeout = time.Minute
 )
 
-// The SASL mechanisms that [Config.Mechanism] takes.
-const (
-	Plain    = "PLAIN"    // user and password
-	External = "EXTERNAL" // the client's TLS certificate tells who it is
-)
-
 // Config says how to reach RabbitMQ and what to do with every new session. Only URLs is
 // required. Its formatting shows no secret, unless it is an unexported field of a struct that
 // is printed: there package fmt cannot ask it.
@@ -83,11 +77,10 @@ type Config struct {
 	// passwords expire, as with OAuth 2: its internal users keep what they logged in with.
 	Credentials func(ctx context.Context) (Credentials, error)
 
-	// Mechanism is how to log in: Plain, or External, where the client certificate in TLS or the
-	// URL's certfile tells the user, over amqps:// and with RabbitMQ's plugin
-	// rabbitmq_auth_mechanism_ssl. External takes no Credentials. Empty means Plain. A URL's own
-	// auth_mechanism wins.
-	Mechanism string
+	// External selects the SASL mechanism EXTERNAL: RabbitMQ takes the user's name from the client certificate, which is in
+	// TLS or the URL's certfile. It needs amqps:// and RabbitMQ's plugin rabbitmq_auth_mechanism_ssl, and excludes
+	// Credentials. False means the mechanism PLAIN. The auth_mechanism of a URL takes precedence.
+	External bool
 
 	// TLS is the base of the configuration for amqps:// URLs, for instance with client
 	// certificates (GetClientCertificate for those that are renewed). Nil means the system's roots
@@ -127,7 +120,7 @@ type Config struct {
 func (c Config) Format(s fmt.State, _ rune) {
 	urls := make([]string, len(c.URLs))
 	for i, u := range c.URLs {
-		urls[i] = redact(u, c.Mechanism)
+		urls[i] = redact(u, c.External)
 	}
 	_, _ = fmt.Fprintf(s, "amqpkit.Config{URLs: [%s], Name: %q}", strings.Join(urls, " "), c.Name)
 }
@@ -142,9 +135,6 @@ func fault(field, problem, fix string) error {
 func (c Config) withDefaults() Config {
 	if c.Name == "" {
 		c.Name = filepath.Base(os.Args[0])
-	}
-	if c.Mechanism == "" {
-		c.Mechanism = Plain
 	}
 	if c.SetupTimeout == 0 {
 		c.SetupTimeout = defaultSetupTimeout
@@ -188,9 +178,6 @@ func (c Config) validate() ([]target, error) {
 	if err := checkHeartbeat("Heartbeat", c.Heartbeat); err != nil {
 		faults = append(faults, err)
 	}
-	if err := checkMechanism("Mechanism", c.Mechanism); err != nil {
-		faults = append(faults, err)
-	}
 	if c.DialTimeout < 0 {
 		faults = append(faults, fault("DialTimeout", "is negative", "leave it zero for 10 s"))
 	}
@@ -206,13 +193,6 @@ func checkHeartbeat(field string, d time.Duration) error {
 	if d < time.Second || d > 65535*time.Second || d%time.Second != 0 {
 		return fault(field, d.String()+" is not a whole number of seconds from 1 to 65535",
 			"leave it out for 10 s; heartbeats cannot be switched off")
-	}
-	return nil
-}
-
-func checkMechanism(field, name string) error {
-	if name != Plain && name != External {
-		return fault(field, "is neither PLAIN nor EXTERNAL", "leave it out for PLAIN")
 	}
 	return nil
 }

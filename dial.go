@@ -181,7 +181,7 @@ func (c *Conn) open(ctx, dialCtx context.Context, t target, login Credentials, n
 }
 
 func (t target) sasl(login Credentials) amqp.Authentication {
-	if t.mechanism == External {
+	if t.external {
 		return &amqp.ExternalAuth{}
 	}
 	return &amqp.PlainAuth{Username: login.Username, Password: login.Password}

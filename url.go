@@ -33,7 +33,7 @@ type target struct {
 	heartbeat  time.Duration
 	timeout    time.Duration
 	channelMax uint16
-	mechanism  string
+	external   bool // SASL EXTERNAL instead of PLAIN
 	noPassword bool // the URL has a user alone
 
 	caFile, certFile, keyFile, serverName string
@@ -130,7 +130,7 @@ func parseURL(field, raw string, cfg Config) (target, error) {
 		heartbeat:  cfg.Heartbeat,
 		timeout:    cfg.DialTimeout,
 		channelMax: uri.ChannelMax,
-		mechanism:  cfg.Mechanism,
+		external:   cfg.External,
 		caFile:     uri.CACertFile,
 		certFile:   uri.CertFile,
 		keyFile:    uri.KeyFile,
@@ -141,14 +141,14 @@ func parseURL(field, raw string, cfg Config) (target, error) {
 		t.noPassword = !has
 	}
 	if query.Has("auth_mechanism") {
-		t.mechanism = strings.ToUpper(query.Get("auth_mechanism"))
-		if err := checkMechanism(field+" auth_mechanism", t.mechanism); err != nil {
-			return target{}, err
+		name := strings.ToUpper(query.Get("auth_mechanism"))
+		if t.external = name == "EXTERNAL"; !t.external && name != "PLAIN" {
+			return target{}, fault(field+" auth_mechanism", "is neither PLAIN nor EXTERNAL", "leave it out for PLAIN")
 		}
 	}
 	shown := url.URL{Scheme: uri.Scheme, User: url.User(uri.Username), Host: t.addr, Path: "/" + uri.Vhost, RawPath: "/" + url.PathEscape(uri.Vhost)}
-	if t.mechanism == External {
-		shown.User = nil // the certificate tells the name
+	if t.external {
+		shown.User = nil // the certificate has the name
 	}
 	t.display = shown.String()
 
@@ -213,7 +213,7 @@ func checkQuery(field string, u *url.URL) (url.Values, error) {
 
 // checkLogin refuses a user without a password, for which amqp091-go would send the password of guest.
 func (t target) checkLogin(field string, cfg Config) error {
-	if t.noPassword && t.login.Username != "guest" && t.mechanism == Plain && cfg.Credentials == nil {
+	if t.noPassword && t.login.Username != "guest" && !t.external && cfg.Credentials == nil {
 		return fault(field, "names a user without a password", "write user:password@, or set Config.Credentials")
 	}
 	return nil
@@ -223,7 +223,7 @@ func (t target) checkLogin(field string, cfg Config) error {
 // somebody else does.
 func (t target) checkExternal(field string, cfg Config) error {
 	switch {
-	case t.mechanism != External:
+	case !t.external:
 		return nil
 	case !t.secure:
 		return fault(field, "has the scheme amqp, but SASL EXTERNAL takes the user from a TLS certificate", "write amqps://")
@@ -236,8 +236,8 @@ func (t target) checkExternal(field string, cfg Config) error {
 }
 
 // redact shows a URL without its password, or nothing of one that cannot be parsed.
-func redact(raw, mechanism string) string {
-	t, err := parseURL("", raw, Config{Mechanism: mechanism})
+func redact(raw string, external bool) string {
+	t, err := parseURL("", raw, Config{External: external})
 	if err != nil {
 		return "(malformed)"
 	}

@@ -135,31 +135,31 @@ func TestConfigReportsEveryWrongFieldAtOnce(t *testing.T) {
 	}
 }
 
-func TestMechanismIsThatOfTheURLThenOfTheConfigThenPlain(t *testing.T) {
+func TestAuthMechanismOfTheURLTakesPrecedenceOverConfigExternal(t *testing.T) {
 	withCert := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: make([]tls.Certificate, 1)}
 	const files = "certfile=/c.pem&keyfile=/k.pem"
 	for _, c := range []struct {
 		cfg   Config
-		want  string
+		want  bool
 		shown string
 	}{
-		{Config{URLs: []string{"amqp://u:p@h"}}, Plain, "amqp://u@h:5672/%2F"},
-		{Config{URLs: []string{"amqps://u:p@h?auth_mechanism=external&" + files}}, External, "amqps://h:5671/%2F"},
-		{Config{URLs: []string{"amqps://h?" + files}, Mechanism: External}, External, "amqps://h:5671/%2F"},
-		{Config{URLs: []string{"amqps://h"}, Mechanism: External, TLS: withCert}, External, "amqps://h:5671/%2F"},
-		{Config{URLs: []string{"amqps://h"}, Mechanism: External, TLS: &tls.Config{
+		{Config{URLs: []string{"amqp://u:p@h"}}, false, "amqp://u@h:5672/%2F"},
+		{Config{URLs: []string{"amqps://u:p@h?auth_mechanism=external&" + files}}, true, "amqps://h:5671/%2F"},
+		{Config{URLs: []string{"amqps://h?" + files}, External: true}, true, "amqps://h:5671/%2F"},
+		{Config{URLs: []string{"amqps://h"}, External: true, TLS: withCert}, true, "amqps://h:5671/%2F"},
+		{Config{URLs: []string{"amqps://h"}, External: true, TLS: &tls.Config{
 			MinVersion:           tls.VersionTLS12,
 			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return nil, errors.New("none") },
-		}}, External, "amqps://h:5671/%2F"},
-		{Config{URLs: []string{"amqp://u:p@h?auth_mechanism=Plain"}, Mechanism: External}, Plain, "amqp://u@h:5672/%2F"},
+		}}, true, "amqps://h:5671/%2F"},
+		{Config{URLs: []string{"amqp://u:p@h?auth_mechanism=Plain"}, External: true}, false, "amqp://u@h:5672/%2F"},
 	} {
 		targets, err := c.cfg.withDefaults().validate()
 		if err != nil {
 			t.Errorf("%v: %v", c.cfg, err)
 			continue
 		}
-		if got := targets[0]; got.mechanism != c.want || got.display != c.shown || !strings.Contains(fmt.Sprint(c.cfg), c.shown) {
-			t.Errorf("%s, mechanism %q: logs in with %s and is shown as %s and %v, want %s and %s", c.cfg.URLs[0], c.cfg.Mechanism, got.mechanism, got.display, c.cfg, c.want, c.shown)
+		if got := targets[0]; got.external != c.want || got.display != c.shown || !strings.Contains(fmt.Sprint(c.cfg), c.shown) {
+			t.Errorf("%s, External %v: uses EXTERNAL: %v and is shown as %s and %v, want %v and %s", c.cfg.URLs[0], c.cfg.External, got.external, got.display, c.cfg, c.want, c.shown)
 		}
 	}
 }
@@ -169,13 +169,12 @@ func TestMechanismThatCannotWorkIsRefusedBeforeTheDial(t *testing.T) {
 	const files = "certfile=/c.pem&keyfile=/k.pem"
 	credentials := func(context.Context) (Credentials, error) { return Credentials{}, nil }
 	for want, cfg := range map[string]Config{
-		"Mechanism: is neither PLAIN nor EXTERNAL":              {URLs: []string{"amqp://h"}, Mechanism: "AMQPLAIN"},
 		"URLs[0] auth_mechanism: is neither PLAIN nor EXTERNAL": {URLs: []string{"amqp://h?auth_mechanism=amqplain"}},
 		"URLs[0]: has the scheme amqp":                          {URLs: []string{"amqp://h?auth_mechanism=external"}},
-		"URLs[1]: has the scheme amqp":                          {URLs: []string{"amqps://h?" + files, "amqp://h"}, Mechanism: External},
+		"URLs[1]: has the scheme amqp":                          {URLs: []string{"amqps://h?" + files, "amqp://h"}, External: true},
 		"URLs[0]: has no client certificate":                    {URLs: []string{"amqps://h?auth_mechanism=external&cacertfile=/ca.pem"}},
-		"URLs[1]: has no client certificate":                    {URLs: []string{"amqps://h?auth_mechanism=plain", "amqps://h"}, Mechanism: External, TLS: noCert},
-		"URLs[0]: takes the user from a certificate":            {URLs: []string{"amqps://h?" + files}, Mechanism: External, Credentials: credentials},
+		"URLs[1]: has no client certificate":                    {URLs: []string{"amqps://h?auth_mechanism=plain", "amqps://h"}, External: true, TLS: noCert},
+		"URLs[0]: takes the user from a certificate":            {URLs: []string{"amqps://h?" + files}, External: true, Credentials: credentials},
 	} {
 		_, err := Open(cfg)
 		var field *amqperr.FieldError
