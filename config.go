@@ -1,6 +1,7 @@
 package amqpkit
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -16,7 +17,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/amqperr"
-	"github.com/amqpkit/amqpkit/internal/validate"
+	"github.com/amqpkit/amqpkit/internal/dial"
 )
 
 const (
@@ -120,17 +121,13 @@ type Config struct {
 func (c Config) Format(s fmt.State, _ rune) {
 	urls := make([]string, len(c.URLs))
 	for i, u := range c.URLs {
-		urls[i] = redact(u, c.External)
+		urls[i] = dial.Redact(u, c.External)
 	}
 	_, _ = fmt.Fprintf(s, "amqpkit.Config{URLs: [%s], Name: %q}", strings.Join(urls, " "), c.Name)
 }
 
 // LogValue gives slog what Format writes.
 func (c Config) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
-
-func fault(field, problem, fix string) error {
-	return &amqperr.FieldError{Package: "amqpkit", Field: field, Problem: problem, Fix: fix}
-}
 
 func (c Config) withDefaults() Config {
 	if c.Name == "" {
@@ -148,53 +145,35 @@ func (c Config) withDefaults() Config {
 	if c.Backoff == nil {
 		c.Backoff = defaultBackoff
 	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
+	c.Logger = cmp.Or(c.Logger, slog.Default())
 	return c
 }
 
-// validate returns the parsed URLs, or every fault of the Config.
-func (c Config) validate() ([]target, error) {
-	var faults []error
-	if len(c.URLs) == 0 {
-		faults = append(faults, fault("URLs", "no URL is given", urlForm))
+// dialer returns the part of the Config for dialling, with the parsed URLs, or every fault of the Config.
+func (c Config) dialer() (*dial.Config, []dial.Target, error) {
+	d := &dial.Config{
+		Name:      c.Name,
+		External:  c.External,
+		TLS:       c.TLS,
+		Heartbeat: c.Heartbeat,
+		Timeout:   c.DialTimeout,
+		Dialer:    c.Dialer,
 	}
-	targets := make([]target, len(c.URLs))
-	for i, u := range c.URLs {
-		field := fmt.Sprintf("URLs[%d]", i)
-		t, err := parseURL(field, u, c)
-		if err == nil {
-			err = errors.Join(t.checkExternal(field, c), t.checkLogin(field, c))
+	if c.Credentials != nil {
+		d.Login = func(ctx context.Context) (dial.Login, error) {
+			answer, err := c.Credentials(ctx)
+			return dial.Login(answer), err
 		}
-		if err != nil {
-			faults = append(faults, err)
-		}
-		targets[i] = t
 	}
-	if p := validate.Name(c.Name); p != nil {
-		faults = append(faults, fault("Name", p.Problem, p.Fix))
-	}
-	if err := checkHeartbeat("Heartbeat", c.Heartbeat); err != nil {
-		faults = append(faults, err)
-	}
-	if c.DialTimeout < 0 {
-		faults = append(faults, fault("DialTimeout", "is negative", "leave it zero for 10 s"))
-	}
+	targets, err := d.Targets(c.URLs)
 	if c.SetupTimeout < 0 {
-		faults = append(faults, fault("SetupTimeout", "is negative", "leave it zero for one minute"))
+		err = errors.Join(err, fault("SetupTimeout", "is negative", "leave it zero for one minute"))
 	}
-	return targets, errors.Join(faults...)
+	return d, targets, err
 }
 
-// The protocol carries the interval as a 16-bit number of seconds, and amqp091-go takes
-// anything below one second for "whatever the server wants".
-func checkHeartbeat(field string, d time.Duration) error {
-	if d < time.Second || d > 65535*time.Second || d%time.Second != 0 {
-		return fault(field, d.String()+" is not a whole number of seconds from 1 to 65535",
-			"leave it out for 10 s; heartbeats cannot be switched off")
-	}
-	return nil
+func fault(field, problem, fix string) error {
+	return &amqperr.FieldError{Package: "amqpkit", Field: field, Problem: problem, Fix: fix}
 }
 
 func defaultBackoff() backoff.BackOff {

@@ -8,6 +8,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/internal/dial"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -19,7 +20,8 @@ const closeTimeout = 5 * time.Second
 // any goroutine.
 type Conn struct {
 	cfg     Config
-	targets []target
+	dialer  *dial.Config
+	targets []dial.Target
 	setup   setup
 
 	ctx    context.Context // ends when the Conn is to end; its cause wraps ErrClosed
@@ -62,10 +64,10 @@ func DialConfig(ctx context.Context, cfg Config) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := c.connectAny(ctx, false)
-	if err != nil {
+	s, failed := c.dialer.ConnectAny(ctx, c.targets, c.setUp)
+	if failed != nil {
 		c.cancel(ErrClosed)
-		return nil, err
+		return nil, dialError(failed)
 	}
 	c.start(s)
 	return c, nil
@@ -84,12 +86,13 @@ func Open(cfg Config) (*Conn, error) {
 
 func newConn(cfg Config) (*Conn, error) {
 	cfg = cfg.withDefaults()
-	targets, err := cfg.validate()
+	dialer, targets, err := cfg.dialer()
 	if err != nil {
 		return nil, err
 	}
 	c := &Conn{
 		cfg:     cfg,
+		dialer:  dialer,
 		targets: targets,
 		setup:   setup{running: make(chan struct{}, 1)},
 		done:    make(chan struct{}),
@@ -101,7 +104,7 @@ func newConn(cfg Config) (*Conn, error) {
 }
 
 // start begins the Conn's life with its first connection, whose session s is if it is not nil.
-func (c *Conn) start(s *session) {
+func (c *Conn) start(s *dial.Session) {
 	c.mu.Lock()
 	c.spare = c.newLink(s)
 	c.mu.Unlock()
@@ -116,7 +119,7 @@ func (c *Conn) start(s *session) {
 }
 
 // newLink starts a connection. c.mu is held.
-func (c *Conn) newLink(s *session) *link {
+func (c *Conn) newLink(s *dial.Session) *link {
 	l := &link{conn: c}
 	if s != nil {
 		l.session = s.Connection

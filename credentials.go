@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/amqpkit/amqpkit/internal/dial"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -58,7 +59,7 @@ func (c Credentials) renewIn(now time.Time, percent int) time.Duration {
 //
 // Only the session's end bounds the broker's answer: while it blocks publishing it does not read,
 // and a session that is given up for that would lose what waits for a confirm.
-func (l *link) renew(ctx context.Context, s *session) <-chan error {
+func (l *link) renew(ctx context.Context, s *dial.Session) <-chan error {
 	result := make(chan error, 1)
 	l.conn.links.Go(func() {
 		asking, cancel := context.WithTimeoutCause(ctx, renewTimeout, fmt.Errorf("not done within %v", renewTimeout))
@@ -66,13 +67,13 @@ func (l *link) renew(ctx context.Context, s *session) <-chan error {
 		fresh, err := l.conn.cfg.Credentials(asking)
 		switch {
 		case err != nil:
-		case fresh.Username != s.login.Username:
+		case fresh.Username != s.Login.Username:
 			err = errOtherUser
 		default:
 			err = wire.Do(ctx, s.Connection, func() error { return s.UpdateSecret(fresh.Password, "about to expire") })
 		}
 		if err == nil {
-			s.login = fresh
+			s.Login = dial.Login(fresh)
 		}
 		result <- err
 	})

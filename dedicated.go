@@ -2,8 +2,6 @@ package amqpkit
 
 import (
 	"context"
-	"errors"
-	"math/rand/v2"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -11,7 +9,7 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// Dedicated opens another connection to the broker, for the caller alone, and renews its credentials. It runs Setup on it only if
+// DedicatedConnection opens another connection to the broker, for the caller alone, and renews its credentials. It runs Setup on it only if
 // no session is up on which Setup has run. The Conn does not replace it after a loss and does not wait for it in [Conn.Ready]. The caller
 // closes it; Close closes it too.
 //
@@ -26,15 +24,15 @@ func (c *Conn) DedicatedConnection(ctx context.Context) (*amqp.Connection, error
 		return nil, context.Cause(c.ctx)
 	}
 	defer c.links.Done()
-	s, err := c.connectAny(ctx, true)
+	s, failed := c.dialer.ConnectAny(ctx, c.targets, c.setUpFirst)
 	if c.ctx.Err() != nil {
-		if err == nil {
+		if failed == nil {
 			wire.Kill(s.Connection)
 		}
 		return nil, context.Cause(c.ctx)
 	}
-	if err != nil {
-		return nil, err
+	if failed != nil {
+		return nil, dialError(failed)
 	}
 	c.links.Go(func() {
 		l := &link{conn: c}
@@ -81,27 +79,4 @@ func (c *Conn) hold() bool {
 	}
 	c.links.Add(1)
 	return true
-}
-
-// connectAny tries every target once, in random order. Its error is the first refusal by a broker that answered, if one did.
-func (c *Conn) connectAny(ctx context.Context, dedicated bool) (*session, error) {
-	var first error
-	for n, i := range rand.Perm(len(c.targets)) {
-		t := c.targets[i]
-		t.dedicated = dedicated
-		if deadline, ok := ctx.Deadline(); ok && n < len(c.targets)-1 { // one that does not answer leaves the others their share
-			t.timeout = min(t.timeout, time.Until(deadline)/time.Duration(len(c.targets)-n))
-		}
-		s, err := c.connect(ctx, t)
-		if err == nil {
-			return s, nil
-		}
-		if first == nil || errors.Is(first, ErrUnreachable) && !errors.Is(err, ErrUnreachable) {
-			first = err
-		}
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return nil, first
 }

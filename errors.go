@@ -3,6 +3,8 @@ package amqpkit
 import (
 	"errors"
 	"strings"
+
+	"github.com/amqpkit/amqpkit/internal/dial"
 )
 
 // ErrClosed reports that the Conn was closed. An error of a Conn that was ended by a failure that no retry can heal wraps that
@@ -74,6 +76,22 @@ func (e *DialError) Unwrap() []error {
 		return []error{e.Kind}
 	}
 	return []error{e.Kind, e.Err}
+}
+
+// kinds are the kinds of a [DialError] by the part of the attempt that failed.
+var kinds = map[dial.Kind]error{
+	dial.Unreachable: ErrUnreachable,
+	dial.TLS:         ErrTLS,
+	dial.Refused:     ErrLogin,
+	dial.Vhost:       ErrVhost,
+	dial.Limit:       ErrLimit,
+	dial.Handshake:   ErrHandshake,
+	dial.NoLogin:     ErrCredentials,
+	dial.Setup:       ErrSetup,
+}
+
+func dialError(e *dial.Error) *DialError {
+	return &DialError{URL: e.URL, Kind: kinds[e.Kind], Err: e.Err}
 }
 
 const prefix = "amqpkit: "

@@ -13,6 +13,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/dial"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -41,7 +42,7 @@ type link struct {
 }
 
 // run keeps the link connected until the Conn ends. s is its first session, or nil.
-func (l *link) run(s *session) {
+func (l *link) run(s *dial.Session) {
 	c := l.conn
 	var b backoff.BackOff // of the current outage
 	lost := false         // there is one, and it was logged
@@ -66,8 +67,8 @@ func (l *link) run(s *session) {
 				return
 			}
 		}
-		var err error
-		if s, err = c.connect(c.ctx, l.next()); err == nil {
+		var failed *dial.Error
+		if s, failed = c.dialer.Connect(c.ctx, l.next(), c.setUp); failed == nil {
 			l.warned = nil
 			l.set(s.Connection, nil)
 			level := slog.LevelDebug
@@ -81,6 +82,7 @@ func (l *link) run(s *session) {
 		if c.ctx.Err() != nil {
 			return
 		}
+		err := dialError(failed)
 		l.set(nil, err)
 		lost = true
 		if amqperr.IsPermanent(err) {
@@ -98,12 +100,12 @@ func (l *link) run(s *session) {
 }
 
 // serve looks after a session until it ends, and returns the reason.
-func (l *link) serve(s *session) error {
+func (l *link) serve(s *dial.Session) error {
 	c := l.conn
 	ctx, cancel := context.WithCancel(c.ctx)
 	defer cancel()
-	closed, blocked := s.NotifyClose(make(chan *amqp.Error, 1)), s.blocked
-	renew := time.NewTimer(s.login.renewIn(time.Now(), renewAt))
+	closed, blocked := s.NotifyClose(make(chan *amqp.Error, 1)), s.Blocked
+	renew := time.NewTimer(Credentials(s.Login).renewIn(time.Now(), renewAt))
 	defer renew.Stop()
 	var renewed <-chan error
 	for {
@@ -127,10 +129,10 @@ func (l *link) serve(s *session) error {
 			case errors.Is(err, errOtherUser):
 				return err
 			case err != nil:
-				c.cfg.Logger.Warn("amqpkit: cannot renew the credentials, trying again", "connection", c.cfg.Name, "expires", s.login.Expires, "error", err)
-				renew.Reset(s.login.renewIn(time.Now(), retryAt))
+				c.cfg.Logger.Warn("amqpkit: cannot renew the credentials, trying again", "connection", c.cfg.Name, "expires", s.Login.Expires, "error", err)
+				renew.Reset(Credentials(s.Login).renewIn(time.Now(), retryAt))
 			default:
-				renew.Reset(s.login.renewIn(time.Now(), renewAt))
+				renew.Reset(Credentials(s.Login).renewIn(time.Now(), renewAt))
 			}
 		case <-c.ctx.Done():
 			return context.Cause(c.ctx)
@@ -139,11 +141,11 @@ func (l *link) serve(s *session) error {
 }
 
 // block notes that the broker blocks publishing, or does not any more.
-func (l *link) block(s *session, b amqp.Blocking) {
-	s.gate.Set(b)
+func (l *link) block(s *dial.Session, b amqp.Blocking) {
+	s.Gate.Set(b)
 	c := l.conn
 	c.mu.Lock()
-	l.blocked = s.gate.Err()
+	l.blocked = s.Gate.Err()
 	c.mu.Unlock()
 	if b.Active {
 		c.cfg.Logger.Warn("amqpkit: the broker blocks publishing", "connection", c.cfg.Name, "reason", b.Reason)
@@ -186,7 +188,7 @@ func (l *link) warn(err error) {
 	l.conn.cfg.Logger.Log(context.Background(), level, "amqpkit: cannot connect, trying again", "connection", l.conn.cfg.Name, "error", err)
 }
 
-func (l *link) next() target {
+func (l *link) next() dial.Target {
 	if len(l.order) == 0 {
 		l.order = rand.Perm(len(l.conn.targets))
 	}

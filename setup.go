@@ -109,11 +109,16 @@ func (c *Conn) noSession() error {
 	return cmp.Or(c.err(), errNotUp)
 }
 
-// hasSetUp reports whether a session is up on which Setup has run.
-func (c *Conn) hasSetUp() bool {
+// setUpFirst runs Setup on a new session only if no session is up on which it has run: many consumers may open a dedicated
+// connection concurrently, and Setup runs one at a time.
+func (c *Conn) setUpFirst(ctx context.Context, ac *amqp.Connection) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.setup.living()) > 0
+	err := c.noSession()
+	c.mu.Unlock()
+	if err == nil {
+		return nil
+	}
+	return c.setUp(ctx, ac)
 }
 
 // setUp runs Setup on a new session.

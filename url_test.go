@@ -18,37 +18,6 @@ import (
 	"github.com/amqpkit/amqpkit/amqperr"
 )
 
-func TestURLIsReadAsRabbitMQDocumentsIt(t *testing.T) {
-	cfg := Config{Heartbeat: 10 * time.Second, DialTimeout: time.Second}
-	for raw, want := range map[string]target{
-		"amqp://":                {addr: "localhost:5672", vhost: "/", login: Credentials{Username: "guest", Password: "guest"}},
-		"amqp://u:p@h:1234/v":    {addr: "h:1234", vhost: "v", login: Credentials{Username: "u", Password: "p"}},
-		"amqp://u:p@h/":          {addr: "h:5672", vhost: "/", login: Credentials{Username: "u", Password: "p"}},
-		"amqp://u:p@h/%2F":       {addr: "h:5672", vhost: "/", login: Credentials{Username: "u", Password: "p"}},
-		"amqp://u:p@h/a%2Fb":     {addr: "h:5672", vhost: "a/b", login: Credentials{Username: "u", Password: "p"}},
-		"amqp://u%40x:p%2F%3A@h": {addr: "h:5672", vhost: "/", login: Credentials{Username: "u@x", Password: "p/:"}},
-		"amqps://u:p@h":          {addr: "h:5671", vhost: "/", secure: true, login: Credentials{Username: "u", Password: "p"}},
-		"amqp://u:p@[::1]:5/v":   {addr: "[::1]:5", vhost: "v", login: Credentials{Username: "u", Password: "p"}},
-		"amqp://h?heartbeat=30&connection_timeout=1500&channel_max=7": {
-			addr: "h:5672", vhost: "/", login: Credentials{Username: "guest", Password: "guest"},
-			heartbeat: 30 * time.Second, timeout: 1500 * time.Millisecond, channelMax: 7,
-		},
-	} {
-		got, err := parseURL("URLs[0]", raw, cfg)
-		if err != nil {
-			t.Errorf("%s: %v", raw, err)
-			continue
-		}
-		if want.heartbeat == 0 {
-			want.heartbeat, want.timeout = cfg.Heartbeat, cfg.DialTimeout
-		}
-		got.display, got.host = "", ""
-		if got != want {
-			t.Errorf("%s:\n got %#v\nwant %#v", raw, got, want)
-		}
-	}
-}
-
 func TestS06MalformedURLIsOneTypedErrorWithoutThePassword(t *testing.T) {
 	for _, raw := range []string{
 		"", "localhost:5672", "http://u:s3cret@h/", "amqp://u:s3cr%zzet@h/", "amqp://u:s3cret@h:bad/", "amqp://u:s3cret@h:99999/",
@@ -113,7 +82,7 @@ func TestS92EveryMalformedURLIsRefusedWithTheReason(t *testing.T) {
 		}
 	}
 	for _, raw := range []string{"amqp://", "amqp:///", "amqp:///v", "amqp://h", "amqp://h/", "amqp://h//", "amqp://guest@h/", "AMQP://h/", "amqp://u:p@h:5672/%2F?heartbeat=5"} {
-		if _, err := (Config{URLs: []string{raw}}).withDefaults().validate(); err != nil {
+		if _, _, err := (Config{URLs: []string{raw}}).withDefaults().dialer(); err != nil {
 			t.Errorf("%q: %v", raw, err)
 		}
 	}
@@ -132,35 +101,6 @@ func TestConfigReportsEveryWrongFieldAtOnce(t *testing.T) {
 	}
 	if _, err := Open(Config{}); err == nil || !strings.Contains(err.Error(), "URLs: no URL") {
 		t.Errorf("Open of the zero Config = %v", err)
-	}
-}
-
-func TestAuthMechanismOfTheURLTakesPrecedenceOverConfigExternal(t *testing.T) {
-	withCert := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: make([]tls.Certificate, 1)}
-	const files = "certfile=/c.pem&keyfile=/k.pem"
-	for _, c := range []struct {
-		cfg   Config
-		want  bool
-		shown string
-	}{
-		{Config{URLs: []string{"amqp://u:p@h"}}, false, "amqp://u@h:5672/%2F"},
-		{Config{URLs: []string{"amqps://u:p@h?auth_mechanism=external&" + files}}, true, "amqps://h:5671/%2F"},
-		{Config{URLs: []string{"amqps://h?" + files}, External: true}, true, "amqps://h:5671/%2F"},
-		{Config{URLs: []string{"amqps://h"}, External: true, TLS: withCert}, true, "amqps://h:5671/%2F"},
-		{Config{URLs: []string{"amqps://h"}, External: true, TLS: &tls.Config{
-			MinVersion:           tls.VersionTLS12,
-			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return nil, errors.New("none") },
-		}}, true, "amqps://h:5671/%2F"},
-		{Config{URLs: []string{"amqp://u:p@h?auth_mechanism=Plain"}, External: true}, false, "amqp://u@h:5672/%2F"},
-	} {
-		targets, err := c.cfg.withDefaults().validate()
-		if err != nil {
-			t.Errorf("%v: %v", c.cfg, err)
-			continue
-		}
-		if got := targets[0]; got.external != c.want || got.display != c.shown || !strings.Contains(fmt.Sprint(c.cfg), c.shown) {
-			t.Errorf("%s, External %v: uses EXTERNAL: %v and is shown as %s and %v, want %v and %s", c.cfg.URLs[0], c.cfg.External, got.external, got.display, c.cfg, c.want, c.shown)
-		}
 	}
 }
 
