@@ -28,7 +28,9 @@ func open(t *testing.T, b *amqptest.Broker, cfg amqpkit.Config) *amqpkit.Conn {
 	if cfg.Dialer == nil {
 		cfg.Dialer = b.Dial
 	}
-	cfg.Logger = slog.New(slog.DiscardHandler)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
 	conn, err := amqpkit.Open(cfg)
 	if err != nil {
 		t.Fatal(err)

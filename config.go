@@ -111,9 +111,9 @@ type Config struct {
 	// between nothing and a bound that doubles from 20 ms to 800 ms.
 	Backoff func() backoff.BackOff
 
-	// Logger gets losses and failed attempts (warn, the same kind of failure once an outage),
-	// failed renewals of credentials (warn), the end of an outage (info) and that of the Conn by
-	// a failure (error). Nil means slog.Default.
+	// Logger receives the start and the end of each connection (info), losses, failed attempts and failed renewals of
+	// credentials (warn; one that repeats is logged once a minute), and a failure that ends the Conn (error). It is the default of
+	// the producers and consumers that use the Conn. Nil means slog.Default.
 	Logger *slog.Logger
 }
 

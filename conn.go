@@ -3,12 +3,14 @@ package amqpkit
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/internal/dial"
+	"github.com/amqpkit/amqpkit/internal/logs"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -24,16 +26,17 @@ type Conn struct {
 	targets []dial.Target
 	setup   setup
 
-	ctx    context.Context // ends when the Conn is to end; its cause wraps ErrClosed
-	cancel context.CancelCauseFunc
-	cutCtx context.Context // ends when the links are to be cut instead of closed
-	cut    context.CancelFunc
-	links  sync.WaitGroup
-	done   chan struct{}
+	ctx     context.Context // ends when the Conn is to end; its cause wraps ErrClosed
+	cancel  context.CancelCauseFunc
+	cutCtx  context.Context // ends when the links are to be cut instead of closed
+	cut     context.CancelFunc
+	running sync.WaitGroup // goroutines
+	done    chan struct{}
+
+	repeated logs.Limiter // warnings that may repeat
 
 	mu      sync.Mutex
-	spare   *link // the connection that Dial and Open start, until someone needs it
-	roles   [2]*link
+	links   []*link       // the first one is started by Dial and Open, and takes the role that is asked for first
 	changed chan struct{} // closed and replaced on every change
 
 	missing    []*missing // consumers without their queue
@@ -41,13 +44,6 @@ type Conn struct {
 	restored   time.Time  // when the last repeated run of Setup began
 	restoreErr error      // how it failed
 }
-
-type role int
-
-const (
-	publishing role = iota
-	consuming
-)
 
 // Dial connects to the broker at url and returns a Conn that is ready, or the reason why not:
 // a *[amqperr.FieldError] for a malformed URL, else a *[DialError]. ctx bounds the dialling only; the
@@ -69,6 +65,7 @@ func DialConfig(ctx context.Context, cfg Config) (*Conn, error) {
 		c.cancel(ErrClosed)
 		return nil, dialError(failed)
 	}
+	c.logConnected(ctx, unassigned, s)
 	c.start(s)
 	return c, nil
 }
@@ -103,29 +100,30 @@ func newConn(cfg Config) (*Conn, error) {
 	return c, nil
 }
 
-// start begins the Conn's life with its first connection, whose session s is if it is not nil.
+// start starts the first connection. s is its session, or nil.
 func (c *Conn) start(s *dial.Session) {
 	c.mu.Lock()
-	c.spare = c.newLink(s)
+	c.newLink(unassigned, s)
 	c.mu.Unlock()
 	go func() {
 		<-c.ctx.Done()
-		c.mu.Lock() // after this no link is started any more
+		c.mu.Lock() // no goroutine is started after this
 		c.notify()
 		c.mu.Unlock()
-		c.links.Wait()
+		c.running.Wait()
 		close(c.done)
 	}()
 }
 
 // newLink starts a connection. c.mu is held.
-func (c *Conn) newLink(s *dial.Session) *link {
-	l := &link{conn: c}
+func (c *Conn) newLink(r role, s *dial.Session) *link {
+	l := &link{conn: c, role: r, failures: new(logs.Limiter)}
 	if s != nil {
 		l.session = s.Connection
 	}
-	c.links.Go(func() { l.run(s) })
-	c.notify() // with a connection to come the Conn is not ready
+	c.links = append(c.links, l)
+	c.running.Go(func() { l.run(s) })
+	c.notify() // the Conn is not ready until it is connected
 	return l
 }
 
@@ -160,17 +158,22 @@ func (c *Conn) Channel(ctx context.Context) (*amqp.Channel, error) {
 
 func (c *Conn) session(ctx context.Context, r role) (*amqp.Connection, error) {
 	var ac *amqp.Connection
+	assigned := false
 	err := c.await(ctx, func() error {
-		l := c.roles[r]
+		l := c.find(r)
 		if l == nil {
-			if l = c.spare; l == nil {
-				l = c.newLink(nil)
+			if l = c.find(unassigned); l == nil {
+				l = c.newLink(r, nil)
 			}
-			c.roles[r], c.spare = l, nil
+			assigned = l.role != r
+			l.role = r
 		}
 		ac = l.session
 		return l.down()
 	})
+	if assigned {
+		c.log(ctx, slog.LevelDebug, r, "amqpkit: the first connection has its role")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -246,7 +249,7 @@ func (c *Conn) await(ctx context.Context, cond func() error) error {
 func (c *Conn) Blocked() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, l := range c.opened() {
+	for _, l := range c.links {
 		if l.blocked != nil {
 			return l.blocked
 		}
@@ -299,14 +302,14 @@ func (c *Conn) Format(s fmt.State, _ rune) {
 
 // The helpers below are called with c.mu held.
 
-func (c *Conn) opened() []*link {
-	var ls []*link
-	for _, l := range [...]*link{c.spare, c.roles[publishing], c.roles[consuming]} {
-		if l != nil {
-			ls = append(ls, l)
+// find returns the connection with a role, or nil.
+func (c *Conn) find(r role) *link {
+	for _, l := range c.links {
+		if l.role == r {
+			return l
 		}
 	}
-	return ls
+	return nil
 }
 
 func (c *Conn) err() error {
@@ -314,7 +317,7 @@ func (c *Conn) err() error {
 		return context.Cause(c.ctx)
 	}
 	var down error
-	for _, l := range c.opened() {
+	for _, l := range c.links {
 		if err := l.down(); err != nil && (down == nil || down == errNotUp) { //nolint:errorlint // is itself
 			down = err
 		}

@@ -61,7 +61,7 @@ func (c Credentials) renewIn(now time.Time, percent int) time.Duration {
 // and a session that is given up for that would lose what waits for a confirm.
 func (l *link) renew(ctx context.Context, s *dial.Session) <-chan error {
 	result := make(chan error, 1)
-	l.conn.links.Go(func() {
+	l.conn.running.Go(func() {
 		asking, cancel := context.WithTimeoutCause(ctx, renewTimeout, fmt.Errorf("not done within %v", renewTimeout))
 		defer cancel()
 		fresh, err := l.conn.cfg.Credentials(asking)

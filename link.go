@@ -14,16 +14,28 @@ import (
 
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/internal/dial"
+	"github.com/amqpkit/amqpkit/internal/logs"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// steady is how long a session must have lived for the next outage to start with a new
-// backoff. One that died sooner continues the old one, or a session that something kills as
-// soon as it is up would come and go as fast as the handshake allows; but its pause is at
-// most flapPause, since the broker is there.
+// A session that lived for less than steady continues the backoff of the previous outage: otherwise a fault that closes each session at
+// once would make a loop as fast as the handshake. Its pause is at most flapPause, because the broker is reachable.
 const (
 	steady    = 5 * time.Millisecond
 	flapPause = 100 * time.Millisecond
+)
+
+// flapping is the lifetime below which the loss of a session is a repetition of the previous loss in the log.
+const flapping = time.Second
+
+// The role of a connection, as the log shows it.
+type role string
+
+const (
+	unassigned role = "unassigned" // until the first publisher or consumer asks
+	publishing role = "publishing"
+	consuming  role = "consuming"
+	dedicated  role = "dedicated"
 )
 
 // A link is one of a Conn's connections, through all its sessions. run is its only goroutine.
@@ -31,52 +43,56 @@ type link struct {
 	conn *Conn
 
 	// Guarded by conn.mu.
+	role    role
 	session *amqp.Connection // nil while there is none
-	err     error            // why not
+	err     error            // why there is none
 	blocked error            // wraps amqperr.ErrBlocked while the broker blocks publishing on it
-	lost    loss             // of the last session that was lost
+	lost    loss             // the last one
 
 	// Owned by run.
-	order  []int // what is left of a shuffled pass over the targets
-	warned error // the kind of failure that was logged last, while it lasts
+	order    []int         // the rest of a shuffled pass over the targets
+	sessions int           // so far
+	flapped  bool          // the previous session was lost within flapping
+	failures *logs.Limiter // of one outage, and of renewals of credentials
+}
+
+// A loss is the time and the reason of the end of a session.
+type loss struct {
+	at  time.Time
+	err error
 }
 
 // run keeps the link connected until the Conn ends. s is its first session, or nil.
 func (l *link) run(s *dial.Session) {
 	c := l.conn
-	var b backoff.BackOff // of the current outage
-	lost := false         // there is one, and it was logged
+	defer l.logClosed()
+	var pauses backoff.BackOff // of the current outage
 	for {
 		if s != nil {
-			up := time.Now()
+			began := time.Now()
+			l.sessions++
 			err := l.serve(s)
 			if c.ctx.Err() != nil {
-				l.close(s.Connection)
+				l.close(s)
 				return
 			}
-			wire.Kill(s.Connection)
-			l.record(err)
-			l.set(nil, wrap("connection lost", err))
-			lost = true
-			c.cfg.Logger.Warn("amqpkit: connection lost", "connection", c.cfg.Name, "error", err)
+			lived := time.Since(began)
+			l.lose(s, err, lived)
 			most := flapPause
-			if b == nil || time.Since(up) >= steady {
-				b, most = c.cfg.Backoff(), time.Duration(math.MaxInt64)
+			if pauses == nil || lived >= steady {
+				pauses, most = c.cfg.Backoff(), time.Duration(math.MaxInt64)
 			}
-			if !l.pause(b, most, err) {
+			if !l.pause(pauses, most, err) {
 				return
 			}
 		}
 		var failed *dial.Error
 		if s, failed = c.dialer.Connect(c.ctx, l.next(), c.setUp); failed == nil {
-			l.warned = nil
+			l.failures = new(logs.Limiter)
 			l.set(s.Connection, nil)
-			level := slog.LevelDebug
-			if lost {
-				level = slog.LevelInfo
+			if !l.flapped { // otherwise serve reports it, if the session lasts
+				c.logConnected(c.ctx, c.roleOf(l), s)
 			}
-			c.cfg.Logger.Log(context.Background(), level, "amqpkit: connected", "connection", c.cfg.Name, "broker", s.Properties["version"])
-			lost = false
 			continue
 		}
 		if c.ctx.Err() != nil {
@@ -84,22 +100,21 @@ func (l *link) run(s *dial.Session) {
 		}
 		err := dialError(failed)
 		l.set(nil, err)
-		lost = true
 		if amqperr.IsPermanent(err) {
 			l.end(err)
 			return
 		}
-		l.warn(err)
-		if b == nil {
-			b = c.cfg.Backoff()
+		l.failures.Warn(c.ctx, c.cfg.Logger, err.URL+err.Kind.Error(), "amqpkit: cannot connect, trying again", c.attrs(c.roleOf(l), slog.Any("error", err))...)
+		if pauses == nil {
+			pauses = c.cfg.Backoff()
 		}
-		if !l.pause(b, math.MaxInt64, err) {
+		if !l.pause(pauses, math.MaxInt64, err) {
 			return
 		}
 	}
 }
 
-// serve looks after a session until it ends, and returns the reason.
+// serve handles the events of a session until it ends, and returns the reason.
 func (l *link) serve(s *dial.Session) error {
 	c := l.conn
 	ctx, cancel := context.WithCancel(c.ctx)
@@ -108,11 +123,15 @@ func (l *link) serve(s *dial.Session) error {
 	renew := time.NewTimer(Credentials(s.Login).renewIn(time.Now(), renewAt))
 	defer renew.Stop()
 	var renewed <-chan error
+	var lasts <-chan time.Time
+	if l.flapped {
+		lasts = time.After(flapping)
+	}
 	for {
 		select {
 		case err, ok := <-closed:
 			if !ok {
-				return amqp.ErrClosed // lost before we could listen, or closed by its user
+				return amqp.ErrClosed // lost before NotifyClose, or closed by its user
 			}
 			return err
 		case b, ok := <-blocked:
@@ -121,6 +140,8 @@ func (l *link) serve(s *dial.Session) error {
 				continue
 			}
 			l.block(s, b)
+		case <-lasts:
+			c.logConnected(c.ctx, c.roleOf(l), s)
 		case <-renew.C:
 			renewed = l.renew(ctx, s)
 		case err := <-renewed:
@@ -129,9 +150,11 @@ func (l *link) serve(s *dial.Session) error {
 			case errors.Is(err, errOtherUser):
 				return err
 			case err != nil:
-				c.cfg.Logger.Warn("amqpkit: cannot renew the credentials, trying again", "connection", c.cfg.Name, "expires", s.Login.Expires, "error", err)
+				l.failures.Warn(ctx, c.cfg.Logger, "renew", "amqpkit: cannot renew the credentials, trying again",
+					c.attrs(c.roleOf(l), slog.Time("expires", s.Login.Expires), slog.Any("error", err))...)
 				renew.Reset(Credentials(s.Login).renewIn(time.Now(), retryAt))
 			default:
+				l.failures.Reset("renew")
 				renew.Reset(Credentials(s.Login).renewIn(time.Now(), renewAt))
 			}
 		case <-c.ctx.Done():
@@ -140,7 +163,7 @@ func (l *link) serve(s *dial.Session) error {
 	}
 }
 
-// block notes that the broker blocks publishing, or does not any more.
+// block records that the broker blocks publishing, or has stopped to.
 func (l *link) block(s *dial.Session, b amqp.Blocking) {
 	s.Gate.Set(b)
 	c := l.conn
@@ -148,14 +171,26 @@ func (l *link) block(s *dial.Session, b amqp.Blocking) {
 	l.blocked = s.Gate.Err()
 	c.mu.Unlock()
 	if b.Active {
-		c.cfg.Logger.Warn("amqpkit: the broker blocks publishing", "connection", c.cfg.Name, "reason", b.Reason)
+		c.log(c.ctx, slog.LevelWarn, c.roleOf(l), "amqpkit: the broker blocks publishing", slog.String("reason", b.Reason))
 	} else {
-		c.cfg.Logger.Info("amqpkit: the broker takes messages again", "connection", c.cfg.Name)
+		c.log(c.ctx, slog.LevelInfo, c.roleOf(l), "amqpkit: the broker accepts messages again")
 	}
 }
 
-// pause waits as b says, at most that long. It returns false when the Conn ends, also because
-// b gives up.
+// lose records the loss of a session.
+func (l *link) lose(s *dial.Session, err error, lived time.Duration) {
+	wire.Kill(s.Connection)
+	c := l.conn
+	c.mu.Lock()
+	l.lost = loss{time.Now(), err}
+	l.session, l.err, l.blocked = nil, wrap("connection lost", err), nil
+	c.notify()
+	c.mu.Unlock()
+	l.flapped = lived < flapping
+	c.logLost(c.roleOf(l), s, err, l.flapped)
+}
+
+// pause waits as long as b returns, and at most that long. It returns false when the Conn ends, which it does if b returns backoff.Stop.
 func (l *link) pause(b backoff.BackOff, most time.Duration, err error) bool {
 	d := b.NextBackOff()
 	if d == backoff.Stop {
@@ -173,19 +208,6 @@ func (l *link) pause(b backoff.BackOff, most time.Duration, err error) bool {
 	case <-l.conn.ctx.Done():
 		return false
 	}
-}
-
-// warn logs a failure to connect, at a lower level while the same kind repeats: an outage may
-// be long, and attempts are many.
-func (l *link) warn(err error) {
-	level := slog.LevelDebug
-	if d, ok := errors.AsType[*DialError](err); !ok || d.Kind != l.warned { //nolint:errorlint // one of the package's own
-		level = slog.LevelWarn
-		if ok {
-			l.warned = d.Kind
-		}
-	}
-	l.conn.cfg.Logger.Log(context.Background(), level, "amqpkit: cannot connect, trying again", "connection", l.conn.cfg.Name, "error", err)
 }
 
 func (l *link) next() dial.Target {
@@ -212,16 +234,26 @@ func (l *link) set(ac *amqp.Connection, err error) {
 	l.conn.notify()
 }
 
-// end ends the whole Conn: err cannot heal.
+// end ends the whole Conn, because no retry can heal err.
 func (l *link) end(err error) {
-	l.conn.cfg.Logger.Error("amqpkit: cannot connect, giving up", "connection", l.conn.cfg.Name, "error", err)
-	l.conn.cancel(wrap("", ErrClosed, err))
+	c := l.conn
+	c.log(c.ctx, slog.LevelError, c.roleOf(l), "amqpkit: cannot connect, giving up", slog.Any("error", err))
+	c.cancel(wrap("", ErrClosed, err))
 }
 
-func (l *link) close(ac *amqp.Connection) {
-	ctx, cancel := context.WithTimeout(l.conn.cutCtx, closeTimeout)
+// close closes a session when the Conn ends.
+func (l *link) close(s *dial.Session) {
+	c := l.conn
+	ctx, cancel := context.WithTimeout(c.cutCtx, closeTimeout)
 	defer cancel()
-	if err := wire.Close(ctx, ac); err != nil {
-		l.conn.cfg.Logger.Debug("amqpkit: connection cut instead of closed", "connection", l.conn.cfg.Name, "error", err)
+	if err := wire.Close(ctx, s.Connection); err != nil {
+		c.log(ctx, slog.LevelDebug, c.roleOf(l), "amqpkit: connection cut instead of closed", slog.Any("error", err))
+	}
+}
+
+// logClosed reports the end of a link that was connected.
+func (l *link) logClosed() {
+	if c := l.conn; l.sessions > 0 {
+		c.log(context.WithoutCancel(c.ctx), slog.LevelInfo, c.roleOf(l), "amqpkit: connection closed", slog.Int("sessions", l.sessions))
 	}
 }

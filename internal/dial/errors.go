@@ -3,6 +3,7 @@ package dial
 // A Kind is the part of an attempt that failed.
 type Kind int
 
+// The kinds.
 const (
 	Unreachable Kind = iota // no connection or no answer in time
 	TLS                     // the TLS handshake, or a certificate file
