@@ -14,21 +14,20 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// closeTimeout bounds Close for a ctx without a deadline: a blocked broker may never answer.
+// closeTimeout bounds Close if ctx has no deadline: a blocked broker may never answer.
 const closeTimeout = 5 * time.Second
 
-// A Conn keeps up to two connections to RabbitMQ alive, one for publishing and one for
-// consuming, each replaced by a new session when it is lost. [Conn.DedicatedConnection] opens more. Its methods may be called from
-// any goroutine.
+// A Conn keeps up to two connections to RabbitMQ alive, one for publishing and one for consuming. Each is replaced by a new session when it
+// is lost. [Conn.DedicatedConnection] opens more. Its methods may be called from any goroutine.
 type Conn struct {
 	cfg     Config
 	dialer  *dial.Config
 	targets []dial.Target
 	setup   setup
 
-	ctx     context.Context // ends when the Conn is to end; its cause wraps ErrClosed
+	ctx     context.Context // ends when the Conn shuts down; its cause wraps ErrClosed
 	cancel  context.CancelCauseFunc
-	cutCtx  context.Context // ends when the links are to be cut instead of closed
+	cutCtx  context.Context // ends when the sockets must be closed without waiting for the broker
 	cut     context.CancelFunc
 	running sync.WaitGroup // goroutines
 	done    chan struct{}
@@ -45,16 +44,14 @@ type Conn struct {
 	restoreErr error      // how it failed
 }
 
-// Dial connects to the broker at url and returns a Conn that is ready, or the reason why not:
-// a *[amqperr.FieldError] for a malformed URL, else a *[DialError]. ctx bounds the dialling only; the
-// Conn lives until Close.
+// Dial connects to the broker at url and returns a Conn that is ready. Its error is a *[amqperr.FieldError] for a malformed URL,
+// otherwise a *[DialError]. ctx bounds the dialling only; the Conn lives until Close.
 func Dial(ctx context.Context, url string) (*Conn, error) {
 	return DialConfig(ctx, Config{URLs: []string{url}})
 }
 
-// DialConfig is [Dial] with a Config. It tries every URL once, in random order, over all addresses of its
-// host, and returns a Conn that is ready, or the first refusal: that of the first broker that answered, if one
-// did.
+// DialConfig is [Dial] with a Config. It tries every URL once, in random order, over all addresses of its host. If all attempts fail, it
+// returns the error from the first broker that answered, or else the first error.
 func DialConfig(ctx context.Context, cfg Config) (*Conn, error) {
 	c, err := newConn(cfg)
 	if err != nil {
@@ -70,8 +67,8 @@ func DialConfig(ctx context.Context, cfg Config) (*Conn, error) {
 	return c, nil
 }
 
-// Open returns at once and connects in the background, trying until it succeeds: see
-// [Conn.Ready] and [Conn.Err]. The error reports every wrong field of cfg.
+// Open returns at once, connects in the background and retries until it succeeds: see [Conn.Ready] and [Conn.Err]. Its error reports
+// every wrong field of cfg.
 func Open(cfg Config) (*Conn, error) {
 	c, err := newConn(cfg)
 	if err != nil {
@@ -127,9 +124,8 @@ func (c *Conn) newLink(r role, s *dial.Session) *link {
 	return l
 }
 
-// PublishConnection returns the current session's connection for publishing, opening it when first
-// asked; Setup has run on it. It waits for one until ctx ends. The connection belongs to the
-// Conn: do not close it, and ask again when it was lost.
+// PublishConnection returns the current session for publishing, on which Setup has run. The first call opens the connection. It waits
+// until ctx ends. The connection belongs to the Conn: do not close it, and call PublishConnection again after a loss.
 func (c *Conn) PublishConnection(ctx context.Context) (*amqp.Connection, error) {
 	return c.session(ctx, publishing)
 }
@@ -139,8 +135,8 @@ func (c *Conn) ConsumeConnection(ctx context.Context) (*amqp.Connection, error) 
 	return c.session(ctx, consuming)
 }
 
-// Channel opens a raw channel on the consuming connection, for what the other packages do not
-// cover. It is the caller's to close, and dies with its session.
+// Channel opens a raw channel on the consuming connection, for operations that the other packages do not cover. The caller closes it.
+// It is closed when its session is lost.
 func (c *Conn) Channel(ctx context.Context) (*amqp.Channel, error) {
 	ac, err := c.ConsumeConnection(ctx)
 	if err != nil {
@@ -243,9 +239,9 @@ func (c *Conn) await(ctx context.Context, cond func() error) error {
 	}
 }
 
-// Blocked returns nil, or an error that wraps [amqperr.ErrBlocked] and tells the broker's reason, such
-// as "low on memory", while it takes no messages. Publishers wait meanwhile; consumers are not
-// concerned. RabbitMQ tells a connection only when it tries to publish.
+// Blocked returns an error that wraps [amqperr.ErrBlocked] while the broker accepts no messages, with the broker's reason, such as "low on
+// memory". Otherwise it returns nil. Publishers wait meanwhile; consumers are unaffected. RabbitMQ notifies only connections that
+// publish.
 func (c *Conn) Blocked() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -257,16 +253,15 @@ func (c *Conn) Blocked() error {
 	return nil
 }
 
-// Done is closed when the Conn has ended and released everything.
+// Done is closed when the Conn is closed and has released everything.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
-// Close closes both connections and ends the Conn. End consumers and producers first: what
-// they have in flight is then settled and confirmed. Otherwise nothing is lost either, but
-// what was in flight ends as ErrUnconfirmed, and messages come back that were just handled.
+// Close closes all connections of the Conn. Shut down consumers and producers first, so that their messages in flight are settled and
+// confirmed. In another order no message is lost either, but publishes in flight return ErrUnconfirmed, and messages that were handled
+// just before are redelivered.
 //
-// Close returns once everything is released, or 250 ms after ctx ended, when the sockets are
-// cut; it gives the broker 5 s at most. An error means that something is still held, by a
-// Setup, Dialer or Credentials that ignores its ctx. Closing again waits for the same end.
+// Close returns once everything is released, at the latest 250 ms after ctx ended, and waits at most 5 s for the broker. An error means
+// that a Setup, Dialer or Credentials function ignores its ctx and is still running. Another Close waits for the same shutdown.
 func (c *Conn) Close(ctx context.Context) error {
 	c.cancel(ErrClosed)
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)

@@ -16,14 +16,14 @@ var errNotUp = errors.New("amqpkit: the connection is not up yet")
 
 // The kinds of a [DialError], for errors.Is.
 var (
-	// ErrUnreachable: nothing answered at that address, or not in time.
+	// ErrUnreachable: no connection to that address, or no answer in time.
 	ErrUnreachable = errors.New("cannot be reached")
 
 	// ErrTLS: the TLS handshake failed, or a certificate file cannot be read.
 	ErrTLS = errors.New("TLS handshake failed")
 
 	// ErrLogin: the broker refused the login, or the connection was cut while logging in.
-	// RabbitMQ answers a refused login by hanging up, so the two cannot be told apart.
+	// RabbitMQ closes the connection after a refused login, so the two cases look the same.
 	ErrLogin = errors.New("login refused, or the connection was cut during login")
 
 	// ErrVhost: the virtual host does not exist or this user may not use it.
@@ -32,7 +32,7 @@ var (
 	// ErrLimit: a connection limit of the user, the virtual host or the node is reached.
 	ErrLimit = errors.New("connection limit reached")
 
-	// ErrHandshake: the peer hung up in the AMQP handshake or does not speak AMQP 0-9-1.
+	// ErrHandshake: the peer closed the connection during the AMQP handshake, or speaks another protocol than AMQP 0-9-1.
 	ErrHandshake = errors.New("AMQP handshake failed")
 
 	// ErrCredentials: [Config.Credentials] returned an error.
@@ -64,7 +64,7 @@ func (e *DialError) Error() string {
 	if e.Err != nil {
 		s += ": " + text(e.Err)
 	}
-	if a := advice[e.Kind]; a != "" { // what Setup returned gives its own
+	if a := advice[e.Kind]; a != "" { // an error of Setup has its own
 		s += " (" + a + ")"
 	}
 	return s

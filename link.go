@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -38,14 +39,16 @@ const (
 	dedicated  role = "dedicated"
 )
 
+var errOtherUser = errors.New("the new credentials belong to another user, which needs a new connection")
+
 // A link is one of a Conn's connections, through all its sessions. run is its only goroutine.
 type link struct {
 	conn *Conn
 
 	// Guarded by conn.mu.
 	role    role
-	session *amqp.Connection // nil while there is none
-	err     error            // why there is none
+	session *amqp.Connection // nil while disconnected
+	err     error            // the reason while disconnected
 	blocked error            // wraps amqperr.ErrBlocked while the broker blocks publishing on it
 	lost    loss             // the last one
 
@@ -163,7 +166,33 @@ func (l *link) serve(s *dial.Session) error {
 	}
 }
 
-// block records that the broker blocks publishing, or has stopped to.
+// renew gets new credentials and sends the password to the broker, concurrently with the link's goroutine, and sends the result on the
+// channel. ctx ends with the session.
+//
+// No timeout bounds the broker's answer: it does not read while it blocks publishing, and closing the session for that would make the
+// outcome of unconfirmed messages unknown.
+func (l *link) renew(ctx context.Context, s *dial.Session) <-chan error {
+	result := make(chan error, 1)
+	l.conn.running.Go(func() {
+		asking, cancel := context.WithTimeoutCause(ctx, renewTimeout, fmt.Errorf("not done within %v", renewTimeout))
+		defer cancel()
+		fresh, err := l.conn.cfg.Credentials(asking)
+		switch {
+		case err != nil:
+		case fresh.Username != s.Login.Username:
+			err = errOtherUser
+		default:
+			err = wire.Do(ctx, s.Connection, func() error { return s.UpdateSecret(fresh.Password, "about to expire") })
+		}
+		if err == nil {
+			s.Login = dial.Login(fresh)
+		}
+		result <- err
+	})
+	return result
+}
+
+// block records that the broker blocks or unblocks publishing.
 func (l *link) block(s *dial.Session, b amqp.Blocking) {
 	s.Gate.Set(b)
 	c := l.conn
@@ -234,7 +263,7 @@ func (l *link) set(ac *amqp.Connection, err error) {
 	l.conn.notify()
 }
 
-// end ends the whole Conn, because no retry can heal err.
+// end closes the whole Conn, because no retry can heal err.
 func (l *link) end(err error) {
 	c := l.conn
 	c.log(c.ctx, slog.LevelError, c.roleOf(l), "amqpkit: cannot connect, giving up", slog.Any("error", err))

@@ -28,7 +28,8 @@ func (c *Conn) attrs(r role, attrs ...slog.Attr) []slog.Attr {
 }
 
 func (c *Conn) logConnected(ctx context.Context, r role, s *dial.Session) {
-	c.log(ctx, slog.LevelInfo, r, "amqpkit: connected", slog.String("url", s.URL), slog.Any("broker", s.Properties["version"]))
+	version, _ := s.Properties["version"].(string)
+	c.log(ctx, slog.LevelInfo, r, "amqpkit: connected", slog.String("url", s.URL), slog.String("broker", version))
 }
 
 // logLost warns of the loss of a session. If it repeats the previous loss, it is logged once a minute.

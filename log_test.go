@@ -100,7 +100,7 @@ func TestEveryLineNamesTheConnectionAndItsRole(t *testing.T) {
 			}
 		}
 		for _, line := range log.lines(t, "connected") {
-			if line["url"] == "" || line["broker"] == nil {
+			if line["url"] == "" || line["broker"] == "" {
 				t.Errorf("line %v lacks the URL or the version of the broker", line)
 			}
 		}

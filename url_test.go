@@ -143,9 +143,10 @@ func allOutputs(v any) string {
 func checkSecret(t *testing.T, secret, escaped string) {
 	t.Helper()
 	raw := "amqp://bob:" + escaped + "@127.0.0.1:1/v"
+	var log bytes.Buffer
 	cfg := Config{URLs: []string{raw}, Dialer: func(context.Context, string, string) (net.Conn, error) {
 		return nil, errors.New("no network")
-	}, Logger: slog.New(slog.DiscardHandler)}
+	}, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	outputs := []any{cfg, &cfg, Credentials{Username: "bob", Password: secret}, struct{ C *Credentials }{&Credentials{Username: "bob", Password: secret}}}
 	conn, err := Open(cfg)
 	if err != nil {
@@ -164,6 +165,9 @@ func checkSecret(t *testing.T, secret, escaped string) {
 		if err := conn.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
+	}
+	if s := log.String(); strings.Contains(s, secret) || strings.Contains(s, escaped) {
+		t.Errorf("the secret %q (%q) was logged", secret, escaped)
 	}
 }
 
