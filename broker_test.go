@@ -28,7 +28,9 @@ func open(t *testing.T, b *amqptest.Broker, cfg amqpkit.Config) *amqpkit.Conn {
 	if cfg.Dialer == nil {
 		cfg.Dialer = b.Dial
 	}
-	cfg.Logger = slog.New(slog.DiscardHandler)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
 	conn, err := amqpkit.Open(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -92,8 +94,8 @@ func TestPublishersAndConsumersHaveAConnectionEachOnceTheyAsk(t *testing.T) {
 	if publishing(t, conn) != pub {
 		t.Error("the session changed without a loss")
 	}
-	if err := conn.Close(t.Context()); err != nil || conn.State() != amqpkit.Closed {
-		t.Errorf("Close = %v, then the Conn is %v", err, conn.State())
+	if err := conn.Close(t.Context()); err != nil || !errors.Is(conn.Err(), amqpkit.ErrClosed) {
+		t.Errorf("Close = %v, then Err = %v", err, conn.Err())
 	}
 	if err := b.Await(within(t), func() bool { return len(b.Connections()) == 0 }); err != nil {
 		t.Error(err)

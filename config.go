@@ -1,6 +1,7 @@
 package amqpkit
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -16,7 +17,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/amqperr"
-	"github.com/amqpkit/amqpkit/internal/validate"
+	"github.com/amqpkit/amqpkit/internal/dial"
 )
 
 const (
@@ -25,101 +26,81 @@ const (
 	defaultSetupTimeout = time.Minute
 )
 
-// The SASL mechanisms that [Config.Mechanism] takes.
-const (
-	Plain    = "PLAIN"    // user and password
-	External = "EXTERNAL" // the client's TLS certificate tells who it is
-)
-
-// Config says how to reach RabbitMQ and what to do with every new session. Only URLs is
-// required. Its formatting shows no secret, unless it is an unexported field of a struct that
-// is printed: there package fmt cannot ask it.
+// A Config describes the brokers and the work on every new session. Only URLs is required. Its formatting shows no secret, except as
+// an unexported field of a struct that is printed: package fmt then ignores its methods.
 //
-// Setup, Credentials and Dialer must return when their ctx ends; what waits for them cannot
-// return before.
+// Setup, Credentials and Dialer must return when their ctx ends. Calls that wait for them cannot return earlier.
 type Config struct {
-	// URLs are the brokers, usually the nodes of one cluster: each attempt takes the next one
-	// of a freshly shuffled order. The form is the AMQP URI of RabbitMQ's documentation,
-	// amqp:// or amqps://user:password@host:port/vhost, with reserved characters
-	// percent-encoded. Known query parameters: heartbeat (seconds), connection_timeout
-	// (milliseconds), channel_max, cacertfile, certfile, keyfile, server_name_indication,
-	// auth_mechanism (plain or external). The files are read anew for every dial.
+	// URLs are the brokers, usually the nodes of one cluster. Each attempt takes the next one of a shuffled order. The form is
+	// the AMQP URI of RabbitMQ's documentation, amqp:// or amqps://user:password@host:port/vhost, with reserved
+	// characters percent-encoded. Known query parameters: heartbeat (seconds), connection_timeout (milliseconds),
+	// channel_max, cacertfile, certfile, keyfile, server_name_indication, auth_mechanism (plain or external). The files are
+	// read for every dial.
 	URLs []string
 
-	// Name is the connection name that RabbitMQ's management page and logs show.
-	// Empty means the name of the program.
+	// Name is the connection name that RabbitMQ's management page and logs show. Empty means the name of the program.
 	Name string
 
-	// Setup, if set, runs on every new session, before anyone gets it; never twice at once. It
-	// is the place for shared, durable topology (a topology.Topology's Declare fits). It must be
-	// repeatable. An error fails the attempt and is tried again, at the next node, unless it is
-	// permanent: *backoff.PermanentError, or an error with a method Permanent() bool that returns true, such as
-	// a *amqperr.FieldError for data that no broker takes. A permanent error ends the Conn.
+	// Setup, if set, runs on every new session before the session is handed out, one run at a time. It is the place for shared,
+	// durable topology (a topology.Topology's Declare fits). It must be repeatable. After an error the next node is tried,
+	// unless the error is permanent (see [amqperr.IsPermanent]), such as a *amqperr.FieldError for data that every broker
+	// refuses. A permanent error closes the Conn.
 	//
-	// Setup runs again on a living session when a consumer's queue is missing, because it was deleted or
-	// expired, or when RabbitMQ cancelled the consumer. Such a run begins 100 ms
-	// later, and at most once a second. Its failure is logged and leaves the session as it is.
-	// See SetupOnce, Conn.QueueMissing and Conn.AddSetup.
+	// Setup runs again on a living session when a consumer's queue is missing, because it was deleted or expired, or when
+	// RabbitMQ cancelled the consumer. Such a run starts 100 ms later, and at most once a second. Its failure is logged and
+	// does not affect the session. See SetupOnce, [Conn.QueueMissing] and [Conn.AddSetup].
 	Setup func(ctx context.Context, ac *amqp.Connection) error
 
-	// SetupOnce has Setup run on new sessions only. Set it where queues are deleted on purpose, by an
-	// operator or a migration, and must stay deleted until the program connects again. A Conn
-	// whose consumers lack their queue is [Degraded] with it too.
+	// SetupOnce restricts Setup to new sessions. Set it if an operator or a migration deletes queues on purpose, and they must
+	// stay deleted until the program reconnects. [Conn.Err] returns a *[MissingError] for a missing queue with it too.
 	SetupOnce bool
 
-	// SetupTimeout bounds one run of Setup. The time in which it waits for a run on the other connection
-	// does not count. Zero means one minute.
+	// SetupTimeout bounds one run of Setup. The time that the run waits for a run on the other connection does not count. Zero
+	// means one minute.
 	SetupTimeout time.Duration
 
-	// Credentials, if set, is asked before every dial; its answer replaces the user and
-	// password of the URL. An error fails the attempt as one of Setup does. Both connections ask
-	// for themselves, maybe at once.
+	// Credentials, if set, is called before every dial. Its result replaces the user and the password of the URL. An error fails
+	// the attempt as an error of Setup does. Both connections call it, possibly concurrently.
 	//
-	// An answer that expires is renewed in time: Credentials is asked again, with 10 s to answer,
-	// and the broker is told of the new password on the living connection
-	// (connection.update-secret). An error is tried again until the expiry, at which RabbitMQ
-	// closes the connection; then, and when the answer is of another user or the broker refuses
-	// it, a new session logs in with the newest. RabbitMQ looks at a new password only where
-	// passwords expire, as with OAuth 2: its internal users keep what they logged in with.
+	// Credentials that expire are renewed in time: Credentials is called again, with 10 s to return, and the new password is
+	// sent to the broker on the living connection (connection.update-secret). Errors are retried until the expiry, when
+	// RabbitMQ closes the connection. A new session then logs in with the latest credentials. That also happens if they belong to
+	// another user or the broker refuses them. RabbitMQ checks a new password only with backends whose passwords expire,
+	// such as OAuth 2. Its internal users stay logged in with the password of the login.
 	Credentials func(ctx context.Context) (Credentials, error)
 
-	// Mechanism is how to log in: Plain, or External, where the client certificate in TLS or the
-	// URL's certfile tells the user, over amqps:// and with RabbitMQ's plugin
-	// rabbitmq_auth_mechanism_ssl. External takes no Credentials. Empty means Plain. A URL's own
-	// auth_mechanism wins.
-	Mechanism string
+	// External selects the SASL mechanism EXTERNAL: RabbitMQ takes the user's name from the client certificate, which is in
+	// TLS or the URL's certfile. It needs amqps:// and RabbitMQ's plugin rabbitmq_auth_mechanism_ssl, and excludes
+	// Credentials. False means the mechanism PLAIN. The auth_mechanism of a URL takes precedence.
+	External bool
 
-	// TLS is the base of the configuration for amqps:// URLs, for instance with client
-	// certificates (GetClientCertificate for those that are renewed). Nil means the system's roots
-	// and TLS 1.2 or newer. An empty ServerName becomes the host of the URL. It is cloned for
-	// every dial.
+	// TLS is the base of the configuration for amqps:// URLs, for instance with client certificates (GetClientCertificate if
+	// they are renewed). Nil means the system's roots and TLS 1.2 or newer. An empty ServerName becomes the host of the URL.
+	// It is cloned for every dial.
 	TLS *tls.Config
 
-	// Heartbeat is the interval proposed to the broker, a whole number of seconds of at least
-	// one; the smaller of both sides' proposals counts. A dead peer is noticed after one and a
-	// half of it. Zero means 10 s; heartbeats cannot be switched off. A URL's own wins.
+	// Heartbeat is the interval proposed to the broker, a whole number of seconds, at least one. The smaller of both
+	// proposals is used. A peer is considered dead after one and a half intervals. Zero means 10 s; heartbeats cannot be
+	// switched off. The heartbeat of a URL takes precedence.
 	Heartbeat time.Duration
 
-	// DialTimeout bounds one attempt at a URL: name lookup, TCP connect, TLS and AMQP handshake. If the
-	// host has several addresses, each gets its share of it. Zero means 10 s. A URL's own
-	// connection_timeout wins.
+	// DialTimeout bounds one attempt at a URL: name lookup, TCP connect, TLS and AMQP handshake. If the host has several
+	// addresses, each gets its share. Zero means 10 s. The connection_timeout of a URL takes precedence.
 	DialTimeout time.Duration
 
-	// Dialer opens the TCP connection (or a tunnel, or a test's pipe). It receives the host's name and the
-	// port. Nil means net.Dialer, which tries all addresses of the host in random order, IPv6 and IPv4 in turn,
-	// each through TLS, the AMQP handshake and Setup, until one succeeds. While a TCP connect takes longer than 250 ms, the
-	// next one begins.
+	// Dialer opens the TCP connection (or a tunnel, or a test's pipe). It receives the host's name and the port. Nil means
+	// net.Dialer, which tries all addresses of the host in random order, IPv6 and IPv4 in turn, each through TLS, the AMQP
+	// handshake and Setup, until one succeeds. While a TCP connect takes longer than 250 ms, the next one begins.
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	// Backoff makes the pauses between attempts, a new one for every outage; an outage goes on
-	// if the session between lived less than 5 ms. The first pause comes before the first
-	// attempt to reconnect; backoff.Stop ends the Conn. Nil means for ever, each pause uniform
-	// between nothing and a bound that doubles from 20 ms to 800 ms.
+	// Backoff returns the pauses between attempts, and is called for every outage. A session of less than 5 ms does not end an
+	// outage. The first pause precedes the first attempt to reconnect. backoff.Stop closes the Conn. Nil means retrying
+	// indefinitely, each pause uniformly distributed up to a bound that doubles from 20 ms to 800 ms.
 	Backoff func() backoff.BackOff
 
-	// Logger gets losses and failed attempts (warn, the same kind of failure once an outage),
-	// failed renewals of credentials (warn), the end of an outage (info) and that of the Conn by
-	// a failure (error). Nil means slog.Default.
+	// Logger receives the start and the end of each connection (info), losses, failed attempts and failed renewals of
+	// credentials (warn; a repeated warning is logged once a minute), and a failure that closes the Conn (error). It is the
+	// default of the producers and consumers that use the Conn. Nil means slog.Default.
 	Logger *slog.Logger
 }
 
@@ -127,24 +108,17 @@ type Config struct {
 func (c Config) Format(s fmt.State, _ rune) {
 	urls := make([]string, len(c.URLs))
 	for i, u := range c.URLs {
-		urls[i] = redact(u, c.Mechanism)
+		urls[i] = dial.Redact(u, c.External)
 	}
 	_, _ = fmt.Fprintf(s, "amqpkit.Config{URLs: [%s], Name: %q}", strings.Join(urls, " "), c.Name)
 }
 
-// LogValue gives slog what Format writes.
+// LogValue returns the text that Format writes.
 func (c Config) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(c)) }
-
-func fault(field, problem, fix string) error {
-	return &amqperr.FieldError{Package: "amqpkit", Field: field, Problem: problem, Fix: fix}
-}
 
 func (c Config) withDefaults() Config {
 	if c.Name == "" {
 		c.Name = filepath.Base(os.Args[0])
-	}
-	if c.Mechanism == "" {
-		c.Mechanism = Plain
 	}
 	if c.SetupTimeout == 0 {
 		c.SetupTimeout = defaultSetupTimeout
@@ -158,69 +132,41 @@ func (c Config) withDefaults() Config {
 	if c.Backoff == nil {
 		c.Backoff = defaultBackoff
 	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
+	c.Logger = cmp.Or(c.Logger, slog.Default())
 	return c
 }
 
-// validate returns the parsed URLs, or every fault of the Config.
-func (c Config) validate() ([]target, error) {
-	var faults []error
-	if len(c.URLs) == 0 {
-		faults = append(faults, fault("URLs", "no URL is given", urlForm))
+// dialer returns the part of the Config for dialling, with the parsed URLs, or every fault of the Config.
+func (c Config) dialer() (*dial.Config, []dial.Target, error) {
+	d := &dial.Config{
+		Name:      c.Name,
+		External:  c.External,
+		TLS:       c.TLS,
+		Heartbeat: c.Heartbeat,
+		Timeout:   c.DialTimeout,
+		Dialer:    c.Dialer,
 	}
-	targets := make([]target, len(c.URLs))
-	for i, u := range c.URLs {
-		field := fmt.Sprintf("URLs[%d]", i)
-		t, err := parseURL(field, u, c)
-		if err == nil {
-			err = errors.Join(t.checkExternal(field, c), t.checkLogin(field, c))
+	if c.Credentials != nil {
+		d.Login = func(ctx context.Context) (dial.Login, error) {
+			answer, err := c.Credentials(ctx)
+			return dial.Login(answer), err
 		}
-		if err != nil {
-			faults = append(faults, err)
-		}
-		targets[i] = t
 	}
-	if p := validate.Name(c.Name); p != nil {
-		faults = append(faults, fault("Name", p.Problem, p.Fix))
-	}
-	if err := checkHeartbeat("Heartbeat", c.Heartbeat); err != nil {
-		faults = append(faults, err)
-	}
-	if err := checkMechanism("Mechanism", c.Mechanism); err != nil {
-		faults = append(faults, err)
-	}
-	if c.DialTimeout < 0 {
-		faults = append(faults, fault("DialTimeout", "is negative", "leave it zero for 10 s"))
-	}
+	targets, err := d.Targets(c.URLs)
 	if c.SetupTimeout < 0 {
-		faults = append(faults, fault("SetupTimeout", "is negative", "leave it zero for one minute"))
+		err = errors.Join(err, fault("SetupTimeout", "is negative", "leave it zero for one minute"))
 	}
-	return targets, errors.Join(faults...)
+	return d, targets, err
 }
 
-// The protocol carries the interval as a 16-bit number of seconds, and amqp091-go takes
-// anything below one second for "whatever the server wants".
-func checkHeartbeat(field string, d time.Duration) error {
-	if d < time.Second || d > 65535*time.Second || d%time.Second != 0 {
-		return fault(field, d.String()+" is not a whole number of seconds from 1 to 65535",
-			"leave it out for 10 s; heartbeats cannot be switched off")
-	}
-	return nil
-}
-
-func checkMechanism(field, name string) error {
-	if name != Plain && name != External {
-		return fault(field, "is neither PLAIN nor EXTERNAL", "leave it out for PLAIN")
-	}
-	return nil
+func fault(field, problem, fix string) error {
+	return &amqperr.FieldError{Package: "amqpkit", Field: field, Problem: problem, Fix: fix}
 }
 
 func defaultBackoff() backoff.BackOff {
 	return backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(10*time.Millisecond),
-		backoff.WithRandomizationFactor(1), // uniform between nothing and twice the interval
+		backoff.WithRandomizationFactor(1), // uniform between zero and twice the interval
 		backoff.WithMultiplier(2),
 		backoff.WithMaxInterval(400*time.Millisecond),
 		backoff.WithMaxElapsedTime(0),

@@ -3,65 +3,39 @@ package amqpkit
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/internal/dial"
+	"github.com/amqpkit/amqpkit/internal/logs"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// closeTimeout bounds Close for a ctx without a deadline: a blocked broker may never answer.
+// closeTimeout bounds Close if ctx has no deadline: a blocked broker may never answer.
 const closeTimeout = 5 * time.Second
 
-// State is what a Conn is doing.
-type State int
-
-const (
-	// Connecting means that a session is missing; [Conn.Err] says why, once an attempt has failed.
-	Connecting State = iota
-	// Ready means that every connection opened so far is up, Setup has run on it, and every consumer
-	// has its queue.
-	Ready
-	// Closed means that Close was called, or a failure that cannot heal ended the Conn.
-	Closed
-	// Degraded means that everything is up, but the queue of a consumer is missing; [Conn.Err] names
-	// it. Sessions are handed out as in Ready.
-	Degraded
-)
-
-func (s State) String() string {
-	switch s {
-	case Connecting:
-		return "connecting"
-	case Ready:
-		return "ready"
-	case Closed:
-		return "closed"
-	case Degraded:
-		return "degraded"
-	}
-	return fmt.Sprintf("State(%d)", int(s))
-}
-
-// A Conn keeps up to two connections to RabbitMQ alive, one for publishing and one for
-// consuming, each replaced by a new session when it is lost. [Conn.DedicatedConnection] opens more. Its methods may be called from
-// any goroutine.
+// A Conn keeps up to two connections to RabbitMQ alive, one for publishing and one for consuming. Each is replaced by a new session when it
+// is lost. [Conn.DedicatedConnection] opens more. Its methods may be called from any goroutine.
 type Conn struct {
 	cfg     Config
-	targets []target
+	dialer  *dial.Config
+	targets []dial.Target
 	setup   setup
 
-	ctx    context.Context // ends when the Conn is to end; its cause wraps ErrClosed
-	cancel context.CancelCauseFunc
-	cutCtx context.Context // ends when the links are to be cut instead of closed
-	cut    context.CancelFunc
-	links  sync.WaitGroup
-	done   chan struct{}
+	ctx     context.Context // ends when the Conn shuts down; its cause wraps ErrClosed
+	cancel  context.CancelCauseFunc
+	cutCtx  context.Context // ends when the sockets must be closed without waiting for the broker
+	cut     context.CancelFunc
+	running sync.WaitGroup // goroutines
+	done    chan struct{}
+
+	repeated logs.Limiter // warnings that may repeat
 
 	mu      sync.Mutex
-	spare   *link // the connection that Dial and Open start, until someone needs it
-	roles   [2]*link
+	links   []*link       // the first one is started by Dial and Open, and takes the role that is asked for first
 	changed chan struct{} // closed and replaced on every change
 
 	missing    []*missing // consumers without their queue
@@ -70,39 +44,31 @@ type Conn struct {
 	restoreErr error      // how it failed
 }
 
-type role int
-
-const (
-	publishing role = iota
-	consuming
-)
-
-// Dial connects to the broker at url and returns a Conn that is ready, or the reason why not:
-// a *[amqperr.FieldError] for a malformed URL, else a *[DialError]. ctx bounds the dialling only; the
-// Conn lives until Close.
+// Dial connects to the broker at url and returns a Conn that is ready. Its error is a *[amqperr.FieldError] for a malformed URL,
+// otherwise a *[DialError]. ctx bounds the dialling only; the Conn lives until Close.
 func Dial(ctx context.Context, url string) (*Conn, error) {
 	return DialConfig(ctx, Config{URLs: []string{url}})
 }
 
-// DialConfig is [Dial] with a Config. It tries every URL once, in random order, over all addresses of its
-// host, and returns a Conn that is ready, or the first refusal: that of the first broker that answered, if one
-// did.
+// DialConfig is [Dial] with a Config. It tries every URL once, in random order, over all addresses of its host. If all attempts fail, it
+// returns the error from the first broker that answered, or else the first error.
 func DialConfig(ctx context.Context, cfg Config) (*Conn, error) {
 	c, err := newConn(cfg)
 	if err != nil {
 		return nil, err
 	}
-	s, err := c.connectAny(ctx, false)
-	if err != nil {
+	s, failed := c.dialer.ConnectAny(ctx, c.targets, c.setUp)
+	if failed != nil {
 		c.cancel(ErrClosed)
-		return nil, err
+		return nil, dialError(failed)
 	}
+	c.logConnected(ctx, unassigned, s)
 	c.start(s)
 	return c, nil
 }
 
-// Open returns at once and connects in the background, trying until it succeeds: see
-// [Conn.Ready], [Conn.Err] and [Conn.State]. The error reports every wrong field of cfg.
+// Open returns at once, connects in the background and retries until it succeeds: see [Conn.Ready] and [Conn.Err]. Its error reports
+// every wrong field of cfg.
 func Open(cfg Config) (*Conn, error) {
 	c, err := newConn(cfg)
 	if err != nil {
@@ -114,12 +80,13 @@ func Open(cfg Config) (*Conn, error) {
 
 func newConn(cfg Config) (*Conn, error) {
 	cfg = cfg.withDefaults()
-	targets, err := cfg.validate()
+	dialer, targets, err := cfg.dialer()
 	if err != nil {
 		return nil, err
 	}
 	c := &Conn{
 		cfg:     cfg,
+		dialer:  dialer,
 		targets: targets,
 		setup:   setup{running: make(chan struct{}, 1)},
 		done:    make(chan struct{}),
@@ -130,46 +97,46 @@ func newConn(cfg Config) (*Conn, error) {
 	return c, nil
 }
 
-// start begins the Conn's life with its first connection, whose session s is if it is not nil.
-func (c *Conn) start(s *session) {
+// start starts the first connection. s is its session, or nil.
+func (c *Conn) start(s *dial.Session) {
 	c.mu.Lock()
-	c.spare = c.newLink(s)
+	c.newLink(unassigned, s)
 	c.mu.Unlock()
 	go func() {
 		<-c.ctx.Done()
-		c.mu.Lock() // after this no link is started any more
+		c.mu.Lock() // no goroutine is started after this
 		c.notify()
 		c.mu.Unlock()
-		c.links.Wait()
+		c.running.Wait()
 		close(c.done)
 	}()
 }
 
 // newLink starts a connection. c.mu is held.
-func (c *Conn) newLink(s *session) *link {
-	l := &link{conn: c}
+func (c *Conn) newLink(r role, s *dial.Session) *link {
+	l := &link{conn: c, role: r, failures: new(logs.Limiter)}
 	if s != nil {
 		l.session = s.Connection
 	}
-	c.links.Go(func() { l.run(s) })
-	c.notify() // with a connection to come the Conn is not ready
+	c.links = append(c.links, l)
+	c.running.Go(func() { l.run(s) })
+	c.notify() // the Conn is not ready until it is connected
 	return l
 }
 
-// Publishing returns the current session's connection for publishing, opening it when first
-// asked; Setup has run on it. It waits for one until ctx ends. The connection belongs to the
-// Conn: do not close it, and ask again when it was lost.
+// PublishConnection returns the current session for publishing, on which Setup has run. The first call opens the connection. It waits
+// until ctx ends. The connection belongs to the Conn: do not close it, and call PublishConnection again after a loss.
 func (c *Conn) PublishConnection(ctx context.Context) (*amqp.Connection, error) {
 	return c.session(ctx, publishing)
 }
 
-// Consuming is [Conn.PublishConnection] for the consuming connection.
+// ConsumeConnection is [Conn.PublishConnection] for the consuming connection.
 func (c *Conn) ConsumeConnection(ctx context.Context) (*amqp.Connection, error) {
 	return c.session(ctx, consuming)
 }
 
-// Channel opens a raw channel on the consuming connection, for what the other packages do not
-// cover. It is the caller's to close, and dies with its session.
+// Channel opens a raw channel on the consuming connection, for operations that the other packages do not cover. The caller closes it.
+// It is closed when its session is lost.
 func (c *Conn) Channel(ctx context.Context) (*amqp.Channel, error) {
 	ac, err := c.ConsumeConnection(ctx)
 	if err != nil {
@@ -178,112 +145,107 @@ func (c *Conn) Channel(ctx context.Context) (*amqp.Channel, error) {
 	ch, err := wire.Channel(ctx, ac)
 	if err != nil {
 		if fix := wire.ChannelFix(err); fix != "" {
-			return nil, fmt.Errorf("amqpkit: open a channel: %w; %s", err, fix)
+			err = fmt.Errorf("%w; %s", err, fix)
 		}
-		return nil, fmt.Errorf("amqpkit: open a channel: %w", err)
+		return nil, wrap("open a channel", err)
 	}
 	return ch, nil
 }
 
 func (c *Conn) session(ctx context.Context, r role) (*amqp.Connection, error) {
 	var ac *amqp.Connection
-	err := c.await(ctx, func() (bool, error) {
-		l := c.roles[r]
+	assigned := false
+	err := c.await(ctx, func() error {
+		l := c.find(r)
 		if l == nil {
-			if l = c.spare; l == nil {
-				l = c.newLink(nil)
+			if l = c.find(unassigned); l == nil {
+				l = c.newLink(r, nil)
 			}
-			c.roles[r], c.spare = l, nil
+			assigned = l.role != r
+			l.role = r
 		}
 		ac = l.session
-		return ac != nil && !ac.IsClosed(), l.err
+		return l.down()
 	})
+	if assigned {
+		c.log(ctx, slog.LevelDebug, r, "amqpkit: the first connection has its role")
+	}
 	if err != nil {
 		return nil, err
 	}
 	return ac, nil
 }
 
-// Ready waits until every connection opened so far is up, Setup has run on it and every consumer has
-// its queue. When ctx ends first, the error wraps its cause and what Err returns.
-func (c *Conn) Ready(ctx context.Context) error {
-	return c.await(ctx, func() (bool, error) { return c.state() == Ready, c.failure() })
+// Err returns why the Conn is not ready, without waiting. It is nil if every connection that was opened is
+// up, Setup has run on it, and every consumer has its queue. Otherwise the error gives the state:
+//
+//   - A *[MissingError]: connected, but a consumer lacks its queue. Sessions are handed out.
+//   - An error that wraps [ErrClosed]: the Conn was closed, or ended by a failure that no retry can heal.
+//   - Any other error: connecting. It is the last failure, such as a *[DialError] or the loss of the connection.
+//
+// See [Conn.Changed] to wait for the next error, and [Conn.Ready] to wait for nil.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err()
 }
 
-// await waits until cond, called with c.mu held, is true. Until then cond returns the reason, if it has one.
-func (c *Conn) await(ctx context.Context, cond func() (bool, error)) error {
+// Changed returns a channel that is closed when the result of [Conn.Err] may have changed. Get the channel before the error, so
+// that no change is missed:
+//
+//	for {
+//		changed := conn.Changed()
+//		err := conn.Err()
+//		…
+//		if errors.Is(err, amqpkit.ErrClosed) {
+//			return
+//		}
+//		<-changed
+//	}
+func (c *Conn) Changed() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changed
+}
+
+// Ready waits until [Conn.Err] is nil. If ctx ends first, the error wraps its cause and the result of Err. If the Conn is
+// closed, the error wraps [ErrClosed].
+func (c *Conn) Ready(ctx context.Context) error {
+	return c.await(ctx, func() error { return c.err() })
+}
+
+// await waits until cond, called with c.mu held, returns nil.
+func (c *Conn) await(ctx context.Context, cond func() error) error {
 	for {
 		c.mu.Lock()
 		if c.ctx.Err() != nil {
 			c.mu.Unlock()
 			return context.Cause(c.ctx)
 		}
-		ok, failure := cond()
+		err := cond()
 		changed := c.changed
 		c.mu.Unlock()
-		if ok {
+		if err == nil {
 			return nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			if failure != nil {
-				return fmt.Errorf("amqpkit: not ready: %w; last failure: %w", context.Cause(ctx), failure)
+			if err == errNotUp { //nolint:errorlint // is itself
+				return wrap("not ready", context.Cause(ctx))
 			}
-			return fmt.Errorf("amqpkit: not ready: %w", context.Cause(ctx))
+			return wrap("not ready", context.Cause(ctx), wrap("last failure", err))
 		}
 	}
 }
 
-// State returns what the Conn is doing now.
-func (c *Conn) State() State {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.state()
-}
-
-// WaitForStateChange waits until the state is another one than from, and returns true, or
-// until ctx ends, and returns false. A loop observes a Conn:
-//
-//	for s := conn.State(); s != amqpkit.Closed && conn.WaitForStateChange(ctx, s); {
-//		s = conn.State()
-//		…
-//	}
-func (c *Conn) WaitForStateChange(ctx context.Context, from State) bool {
-	for {
-		c.mu.Lock()
-		now, changed := c.state(), c.changed
-		c.mu.Unlock()
-		if now != from {
-			return true
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return false
-		}
-	}
-}
-
-// Err returns why the Conn is not ready: the last failure while it is connecting, if an attempt
-// has failed yet; a *[MissingError] while it is degraded; or why it ended (which wraps ErrClosed). It is
-// nil while the Conn is ready.
-func (c *Conn) Err() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ctx.Err() != nil {
-		return context.Cause(c.ctx)
-	}
-	return c.failure()
-}
-
-// Blocked returns nil, or an error that wraps [amqperr.ErrBlocked] and tells the broker's reason, such
-// as "low on memory", while it takes no messages. Publishers wait meanwhile; consumers are not
-// concerned. RabbitMQ tells a connection only when it tries to publish.
+// Blocked returns an error that wraps [amqperr.ErrBlocked] while the broker accepts no messages, with the broker's reason, such as "low on
+// memory". Otherwise it returns nil. Publishers wait meanwhile; consumers are unaffected. RabbitMQ notifies only connections that
+// publish.
 func (c *Conn) Blocked() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, l := range c.opened() {
+	for _, l := range c.links {
 		if l.blocked != nil {
 			return l.blocked
 		}
@@ -291,16 +253,15 @@ func (c *Conn) Blocked() error {
 	return nil
 }
 
-// Done is closed when the Conn has ended and released everything.
+// Done is closed when the Conn is closed and has released everything.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
-// Close closes both connections and ends the Conn. End consumers and producers first: what
-// they have in flight is then settled and confirmed. Otherwise nothing is lost either, but
-// what was in flight ends as ErrUnconfirmed, and messages come back that were just handled.
+// Close closes all connections of the Conn. Shut down consumers and producers first, so that their messages in flight are settled and
+// confirmed. In another order no message is lost either, but publishes in flight return ErrUnconfirmed, and messages that were handled
+// just before are redelivered.
 //
-// Close returns once everything is released, or 250 ms after ctx ended, when the sockets are
-// cut; it gives the broker 5 s at most. An error means that something is still held, by a
-// Setup, Dialer or Credentials that ignores its ctx. Closing again waits for the same end.
+// Close returns once everything is released, at the latest 250 ms after ctx ended, and waits at most 5 s for the broker. An error means
+// that a Setup, Dialer or Credentials function ignores its ctx and is still running. Another Close waits for the same shutdown.
 func (c *Conn) Close(ctx context.Context) error {
 	c.cancel(ErrClosed)
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
@@ -317,51 +278,47 @@ func (c *Conn) Close(ctx context.Context) error {
 	case <-c.done:
 		return nil
 	case <-cut.C:
-		return fmt.Errorf("amqpkit: close: %w", context.Cause(ctx))
+		return wrap("close", context.Cause(ctx))
 	}
 }
 
-// Format writes the URLs without their passwords and the state, whatever the verb.
+// Format writes the URLs without their passwords, and "ready" or the result of [Conn.Err], whatever the verb.
 func (c *Conn) Format(s fmt.State, _ rune) {
 	if c == nil {
 		_, _ = fmt.Fprint(s, "amqpkit.Conn(nil)")
 		return
 	}
-	_, _ = fmt.Fprintf(s, "amqpkit.Conn{%v, %v}", c.cfg, c.State())
+	state := "ready"
+	if err := c.Err(); err != nil {
+		state = err.Error()
+	}
+	_, _ = fmt.Fprintf(s, "amqpkit.Conn{%v, %s}", c.cfg, state)
 }
 
 // The helpers below are called with c.mu held.
 
-func (c *Conn) opened() []*link {
-	var ls []*link
-	for _, l := range [...]*link{c.spare, c.roles[publishing], c.roles[consuming]} {
-		if l != nil {
-			ls = append(ls, l)
+// find returns the connection with a role, or nil.
+func (c *Conn) find(r role) *link {
+	for _, l := range c.links {
+		if l.role == r {
+			return l
 		}
 	}
-	return ls
+	return nil
 }
 
-func (c *Conn) state() State {
+func (c *Conn) err() error {
 	if c.ctx.Err() != nil {
-		return Closed
+		return context.Cause(c.ctx)
 	}
-	for _, l := range c.opened() {
-		if l.session == nil || l.session.IsClosed() {
-			return Connecting
+	var down error
+	for _, l := range c.links {
+		if err := l.down(); err != nil && (down == nil || down == errNotUp) { //nolint:errorlint // is itself
+			down = err
 		}
 	}
-	if c.missingErr() != nil {
-		return Degraded
-	}
-	return Ready
-}
-
-func (c *Conn) failure() error {
-	for _, l := range c.opened() {
-		if l.err != nil {
-			return l.err
-		}
+	if down != nil {
+		return down
 	}
 	return c.missingErr()
 }

@@ -195,16 +195,16 @@ func TestSessionWithoutRenewalEndsAtTheExpiryAndTheNextHasTheNewestCredentials(t
 		var broker peer
 		conn := renewing(t, &p, &broker)
 		after(life - time.Second)
-		if s := conn.State(); s != Ready {
-			t.Errorf("a second before the expiry the Conn is %v", s)
+		if err := conn.Err(); err != nil {
+			t.Errorf("a second before the expiry Err = %v", err)
 		}
 		after(5 * time.Minute)
 		if err := conn.Err(); !errors.Is(err, ErrCredentials) || !strings.Contains(err.Error(), "no token now") {
 			t.Errorf("Err = %v, want ErrCredentials and what the provider said", err)
 		}
 		after(5*time.Minute + 2*time.Second)
-		if s, want := conn.State(), fmt.Sprintf("bob secret-%d", len(p.asked)); s != Ready || len(broker.logins) != 2 || broker.logins[1] != want {
-			t.Errorf("with the provider back the Conn is %v, logins %q; want the second to be %q", s, broker.logins, want)
+		if err, want := conn.Err(), fmt.Sprintf("bob secret-%d", len(p.asked)); err != nil || len(broker.logins) != 2 || broker.logins[1] != want {
+			t.Errorf("with the provider back Err = %v, logins %q; want the second to be %q", err, broker.logins, want)
 		}
 	})
 }
@@ -223,8 +223,8 @@ func TestOtherUserTakesANewSession(t *testing.T) {
 		if want := []string{"bob secret-1", "eve secret-3"}; !slices.Equal(broker.logins, want) || len(broker.updates) != 0 {
 			t.Errorf("logins %q, updates %q; want %q and none", broker.logins, broker.updates, want)
 		}
-		if s := conn.State(); s != Ready {
-			t.Errorf("the Conn is %v", s)
+		if err := conn.Err(); err != nil {
+			t.Errorf("Err = %v", err)
 		}
 	})
 }
@@ -270,8 +270,8 @@ func TestRenewalEndsWithItsSession(t *testing.T) {
 			t.Fatalf("%d renewals are under way before the expiry, want one", n)
 		}
 		after(time.Second)
-		if n, s := waiting.Load(), conn.State(); n != 0 || s != Ready || len(broker.logins) != 2 {
-			t.Errorf("after the expiry %d renewals go on, the Conn is %v, logins %q", n, s, broker.logins)
+		if n, err := waiting.Load(), conn.Err(); n != 0 || err != nil || len(broker.logins) != 2 {
+			t.Errorf("after the expiry %d renewals are running, Err = %v, logins %q", n, err, broker.logins)
 		}
 	})
 }

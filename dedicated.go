@@ -3,16 +3,17 @@ package amqpkit
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/internal/dial"
+	"github.com/amqpkit/amqpkit/internal/logs"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// Dedicated opens another connection to the broker, for the caller alone, and renews its credentials. It runs Setup on it only if
-// no session is up on which Setup has run. The Conn does not replace it after a loss and does not wait for it in [Conn.Ready]. The caller
+// DedicatedConnection opens another connection to the broker, for the caller alone, and renews its credentials. Setup runs on it only if
+// no session is open on which it has run. The Conn does not replace it after a loss, and [Conn.Ready] does not wait for it. The caller
 // closes it; Close closes it too.
 //
 // It tries every URL once, in random order. Its error is a [*DialError], or wraps [ErrClosed].
@@ -25,40 +26,36 @@ func (c *Conn) DedicatedConnection(ctx context.Context) (*amqp.Connection, error
 	if !c.hold() {
 		return nil, context.Cause(c.ctx)
 	}
-	defer c.links.Done()
-	s, err := c.connectAny(ctx, true)
+	defer c.running.Done()
+	s, failed := c.dialer.ConnectAny(ctx, c.targets, c.setUpFirst)
 	if c.ctx.Err() != nil {
-		if err == nil {
+		if failed == nil {
 			wire.Kill(s.Connection)
 		}
 		return nil, context.Cause(c.ctx)
 	}
-	if err != nil {
-		return nil, err
+	if failed != nil {
+		return nil, dialError(failed)
 	}
-	c.links.Go(func() {
-		l := &link{conn: c}
-		_ = l.serve(s)
-		if c.ctx.Err() != nil {
-			l.close(s.Connection)
-			return
-		}
-		wire.Kill(s.Connection)
-	})
+	c.logConnected(ctx, dedicated, s)
+	l := &link{conn: c, role: dedicated, sessions: 1, failures: new(logs.Limiter)}
+	c.running.Go(func() { l.runDedicated(s) })
 	return s.Connection, nil
 }
 
-// A loss is how a session was lost, and when.
-type loss struct {
-	at  time.Time
-	err error
-}
-
-// record notes how a session was lost.
-func (l *link) record(err error) {
-	l.conn.mu.Lock()
-	defer l.conn.mu.Unlock()
-	l.lost = loss{time.Now(), err}
+// runDedicated serves a dedicated connection until its caller or the Conn closes it, or it is lost.
+func (l *link) runDedicated(s *dial.Session) {
+	began := time.Now()
+	err := l.serve(s)
+	switch {
+	case l.conn.ctx.Err() != nil:
+		l.close(s)
+	case !errors.Is(err, amqp.ErrClosed):
+		wire.Kill(s.Connection)
+		l.conn.logLost(dedicated, s, err, time.Since(began) < flapping)
+		return
+	}
+	l.logClosed()
 }
 
 // LastLoss returns when and how the consuming connection was lost last; the error is nil if it never was. A consumer that
@@ -66,42 +63,19 @@ func (l *link) record(err error) {
 func (c *Conn) LastLoss() (at time.Time, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if l := c.roles[consuming]; l != nil {
+	if l := c.find(consuming); l != nil {
 		return l.lost.at, l.lost.err
 	}
 	return time.Time{}, nil
 }
 
-// hold keeps Done open until links.Done is called. It returns false for a closed Conn.
+// hold keeps Done open until running.Done is called. It returns false for a closed Conn.
 func (c *Conn) hold() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ctx.Err() != nil {
 		return false
 	}
-	c.links.Add(1)
+	c.running.Add(1)
 	return true
-}
-
-// connectAny tries every target once, in random order. Its error is the first refusal by a broker that answered, if one did.
-func (c *Conn) connectAny(ctx context.Context, dedicated bool) (*session, error) {
-	var first error
-	for n, i := range rand.Perm(len(c.targets)) {
-		t := c.targets[i]
-		t.dedicated = dedicated
-		if deadline, ok := ctx.Deadline(); ok && n < len(c.targets)-1 { // one that does not answer leaves the others their share
-			t.timeout = min(t.timeout, time.Until(deadline)/time.Duration(len(c.targets)-n))
-		}
-		s, err := c.connect(ctx, t)
-		if err == nil {
-			return s, nil
-		}
-		if first == nil || errors.Is(first, ErrUnreachable) && !errors.Is(err, ErrUnreachable) {
-			first = err
-		}
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return nil, first
 }

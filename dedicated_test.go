@@ -36,7 +36,7 @@ func TestADedicatedConnectionIsServedLikeTheOthersUntilTheConnEnds(t *testing.T)
 			t.Fatal(err)
 		}
 		_ = closed.Close()
-		if shared.IsClosed() || own.IsClosed() || conn.State() != Ready {
+		if shared.IsClosed() || own.IsClosed() || conn.Err() != nil {
 			t.Error("closing one dedicated connection was noticed by others")
 		}
 		if _, err := conn.LastLoss(); err != nil {

@@ -168,8 +168,8 @@ func TestOpenKeepsTryingAndShowsTheCause(t *testing.T) {
 	if err := conn.Ready(ctx); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "cable unplugged") {
 		t.Errorf("Ready = %v, want the end of ctx and the last failure", err)
 	}
-	if err := conn.Err(); !errors.Is(err, ErrUnreachable) || conn.State() != Connecting {
-		t.Errorf("Err = %v in state %v", err, conn.State())
+	if err := conn.Err(); !errors.Is(err, ErrUnreachable) || errors.Is(err, ErrClosed) {
+		t.Errorf("Err = %v", err)
 	}
 	if _, err := conn.PublishConnection(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Publishing = %v", err)
@@ -180,8 +180,8 @@ func TestOpenKeepsTryingAndShowsTheCause(t *testing.T) {
 	if _, err := conn.ConsumeConnection(t.Context()); !errors.Is(err, ErrClosed) {
 		t.Errorf("Consuming after Close = %v", err)
 	}
-	if conn.State() != Closed || !errors.Is(conn.Err(), ErrClosed) {
-		t.Errorf("after Close: %v, %v", conn.State(), conn.Err())
+	if !errors.Is(conn.Err(), ErrClosed) {
+		t.Errorf("after Close: %v", conn.Err())
 	}
 }
 
@@ -241,27 +241,48 @@ func TestS15CloseInterruptsBackoffDialAndHandshake(t *testing.T) {
 	}
 }
 
-func TestStateIsObservable(t *testing.T) {
-	conn, err := Open(Config{URLs: []string{"amqp://127.0.0.1:1"}, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if conn.WaitForStateChange(ctx, Connecting) {
-		t.Error("a change was seen where there was none")
-	}
-	closed := make(chan bool)
-	go func() { closed <- conn.WaitForStateChange(t.Context(), Connecting) }()
-	if err := conn.Close(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if !<-closed || conn.State() != Closed {
-		t.Errorf("Close was not seen as a change to %v", Closed)
-	}
+func TestErrReturnsAtOnceAndEveryChangeIsReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dialled := make(chan error)
+		conn, err := Open(Config{URLs: []string{"amqp://h"}, Logger: slog.New(slog.DiscardHandler), Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			select {
+			case err := <-dialled:
+				return nil, err
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := conn.Changed()
+		if err := conn.Err(); !errors.Is(err, errNotUp) {
+			t.Errorf("before the first attempt Err = %v, want %v", err, errNotUp)
+		}
+		synctest.Wait()
+		select {
+		case <-changed:
+			t.Error("a change was reported without a cause")
+		default:
+		}
+		down := errors.New("cable unplugged")
+		dialled <- down
+		<-changed
+		changed = conn.Changed()
+		if err := conn.Err(); !errors.Is(err, down) {
+			t.Errorf("after a failed attempt Err = %v, want %v", err, down)
+		}
+		if err := conn.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		<-changed
+		if err := conn.Err(); !errors.Is(err, ErrClosed) {
+			t.Errorf("after Close Err = %v, want %v", err, ErrClosed)
+		}
+	})
 }
 
-func TestOpeningTheSecondConnectionIsAChangeOfState(t *testing.T) {
+func TestOpeningTheSecondConnectionIsAChange(t *testing.T) {
 	conn, err := Open(Config{
 		URLs: []string{"amqp://h"},
 		Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -277,13 +298,11 @@ func TestOpeningTheSecondConnectionIsAChangeOfState(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, _ = conn.PublishConnection(ended) // takes the connection that Open has started
-	conn.mu.Lock()
-	changed := conn.changed
-	conn.mu.Unlock()
+	changed := conn.Changed()
 	_, _ = conn.ConsumeConnection(ended) // starts its own
 	select {
 	case <-changed:
 	default:
-		t.Error("who waits for a change is not told")
+		t.Error("the change was not reported")
 	}
 }

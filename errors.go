@@ -2,22 +2,28 @@ package amqpkit
 
 import (
 	"errors"
+	"strings"
+
+	"github.com/amqpkit/amqpkit/internal/dial"
 )
 
-// ErrClosed reports that the Conn was closed, or ended by a failure that cannot heal, which
-// is then wrapped beside it.
+// ErrClosed reports that the Conn was closed. An error of a Conn that was ended by a failure that no retry can heal wraps that
+// failure too.
 var ErrClosed = errors.New("amqpkit: connection closed")
+
+// errNotUp is the reason of a link that has not failed yet.
+var errNotUp = errors.New("amqpkit: the connection is not up yet")
 
 // The kinds of a [DialError], for errors.Is.
 var (
-	// ErrUnreachable: nothing answered at that address, or not in time.
+	// ErrUnreachable: no connection to that address, or no answer in time.
 	ErrUnreachable = errors.New("cannot be reached")
 
 	// ErrTLS: the TLS handshake failed, or a certificate file cannot be read.
 	ErrTLS = errors.New("TLS handshake failed")
 
 	// ErrLogin: the broker refused the login, or the connection was cut while logging in.
-	// RabbitMQ answers a refused login by hanging up, so the two cannot be told apart.
+	// RabbitMQ closes the connection after a refused login, so the two cases look the same.
 	ErrLogin = errors.New("login refused, or the connection was cut during login")
 
 	// ErrVhost: the virtual host does not exist or this user may not use it.
@@ -26,7 +32,7 @@ var (
 	// ErrLimit: a connection limit of the user, the virtual host or the node is reached.
 	ErrLimit = errors.New("connection limit reached")
 
-	// ErrHandshake: the peer hung up in the AMQP handshake or does not speak AMQP 0-9-1.
+	// ErrHandshake: the peer closed the connection during the AMQP handshake, or speaks another protocol than AMQP 0-9-1.
 	ErrHandshake = errors.New("AMQP handshake failed")
 
 	// ErrCredentials: [Config.Credentials] returned an error.
@@ -56,9 +62,9 @@ type DialError struct {
 func (e *DialError) Error() string {
 	s := "amqpkit: " + e.URL + ": " + e.Kind.Error()
 	if e.Err != nil {
-		s += ": " + e.Err.Error()
+		s += ": " + text(e.Err)
 	}
-	if a := advice[e.Kind]; a != "" { // what Setup returned gives its own
+	if a := advice[e.Kind]; a != "" { // an error of Setup has its own
 		s += " (" + a + ")"
 	}
 	return s
@@ -71,3 +77,45 @@ func (e *DialError) Unwrap() []error {
 	}
 	return []error{e.Kind, e.Err}
 }
+
+// kinds are the kinds of a [DialError] by the part of the attempt that failed.
+var kinds = map[dial.Kind]error{
+	dial.Unreachable: ErrUnreachable,
+	dial.TLS:         ErrTLS,
+	dial.Refused:     ErrLogin,
+	dial.Vhost:       ErrVhost,
+	dial.Limit:       ErrLimit,
+	dial.Handshake:   ErrHandshake,
+	dial.NoLogin:     ErrCredentials,
+	dial.Setup:       ErrSetup,
+}
+
+func dialError(e *dial.Error) *DialError {
+	return &DialError{URL: e.URL, Kind: kinds[e.Kind], Err: e.Err}
+}
+
+const prefix = "amqpkit: "
+
+// text returns the text of err without the package's prefix.
+func text(err error) string { return strings.TrimPrefix(err.Error(), prefix) }
+
+// wrap returns an error that wraps causes. Its text consists of what, if it is not empty, and their texts, with the package's
+// prefix once.
+func wrap(what string, causes ...error) error {
+	var texts []string
+	if what != "" {
+		texts = append(texts, what)
+	}
+	for _, cause := range causes {
+		texts = append(texts, text(cause))
+	}
+	return &wrapped{prefix + strings.Join(texts, ": "), causes}
+}
+
+type wrapped struct {
+	text   string
+	causes []error
+}
+
+func (e *wrapped) Error() string   { return e.text }
+func (e *wrapped) Unwrap() []error { return e.causes }

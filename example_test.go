@@ -48,11 +48,25 @@ func ExampleOpen() {
 	}
 }
 
-func ExampleConn_WaitForStateChange() {
-	watch := func(ctx context.Context, conn *amqpkit.Conn) {
-		for s := conn.State(); s != amqpkit.Closed && conn.WaitForStateChange(ctx, s); {
-			s = conn.State()
-			log.Print(s, " ", conn.Err())
+// A program reports every change until the Conn is closed.
+func ExampleConn_Changed() {
+	watch := func(conn *amqpkit.Conn) {
+		for {
+			changed := conn.Changed()
+			err := conn.Err()
+			var missing *amqpkit.MissingError
+			switch {
+			case err == nil:
+				log.Print("ready")
+			case errors.Is(err, amqpkit.ErrClosed):
+				log.Print(err)
+				return
+			case errors.As(err, &missing):
+				log.Print("connected without the queues ", missing.Queues)
+			default:
+				log.Print("connecting: ", err)
+			}
+			<-changed
 		}
 	}
 	_ = watch

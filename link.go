@@ -1,6 +1,7 @@
 package amqpkit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,104 +14,127 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/dial"
+	"github.com/amqpkit/amqpkit/internal/logs"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// steady is how long a session must have lived for the next outage to start with a new
-// backoff. One that died sooner continues the old one, or a session that something kills as
-// soon as it is up would come and go as fast as the handshake allows; but its pause is at
-// most flapPause, since the broker is there.
+// A session that lived for less than steady continues the backoff of the previous outage: otherwise a fault that closes each session at
+// once would make a loop as fast as the handshake. Its pause is at most flapPause, because the broker is reachable.
 const (
 	steady    = 5 * time.Millisecond
 	flapPause = 100 * time.Millisecond
 )
+
+// flapping is the lifetime below which the loss of a session is a repetition of the previous loss in the log.
+const flapping = time.Second
+
+// The role of a connection, as the log shows it.
+type role string
+
+const (
+	unassigned role = "unassigned" // until the first publisher or consumer asks
+	publishing role = "publishing"
+	consuming  role = "consuming"
+	dedicated  role = "dedicated"
+)
+
+var errOtherUser = errors.New("the new credentials belong to another user, which needs a new connection")
 
 // A link is one of a Conn's connections, through all its sessions. run is its only goroutine.
 type link struct {
 	conn *Conn
 
 	// Guarded by conn.mu.
-	session *amqp.Connection // nil while there is none
-	err     error            // why not
+	role    role
+	session *amqp.Connection // nil while disconnected
+	err     error            // the reason while disconnected
 	blocked error            // wraps amqperr.ErrBlocked while the broker blocks publishing on it
-	lost    loss             // of the last session that was lost
+	lost    loss             // the last one
 
 	// Owned by run.
-	order  []int // what is left of a shuffled pass over the targets
-	warned error // the kind of failure that was logged last, while it lasts
+	order    []int         // the rest of a shuffled pass over the targets
+	sessions int           // so far
+	flapped  bool          // the previous session was lost within flapping
+	failures *logs.Limiter // of one outage, and of renewals of credentials
+}
+
+// A loss is the time and the reason of the end of a session.
+type loss struct {
+	at  time.Time
+	err error
 }
 
 // run keeps the link connected until the Conn ends. s is its first session, or nil.
-func (l *link) run(s *session) {
+func (l *link) run(s *dial.Session) {
 	c := l.conn
-	var b backoff.BackOff // of the current outage
-	lost := false         // there is one, and it was logged
+	defer l.logClosed()
+	var pauses backoff.BackOff // of the current outage
 	for {
 		if s != nil {
-			up := time.Now()
+			began := time.Now()
+			l.sessions++
 			err := l.serve(s)
 			if c.ctx.Err() != nil {
-				l.close(s.Connection)
+				l.close(s)
 				return
 			}
-			wire.Kill(s.Connection)
-			l.record(err)
-			l.set(nil, err)
-			lost = true
-			c.cfg.Logger.Warn("amqpkit: connection lost", "connection", c.cfg.Name, "error", err)
+			lived := time.Since(began)
+			l.lose(s, err, lived)
 			most := flapPause
-			if b == nil || time.Since(up) >= steady {
-				b, most = c.cfg.Backoff(), time.Duration(math.MaxInt64)
+			if pauses == nil || lived >= steady {
+				pauses, most = c.cfg.Backoff(), time.Duration(math.MaxInt64)
 			}
-			if !l.pause(b, most, err) {
+			if !l.pause(pauses, most, err) {
 				return
 			}
 		}
-		var err error
-		if s, err = c.connect(c.ctx, l.next()); err == nil {
-			l.warned = nil
+		var failed *dial.Error
+		if s, failed = c.dialer.Connect(c.ctx, l.next(), c.setUp); failed == nil {
+			l.failures = new(logs.Limiter)
 			l.set(s.Connection, nil)
-			level := slog.LevelDebug
-			if lost {
-				level = slog.LevelInfo
+			if !l.flapped { // otherwise serve reports it, if the session lasts
+				c.logConnected(c.ctx, c.roleOf(l), s)
 			}
-			c.cfg.Logger.Log(context.Background(), level, "amqpkit: connected", "connection", c.cfg.Name, "broker", s.Properties["version"])
-			lost = false
 			continue
 		}
 		if c.ctx.Err() != nil {
 			return
 		}
+		err := dialError(failed)
 		l.set(nil, err)
-		lost = true
 		if amqperr.IsPermanent(err) {
 			l.end(err)
 			return
 		}
-		l.warn(err)
-		if b == nil {
-			b = c.cfg.Backoff()
+		l.failures.Warn(c.ctx, c.cfg.Logger, err.URL+err.Kind.Error(), "amqpkit: cannot connect, trying again", c.attrs(c.roleOf(l), slog.Any("error", err))...)
+		if pauses == nil {
+			pauses = c.cfg.Backoff()
 		}
-		if !l.pause(b, math.MaxInt64, err) {
+		if !l.pause(pauses, math.MaxInt64, err) {
 			return
 		}
 	}
 }
 
-// serve looks after a session until it ends, and returns the reason.
-func (l *link) serve(s *session) error {
+// serve handles the events of a session until it ends, and returns the reason.
+func (l *link) serve(s *dial.Session) error {
 	c := l.conn
 	ctx, cancel := context.WithCancel(c.ctx)
 	defer cancel()
-	closed, blocked := s.NotifyClose(make(chan *amqp.Error, 1)), s.blocked
-	renew := time.NewTimer(s.login.renewIn(time.Now(), renewAt))
+	closed, blocked := s.NotifyClose(make(chan *amqp.Error, 1)), s.Blocked
+	renew := time.NewTimer(Credentials(s.Login).renewIn(time.Now(), renewAt))
 	defer renew.Stop()
 	var renewed <-chan error
+	var lasts <-chan time.Time
+	if l.flapped {
+		lasts = time.After(flapping)
+	}
 	for {
 		select {
 		case err, ok := <-closed:
 			if !ok {
-				return amqp.ErrClosed // lost before we could listen, or closed by its user
+				return amqp.ErrClosed // lost before NotifyClose, or closed by its user
 			}
 			return err
 		case b, ok := <-blocked:
@@ -119,6 +143,8 @@ func (l *link) serve(s *session) error {
 				continue
 			}
 			l.block(s, b)
+		case <-lasts:
+			c.logConnected(c.ctx, c.roleOf(l), s)
 		case <-renew.C:
 			renewed = l.renew(ctx, s)
 		case err := <-renewed:
@@ -127,10 +153,12 @@ func (l *link) serve(s *session) error {
 			case errors.Is(err, errOtherUser):
 				return err
 			case err != nil:
-				c.cfg.Logger.Warn("amqpkit: cannot renew the credentials, trying again", "connection", c.cfg.Name, "expires", s.login.Expires, "error", err)
-				renew.Reset(s.login.renewIn(time.Now(), retryAt))
+				l.failures.Warn(ctx, c.cfg.Logger, "renew", "amqpkit: cannot renew the credentials, trying again",
+					c.attrs(c.roleOf(l), slog.Time("expires", s.Login.Expires), slog.Any("error", err))...)
+				renew.Reset(Credentials(s.Login).renewIn(time.Now(), retryAt))
 			default:
-				renew.Reset(s.login.renewIn(time.Now(), renewAt))
+				l.failures.Reset("renew")
+				renew.Reset(Credentials(s.Login).renewIn(time.Now(), renewAt))
 			}
 		case <-c.ctx.Done():
 			return context.Cause(c.ctx)
@@ -138,22 +166,60 @@ func (l *link) serve(s *session) error {
 	}
 }
 
-// block notes that the broker blocks publishing, or does not any more.
-func (l *link) block(s *session, b amqp.Blocking) {
-	s.gate.Set(b)
+// renew gets new credentials and sends the password to the broker, concurrently with the link's goroutine, and sends the result on the
+// channel. ctx ends with the session.
+//
+// No timeout bounds the broker's answer: it does not read while it blocks publishing, and closing the session for that would make the
+// outcome of unconfirmed messages unknown.
+func (l *link) renew(ctx context.Context, s *dial.Session) <-chan error {
+	result := make(chan error, 1)
+	l.conn.running.Go(func() {
+		asking, cancel := context.WithTimeoutCause(ctx, renewTimeout, fmt.Errorf("not done within %v", renewTimeout))
+		defer cancel()
+		fresh, err := l.conn.cfg.Credentials(asking)
+		switch {
+		case err != nil:
+		case fresh.Username != s.Login.Username:
+			err = errOtherUser
+		default:
+			err = wire.Do(ctx, s.Connection, func() error { return s.UpdateSecret(fresh.Password, "about to expire") })
+		}
+		if err == nil {
+			s.Login = dial.Login(fresh)
+		}
+		result <- err
+	})
+	return result
+}
+
+// block records that the broker blocks or unblocks publishing.
+func (l *link) block(s *dial.Session, b amqp.Blocking) {
+	s.Gate.Set(b)
 	c := l.conn
 	c.mu.Lock()
-	l.blocked = s.gate.Err()
+	l.blocked = s.Gate.Err()
 	c.mu.Unlock()
 	if b.Active {
-		c.cfg.Logger.Warn("amqpkit: the broker blocks publishing", "connection", c.cfg.Name, "reason", b.Reason)
+		c.log(c.ctx, slog.LevelWarn, c.roleOf(l), "amqpkit: the broker blocks publishing", slog.String("reason", b.Reason))
 	} else {
-		c.cfg.Logger.Info("amqpkit: the broker takes messages again", "connection", c.cfg.Name)
+		c.log(c.ctx, slog.LevelInfo, c.roleOf(l), "amqpkit: the broker accepts messages again")
 	}
 }
 
-// pause waits as b says, at most that long. It returns false when the Conn ends, also because
-// b gives up.
+// lose records the loss of a session.
+func (l *link) lose(s *dial.Session, err error, lived time.Duration) {
+	wire.Kill(s.Connection)
+	c := l.conn
+	c.mu.Lock()
+	l.lost = loss{time.Now(), err}
+	l.session, l.err, l.blocked = nil, wrap("connection lost", err), nil
+	c.notify()
+	c.mu.Unlock()
+	l.flapped = lived < flapping
+	c.logLost(c.roleOf(l), s, err, l.flapped)
+}
+
+// pause waits as long as b returns, and at most that long. It returns false when the Conn ends, which it does if b returns backoff.Stop.
 func (l *link) pause(b backoff.BackOff, most time.Duration, err error) bool {
 	d := b.NextBackOff()
 	if d == backoff.Stop {
@@ -173,26 +239,21 @@ func (l *link) pause(b backoff.BackOff, most time.Duration, err error) bool {
 	}
 }
 
-// warn logs a failure to connect, at a lower level while the same kind repeats: an outage may
-// be long, and attempts are many.
-func (l *link) warn(err error) {
-	level := slog.LevelDebug
-	if d, ok := errors.AsType[*DialError](err); !ok || d.Kind != l.warned { //nolint:errorlint // one of the package's own
-		level = slog.LevelWarn
-		if ok {
-			l.warned = d.Kind
-		}
-	}
-	l.conn.cfg.Logger.Log(context.Background(), level, "amqpkit: cannot connect, trying again", "connection", l.conn.cfg.Name, "error", err)
-}
-
-func (l *link) next() target {
+func (l *link) next() dial.Target {
 	if len(l.order) == 0 {
 		l.order = rand.Perm(len(l.conn.targets))
 	}
 	i := l.order[0]
 	l.order = l.order[1:]
 	return l.conn.targets[i]
+}
+
+// down returns why the link has no session, or nil. conn.mu is held.
+func (l *link) down() error {
+	if l.session != nil && !l.session.IsClosed() {
+		return nil
+	}
+	return cmp.Or(l.err, errNotUp)
 }
 
 func (l *link) set(ac *amqp.Connection, err error) {
@@ -202,16 +263,26 @@ func (l *link) set(ac *amqp.Connection, err error) {
 	l.conn.notify()
 }
 
-// end ends the whole Conn: err cannot heal.
+// end closes the whole Conn, because no retry can heal err.
 func (l *link) end(err error) {
-	l.conn.cfg.Logger.Error("amqpkit: cannot connect, giving up", "connection", l.conn.cfg.Name, "error", err)
-	l.conn.cancel(fmt.Errorf("%w: %w", ErrClosed, err))
+	c := l.conn
+	c.log(c.ctx, slog.LevelError, c.roleOf(l), "amqpkit: cannot connect, giving up", slog.Any("error", err))
+	c.cancel(wrap("", ErrClosed, err))
 }
 
-func (l *link) close(ac *amqp.Connection) {
-	ctx, cancel := context.WithTimeout(l.conn.cutCtx, closeTimeout)
+// close closes a session when the Conn ends.
+func (l *link) close(s *dial.Session) {
+	c := l.conn
+	ctx, cancel := context.WithTimeout(c.cutCtx, closeTimeout)
 	defer cancel()
-	if err := wire.Close(ctx, ac); err != nil {
-		l.conn.cfg.Logger.Debug("amqpkit: connection cut instead of closed", "connection", l.conn.cfg.Name, "error", err)
+	if err := wire.Close(ctx, s.Connection); err != nil {
+		c.log(ctx, slog.LevelDebug, c.roleOf(l), "amqpkit: connection cut instead of closed", slog.Any("error", err))
+	}
+}
+
+// logClosed reports the end of a link that was connected.
+func (l *link) logClosed() {
+	if c := l.conn; l.sessions > 0 {
+		c.log(context.WithoutCancel(c.ctx), slog.LevelInfo, c.roleOf(l), "amqpkit: connection closed", slog.Int("sessions", l.sessions))
 	}
 }

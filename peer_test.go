@@ -75,7 +75,7 @@ func (p *peer) serve(c net.Conn) {
 	}
 	r := bufio.NewReader(c)
 	_, _ = r.Discard(len("AMQP\x00\x00\x09\x01"))
-	send(method(start, "\x00\x09"+long("")+long(Plain)+long("en_US")))
+	send(method(start, "\x00\x09"+long("")+long("PLAIN")+long("en_US")))
 	for {
 		id, args, err := receive(r)
 		if err != nil {

@@ -1,11 +1,11 @@
 package amqpkit
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +20,12 @@ const (
 	restoreEvery   = time.Second            // at most one run in this time
 	restoreSlowest = 30 * time.Second       // where Setup succeeds and the queue is still missing
 	restoreDelay   = 100 * time.Millisecond // several consumers of deleted queues share a run
+)
+
+// The kinds of warnings that repeat.
+const (
+	kindMissing = "queue missing"
+	kindSetup   = "Setup failed again"
 )
 
 // A missing is a consumer without its queue. Its fields are guarded by Conn.mu.
@@ -39,7 +45,7 @@ type missing struct {
 //
 // The Conn runs Setup again on the consuming session, unless Config.SetupOnce is set: after 100 ms, then
 // every second while Setup fails, and with pauses that double up to 30 s where it succeeds and the queue
-// is still missing, or fails and the consumer has its queue. It stops once it succeeded and found was called. All consumers share the runs, at most one a second. The Conn is [Degraded] until
+// is still missing, or fails and the consumer has its queue. It stops once it succeeded and found was called. All consumers share the runs, at most one a second. [Conn.Err] returns a *[MissingError] until
 // found is called, which may happen more than once. tried receives a value after each run.
 func (c *Conn) QueueMissing(queue string, cause error) (tried <-chan struct{}, found func()) {
 	m := &missing{
@@ -54,7 +60,7 @@ func (c *Conn) QueueMissing(queue string, cause error) (tried <-chan struct{}, f
 	c.missing = append(c.missing, m)
 	if !c.restoring && c.ctx.Err() == nil {
 		c.restoring = true
-		c.links.Go(c.restore)
+		c.running.Go(c.restore)
 	}
 	c.notify()
 	return m.tried, sync.OnceFunc(func() {
@@ -98,31 +104,26 @@ func (c *Conn) restoreNow(ac *amqp.Connection) {
 	c.mu.Lock()
 	c.restored = began
 	round := slices.Clone(c.missing)
-	queues, level := c.missingQueues(), slog.LevelDebug
-	for _, m := range round {
-		if m.runs == 0 {
-			level = slog.LevelWarn
-		}
-	}
-	last := c.restoreErr
+	fresh := slices.ContainsFunc(round, func(m *missing) bool { return m.runs == 0 })
+	queues := slog.String("queue", strings.Join(c.missingQueues(), ", "))
 	c.mu.Unlock()
-	log := c.cfg.Logger.With("connection", c.cfg.Name, "queues", queues)
-	log.Log(context.Background(), level, "amqpkit: a consumer's queue is missing or was deleted, running Setup again")
+	if fresh {
+		c.repeated.Reset(kindMissing)
+	}
+	c.repeated.Warn(c.ctx, c.cfg.Logger, kindMissing, "amqpkit: a consumer's queue is missing or was deleted, running Setup again", c.attrs(consuming, queues)...)
 	err := c.setUpAgain(ac)
 	switch {
 	case c.ctx.Err() != nil || ac.IsClosed() || errors.Is(err, errNewSession):
-		log.Debug("amqpkit: Setup did not finish, a new session runs it", "error", err)
+		c.log(c.ctx, slog.LevelDebug, consuming, "amqpkit: Setup did not finish, a new session runs it", queues, slog.Any("error", err))
 	case err == nil:
-		if level == slog.LevelWarn {
+		c.repeated.Reset(kindSetup)
+		level := slog.LevelDebug
+		if fresh {
 			level = slog.LevelInfo
 		}
-		log.Log(context.Background(), level, "amqpkit: Setup ran again", "took", time.Since(began).Round(time.Millisecond))
+		c.log(c.ctx, level, consuming, "amqpkit: Setup ran again", queues, slog.Duration("took", time.Since(began).Round(time.Millisecond)))
 	default:
-		level = slog.LevelWarn
-		if last != nil && last.Error() == err.Error() {
-			level = slog.LevelDebug
-		}
-		log.Log(context.Background(), level, "amqpkit: Setup failed when it ran again, trying again", "error", err)
+		c.repeated.Warn(c.ctx, c.cfg.Logger, kindSetup, "amqpkit: Setup failed when it ran again, trying again", c.attrs(consuming, queues, slog.Any("error", err))...)
 	}
 
 	c.mu.Lock()
@@ -164,7 +165,7 @@ func (c *Conn) nextRestore() (ac *amqp.Connection, in time.Duration) {
 	if next := c.restored.Add(restoreEvery); due.Before(next) {
 		due = next
 	}
-	if l := c.roles[consuming]; c.restorable() && l != nil && l.session != nil && !l.session.IsClosed() {
+	if l := c.find(consuming); c.restorable() && l != nil && l.session != nil && !l.session.IsClosed() {
 		return l.session, time.Until(due)
 	}
 	return nil, time.Hour // or until the next change
@@ -200,8 +201,7 @@ func (c *Conn) missingErr() error {
 	return nil
 }
 
-// A MissingError reports that the Conn is [Degraded]: it is connected, but consumers lack their queue. It
-// wraps Err and Setup.
+// A MissingError reports that the Conn is connected, but consumers lack their queues. It wraps Err and Setup.
 type MissingError struct {
 	Queues []string // their names
 	Again  bool     // Setup runs again for them; false without a Setup, and with Config.SetupOnce
@@ -226,11 +226,11 @@ func (e *MissingError) Error() string {
 	case !e.Again:
 		s += "; declare it, or have Config.Setup declare it, without Config.SetupOnce"
 	case e.Setup != nil:
-		s += "; Setup ran again and failed: " + e.Setup.Error()
+		s += "; Setup ran again and failed: " + text(e.Setup)
 	default:
 		s += "; Setup runs again for it, and must declare it"
 	}
-	return s + ": " + e.Err.Error()
+	return s + ": " + text(e.Err)
 }
 
 // Unwrap returns Err, and Setup if it is set.

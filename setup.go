@@ -1,6 +1,7 @@
 package amqpkit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,12 +45,12 @@ func (c *Conn) AddSetup(ctx context.Context, step func(ctx context.Context, ac *
 		return nil, fault("step", "is nil", "pass a function, such as a topology.Topology's Declare")
 	}
 	for {
-		if err := c.await(ctx, func() (bool, error) { return len(c.setup.living()) > 0, c.failure() }); err != nil {
+		if err := c.await(ctx, c.noSession); err != nil {
 			return nil, err
 		}
 		added, err := c.addSetup(ctx, step)
 		if err != nil {
-			return nil, fmt.Errorf("amqpkit: add to Setup: %w", err)
+			return nil, wrap("add to Setup", err)
 		}
 		if added != nil {
 			return func() { c.removeSetup(added) }, nil
@@ -100,11 +101,24 @@ func (c *Conn) removeSetup(step *setupFunc) {
 	}
 }
 
-// hasSetUp reports whether a session is up on which Setup has run.
-func (c *Conn) hasSetUp() bool {
+// noSession returns nil if a session is up on which Setup has run. c.mu is held.
+func (c *Conn) noSession() error {
+	if len(c.setup.living()) > 0 {
+		return nil
+	}
+	return cmp.Or(c.err(), errNotUp)
+}
+
+// setUpFirst runs Setup on a new session only if no session is up on which it has run: many consumers may open a dedicated
+// connection concurrently, and Setup runs one at a time.
+func (c *Conn) setUpFirst(ctx context.Context, ac *amqp.Connection) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.setup.living()) > 0
+	err := c.noSession()
+	c.mu.Unlock()
+	if err == nil {
+		return nil
+	}
+	return c.setUp(ctx, ac)
 }
 
 // setUp runs Setup on a new session.

@@ -18,37 +18,6 @@ import (
 	"github.com/amqpkit/amqpkit/amqperr"
 )
 
-func TestURLIsReadAsRabbitMQDocumentsIt(t *testing.T) {
-	cfg := Config{Heartbeat: 10 * time.Second, DialTimeout: time.Second}
-	for raw, want := range map[string]target{
-		"amqp://":                {addr: "localhost:5672", vhost: "/", login: Credentials{Username: "guest", Password: "guest"}},
-		"amqp://u:p@h:1234/v":    {addr: "h:1234", vhost: "v", login: Credentials{Username: "u", Password: "p"}},
-		"amqp://u:p@h/":          {addr: "h:5672", vhost: "/", login: Credentials{Username: "u", Password: "p"}},
-		"amqp://u:p@h/%2F":       {addr: "h:5672", vhost: "/", login: Credentials{Username: "u", Password: "p"}},
-		"amqp://u:p@h/a%2Fb":     {addr: "h:5672", vhost: "a/b", login: Credentials{Username: "u", Password: "p"}},
-		"amqp://u%40x:p%2F%3A@h": {addr: "h:5672", vhost: "/", login: Credentials{Username: "u@x", Password: "p/:"}},
-		"amqps://u:p@h":          {addr: "h:5671", vhost: "/", secure: true, login: Credentials{Username: "u", Password: "p"}},
-		"amqp://u:p@[::1]:5/v":   {addr: "[::1]:5", vhost: "v", login: Credentials{Username: "u", Password: "p"}},
-		"amqp://h?heartbeat=30&connection_timeout=1500&channel_max=7": {
-			addr: "h:5672", vhost: "/", login: Credentials{Username: "guest", Password: "guest"},
-			heartbeat: 30 * time.Second, timeout: 1500 * time.Millisecond, channelMax: 7,
-		},
-	} {
-		got, err := parseURL("URLs[0]", raw, cfg)
-		if err != nil {
-			t.Errorf("%s: %v", raw, err)
-			continue
-		}
-		if want.heartbeat == 0 {
-			want.heartbeat, want.timeout = cfg.Heartbeat, cfg.DialTimeout
-		}
-		got.display, got.host = "", ""
-		if got != want {
-			t.Errorf("%s:\n got %#v\nwant %#v", raw, got, want)
-		}
-	}
-}
-
 func TestS06MalformedURLIsOneTypedErrorWithoutThePassword(t *testing.T) {
 	for _, raw := range []string{
 		"", "localhost:5672", "http://u:s3cret@h/", "amqp://u:s3cr%zzet@h/", "amqp://u:s3cret@h:bad/", "amqp://u:s3cret@h:99999/",
@@ -113,7 +82,7 @@ func TestS92EveryMalformedURLIsRefusedWithTheReason(t *testing.T) {
 		}
 	}
 	for _, raw := range []string{"amqp://", "amqp:///", "amqp:///v", "amqp://h", "amqp://h/", "amqp://h//", "amqp://guest@h/", "AMQP://h/", "amqp://u:p@h:5672/%2F?heartbeat=5"} {
-		if _, err := (Config{URLs: []string{raw}}).withDefaults().validate(); err != nil {
+		if _, _, err := (Config{URLs: []string{raw}}).withDefaults().dialer(); err != nil {
 			t.Errorf("%q: %v", raw, err)
 		}
 	}
@@ -135,47 +104,17 @@ func TestConfigReportsEveryWrongFieldAtOnce(t *testing.T) {
 	}
 }
 
-func TestMechanismIsThatOfTheURLThenOfTheConfigThenPlain(t *testing.T) {
-	withCert := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: make([]tls.Certificate, 1)}
-	const files = "certfile=/c.pem&keyfile=/k.pem"
-	for _, c := range []struct {
-		cfg   Config
-		want  string
-		shown string
-	}{
-		{Config{URLs: []string{"amqp://u:p@h"}}, Plain, "amqp://u@h:5672/%2F"},
-		{Config{URLs: []string{"amqps://u:p@h?auth_mechanism=external&" + files}}, External, "amqps://h:5671/%2F"},
-		{Config{URLs: []string{"amqps://h?" + files}, Mechanism: External}, External, "amqps://h:5671/%2F"},
-		{Config{URLs: []string{"amqps://h"}, Mechanism: External, TLS: withCert}, External, "amqps://h:5671/%2F"},
-		{Config{URLs: []string{"amqps://h"}, Mechanism: External, TLS: &tls.Config{
-			MinVersion:           tls.VersionTLS12,
-			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return nil, errors.New("none") },
-		}}, External, "amqps://h:5671/%2F"},
-		{Config{URLs: []string{"amqp://u:p@h?auth_mechanism=Plain"}, Mechanism: External}, Plain, "amqp://u@h:5672/%2F"},
-	} {
-		targets, err := c.cfg.withDefaults().validate()
-		if err != nil {
-			t.Errorf("%v: %v", c.cfg, err)
-			continue
-		}
-		if got := targets[0]; got.mechanism != c.want || got.display != c.shown || !strings.Contains(fmt.Sprint(c.cfg), c.shown) {
-			t.Errorf("%s, mechanism %q: logs in with %s and is shown as %s and %v, want %s and %s", c.cfg.URLs[0], c.cfg.Mechanism, got.mechanism, got.display, c.cfg, c.want, c.shown)
-		}
-	}
-}
-
 func TestMechanismThatCannotWorkIsRefusedBeforeTheDial(t *testing.T) {
 	noCert := &tls.Config{MinVersion: tls.VersionTLS12}
 	const files = "certfile=/c.pem&keyfile=/k.pem"
 	credentials := func(context.Context) (Credentials, error) { return Credentials{}, nil }
 	for want, cfg := range map[string]Config{
-		"Mechanism: is neither PLAIN nor EXTERNAL":              {URLs: []string{"amqp://h"}, Mechanism: "AMQPLAIN"},
 		"URLs[0] auth_mechanism: is neither PLAIN nor EXTERNAL": {URLs: []string{"amqp://h?auth_mechanism=amqplain"}},
 		"URLs[0]: has the scheme amqp":                          {URLs: []string{"amqp://h?auth_mechanism=external"}},
-		"URLs[1]: has the scheme amqp":                          {URLs: []string{"amqps://h?" + files, "amqp://h"}, Mechanism: External},
+		"URLs[1]: has the scheme amqp":                          {URLs: []string{"amqps://h?" + files, "amqp://h"}, External: true},
 		"URLs[0]: has no client certificate":                    {URLs: []string{"amqps://h?auth_mechanism=external&cacertfile=/ca.pem"}},
-		"URLs[1]: has no client certificate":                    {URLs: []string{"amqps://h?auth_mechanism=plain", "amqps://h"}, Mechanism: External, TLS: noCert},
-		"URLs[0]: takes the user from a certificate":            {URLs: []string{"amqps://h?" + files}, Mechanism: External, Credentials: credentials},
+		"URLs[1]: has no client certificate":                    {URLs: []string{"amqps://h?auth_mechanism=plain", "amqps://h"}, External: true, TLS: noCert},
+		"URLs[0]: takes the user from a certificate":            {URLs: []string{"amqps://h?" + files}, External: true, Credentials: credentials},
 	} {
 		_, err := Open(cfg)
 		var field *amqperr.FieldError
@@ -204,9 +143,10 @@ func allOutputs(v any) string {
 func checkSecret(t *testing.T, secret, escaped string) {
 	t.Helper()
 	raw := "amqp://bob:" + escaped + "@127.0.0.1:1/v"
+	var log bytes.Buffer
 	cfg := Config{URLs: []string{raw}, Dialer: func(context.Context, string, string) (net.Conn, error) {
 		return nil, errors.New("no network")
-	}, Logger: slog.New(slog.DiscardHandler)}
+	}, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	outputs := []any{cfg, &cfg, Credentials{Username: "bob", Password: secret}, struct{ C *Credentials }{&Credentials{Username: "bob", Password: secret}}}
 	conn, err := Open(cfg)
 	if err != nil {
@@ -225,6 +165,9 @@ func checkSecret(t *testing.T, secret, escaped string) {
 		if err := conn.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
+	}
+	if s := log.String(); strings.Contains(s, secret) || strings.Contains(s, escaped) {
+		t.Errorf("the secret %q (%q) was logged", secret, escaped)
 	}
 }
 

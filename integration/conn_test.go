@@ -384,7 +384,7 @@ func TestSessionsThatDieAtOnceDoNotMakeAHotLoop(t *testing.T) {
 	}
 }
 
-func TestTheSecondConnectionIsSeenInTheState(t *testing.T) {
+func TestTheSecondConnectionIsSeenInErr(t *testing.T) {
 	var dials atomic.Int32
 	hang := make(chan struct{})
 	conn := connect(t, amqpkit.Config{Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -397,15 +397,22 @@ func TestTheSecondConnectionIsSeenInTheState(t *testing.T) {
 	if _, err := conn.PublishConnection(ctx); err != nil {
 		t.Fatal(err)
 	}
-	changed := make(chan bool, 1)
-	go func() { changed <- conn.WaitForStateChange(ctx, amqpkit.Ready) }()
+	changed := conn.Changed()
+	if err := conn.Err(); err != nil {
+		t.Errorf("with one connection Err = %v", err)
+	}
 	asked := make(chan error, 1)
 	go func() {
 		_, err := conn.ConsumeConnection(ctx)
 		asked <- err
 	}()
-	if !<-changed || conn.State() != amqpkit.Connecting {
-		t.Errorf("state %v while the second connection is dialled", conn.State())
+	select {
+	case <-changed:
+	case <-ctx.Done():
+		t.Fatal("the second connection changed nothing")
+	}
+	if err := conn.Err(); err == nil || errors.Is(err, amqpkit.ErrClosed) {
+		t.Errorf("Err = %v while the second connection is dialled", err)
 	}
 	close(hang)
 	if err := <-asked; err != nil {

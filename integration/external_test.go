@@ -21,7 +21,7 @@ func logsInWithACertificate(t *testing.T, b *secured) { //nolint:thelper // a te
 	cert := p.client(t, "billing")
 	fromURL := amqpkit.Config{URLs: []string{amqps + p.query() + "&auth_mechanism=external"}}
 	fromConfig := amqpkit.Config{
-		URLs: []string{amqps}, Mechanism: amqpkit.External,
+		URLs: []string{amqps}, External: true,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: p.pool, Certificates: []tls.Certificate{cert}},
 	}
 
@@ -70,7 +70,7 @@ func logsInWithACertificate(t *testing.T, b *secured) { //nolint:thelper // a te
 		none.Certificates = nil
 		none.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return new(tls.Certificate), nil }
 		for name, cfg := range map[string]amqpkit.Config{
-			"EXTERNAL": {URLs: []string{amqps}, Mechanism: amqpkit.External, TLS: none},
+			"EXTERNAL": {URLs: []string{amqps}, External: true, TLS: none},
 			"PLAIN":    {URLs: []string{amqps}, TLS: none},
 		} {
 			refused(t, name, cfg, amqpkit.ErrTLS, "check the certificates")
@@ -101,6 +101,6 @@ func TestExternalWithoutThePluginTellsWhatIsMissing(t *testing.T) {
 	p := newPKI(t)
 	amqps, _ := p.serveTLS(t)
 	p.client(t, "billing")
-	cfg := amqpkit.Config{URLs: []string{amqps + p.query()}, Mechanism: amqpkit.External}
+	cfg := amqpkit.Config{URLs: []string{amqps + p.query()}, External: true}
 	refused(t, "EXTERNAL", cfg, amqpkit.ErrHandshake, "rabbitmq_auth_mechanism_ssl")
 }

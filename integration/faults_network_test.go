@@ -40,7 +40,7 @@ func TestS09LinkDeadRightAfterOpenIsNoticedEachOfAHundredTimes(t *testing.T) {
 				return
 			}
 			start := time.Now()
-			if !conn.WaitForStateChange(ctx, amqpkit.Ready) {
+			if !stopsBeingReady(ctx, conn) {
 				t.Errorf("link %d: nothing was noticed in %v", i, time.Since(start))
 			}
 			took[i] = time.Since(start)

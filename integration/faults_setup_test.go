@@ -113,8 +113,8 @@ func TestS69ADeletedQueueIsDeclaredAgainOnTheLivingSession(t *testing.T) {
 			if err := r.Ready(b.ctx()); err != nil {
 				t.Error(err)
 			}
-			if err := b.conn.Ready(b.ctx()); err != nil || b.conn.State() != amqpkit.Ready {
-				t.Errorf("consuming again, the Conn is %v: %v", b.conn.State(), err)
+			if err := b.conn.Ready(b.ctx()); err != nil || b.conn.Err() != nil {
+				t.Errorf("consuming again, Ready = %v and Err = %v", err, b.conn.Err())
 			}
 			r.stopClean()
 		})
@@ -181,13 +181,10 @@ func TestS69TheConnIsNotReadyWhileAQueueIsMissing(t *testing.T) {
 	if _, err := b.plain.QueueDelete(queue, false, false, false); err != nil {
 		t.Fatal(err)
 	}
-	if !b.conn.WaitForStateChange(b.ctx(), amqpkit.Ready) {
+	if !stopsBeingReady(b.ctx(), b.conn) {
 		t.Fatal("the Conn stayed ready")
 	}
 	waitFor(t, func() bool { return errors.Is(b.conn.Err(), conflict) })
-	if s := b.conn.State(); s != amqpkit.Degraded {
-		t.Errorf("the Conn is %v", s)
-	}
 	var missing *amqpkit.MissingError
 	if err := b.conn.Err(); !errors.As(err, &missing) || !slices.Equal(missing.Queues, []string{queue}) {
 		t.Errorf("Err = %v, want a *MissingError for %s", err, queue)
@@ -258,7 +255,7 @@ func TestS69ManyConsumersShareARunOfSetup(t *testing.T) {
 		}
 	}
 	waitFor(t, func() bool {
-		return runs.Load() > before && b.conn.State() == amqpkit.Ready && topo.Verify(b.ctx(), plain) == nil
+		return runs.Load() > before && b.conn.Err() == nil && topo.Verify(b.ctx(), plain) == nil
 	})
 	for i, q := range topo.Queues {
 		b.publish(q.Name, "again")
@@ -302,12 +299,12 @@ func TestS69SetupOnceLeavesADeletedQueueDeleted(t *testing.T) {
 	if _, err := b.plain.QueueDelete(queue, false, false, false); err != nil {
 		t.Fatal(err)
 	}
-	if !b.conn.WaitForStateChange(b.ctx(), amqpkit.Ready) {
+	if !stopsBeingReady(b.ctx(), b.conn) {
 		t.Fatal("the Conn stayed ready")
 	}
 	r.stopClean()
-	if s := b.conn.State(); s != amqpkit.Ready {
-		t.Errorf("without a consumer the Conn is %v", s)
+	if err := b.conn.Err(); err != nil {
+		t.Errorf("without a consumer Err = %v", err)
 	}
 }
 
@@ -392,7 +389,7 @@ func TestS69ARetryPlanInSetupIsRestoredAsAWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, func() bool {
-		return runs.Load() > before && b.conn.State() == amqpkit.Ready && plan.Topology().Verify(b.ctx(), ac) == nil
+		return runs.Load() > before && b.conn.Err() == nil && plan.Topology().Verify(b.ctx(), ac) == nil
 	})
 	b.publish(queue, "m")
 	for range 2 {

@@ -56,6 +56,18 @@ func connect(t *testing.T, cfg amqpkit.Config) *amqpkit.Conn {
 	return conn
 }
 
+// stopsBeingReady waits until conn.Err is not nil. It returns false if ctx ends first.
+func stopsBeingReady(ctx context.Context, conn *amqpkit.Conn) bool {
+	for changed := conn.Changed(); conn.Err() == nil; changed = conn.Changed() {
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
 // rawChannel opens a channel with amqp091-go alone, for what a test arranges and checks.
 func rawChannel(t *testing.T) *amqp.Channel {
 	t.Helper()

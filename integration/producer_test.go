@@ -157,7 +157,7 @@ func TestAfterAnUnknownAttemptEveryFailureIsUnconfirmed(t *testing.T) {
 	err = unknownThen(func(cancel context.CancelFunc) { // ctx ends before the second attempt
 		proxy.Refuse(true)
 		proxy.Cut()
-		waitFor(t, func() bool { return conn.State() == amqpkit.Connecting })
+		waitFor(t, func() bool { return conn.Err() != nil })
 		cancel()
 	})
 	if !errors.Is(err, producer.ErrUnconfirmed) || errors.Is(err, producer.ErrNotPublished) || !errors.Is(err, context.Canceled) {

@@ -24,7 +24,9 @@ var rooms = map[string][]string{
 }
 
 // foundations are the packages below the rooms, in the order in which they may import each other.
-var foundations = []string{module + "/amqperr", module + "/internal/validate", module + "/internal/wire", module + "/internal/logs"}
+var foundations = []string{
+	module + "/amqperr", module + "/internal/validate", module + "/internal/wire", module + "/internal/dial", module + "/internal/logs",
+}
 
 // linkable are the modules that users may find in their go.sum because of us.
 var linkable = []string{module, "github.com/rabbitmq/amqp091-go", "github.com/cenkalti/backoff/v4"}

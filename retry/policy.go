@@ -12,10 +12,10 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
-// maxDelay is RabbitMQ's limit on timers, about ten years.
-const maxDelay = 315_360_000_000 * time.Millisecond
+const maxDelay = validate.MaxTimer
 
 // maxSteps bounds the delays that Linear makes.
 const maxSteps = 1000

@@ -56,8 +56,7 @@ const (
 // declaring it there is refused.
 const Unlimited = -1
 
-// maxDuration is RabbitMQ's limit on its timers, about ten years.
-const maxDuration = 315_360_000_000 * time.Millisecond
+const maxDuration = validate.MaxTimer
 
 // A DeadLetter says where messages go that were rejected, expired, pushed out of a full
 // queue or delivered too often. The zero value sends them through the default exchange with

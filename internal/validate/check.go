@@ -22,7 +22,8 @@ const (
 	// FrameOverhead is the part of a frame that is not payload (AMQP 0-9-1, 2.3.5).
 	FrameOverhead = 8
 
-	maxExpiration = 315_360_000_000 // ms, about ten years: RabbitMQ's limit on timers
+	// MaxTimer is RabbitMQ's limit on timers, ten years of 365 days. It bounds every TTL, expiry and delay.
+	MaxTimer = 10 * 365 * 24 * time.Hour
 )
 
 // A FrameError is the amqperr.FieldError of a content header that does not fit into a frame of the connection.
@@ -148,7 +149,7 @@ func Expiration(s string) *Problem {
 		return nil
 	}
 	n, err := strconv.ParseUint(s, 10, 64)
-	if err != nil || n > maxExpiration || strconv.FormatUint(n, 10) != s {
+	if err != nil || n > uint64(MaxTimer/time.Millisecond) || strconv.FormatUint(n, 10) != s {
 		return notMilliseconds(s)
 	}
 	return nil
@@ -164,7 +165,7 @@ func ReceivedExpiration(s string) *Problem {
 	if s == "" {
 		return nil
 	}
-	if n, err := strconv.ParseInt(s, 10, 64); err != nil || n < 0 || n > maxExpiration {
+	if n, err := strconv.ParseInt(s, 10, 64); err != nil || n < 0 || n > int64(MaxTimer/time.Millisecond) {
 		return notMilliseconds(s)
 	}
 	return nil

@@ -8,7 +8,7 @@ import (
 )
 
 // Code returns the AMQP reply code in err (404 NOT_FOUND, 406 PRECONDITION_FAILED, …), or 0
-// where there is none or where amqp091-go made it up for a local failure.
+// if err has none or amqp091-go invented it for a local failure.
 func Code(err error) int {
 	var e *amqp.Error
 	if errors.As(err, &e) && e.Server {
@@ -17,16 +17,16 @@ func Code(err error) int {
 	return 0
 }
 
-// HardClose reports whether err says that a connection was closed for a reason that a message can be: because the broker
-// could not encode it (541 INTERNAL_ERROR) or amqp091-go could not read it. It is false for a close by an operator, for
-// permissions and limits, for a channel's own errors, and for a connection that was lost without a word.
+// HardClose reports whether a message may be the reason why a connection was closed: the broker could not encode it (541
+// INTERNAL_ERROR), or amqp091-go could not read it. It is false for a close by an operator, for permissions and limits, for a
+// channel's errors, and for a connection that was lost without a close method.
 func HardClose(err error) bool {
 	var e *amqp.Error
 	if !errors.As(err, &e) {
 		return false
 	}
 	if !e.Server {
-		// The code is 501 whatever went wrong with reading; only the text tells.
+		// The code of every read error is 501, so the text decides.
 		switch e.Reason {
 		case amqp.ErrSyntax.Error(), amqp.ErrFrame.Error(), amqp.ErrFrameTooLarge.Error(), amqp.ErrUnexpectedFrame.Reason, amqp.ErrCommandInvalid.Reason:
 			return true
@@ -41,8 +41,7 @@ func HardClose(err error) bool {
 	return true
 }
 
-// IsClosed reports whether err says only that the channel or connection was closed before
-// the call, so that nothing of it reached the broker.
+// IsClosed reports whether the channel or connection was closed before the call, so that no part of it reached the broker.
 func IsClosed(err error) bool { return errors.Is(err, amqp.ErrClosed) }
 
 // ChannelFix returns advice about a channel that could not be opened, or "".

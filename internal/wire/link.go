@@ -11,27 +11,23 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// Link is the socket under one AMQP connection: bounded in both directions, and kept within
-// reach.
+// A Link is the socket under one AMQP connection. It bounds reads and writes, and can be closed at any time.
 //
-// amqp091-go writes without a bound, and waits for a stuck writer's locks before it closes the
-// socket; it clears the read deadline after the handshake, and then sets one only when a frame
-// comes in. So the deadlines are the Link's own, and whichever side fails first closes the socket
-// at once, which frees the other.
+// amqp091-go writes without a deadline, and waits for the locks of a stuck writer before it closes the socket. It clears the read deadline
+// after the handshake, and sets the next one only after a frame. Therefore the Link sets the deadlines, and the first failure in either
+// direction closes the socket at once, which frees the other direction.
 //
-// The way back from an *amqp.Connection to its Link is LocalAddr, which amqp091-go and
-// crypto/tls both pass through to the socket.
+// LocalAddr leads from an *amqp.Connection to its Link, because amqp091-go and crypto/tls pass it through from the socket.
 type Link struct {
 	net.Conn
 	Gate Gate // whether the broker blocks publishing
 
-	silence        atomic.Int64 // how long the peer may be silent; 0: for ever
+	silence        atomic.Int64 // how long the peer may be silent; 0: no bound
 	heard, written time.Time    // when the deadlines were set last; the reader's, and the writer's
 	watchdog       *time.Timer  // for a reader that has stopped reading
 }
 
-// NewLink wraps a freshly dialled socket, without bounds yet: whoever makes the handshake has
-// to bound it.
+// NewLink returns the Link of a new socket, without bounds. The caller bounds the handshake.
 func NewLink(nc net.Conn) *Link {
 	l := &Link{Conn: nc}
 	l.watchdog = time.AfterFunc(time.Hour, l.Kill)
@@ -39,13 +35,12 @@ func NewLink(nc net.Conn) *Link {
 	return l
 }
 
-// slower is how much longer than silent the peer may be without taking anything. Its heartbeats tell
-// that it is there; what it takes is seen late and in large steps, of the size of the buffers on the way.
+// slower is the bound on a write without progress, as a multiple of the bound on silence. Heartbeats show that the peer is alive, but
+// progress shows late and in large steps, because of the buffers on the way.
 const slower = 4
 
-// Bound ends the link from now on when the peer says nothing for d, or takes nothing of what
-// there is to write for four times d. While the broker blocks publishing a write may take any
-// time, because the broker says so by not reading.
+// Bound closes the link from now on if no byte is received for d, or if a write makes no progress for four times d. While the broker
+// blocks publishing, a write may take any time, because the broker does not read.
 func (l *Link) Bound(d time.Duration) {
 	l.silence.Store(int64(d))
 	_ = l.SetReadDeadline(time.Now().Add(d))
@@ -53,15 +48,14 @@ func (l *Link) Bound(d time.Duration) {
 
 func (l *Link) bound() time.Duration { return time.Duration(l.silence.Load()) }
 
-// listen sets the deadline of the next read, and a later one for a reader that never comes to it:
-// amqp091-go's waits for ever to hand on an answer that nobody asked for.
+// listen sets the deadline of the next read. The watchdog bounds a reader that does not read again: amqp091-go's reader blocks
+// indefinitely on an unexpected answer.
 func (l *Link) listen(until time.Time) error {
 	l.watchdog.Reset(time.Until(until) * 5 / 4)
 	return l.SetReadDeadline(until)
 }
 
-// extend moves a deadline to d from now when a good part of it has passed: setting it each time
-// would cost as much as a small read.
+// extend moves a deadline to d from now if a sixteenth of d has passed: setting it each time would cost as much as a small read.
 func extend(last *time.Time, d time.Duration, set func(time.Time) error) {
 	if now := time.Now(); d > 0 && now.Sub(*last) > d/16 {
 		*last = now
@@ -132,7 +126,7 @@ func linkOf(ac *amqp.Connection) *Link {
 	return nil // amqpkit did not dial it
 }
 
-// Kill closes the socket under ac at once, without a word to the broker. It does not block.
+// Kill closes the socket under ac at once, without the close handshake. It does not block.
 func Kill(ac *amqp.Connection) {
 	if l := linkOf(ac); l != nil {
 		l.Kill()

@@ -18,14 +18,14 @@ import (
 
 // A Transport is what amqp091-go reads and writes: a [Link], or TLS over one. It sets no deadlines, because the
 // Link sets its own. It inspects the frames that the broker sends before it passes them on: a confirm of a message that
-// was never sent would make amqp091-go count indefinitely, and a content header that amqp091-go cannot read would cost the
+// was never sent would make amqp091-go count indefinitely, and a content header that amqp091-go cannot read would close the
 // connection, see [Unreadable]. It reads in large pieces, and writes the frames that a [Batch] holds back at once.
 type Transport struct {
 	conn     net.Conn
 	written  atomic.Uint64
 	frameMax atomic.Int64
-	end      atomic.Pointer[error]  // of reading
-	first    atomic.Pointer[string] // what was read first
+	end      atomic.Pointer[error]  // why reading ended
+	first    atomic.Pointer[string] // the first bytes that were read
 
 	// Owned by the reader.
 	in      *bufio.Reader
@@ -116,7 +116,7 @@ func (t *Transport) inspect() error {
 	return nil
 }
 
-// ahead waits for n bytes, and returns all that are in the buffer.
+// ahead waits for n bytes, and returns the whole buffer.
 func (t *Transport) ahead(n int) ([]byte, error) {
 	_, err := t.in.Peek(n)
 	b, _ := t.in.Peek(t.in.Buffered())
@@ -153,7 +153,7 @@ func (t *Transport) refuse(f []byte, problem error) error {
 
 // replaceLarge replaces a content header of n bytes that does not fit into the buffer.
 func (t *Transport) replaceLarge(n int) error {
-	var f bytes.Buffer // grows with what comes, whatever the frame says of its size
+	var f bytes.Buffer // grows with the received bytes, not with the size in the frame
 	if _, err := io.CopyN(&f, t.in, int64(n)); err != nil {
 		t.setEnd(err)
 		return err
@@ -174,7 +174,7 @@ func (t *Transport) Write(b []byte) (int, error) {
 	return t.write(b)
 }
 
-// flush writes what is held back. It is called with mu held, as write is.
+// flush writes the bytes that are held back. It is called with mu held, as write is.
 func (t *Transport) flush() {
 	if len(t.out) > 0 {
 		_, _ = t.write(t.out)
@@ -195,14 +195,13 @@ func BatchOn(ac *amqp.Connection) *Batch {
 	return &Batch{t: a.transport}
 }
 
-// A Batch holds back what is written on a connection, by whomever, to write it at once: a write
-// costs more than what it writes. It must not be held while waiting for an answer.
+// A Batch holds back all writes on a connection, to make one system call of them. It must not be held while waiting for an answer.
 type Batch struct {
 	t     *Transport
 	begun bool
 }
 
-// Begin holds back what is written from now on, if it does not yet.
+// Begin holds back all writes from now on. It may be called again.
 func (b *Batch) Begin() {
 	if b.t == nil || b.begun {
 		return
@@ -213,7 +212,7 @@ func (b *Batch) Begin() {
 	b.t.held++
 }
 
-// End writes what was held back, if it was. A failure closes the link, which the reader tells of.
+// End writes the bytes that were held back. A failure closes the link, which the reader reports.
 func (b *Batch) End() {
 	if !b.begun {
 		return
@@ -246,8 +245,7 @@ func (t *Transport) Foreign() string {
 	return ""
 }
 
-// Err returns why reading ended, or nil. amqp091-go passes on no more than the text of it, and not
-// that to a call which comes later.
+// Err returns why reading ended, or nil. amqp091-go passes on only its text, and only to calls that are waiting.
 func (t *Transport) Err() error {
 	if err := t.end.Load(); err != nil {
 		return *err
@@ -255,9 +253,9 @@ func (t *Transport) Err() error {
 	return nil
 }
 
-// Close closes the socket, after the last words that may be held back.
+// Close writes the bytes that are held back, and closes the socket.
 func (t *Transport) Close() error {
-	if t.mu.TryLock() { // nobody writes
+	if t.mu.TryLock() { // no write is running
 		t.flush()
 		t.mu.Unlock()
 	}

@@ -1,4 +1,4 @@
-package amqpkit
+package dial
 
 import (
 	"crypto/tls"
@@ -22,22 +22,21 @@ import (
 const urlForm = "write amqp://user:password@host:5672/vhost, or amqps:// for TLS, with reserved characters " +
 	"in user, password and vhost percent-encoded (net/url.UserPassword does it)"
 
-// A target is one parsed URL.
-type target struct {
+// A Target is a parsed URL.
+type Target struct {
 	display    string // the URL as errors and logs show it: without the password
 	addr       string
 	host       string
 	secure     bool
-	login      Credentials
+	login      Login
 	vhost      string
 	heartbeat  time.Duration
 	timeout    time.Duration
 	channelMax uint16
-	mechanism  string
+	external   bool // SASL EXTERNAL instead of PLAIN
 	noPassword bool // the URL has a user alone
 
 	caFile, certFile, keyFile, serverName string
-	dedicated                             bool // for one subscription, see Conn.DedicatedConnection
 }
 
 var queryParameters = map[string]bool{
@@ -94,43 +93,43 @@ func badEscape(s string) bool {
 	return false
 }
 
-// parseURL never puts a part of the URL into its error: in a malformed one, any part may be
+// parse never puts a part of the URL into its error: in a malformed one, any part may be
 // a piece of the password. For that reason net/url's and amqp091-go's own errors stay out.
-func parseURL(field, raw string, cfg Config) (target, error) {
+func parse(field, raw string, cfg *Config) (Target, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		u = nil
 	}
 	if problem, fix := malformed(raw, u); problem != "" {
-		return target{}, fault(field, problem, fix)
+		return Target{}, fault(field, problem, fix)
 	}
 	// A reserved character that was not encoded can leave a piece of the password in the
 	// path, query or fragment; what follows it then contains the @ before the host.
 	_, rest, _ := strings.Cut(strings.TrimPrefix(raw[len(u.Scheme):], "://"), "/")
 	if strings.ContainsAny(rest, "@#") || strings.Contains(u.RawQuery, "@") || u.Fragment != "" {
-		return target{}, fault(field, "has an @ or # behind the host", urlForm)
+		return Target{}, fault(field, "has an @ or # behind the host", urlForm)
 	}
 	if u.Path != "//" && strings.Contains(strings.TrimPrefix(u.EscapedPath(), "/"), "/") {
-		return target{}, fault(field, "has a path of several parts", "write a / within the name of a virtual host as %2F")
+		return Target{}, fault(field, "has a path of several parts", "write a / within the name of a virtual host as %2F")
 	}
 	query, err := checkQuery(field, u)
 	if err != nil {
-		return target{}, err
+		return Target{}, err
 	}
 	uri, err := amqp.ParseURI(raw)
 	if err != nil || uri.Port < 1 || uri.Port > 65535 {
-		return target{}, fault(field, "has a port outside 1 to 65535", "leave it out for 5672, or 5671 with amqps://")
+		return Target{}, fault(field, "has a port outside 1 to 65535", "leave it out for 5672, or 5671 with amqps://")
 	}
-	t := target{
+	t := Target{
 		addr:       net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port)),
 		host:       uri.Host,
 		secure:     uri.Scheme == "amqps",
-		login:      Credentials{Username: uri.Username, Password: uri.Password},
+		login:      Login{Username: uri.Username, Password: uri.Password},
 		vhost:      uri.Vhost,
 		heartbeat:  cfg.Heartbeat,
-		timeout:    cfg.DialTimeout,
+		timeout:    cfg.Timeout,
 		channelMax: uri.ChannelMax,
-		mechanism:  cfg.Mechanism,
+		external:   cfg.External,
 		caFile:     uri.CACertFile,
 		certFile:   uri.CertFile,
 		keyFile:    uri.KeyFile,
@@ -141,14 +140,14 @@ func parseURL(field, raw string, cfg Config) (target, error) {
 		t.noPassword = !has
 	}
 	if query.Has("auth_mechanism") {
-		t.mechanism = strings.ToUpper(query.Get("auth_mechanism"))
-		if err := checkMechanism(field+" auth_mechanism", t.mechanism); err != nil {
-			return target{}, err
+		name := strings.ToUpper(query.Get("auth_mechanism"))
+		if t.external = name == "EXTERNAL"; !t.external && name != "PLAIN" {
+			return Target{}, fault(field+" auth_mechanism", "is neither PLAIN nor EXTERNAL", "leave it out for PLAIN")
 		}
 	}
 	shown := url.URL{Scheme: uri.Scheme, User: url.User(uri.Username), Host: t.addr, Path: "/" + uri.Vhost, RawPath: "/" + url.PathEscape(uri.Vhost)}
-	if t.mechanism == External {
-		shown.User = nil // the certificate tells the name
+	if t.external {
+		shown.User = nil // the certificate has the name
 	}
 	t.display = shown.String()
 
@@ -156,25 +155,25 @@ func parseURL(field, raw string, cfg Config) (target, error) {
 		seconds, _ := strconv.Atoi(query.Get("heartbeat"))
 		t.heartbeat = time.Duration(seconds) * time.Second
 		if err := checkHeartbeat(field+" heartbeat", t.heartbeat); err != nil {
-			return target{}, err
+			return Target{}, err
 		}
 	}
 	if validate.Short(uri.Vhost) != nil {
-		return target{}, fault(field, "has a virtual host longer than 255 bytes", "shorten it")
+		return Target{}, fault(field, "has a virtual host longer than 255 bytes", "shorten it")
 	}
 	if uri.ConnectionTimeout > 0 {
 		t.timeout = time.Duration(uri.ConnectionTimeout) * time.Millisecond
 	}
 	if files := t.caFile + t.certFile + t.keyFile + t.serverName; files != "" {
 		if !t.secure {
-			return target{}, fault(field, "has TLS parameters, but not the scheme amqps", "write amqps://")
+			return Target{}, fault(field, "has TLS parameters, but not the scheme amqps", "write amqps://")
 		}
 		if cfg.TLS != nil {
-			return target{}, fault(field, "has TLS parameters, and Config.TLS is set too", "keep one of them")
+			return Target{}, fault(field, "has TLS parameters, and Config.TLS is set too", "keep one of them")
 		}
 	}
 	if (t.certFile == "") != (t.keyFile == "") {
-		return target{}, fault(field, "has only one of certfile and keyfile", "give both")
+		return Target{}, fault(field, "has only one of certfile and keyfile", "give both")
 	}
 	return t, nil
 }
@@ -212,41 +211,40 @@ func checkQuery(field string, u *url.URL) (url.Values, error) {
 }
 
 // checkLogin refuses a user without a password, for which amqp091-go would send the password of guest.
-func (t target) checkLogin(field string, cfg Config) error {
-	if t.noPassword && t.login.Username != "guest" && t.mechanism == Plain && cfg.Credentials == nil {
+func (t Target) checkLogin(field string, cfg *Config) error {
+	if t.noPassword && t.login.Username != "guest" && !t.external && cfg.Login == nil {
 		return fault(field, "names a user without a password", "write user:password@, or set Config.Credentials")
 	}
 	return nil
 }
 
-// checkExternal refuses SASL EXTERNAL where no certificate can tell who the client is, or
-// somebody else does.
-func (t target) checkExternal(field string, cfg Config) error {
+// checkExternal refuses SASL EXTERNAL without a client certificate, and with Credentials, which would name another user.
+func (t Target) checkExternal(field string, cfg *Config) error {
 	switch {
-	case t.mechanism != External:
+	case !t.external:
 		return nil
 	case !t.secure:
 		return fault(field, "has the scheme amqp, but SASL EXTERNAL takes the user from a TLS certificate", "write amqps://")
 	case t.certFile == "" && (cfg.TLS == nil || len(cfg.TLS.Certificates) == 0 && cfg.TLS.GetClientCertificate == nil):
 		return fault(field, "has no client certificate, from which SASL EXTERNAL takes the user", "give certfile and keyfile, or set Config.TLS")
-	case cfg.Credentials != nil:
+	case cfg.Login != nil:
 		return fault(field, "takes the user from a certificate (SASL EXTERNAL), and Config.Credentials is set too", "keep one of them")
 	}
 	return nil
 }
 
-// redact shows a URL without its password, or nothing of one that cannot be parsed.
-func redact(raw, mechanism string) string {
-	t, err := parseURL("", raw, Config{Mechanism: mechanism})
+// Redact returns a URL without its password, or a placeholder if it cannot be parsed.
+func Redact(raw string, external bool) string {
+	t, err := parse("", raw, &Config{External: external})
 	if err != nil {
 		return "(malformed)"
 	}
 	return t.display
 }
 
-// tlsConfig is made anew for every dial: files may have been renewed, and crypto/tls keeps
-// what it is given.
-func (t target) tlsConfig(base *tls.Config) (*tls.Config, error) {
+// tlsConfig reads the files for every dial, because they may have been renewed. crypto/tls keeps the configuration, so each dial gets
+// its own.
+func (t Target) tlsConfig(base *tls.Config) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	if base != nil {
 		c = base.Clone()

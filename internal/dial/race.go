@@ -1,4 +1,4 @@
-package amqpkit
+package dial
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// stagger is how long a TCP connect may take before the next address is tried at the same time. RFC 8305
+// stagger is the time that a TCP connect may take before the next address is tried concurrently. RFC 8305
 // recommends it.
 const stagger = 250 * time.Millisecond
 
@@ -34,9 +34,9 @@ type dialled struct {
 	err  error
 }
 
-// dial resolves the host of t. A Dialer of the user's gets its name instead.
-func (c *Conn) dial(ctx context.Context, t target) (*race, error) {
-	addrs, dial := []string{t.addr}, c.cfg.Dialer
+// race resolves the host of t. A custom Dialer gets its name instead.
+func (c *Config) race(ctx context.Context, t Target) (*race, error) {
+	addrs, dial := []string{t.addr}, c.Dialer
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 		ips, err := net.DefaultResolver.LookupIPAddr(ctx, t.host)

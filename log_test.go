@@ -1,0 +1,155 @@
+package amqpkit_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/amqpkit/amqpkit"
+)
+
+// A journal collects log lines.
+type journal struct {
+	mu  sync.Mutex
+	out bytes.Buffer
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.out.Write(b)
+}
+
+func (j *journal) logger() *slog.Logger {
+	return slog.New(slog.NewJSONHandler(j, &slog.HandlerOptions{Level: slog.LevelInfo}))
+}
+
+// lines returns the lines with a message, or all of them.
+func (j *journal) lines(t *testing.T, msg string) (lines []map[string]any) {
+	t.Helper()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for text := range strings.Lines(j.out.String()) {
+		var line map[string]any
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			t.Fatal(err)
+		}
+		if msg == "" || line["msg"] == "amqpkit: "+msg {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// roles returns how many lines with a message each role has.
+func (j *journal) roles(t *testing.T, msg string) map[any]int {
+	t.Helper()
+	roles := map[any]int{}
+	for _, line := range j.lines(t, msg) {
+		roles[line["role"]]++
+	}
+	return roles
+}
+
+func TestEveryLineNamesTheConnectionAndItsRole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log journal
+		b := inMemory(t)
+		conn := open(t, b, amqpkit.Config{Name: "billing", Logger: log.logger()})
+		if conn.Logger() == nil || conn.Logger() == slog.Default() {
+			t.Error("Logger does not return the Logger of the Config")
+		}
+		publishing(t, conn)
+		consuming(t, conn)
+		for range 2 { // one is lost, one is closed
+			if _, err := conn.DedicatedConnection(within(t)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Second)
+			if len(log.lines(t, "connection lost")) == 0 {
+				lose(t, consuming(t, conn), b.DropConnections)
+			}
+			time.Sleep(2 * time.Second)
+		}
+		if err := conn.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		for _, line := range log.lines(t, "") {
+			if line["connection"] != "billing" || line["role"] == nil || strings.Contains(line["msg"].(string), "guest:guest") {
+				t.Errorf("line %v", line)
+			}
+		}
+		for msg, want := range map[string][]int{ // publishing, consuming, dedicated
+			"connected":         {2, 2, 2},
+			"connection lost":   {1, 1, 1},
+			"connection closed": {1, 1, 1},
+		} {
+			roles := log.roles(t, msg)
+			roles["publishing"] += roles["unassigned"] // Open's first session
+			if got := []int{roles["publishing"], roles["consuming"], roles["dedicated"]}; !slices.Equal(got, want) {
+				t.Errorf("%s: %v lines, want %v", msg, got, want)
+			}
+		}
+		for _, line := range log.lines(t, "connected") {
+			if line["url"] == "" || line["broker"] == "" {
+				t.Errorf("line %v lacks the URL or the version of the broker", line)
+			}
+		}
+		for _, line := range log.lines(t, "connection closed") {
+			if want := map[any]float64{"publishing": 2, "consuming": 2, "dedicated": 1}[line["role"]]; line["sessions"] != want {
+				t.Errorf("%v connection: sessions = %v, want %v", line["role"], line["sessions"], want)
+			}
+		}
+	})
+}
+
+func TestWarningsContinueOnceAMinuteWhileAnOutageLasts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log journal
+		open(t, nil, amqpkit.Config{URLs: []string{"amqp://h/"}, Logger: log.logger(), Dialer: func(context.Context, string, string) (net.Conn, error) {
+			return nil, errors.New("no route to host")
+		}})
+		time.Sleep(3*time.Minute + 30*time.Second)
+		lines := log.lines(t, "cannot connect, trying again")
+		if len(lines) != 4 {
+			t.Fatalf("%d warnings, want 4: %v", len(lines), lines)
+		}
+		for i, line := range lines {
+			if n, _ := line["repeated"].(float64); (n > 0) != (i > 0) {
+				t.Errorf("warning %d: repeated = %v", i, line["repeated"])
+			}
+		}
+	})
+}
+
+func TestALoopOfLossesIsLoggedOnceAMinuteAndItsEndIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log journal
+		b := inMemory(t)
+		conn := open(t, b, amqpkit.Config{Logger: log.logger()})
+		publishing(t, conn)
+		began := time.Now()
+		for time.Since(began) < 70*time.Second {
+			lose(t, publishing(t, conn), b.DropConnections)
+			publishing(t, conn)
+			time.Sleep(time.Second / 2)
+		}
+		publishing(t, conn)
+		if lost, up := log.lines(t, "connection lost"), log.lines(t, "connected"); len(lost) != 2 || lost[1]["repeated"] == nil || len(up) != 1 {
+			t.Errorf("lines during the loop: %v, %v", lost, up)
+		}
+		time.Sleep(2 * time.Second)
+		if up := log.lines(t, "connected"); len(up) != 2 {
+			t.Errorf("lines after the loop: %v", up)
+		}
+	})
+}
