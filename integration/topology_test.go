@@ -134,25 +134,25 @@ func joined(err error) []error {
 // everyArgument returns queues that together set every typed field.
 func everyArgument(t *testing.T, name func(string) string) []topology.Queue {
 	t.Helper()
-	var onClassic topology.LeaderLocator
+	var onClassic string
 	if broker(t).AtLeast(4, 0) { // refused before
-		onClassic = topology.Balanced
+		onClassic = "balanced"
 	}
 	return []topology.Queue{
 		{
 			Name: name("every-quorum"), MessageTTL: time.Minute, Expires: time.Hour,
 			MaxLength: 10, MaxLengthBytes: 1000, Overflow: topology.RejectPublish,
 			DeadLetter:    &topology.DeadLetter{Exchange: "amq.direct", RoutingKey: "dead", Strategy: topology.AtLeastOnce},
-			DeliveryLimit: new(3), SingleActiveConsumer: true, LeaderLocator: topology.ClientLocal,
+			DeliveryLimit: new(3), SingleActiveConsumer: true, LeaderLocator: "client-local",
 		},
 		{
 			Name: name("every-classic"), Type: topology.Classic, MessageTTL: time.Minute, Expires: time.Hour,
-			MaxLength: 10, MaxLengthBytes: 1000, Overflow: topology.RejectPublishDLX,
+			MaxLength: 10, MaxLengthBytes: 1000, Overflow: "reject-publish-dlx",
 			DeadLetter: &topology.DeadLetter{Exchange: "amq.fanout"}, SingleActiveConsumer: true, LeaderLocator: onClassic,
 		},
 		{
 			Name: name("every-stream"), Type: topology.Stream, MaxLengthBytes: 1 << 20,
-			MaxAge: time.Hour, MaxSegmentBytes: 1 << 19, LeaderLocator: topology.ClientLocal,
+			MaxAge: time.Hour, MaxSegmentBytes: 1 << 19, LeaderLocator: "client-local",
 		},
 	}
 }
@@ -176,11 +176,11 @@ func TestEveryTypedArgumentReachesTheBroker(t *testing.T) {
 		{0, func(q *topology.Queue) { q.MaxLengthBytes = 0 }, "x-max-length-bytes", "1000"},
 		{0, func(q *topology.Queue) { q.DeadLetter.Exchange = "" }, "x-dead-letter-exchange", "amq.direct"},
 		{0, func(q *topology.Queue) { q.DeadLetter.RoutingKey = "other" }, "x-dead-letter-routing-key", "dead"},
-		{0, func(q *topology.Queue) { q.DeadLetter.Strategy = topology.AtMostOnce }, "x-dead-letter-strategy", "at-least-once"},
+		{0, func(q *topology.Queue) { q.DeadLetter.Strategy = "at-most-once" }, "x-dead-letter-strategy", "at-least-once"},
 		{0, func(q *topology.Queue) { q.DeliveryLimit = new(4) }, "x-delivery-limit", "3"},
 		{0, func(q *topology.Queue) { q.SingleActiveConsumer = false }, "x-single-active-consumer", "true"},
-		{0, func(q *topology.Queue) { q.LeaderLocator = topology.Balanced }, "x-queue-leader-locator", "client-local"},
-		{1, func(q *topology.Queue) { q.Overflow = topology.DropHead }, "x-overflow", "reject-publish-dlx"},
+		{0, func(q *topology.Queue) { q.LeaderLocator = "balanced" }, "x-queue-leader-locator", "client-local"},
+		{1, func(q *topology.Queue) { q.Overflow = "drop-head" }, "x-overflow", "reject-publish-dlx"},
 		{1, func(q *topology.Queue) { q.DeadLetter = nil }, "x-dead-letter-exchange", "amq.fanout"},
 		{1, func(q *topology.Queue) { q.MaxLength = 0 }, "x-max-length", "10"},
 		{1, func(q *topology.Queue) { q.AutoDelete = true }, "auto_delete", "false"},

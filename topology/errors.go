@@ -10,9 +10,6 @@ import (
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
-// Unset is how a [ConflictError] says that an attribute has no value at all.
-const Unset = "none"
-
 // A ConflictError reports that an object exists with other attributes than the declaration
 // has. RabbitMQ leaves it as it was and tells only the first attribute that differs.
 //

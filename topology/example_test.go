@@ -33,7 +33,7 @@ func ExampleTopology_Validate() {
 }
 
 func ExampleConflictError() {
-	err := error(&topology.ConflictError{Object: `queue "billing"`, Attribute: "x-message-ttl", Has: "60000", Want: topology.Unset})
+	err := error(&topology.ConflictError{Object: `queue "billing"`, Attribute: "x-message-ttl", Has: "60000", Want: "none"})
 	var conflict *topology.ConflictError
 	if errors.As(err, &conflict) {
 		fmt.Println(conflict.Object, "has", conflict.Attribute, conflict.Has)

@@ -20,36 +20,15 @@ const (
 	Stream  QueueType = "stream"  // a replicated log that keeps what was consumed
 )
 
-// An Overflow is what a full queue does. The zero value leaves the choice to the broker:
-// [DropHead], unless a policy says otherwise.
-type Overflow string
+// RejectPublish is the [Queue.Overflow] that makes a full queue refuse new messages: their publishers get a nack.
+const RejectPublish = "reject-publish"
 
-// What a full queue does (https://www.rabbitmq.com/docs/maxlength).
-const (
-	DropHead         Overflow = "drop-head"          // drops or dead-letters its oldest messages
-	RejectPublish    Overflow = "reject-publish"     // refuses new messages: their publisher gets a nack
-	RejectPublishDLX Overflow = "reject-publish-dlx" // the same, and dead-letters them; Classic only
-)
+// AtLeastOnce is the [DeadLetter.Strategy] that makes a quorum queue keep a dead letter until its target has confirmed
+// it.
+const AtLeastOnce = "at-least-once"
 
-// A DeadLetterStrategy says how safely a quorum queue hands on its dead letters. The zero
-// value leaves the choice to the broker: [AtMostOnce], unless a policy says otherwise.
-type DeadLetterStrategy string
-
-// Dead-letter strategies (https://www.rabbitmq.com/docs/quorum-queues#dead-lettering).
-const (
-	AtMostOnce  DeadLetterStrategy = "at-most-once"  // a dead letter that its target misses is lost
-	AtLeastOnce DeadLetterStrategy = "at-least-once" // kept until its target has confirmed it; needs RejectPublish
-)
-
-// A LeaderLocator says on which node of a cluster a new queue's leader goes. The zero value
-// leaves the choice to the broker: [ClientLocal], unless configured otherwise.
-type LeaderLocator string
-
-// Leader locators (https://www.rabbitmq.com/docs/clustering#replica-placement).
-const (
-	ClientLocal LeaderLocator = "client-local" // the node that the client is connected to
-	Balanced    LeaderLocator = "balanced"     // a node with few leaders
-)
+// rejectPublishDLX is for classic queues only.
+const rejectPublishDLX = "reject-publish-dlx"
 
 // Unlimited is a [Queue.DeliveryLimit] without end, for RabbitMQ 4.0 and newer. Before, no
 // limit was the default, and the broker took this for a limit that every redelivery exceeds:
@@ -72,7 +51,7 @@ type DeadLetter struct {
 	RoutingKey string
 
 	// Strategy is for quorum queues.
-	Strategy DeadLetterStrategy
+	Strategy string
 }
 
 // A Queue is to be declared. It is a durable quorum queue unless it says otherwise.
@@ -106,7 +85,7 @@ type Queue struct {
 	MaxLengthBytes int64
 
 	// Overflow is what the queue does when it is full. Empty lets the broker choose.
-	Overflow Overflow
+	Overflow string
 
 	// DeadLetter is where dead letters go. Nil drops them.
 	DeadLetter *DeadLetter
@@ -122,7 +101,7 @@ type Queue struct {
 	SingleActiveConsumer bool
 
 	// LeaderLocator is where in a cluster the queue's leader goes. Empty lets the broker choose.
-	LeaderLocator LeaderLocator
+	LeaderLocator string
 
 	// MaxAge is how long a stream keeps a message, in whole seconds, at most ten years;
 	// MaxSegmentBytes is the size of its files, of which only whole ones are removed. Zero
@@ -173,17 +152,17 @@ func (q Queue) typed() []argument {
 	set(q.Expires != 0, "Expires", "x-expires", q.Expires.Milliseconds())
 	set(q.MaxLength != 0, "MaxLength", "x-max-length", q.MaxLength)
 	set(q.MaxLengthBytes != 0, "MaxLengthBytes", "x-max-length-bytes", q.MaxLengthBytes)
-	set(q.Overflow != "", "Overflow", "x-overflow", string(q.Overflow))
+	set(q.Overflow != "", "Overflow", "x-overflow", q.Overflow)
 	if d := q.DeadLetter; d != nil {
 		set(true, "DeadLetter", "x-dead-letter-exchange", d.Exchange)
 		set(d.RoutingKey != "", "DeadLetter.RoutingKey", "x-dead-letter-routing-key", d.RoutingKey)
-		set(d.Strategy != "", "DeadLetter.Strategy", "x-dead-letter-strategy", string(d.Strategy))
+		set(d.Strategy != "", "DeadLetter.Strategy", "x-dead-letter-strategy", d.Strategy)
 	}
 	if q.DeliveryLimit != nil {
 		set(true, "DeliveryLimit", "x-delivery-limit", int64(*q.DeliveryLimit))
 	}
 	set(q.SingleActiveConsumer, "SingleActiveConsumer", "x-single-active-consumer", true)
-	set(q.LeaderLocator != "", "LeaderLocator", "x-queue-leader-locator", string(q.LeaderLocator))
+	set(q.LeaderLocator != "", "LeaderLocator", "x-queue-leader-locator", q.LeaderLocator)
 	set(q.MaxAge != 0, "MaxAge", "x-max-age", fmt.Sprintf("%ds", q.MaxAge/time.Second))
 	set(q.MaxSegmentBytes != 0, "MaxSegmentBytes", "x-stream-max-segment-size-bytes", q.MaxSegmentBytes)
 	return args
@@ -202,15 +181,15 @@ func (q Queue) check(f *faults) {
 	checkSize(f, ".MaxLength", q.MaxLength)
 	checkSize(f, ".MaxLengthBytes", q.MaxLengthBytes)
 	checkSize(f, ".MaxSegmentBytes", q.MaxSegmentBytes)
-	oneOf(f, ".Overflow", q.Overflow, DropHead, RejectPublish, RejectPublishDLX)
-	oneOf(f, ".LeaderLocator", q.LeaderLocator, ClientLocal, Balanced)
+	oneOf(f, ".Overflow", q.Overflow, "drop-head", RejectPublish, rejectPublishDLX)
+	oneOf(f, ".LeaderLocator", q.LeaderLocator, "client-local", "balanced")
 	if q.DeliveryLimit != nil && *q.DeliveryLimit < Unlimited {
 		f.add(".DeliveryLimit", fmt.Sprintf("%d is negative", *q.DeliveryLimit), "write new(topology.Unlimited) for no limit")
 	}
 	if d := q.DeadLetter; d != nil {
 		f.found(".DeadLetter.Exchange", validate.Name(d.Exchange))
 		f.found(".DeadLetter.RoutingKey", validate.Name(d.RoutingKey))
-		oneOf(f, ".DeadLetter.Strategy", d.Strategy, AtMostOnce, AtLeastOnce)
+		oneOf(f, ".DeadLetter.Strategy", d.Strategy, "at-most-once", AtLeastOnce)
 	}
 	q.checkArguments(f)
 	q.checkOverflow(f)
@@ -249,14 +228,14 @@ func (q Queue) checkOverflow(f *faults) {
 		return
 	}
 	args := q.request().args
-	if args["x-overflow"] == string(RejectPublishDLX) {
+	if args["x-overflow"] == rejectPublishDLX {
 		f.add(".Overflow", "a quorum queue does not know reject-publish-dlx and drops its oldest messages instead", "use RejectPublish")
 	}
-	if args["x-dead-letter-strategy"] != string(AtLeastOnce) {
+	if args["x-dead-letter-strategy"] != AtLeastOnce {
 		return
 	}
 	const at = ".DeadLetter.Strategy"
-	if args["x-overflow"] != string(RejectPublish) {
+	if args["x-overflow"] != RejectPublish {
 		f.add(at, "at-least-once falls back to at-most-once unless the queue refuses what it cannot hold", "set Overflow: topology.RejectPublish")
 	}
 	if _, ok := args["x-dead-letter-exchange"]; !ok {

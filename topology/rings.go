@@ -98,7 +98,7 @@ func (q Queue) reasons() (reasons []reason) {
 	if args["x-message-ttl"] != nil {
 		reasons = append(reasons, expired)
 	}
-	if (args["x-max-length"] != nil || args["x-max-length-bytes"] != nil) && args["x-overflow"] != string(RejectPublish) {
+	if (args["x-max-length"] != nil || args["x-max-length-bytes"] != nil) && args["x-overflow"] != RejectPublish {
 		reasons = append(reasons, full)
 	}
 	if limit, ok := integer(args["x-delivery-limit"]); ok && limit >= 0 && q.kind() == Quorum {

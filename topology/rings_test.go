@@ -26,7 +26,7 @@ func work(exchange, key string) Queue {
 func TestS41RingsAreFound(t *testing.T) {
 	bounded, bytes, limited := work("", "wait"), work("", "wait"), work("", "wait")
 	bounded.MaxLength = 1000
-	bytes.Type, bytes.MaxLengthBytes, bytes.Overflow = Classic, 1<<20, RejectPublishDLX
+	bytes.Type, bytes.MaxLengthBytes, bytes.Overflow = Classic, 1<<20, rejectPublishDLX
 	limited.DeliveryLimit = new(3)
 	rawSelf := Queue{Name: "a", Arguments: amqp.Table{"x-dead-letter-exchange": "", "x-message-ttl": 0}}
 	back := wait("wait", "", "work")

@@ -103,12 +103,12 @@ func TestValidateNamesTheField(t *testing.T) {
 		{queues(Queue{Name: "q", Overflow: "drop-tail", LeaderLocator: "random"}), `Queues[0] "q".Overflow Queues[0] "q".LeaderLocator`},
 		{queues(Queue{Name: "q", DeliveryLimit: new(-2)}), `Queues[0] "q".DeliveryLimit`},
 		{queues(Queue{Name: "q", DeadLetter: &DeadLetter{Exchange: "\xff", RoutingKey: long, Strategy: "twice"}}), `Queues[0] "q".DeadLetter.Exchange Queues[0] "q".DeadLetter.RoutingKey Queues[0] "q".DeadLetter.Strategy`},
-		{queues(Queue{Name: "q", Overflow: RejectPublishDLX}), `Queues[0] "q".Overflow`},
+		{queues(Queue{Name: "q", Overflow: rejectPublishDLX}), `Queues[0] "q".Overflow`},
 		{queues(Queue{Name: "q", DeadLetter: &DeadLetter{Strategy: AtLeastOnce}}), `Queues[0] "q".DeadLetter.Strategy`},
 		{queues(Queue{Name: "q", Overflow: RejectPublish, Arguments: args("x-dead-letter-strategy", "at-least-once")}), `Queues[0] "q".DeadLetter.Strategy`},
 
 		{queues(Queue{Name: "q", Type: Classic, DeliveryLimit: new(3)}), `Queues[0] "q".DeliveryLimit`},
-		{queues(Queue{Name: "q", Type: Classic, DeadLetter: &DeadLetter{Strategy: AtMostOnce}}), `Queues[0] "q".DeadLetter.Strategy`},
+		{queues(Queue{Name: "q", Type: Classic, DeadLetter: &DeadLetter{Strategy: "at-most-once"}}), `Queues[0] "q".DeadLetter.Strategy`},
 		{queues(Queue{Name: "q", MaxAge: time.Hour, MaxSegmentBytes: 1}), `Queues[0] "q".MaxAge Queues[0] "q".MaxSegmentBytes`},
 		{queues(Queue{Name: "q", Type: Stream, MessageTTL: time.Second, DeadLetter: &DeadLetter{}, SingleActiveConsumer: true}), `Queues[0] "q".MessageTTL Queues[0] "q".DeadLetter Queues[0] "q".SingleActiveConsumer`},
 		{queues(Queue{Name: "q", Arguments: args("x-max-priority", 5)}), `Queues[0] "q".Arguments["x-max-priority"]`},
@@ -249,7 +249,7 @@ func TestEveryFieldIsSent(t *testing.T) {
 		MessageTTL: time.Minute, Expires: time.Hour,
 		MaxLength: 10, MaxLengthBytes: 1000, Overflow: RejectPublish,
 		DeadLetter:    &DeadLetter{Exchange: "dlx", RoutingKey: "dead", Strategy: AtLeastOnce},
-		DeliveryLimit: new(3), SingleActiveConsumer: true, LeaderLocator: Balanced,
+		DeliveryLimit: new(3), SingleActiveConsumer: true, LeaderLocator: "balanced",
 		Arguments: args("x-quorum-initial-group-size", 3),
 	}.request()
 	want := queueRequest{name: "q", durable: true, args: amqp.Table{
@@ -308,7 +308,7 @@ func FuzzValidate(f *testing.F) {
 				{Name: key, MessageTTL: time.Duration(n), DeadLetter: &DeadLetter{Exchange: name, RoutingKey: argument}},
 				{
 					Name: name, Type: QueueType(queueType), Exclusive: on(2), AutoDelete: on(4), Expires: time.Duration(n), MaxLength: n,
-					DeliveryLimit: &limit, DeadLetter: &DeadLetter{RoutingKey: key, Strategy: DeadLetterStrategy(kind)}, Arguments: table, AllowUnknownArguments: on(8),
+					DeliveryLimit: &limit, DeadLetter: &DeadLetter{RoutingKey: key, Strategy: kind}, Arguments: table, AllowUnknownArguments: on(8),
 				},
 			},
 			Bindings: []Binding{{Source: name, Queue: key, Key: key}, {Source: key, Exchange: name, Key: argument}},
