@@ -138,16 +138,20 @@ func everyArgument(t *testing.T, name func(string) string) []topology.Queue {
 	if broker(t).AtLeast(4, 0) { // refused before
 		onClassic = "balanced"
 	}
+	var delayed *topology.DelayedRetry
+	if broker(t).AtLeast(4, 3) { // refused before
+		delayed = &topology.DelayedRetry{Min: time.Second, Max: time.Minute, Type: "all"}
+	}
 	return []topology.Queue{
 		{
 			Name: name("every-quorum"), MessageTTL: time.Minute, Expires: time.Hour,
 			MaxLength: 10, MaxLengthBytes: 1000, Overflow: topology.RejectPublish,
 			DeadLetter:    &topology.DeadLetter{Exchange: "amq.direct", RoutingKey: "dead", Strategy: topology.AtLeastOnce},
-			DeliveryLimit: new(3), SingleActiveConsumer: true, LeaderLocator: "client-local",
+			DeliveryLimit: new(3), SingleActiveConsumer: true, LeaderLocator: "client-local", DelayedRetry: delayed,
 		},
 		{
 			Name: name("every-classic"), Type: topology.Classic, MessageTTL: time.Minute, Expires: time.Hour,
-			MaxLength: 10, MaxLengthBytes: 1000, Overflow: "reject-publish-dlx",
+			MaxLength: 10, MaxLengthBytes: 1000, Overflow: "reject-publish-dlx", MaxPriority: 5,
 			DeadLetter: &topology.DeadLetter{Exchange: "amq.fanout"}, SingleActiveConsumer: true, LeaderLocator: onClassic,
 		},
 		{
@@ -165,11 +169,12 @@ func TestEveryTypedArgumentReachesTheBroker(t *testing.T) {
 	if broker(t).AtLeast(4, 3) {
 		maxAge = "3600000"
 	}
-	for _, test := range []struct {
+	type change struct {
 		queue          int
 		change         func(*topology.Queue)
 		attribute, has string
-	}{
+	}
+	changes := []change{
 		{0, func(q *topology.Queue) { q.MessageTTL = 2 * time.Minute }, "x-message-ttl", "60000"},
 		{0, func(q *topology.Queue) { q.Expires = 0 }, "x-expires", "3600000"},
 		{0, func(q *topology.Queue) { q.MaxLength = 11 }, "x-max-length", "10"},
@@ -183,11 +188,20 @@ func TestEveryTypedArgumentReachesTheBroker(t *testing.T) {
 		{1, func(q *topology.Queue) { q.Overflow = "drop-head" }, "x-overflow", "reject-publish-dlx"},
 		{1, func(q *topology.Queue) { q.DeadLetter = nil }, "x-dead-letter-exchange", "amq.fanout"},
 		{1, func(q *topology.Queue) { q.MaxLength = 0 }, "x-max-length", "10"},
+		{1, func(q *topology.Queue) { q.MaxPriority = 4 }, "x-max-priority", "5"},
 		{1, func(q *topology.Queue) { q.AutoDelete = true }, "auto_delete", "false"},
 		{2, func(q *topology.Queue) { q.MaxLengthBytes = 0 }, "x-max-length-bytes", "1048576"},
 		{2, func(q *topology.Queue) { q.MaxAge = time.Minute }, "x-max-age", maxAge},
 		{2, func(q *topology.Queue) { q.MaxSegmentBytes = 1 << 18 }, "x-stream-max-segment-size-bytes", "524288"},
-	} {
+	}
+	if broker(t).AtLeast(4, 3) {
+		changes = append(changes,
+			change{0, func(q *topology.Queue) { q.DelayedRetry = &topology.DelayedRetry{Min: time.Second, Max: time.Minute} }, "x-delayed-retry-type", "all"},
+			change{0, func(q *topology.Queue) { q.DelayedRetry = &topology.DelayedRetry{Min: 2 * time.Second, Max: time.Minute, Type: "all"} }, "x-delayed-retry-min", "1000"},
+			change{0, func(q *topology.Queue) { q.DelayedRetry = &topology.DelayedRetry{Min: time.Second, Type: "all"} }, "x-delayed-retry-max", "60000"},
+		)
+	}
+	for _, test := range changes {
 		q := qs[test.queue]
 		if q.DeadLetter != nil {
 			dead := *q.DeadLetter

@@ -53,7 +53,7 @@ func TestRefusalIsTyped(t *testing.T) {
 		{q, true, locked, `and true in the declaration; use another name`},
 		{q, false, refused(406, "PRECONDITION_FAILED - something new"), `topology: queue "orders": 406 PRECONDITION_FAILED - something new`},
 		{q, false, refused(403, "ACCESS_REFUSED - no"), `topology: queue "orders": 403 ACCESS_REFUSED - no; grant`},
-		{q, false, refused(404, "NOT_FOUND - no exchange 'x' in vhost '/'"), `declare that first`},
+		{q, false, refused(404, "NOT_FOUND - no exchange 'x' in vhost '/'"), `declare the missing object first`},
 	} {
 		err := refusal(test.o, test.exclusive, test.err)
 		if !strings.Contains(err.Error(), test.want) {

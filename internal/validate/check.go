@@ -22,7 +22,10 @@ const (
 	// FrameOverhead is the part of a frame that is not payload (AMQP 0-9-1, 2.3.5).
 	FrameOverhead = 8
 
-	maxExpiration = 315_360_000_000 // ms, about ten years: RabbitMQ's limit on timers
+	// MaxTimer is the longest time that RabbitMQ accepts for a timer, about ten years.
+	MaxTimer = maxExpiration * time.Millisecond
+
+	maxExpiration = 315_360_000_000
 )
 
 // A FrameError is the amqperr.FieldError of a content header that does not fit into a frame of the connection.
