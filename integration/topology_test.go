@@ -197,7 +197,9 @@ func TestEveryTypedArgumentReachesTheBroker(t *testing.T) {
 	if broker(t).AtLeast(4, 3) {
 		changes = append(changes,
 			change{0, func(q *topology.Queue) { q.DelayedRetry = &topology.DelayedRetry{Min: time.Second, Max: time.Minute} }, "x-delayed-retry-type", "all"},
-			change{0, func(q *topology.Queue) { q.DelayedRetry = &topology.DelayedRetry{Min: 2 * time.Second, Max: time.Minute, Type: "all"} }, "x-delayed-retry-min", "1000"},
+			change{0, func(q *topology.Queue) {
+				q.DelayedRetry = &topology.DelayedRetry{Min: 2 * time.Second, Max: time.Minute, Type: "all"}
+			}, "x-delayed-retry-min", "1000"},
 			change{0, func(q *topology.Queue) { q.DelayedRetry = &topology.DelayedRetry{Min: time.Second, Type: "all"} }, "x-delayed-retry-max", "60000"},
 		)
 	}

@@ -12,10 +12,9 @@ import (
 // the queue, without holding up other messages. It needs RabbitMQ 4.3: older versions would ignore it, and
 // [Topology.Declare] refuses it there with a [*amqperr.FieldError] that has Broker set.
 //
-// A message fails if a consumer rejects it with requeue, as consumer.RejectRequeue does. The handler of a consumer
-// decides what is tried again. RabbitMQ counts failures and delays, and after DeliveryLimit failures the message is
-// dead-lettered without another delay: set DeliveryLimit and DeadLetter, or it is dropped after 20 redeliveries.
-// RabbitMQ also counts a lost connection as a failure of each message that was unacknowledged.
+// A message fails if its consumer rejects it with requeue: return consumer.RejectRequeue(err) from the handler. RabbitMQ also
+// counts a lost connection as a failure of all its unacknowledged messages. The failure that exceeds DeliveryLimit
+// dead-letters the message without a delay: set DeliveryLimit and DeadLetter, or RabbitMQ drops it after 20 redeliveries.
 //
 // Delayed messages are overtaken by others, also with SingleActiveConsumer. A message that expires while it is delayed
 // is dead-lettered after the delay.

@@ -88,7 +88,7 @@ type Queue struct {
 	// MaxLengthBytes is the maximum size of all message bodies. Zero means no limit.
 	MaxLengthBytes int64
 
-	// Overflow is what a full queue does (https://www.rabbitmq.com/docs/maxlength): "drop-head" drops or dead-letters the
+	// Overflow selects the reaction of a full queue (https://www.rabbitmq.com/docs/maxlength): "drop-head" drops or dead-letters the
 	// oldest messages, [RejectPublish] refuses new ones, and "reject-publish-dlx" (Classic queues only) also dead-letters
 	// these. Empty leaves the choice to a policy or the broker, which takes "drop-head".
 	Overflow string
