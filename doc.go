@@ -5,7 +5,7 @@
 // is replaced by a new session, for ever, with jittered exponential backoff over all URLs;
 // [Config.Setup] runs on every new session before anyone gets it.
 //
-//	conn, err := amqpkit.Dial(ctx, "amqp://guest:guest@localhost:5672/")
+//	conn, err := amqpkit.Dial(ctx, "amqp://guest:guest@localhost:5672/", topology.Queues("hello").Declare)
 //	if err != nil {
 //		return err // typed: login, virtual host, network, TLS, …
 //	}
