@@ -78,35 +78,6 @@ func (m *routing) fix(cycle []int) string {
 	return s
 }
 
-// A reason explains why a queue dead-letters a message that no consumer rejected.
-type reason string
-
-const (
-	expired reason = "expired"
-	full    reason = "full"
-	limited reason = "delivery limit"
-)
-
-// reasons returns why q dead-letters messages without a rejection. The default delivery limit is left out: it is a setting of
-// the broker, and the usual pair of a work queue and a wait queue would be refused. A message's own expiration is unknown
-// here.
-func (q Queue) reasons() (reasons []reason) {
-	if q.kind() == Stream {
-		return nil
-	}
-	args := q.request().args
-	if args["x-message-ttl"] != nil {
-		reasons = append(reasons, expired)
-	}
-	if (args["x-max-length"] != nil || args["x-max-length-bytes"] != nil) && args["x-overflow"] != RejectPublish {
-		reasons = append(reasons, full)
-	}
-	if limit, ok := integer(args["x-delivery-limit"]); ok && limit >= 0 && q.kind() == Quorum {
-		reasons = append(reasons, limited)
-	}
-	return reasons
-}
-
 // cycle returns the queues through which every message of s returns to its queue without a rejection, or nil.
 func (m *routing) cycle(s state) (cycle []int) {
 	seen := map[string]bool{}

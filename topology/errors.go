@@ -104,6 +104,15 @@ func (e *MissingError) Error() string {
 
 func (e *MissingError) Unwrap() error { return e.Err }
 
+// shortened joins fields for an error message.
+func shortened(fields []string) string {
+	const most = 3
+	if len(fields) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(fields[:most], ", "), len(fields)-most)
+	}
+	return strings.Join(fields, ", ")
+}
+
 // missing distinguishes a missing object from the other meaning of 404: a queue whose node is down.
 func missing(err *amqp.Error) bool {
 	return err.Code == amqp.NotFound &&

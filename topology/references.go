@@ -3,7 +3,6 @@ package topology
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -144,13 +143,4 @@ func absent(o object, fields []string, err *amqp.Error) error {
 		return &MissingError{Object: o.String(), Fields: fields, Err: err}
 	}
 	return &DeclareError{o.String(), err}
-}
-
-// shortened joins fields for an error message.
-func shortened(fields []string) string {
-	const most = 3
-	if len(fields) > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(fields[:most], ", "), len(fields)-most)
-	}
-	return strings.Join(fields, ", ")
 }

@@ -46,6 +46,35 @@ type deadLetters struct {
 	reasons  []reason
 }
 
+// A reason explains why a queue dead-letters a message that no consumer rejected.
+type reason string
+
+const (
+	expired reason = "expired"
+	full    reason = "full"
+	limited reason = "delivery limit"
+)
+
+// reasons returns why q dead-letters messages without a rejection. The default delivery limit is left out: it is a setting of
+// the broker, and the usual pair of a work queue and a wait queue would be refused. A message's own expiration is unknown
+// here.
+func (q Queue) reasons() (reasons []reason) {
+	if q.kind() == Stream {
+		return nil
+	}
+	args := q.request().args
+	if args["x-message-ttl"] != nil {
+		reasons = append(reasons, expired)
+	}
+	if (args["x-max-length"] != nil || args["x-max-length-bytes"] != nil) && args["x-overflow"] != RejectPublish {
+		reasons = append(reasons, full)
+	}
+	if limit, ok := integer(args["x-delivery-limit"]); ok && limit >= 0 && q.kind() == Quorum {
+		reasons = append(reasons, limited)
+	}
+	return reasons
+}
+
 // newRouting returns nil if no queue dead-letters messages without a rejection, as in most topologies.
 func newRouting(t Topology) *routing {
 	m := &routing{
