@@ -44,10 +44,22 @@ type Conn struct {
 	restoreErr error      // how it failed
 }
 
-// Dial connects to the broker at url and returns a Conn that is ready. Its error is a *[amqperr.FieldError] for a malformed URL,
+// Dial connects to the broker at url and returns a Conn that is ready. Each setup runs on every new session, in order, as
+// [Config].Setup: topology.Queues("hello").Declare is one. The error is a *[amqperr.FieldError] for a malformed URL,
 // otherwise a *[DialError]. ctx bounds the dialling only; the Conn lives until Close.
-func Dial(ctx context.Context, url string) (*Conn, error) {
-	return DialConfig(ctx, Config{URLs: []string{url}})
+func Dial(ctx context.Context, url string, setup ...func(ctx context.Context, ac *amqp.Connection) error) (*Conn, error) {
+	cfg := Config{URLs: []string{url}}
+	if len(setup) > 0 {
+		cfg.Setup = func(ctx context.Context, ac *amqp.Connection) error {
+			for _, step := range setup {
+				if err := step(ctx, ac); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	return DialConfig(ctx, cfg)
 }
 
 // DialConfig is [Dial] with a Config. It tries every URL once, in random order, over all addresses of its host. If all attempts fail, it

@@ -4,7 +4,7 @@
 // delays acknowledgements. It replaces a lost connection by a new session, and retries indefinitely with jittered exponential backoff
 // over all URLs. [Config.Setup] runs on every new session before the session is handed out.
 //
-//	conn, err := amqpkit.Dial(ctx, "amqp://guest:guest@localhost:5672/")
+//	conn, err := amqpkit.Dial(ctx, "amqp://guest:guest@localhost:5672/", topology.Queues("hello").Declare)
 //	if err != nil {
 //		return err // a *DialError: login, virtual host, network, TLS, …
 //	}

@@ -199,7 +199,7 @@ func TestS74RingsInWhichRabbitMQDropsMessagesAreRefused(t *testing.T) {
 				needs43(t)
 			}
 			var wrong *amqperr.FieldError
-			if err := r.topo.Validate(); !errors.As(err, &wrong) || !strings.Contains(wrong.Problem, "messages go round") || wrong.Fix == "" {
+			if err := r.topo.Validate(); !errors.As(err, &wrong) || !strings.Contains(wrong.Problem, "messages circle through") || wrong.Fix == "" {
 				t.Errorf("Validate = %v, want a FieldError that shows the ring", err)
 			}
 			declareUnchecked(t, r.topo)

@@ -134,25 +134,29 @@ func joined(err error) []error {
 // everyArgument returns queues that together set every typed field.
 func everyArgument(t *testing.T, name func(string) string) []topology.Queue {
 	t.Helper()
-	var onClassic topology.LeaderLocator
+	var onClassic string
 	if broker(t).AtLeast(4, 0) { // refused before
-		onClassic = topology.Balanced
+		onClassic = "balanced"
+	}
+	var delayed *topology.DelayedRetry
+	if broker(t).AtLeast(4, 3) { // refused before
+		delayed = &topology.DelayedRetry{Min: time.Second, Max: time.Minute, Type: "all"}
 	}
 	return []topology.Queue{
 		{
 			Name: name("every-quorum"), MessageTTL: time.Minute, Expires: time.Hour,
 			MaxLength: 10, MaxLengthBytes: 1000, Overflow: topology.RejectPublish,
 			DeadLetter:    &topology.DeadLetter{Exchange: "amq.direct", RoutingKey: "dead", Strategy: topology.AtLeastOnce},
-			DeliveryLimit: new(3), SingleActiveConsumer: true, LeaderLocator: topology.ClientLocal,
+			DeliveryLimit: new(3), SingleActiveConsumer: true, LeaderLocator: "client-local", DelayedRetry: delayed,
 		},
 		{
 			Name: name("every-classic"), Type: topology.Classic, MessageTTL: time.Minute, Expires: time.Hour,
-			MaxLength: 10, MaxLengthBytes: 1000, Overflow: topology.RejectPublishDLX,
+			MaxLength: 10, MaxLengthBytes: 1000, Overflow: "reject-publish-dlx", MaxPriority: 5,
 			DeadLetter: &topology.DeadLetter{Exchange: "amq.fanout"}, SingleActiveConsumer: true, LeaderLocator: onClassic,
 		},
 		{
 			Name: name("every-stream"), Type: topology.Stream, MaxLengthBytes: 1 << 20,
-			MaxAge: time.Hour, MaxSegmentBytes: 1 << 19, LeaderLocator: topology.ClientLocal,
+			MaxAge: time.Hour, MaxSegmentBytes: 1 << 19, LeaderLocator: "client-local",
 		},
 	}
 }
@@ -165,29 +169,41 @@ func TestEveryTypedArgumentReachesTheBroker(t *testing.T) {
 	if broker(t).AtLeast(4, 3) {
 		maxAge = "3600000"
 	}
-	for _, test := range []struct {
+	type change struct {
 		queue          int
 		change         func(*topology.Queue)
 		attribute, has string
-	}{
+	}
+	changes := []change{
 		{0, func(q *topology.Queue) { q.MessageTTL = 2 * time.Minute }, "x-message-ttl", "60000"},
 		{0, func(q *topology.Queue) { q.Expires = 0 }, "x-expires", "3600000"},
 		{0, func(q *topology.Queue) { q.MaxLength = 11 }, "x-max-length", "10"},
 		{0, func(q *topology.Queue) { q.MaxLengthBytes = 0 }, "x-max-length-bytes", "1000"},
 		{0, func(q *topology.Queue) { q.DeadLetter.Exchange = "" }, "x-dead-letter-exchange", "amq.direct"},
 		{0, func(q *topology.Queue) { q.DeadLetter.RoutingKey = "other" }, "x-dead-letter-routing-key", "dead"},
-		{0, func(q *topology.Queue) { q.DeadLetter.Strategy = topology.AtMostOnce }, "x-dead-letter-strategy", "at-least-once"},
+		{0, func(q *topology.Queue) { q.DeadLetter.Strategy = "at-most-once" }, "x-dead-letter-strategy", "at-least-once"},
 		{0, func(q *topology.Queue) { q.DeliveryLimit = new(4) }, "x-delivery-limit", "3"},
 		{0, func(q *topology.Queue) { q.SingleActiveConsumer = false }, "x-single-active-consumer", "true"},
-		{0, func(q *topology.Queue) { q.LeaderLocator = topology.Balanced }, "x-queue-leader-locator", "client-local"},
-		{1, func(q *topology.Queue) { q.Overflow = topology.DropHead }, "x-overflow", "reject-publish-dlx"},
+		{0, func(q *topology.Queue) { q.LeaderLocator = "balanced" }, "x-queue-leader-locator", "client-local"},
+		{1, func(q *topology.Queue) { q.Overflow = "drop-head" }, "x-overflow", "reject-publish-dlx"},
 		{1, func(q *topology.Queue) { q.DeadLetter = nil }, "x-dead-letter-exchange", "amq.fanout"},
 		{1, func(q *topology.Queue) { q.MaxLength = 0 }, "x-max-length", "10"},
+		{1, func(q *topology.Queue) { q.MaxPriority = 4 }, "x-max-priority", "5"},
 		{1, func(q *topology.Queue) { q.AutoDelete = true }, "auto_delete", "false"},
 		{2, func(q *topology.Queue) { q.MaxLengthBytes = 0 }, "x-max-length-bytes", "1048576"},
 		{2, func(q *topology.Queue) { q.MaxAge = time.Minute }, "x-max-age", maxAge},
 		{2, func(q *topology.Queue) { q.MaxSegmentBytes = 1 << 18 }, "x-stream-max-segment-size-bytes", "524288"},
-	} {
+	}
+	if broker(t).AtLeast(4, 3) {
+		changes = append(changes,
+			change{0, func(q *topology.Queue) { q.DelayedRetry = &topology.DelayedRetry{Min: time.Second, Max: time.Minute} }, "x-delayed-retry-type", "all"},
+			change{0, func(q *topology.Queue) {
+				q.DelayedRetry = &topology.DelayedRetry{Min: 2 * time.Second, Max: time.Minute, Type: "all"}
+			}, "x-delayed-retry-min", "1000"},
+			change{0, func(q *topology.Queue) { q.DelayedRetry = &topology.DelayedRetry{Min: time.Second, Type: "all"} }, "x-delayed-retry-max", "60000"},
+		)
+	}
+	for _, test := range changes {
 		q := qs[test.queue]
 		if q.DeadLetter != nil {
 			dead := *q.DeadLetter

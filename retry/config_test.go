@@ -162,7 +162,7 @@ func ExamplePlan_String() {
 }
 
 func TestWhatDiesInTheSourceQueueIsParked(t *testing.T) {
-	parked := func(strategy topology.DeadLetterStrategy) *topology.DeadLetter {
+	parked := func(strategy string) *topology.DeadLetter {
 		return &topology.DeadLetter{RoutingKey: "q.parked", Strategy: strategy}
 	}
 	own := &topology.DeadLetter{Exchange: "dlx"}
@@ -176,7 +176,7 @@ func TestWhatDiesInTheSourceQueueIsParked(t *testing.T) {
 		"by an argument":     {topology.Queue{Arguments: amqp.Table{"x-max-length": 9}}, topology.Queue{Arguments: amqp.Table{"x-max-length": 9}, DeadLetter: parked("")}},
 		"classic":            {topology.Queue{Type: topology.Classic}, topology.Queue{Type: topology.Classic, DeadLetter: parked("")}},
 		"with its name":      {topology.Queue{Name: "q", Type: topology.Classic}, topology.Queue{Type: topology.Classic, DeadLetter: parked("")}},
-		"with an own policy": {topology.Queue{Overflow: topology.DropHead}, topology.Queue{Overflow: topology.DropHead, DeadLetter: parked("")}},
+		"with an own policy": {topology.Queue{Overflow: "drop-head"}, topology.Queue{Overflow: "drop-head", DeadLetter: parked("")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.want.Name = "q"

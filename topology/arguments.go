@@ -12,13 +12,13 @@ import (
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
-// An argument is one that a typed field sets.
+// An argument is set by a typed field.
 type argument struct {
 	field, key string
 	value      any
 }
 
-// A form is what RabbitMQ expects a value to be. It refuses some that are not, and ignores others.
+// A form is the kind of value that RabbitMQ expects for an argument. It refuses some other values and ignores the rest.
 type form string
 
 const (
@@ -26,17 +26,6 @@ const (
 	text   form = "a string"
 	flag   form = "a bool"
 )
-
-// integer returns a whole number of any type that AMQP carries.
-func integer(v any) (int64, bool) {
-	switch r := reflect.ValueOf(v); {
-	case r.CanInt():
-		return r.Int(), true
-	case r.CanUint():
-		return int64(r.Uint()), true
-	}
-	return 0, false
-}
 
 func (f form) fits(v any) bool {
 	switch v.(type) {
@@ -50,7 +39,18 @@ func (f form) fits(v any) bool {
 	return false
 }
 
-// A known argument: its form, and the queue types on which RabbitMQ takes it.
+// integer returns a whole number of any type that AMQP carries.
+func integer(v any) (int64, bool) {
+	switch r := reflect.ValueOf(v); {
+	case r.CanInt():
+		return r.Int(), true
+	case r.CanUint():
+		return int64(r.Uint()), true
+	}
+	return 0, false
+}
+
+// known describes an argument: its form, and the queue types on which RabbitMQ accepts it.
 type known struct {
 	form form
 	on   []QueueType
@@ -58,18 +58,18 @@ type known struct {
 
 var (
 	anyQueue = []QueueType{Quorum, Classic, Stream}
-	messages = []QueueType{Quorum, Classic} // those that hand a message out once
+	messages = []QueueType{Quorum, Classic} // the types that deliver each message once
 	quorum   = []QueueType{Quorum}
 	classic  = []QueueType{Classic}
 	stream   = []QueueType{Stream}
 )
 
-// queueArguments is what RabbitMQ 4.0 and 4.3 know.
+// queueArguments are the arguments of RabbitMQ 4.0 to 4.3.
 var queueArguments = map[string]known{
 	"x-queue-type":           {text, anyQueue},
 	"x-max-length-bytes":     {number, anyQueue},
 	"x-queue-leader-locator": {text, anyQueue},
-	"x-consumer-timeout":     {number, anyQueue}, // 4.3 takes it on quorum queues only, and refuses it aloud
+	"x-consumer-timeout":     {number, anyQueue}, // 4.3 accepts it on quorum queues only; on other types it reports an error
 
 	"x-message-ttl":             {number, messages},
 	"x-expires":                 {number, messages},
@@ -99,12 +99,12 @@ var queueArguments = map[string]known{
 	"x-stream-filter-size-bytes":      {number, stream},
 	"x-initial-cluster-size":          {number, stream},
 
-	// RabbitMQ 4.3 answers it by closing the connection. LeaderLocator has taken its place.
+	// RabbitMQ 4.3 closes the connection on it. LeaderLocator replaces it.
 	"x-queue-master-locator": {text, nil},
 }
 
-// exchangeArguments is what exchange types know besides the alternate exchange: the ones of AMQP 0-9-1, those of
-// RabbitMQ 4.3 and of the plugins that come with it, and the delayed message plugin. Other types are unchecked.
+// exchangeArguments are the arguments of the exchange types of AMQP 0-9-1, of RabbitMQ 4.3, of the plugins that come
+// with it, and of the delayed message plugin. Other types are unchecked.
 var exchangeArguments = map[ExchangeType]map[string]known{
 	Direct: withAlternate(nil), Fanout: withAlternate(nil), Topic: withAlternate(nil), Headers: withAlternate(nil),
 	"x-modulus-hash": withAlternate(nil), "x-local-random": withAlternate(nil), "x-random": withAlternate(nil),
@@ -121,7 +121,7 @@ func withAlternate(arguments map[string]known) map[string]known {
 	return all
 }
 
-// checkArguments checks a raw table. on is the queue's type, or empty for an exchange.
+// checkArguments checks Arguments. on is the type of the queue, or empty for an exchange.
 func checkArguments(f *faults, args amqp.Table, arguments map[string]known, on QueueType, allowUnknown bool) {
 	for _, key := range slices.Sorted(maps.Keys(args)) {
 		field, v := raw(key), args[key]
@@ -131,10 +131,10 @@ func checkArguments(f *faults, args amqp.Table, arguments map[string]known, on Q
 			switch {
 			case allowUnknown:
 			case near != "":
-				f.add(field, "RabbitMQ knows no such argument and would ignore it", fmt.Sprintf("did you mean %q?", near))
+				f.add(field, "RabbitMQ does not know this argument and would ignore it", fmt.Sprintf("did you mean %q?", near))
 			case strings.HasPrefix(key, "x-"):
-				f.add(field, "amqpkit knows no such argument, and RabbitMQ ignores what it does not know",
-					"remove it, or set AllowUnknownArguments if it is meant")
+				f.add(field, "amqpkit does not know this argument, and RabbitMQ ignores unknown arguments",
+					"remove it, or set AllowUnknownArguments to send it")
 			}
 			continue
 		}
@@ -147,24 +147,47 @@ func checkArguments(f *faults, args amqp.Table, arguments map[string]known, on Q
 	}
 }
 
-// foreign finds an argument that RabbitMQ refuses on a queue of type on.
-func (f *faults) foreign(field, key string, takenBy []QueueType, on QueueType) {
-	if slices.Contains(takenBy, on) || !slices.Contains(anyQueue, on) {
+// foreign reports an argument that RabbitMQ refuses on a queue of type on.
+func (f *faults) foreign(field, key string, acceptedBy []QueueType, on QueueType) {
+	if slices.Contains(acceptedBy, on) || !slices.Contains(anyQueue, on) {
 		return
 	}
 	fix := "leave it out"
-	if len(takenBy) > 0 {
-		fix += ", or make it a " + joined(takenBy) + " queue"
+	switch {
+	case key == "x-max-priority" && on == Quorum:
+		fix = "leave it out, because a quorum queue has priorities without it (32 since RabbitMQ 4.3, two before), or set Type: topology.Classic"
+	case len(acceptedBy) > 0:
+		fix += ", or make it a " + joined(acceptedBy) + " queue"
 	}
 	f.add(field, fmt.Sprintf("RabbitMQ refuses %s on a %s queue", key, on), fix)
 }
 
-// both finds an argument that is set twice.
+// both reports an argument that a typed field sets too.
 func (f *faults) both(key, field string) {
-	f.add(raw(key), "is set by "+field+" already", "remove it")
+	f.add(raw(key), "is already set by "+field, "remove one of them")
 }
 
-func raw(key string) string { return ".Arguments[" + validate.Quote(key) + "]" }
+// difference returns the first attribute, in alphabetical order, in which RabbitMQ would find a difference, or "".
+func difference(a, b amqp.Table) string {
+	for _, key := range slices.Sorted(maps.Keys(a)) {
+		if v, ok := b[key]; !ok || !same(a[key], v) {
+			return key
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(b)) {
+		if _, ok := a[key]; !ok {
+			return key
+		}
+	}
+	return ""
+}
+
+// same reports whether two values are equal for RabbitMQ, which ignores the size of integers.
+func same(a, b any) bool {
+	x, xOK := integer(a)
+	y, yOK := integer(b)
+	return xOK && yOK && x == y || reflect.DeepEqual(a, b)
+}
 
 func joined(types []QueueType) string {
 	names := make([]string, len(types))

@@ -12,27 +12,29 @@ import (
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
-// A Binding lets messages flow from an exchange to a queue or to another exchange. Neither
-// end needs to be part of the same [Topology], but both must exist when it is declared.
+// A Binding routes messages from an exchange to a queue or to another exchange. Neither end needs to be part of the same
+// [Topology], but both must exist when it is declared.
 type Binding struct {
-	// Source is the exchange that messages come from. It cannot be the default exchange,
-	// which reaches every queue by its name already.
+	// Source is the exchange that messages come from. The default exchange cannot be bound: it already routes to every
+	// queue by its name.
 	Source string
 
-	// Queue or Exchange is where they go. Exactly one is set.
-	Queue    string
+	// Queue is the destination, unless Exchange is. Exactly one of them must be set.
+	Queue string
+
+	// Exchange is the destination, unless Queue is.
 	Exchange string
 
-	// Key is compared with a message's routing key as the type of Source has it. Empty is
-	// a key as any other.
+	// Key is compared with the routing key of a message in the way of the source's type. An empty key is an ordinary key.
 	Key string
 
-	// Arguments are for exchanges that route by them, such as the ones of type [Headers]: there "x-match" is "all" (the
+	// Arguments are for exchanges that route by them, such as the ones of type [Headers]. There "x-match" is "all" (the
 	// default), "any", "all-with-x" or "any-with-x", and the other arguments are the headers to match. Without
-	// "-with-x" RabbitMQ ignores headers that begin with "x-". Direct, fanout and topic exchanges
-	// ignore all arguments. [Topology.Validate] refuses arguments that would be ignored and names that
-	// are nearly "x-match", unless AllowUnknownArguments is set.
-	Arguments             amqp.Table
+	// "-with-x" RabbitMQ ignores headers that begin with "x-". Direct, fanout and topic exchanges ignore all arguments.
+	// [Topology.Validate] refuses arguments that would be ignored and names that resemble "x-match".
+	Arguments amqp.Table
+
+	// AllowUnknownArguments sends such Arguments too.
 	AllowUnknownArguments bool
 }
 
@@ -45,7 +47,7 @@ func (b Binding) label() string {
 	return fmt.Sprintf("binding of %s to exchange %s with key %s", to, validate.Quote(b.Source), validate.Quote(b.Key))
 }
 
-// check finds what is wrong with b. kind is the type of its source, or empty if it is declared elsewhere.
+// check finds the faults of b. kind is the type of its source, or empty if it is declared elsewhere.
 func (b Binding) check(f *faults, kind ExchangeType) {
 	if b.Source == "" {
 		f.add(".Source", "is empty, and the default exchange cannot be bound",
@@ -53,9 +55,9 @@ func (b Binding) check(f *faults, kind ExchangeType) {
 	}
 	switch {
 	case b.Queue == "" && b.Exchange == "":
-		f.add(".Queue", "is empty", "set Queue, or Exchange")
+		f.add(".Queue", "is empty", "set Queue or Exchange")
 	case b.Queue != "" && b.Exchange != "":
-		f.add(".Queue", "is set, and Exchange too", "make two bindings of it")
+		f.add(".Queue", "is set together with Exchange", "make two bindings")
 	}
 	f.found(".Source", validate.Name(b.Source))
 	f.found(".Queue", validate.Name(b.Queue))
@@ -64,7 +66,7 @@ func (b Binding) check(f *faults, kind ExchangeType) {
 	f.found(".Arguments", validate.Table(b.Arguments))
 	b.checkArguments(f, kind)
 	if weight, err := strconv.Atoi(b.Key); kind == "x-consistent-hash" && (err != nil || weight < 1) {
-		f.add(".Key", validate.Quote(b.Key)+" is not a weight", `a consistent hash exchange takes a whole number above zero: write "1"`)
+		f.add(".Key", validate.Quote(b.Key)+" is not a weight", `a consistent hash exchange expects a whole number above zero, such as "1"`)
 	}
 }
 
@@ -76,13 +78,13 @@ func (b Binding) checkArguments(f *faults, kind ExchangeType) {
 		case key == "x-match" && (kind == Headers || kind == ""):
 			match, _ := b.Arguments[key].(string)
 			if !slices.Contains([]string{"all", "any", "all-with-x", "any-with-x"}, match) {
-				f.add(field, shownValue(b.Arguments[key])+" is not a way to match", `use "all", "any", "all-with-x" or "any-with-x"`)
+				f.add(field, shownValue(b.Arguments[key])+" is unknown", `use "all", "any", "all-with-x" or "any-with-x"`)
 			}
 		case b.AllowUnknownArguments:
 		case kind == Direct || kind == Fanout || kind == Topic:
-			f.add(field, fmt.Sprintf("a %s exchange ignores arguments", kind), "remove it, bind a headers exchange, or set AllowUnknownArguments if it is meant")
+			f.add(field, fmt.Sprintf("a %s exchange ignores arguments", kind), "remove it, bind a headers exchange, or set AllowUnknownArguments to send it")
 		case near != "" && (kind == Headers || kind == ""):
-			f.add(field, "RabbitMQ takes it for the name of a header", fmt.Sprintf("did you mean %q? Set AllowUnknownArguments if it is meant", near))
+			f.add(field, "RabbitMQ would compare it with a header of this name", fmt.Sprintf("did you mean %q? Otherwise set AllowUnknownArguments", near))
 		case strings.HasPrefix(key, "x-") && kind == Headers && !b.matchesX():
 			f.add(field, "a headers exchange ignores headers that begin with x-", `set x-match to "all-with-x" or "any-with-x"`)
 		}

@@ -14,42 +14,42 @@ import (
 )
 
 const (
-	// maxChannels bounds what one call opens. Over 8 channels RabbitMQ declares two to four
-	// times as fast as over one, and over 16 no faster.
+	// maxChannels is the number of channels of one call. RabbitMQ declares over 8 channels two to four times as fast as
+	// over one, and equally fast over 16.
 	maxChannels = 8
-	// perChannel is how many requests of a phase make another channel worth opening.
+	// perChannel is the number of requests of a phase for which another channel is opened.
 	perChannel = 4
-	// closeTime bounds the closing of channels after the end of ctx.
-	closeTime = 5 * time.Second
+	// closeTimeout bounds the closing of channels after the end of ctx.
+	closeTimeout = 5 * time.Second
 )
 
-// An object is what requests depend on.
+// An object is an exchange or a queue. Requests depend on it.
 type object struct{ kind, name string }
 
 func (o object) String() string { return o.kind + " " + validate.Quote(o.name) }
 
 // A step is one request about one object.
 type step struct {
-	at      int      // its place among all, for the order of errors
+	at      int      // its index among all requests, for the order of errors
 	makes   object   // zero for a binding
-	needs   []object // what must not have failed before
+	needs   []object // the step is left out if one of them failed
 	call    func(*amqp.Channel) error
-	refusal func(*amqp.Error) error // gives the broker's answer a type
+	refusal func(*amqp.Error) error // converts the broker's refusal into a typed error
 }
 
-// channels spreads steps over the channels of one connection. A channel that the broker
-// closes, as it does with every refusal, is replaced.
+// channels distributes steps over the channels of one connection. The broker closes a channel with every refusal; such a
+// channel is replaced.
 type channels struct {
 	ac   *amqp.Connection
-	idle chan *amqp.Channel // open, and with no worker: the next phase may have others
+	idle chan *amqp.Channel // open, for the next phase
 }
 
 func newChannels(ac *amqp.Connection) channels {
 	return channels{ac, make(chan *amqp.Channel, maxChannels)}
 }
 
-// run makes the requests of steps, and returns the broker's refusal of each beside it. lost
-// is what ended everything, if something did: the end of ctx or of the connection.
+// run makes the requests of steps and returns the broker's refusal of each at the same index. lost is the reason why run
+// stopped early: ctx ended or the connection was lost.
 func (c channels) run(ctx context.Context, steps []step) (refused []*amqp.Error, lost error) {
 	refused = make([]*amqp.Error, len(steps))
 	var next atomic.Int64
@@ -61,13 +61,13 @@ func (c channels) run(ctx context.Context, steps []step) (refused []*amqp.Error,
 	workers.Wait()
 	lost = cause(ends[:])
 	if lost == nil && int(next.Load()) < len(steps) {
-		lost = amqp.ErrChannelMax // no worker had a channel
+		lost = amqp.ErrChannelMax // no worker got a channel
 	}
 	return refused, lost
 }
 
-// work makes one request after the other until none is left. Where the connection has no
-// channel for it, it leaves them to the workers that have one.
+// work makes requests until none is left. If the connection has no channel left, it returns and leaves them to the other
+// workers.
 func (c channels) work(ctx context.Context, steps []step, next *atomic.Int64, refused []*amqp.Error) (lost error) {
 	var ch *amqp.Channel
 	defer func() {
@@ -111,8 +111,8 @@ func (c channels) take(ctx context.Context) (*amqp.Channel, error) {
 	return ch, err
 }
 
-// do makes one request. What is not the broker's answer is the end of the connection, even
-// where amqp091-go has not marked it closed yet.
+// do makes one request. Any error other than a refusal by the broker means that the connection is lost, even if amqp091-go
+// has not marked it closed yet.
 func (c channels) do(ctx context.Context, call func() error) (refused *amqp.Error, lost error) {
 	err := wire.Do(ctx, c.ac, call)
 	if err == nil {
@@ -128,15 +128,15 @@ func (c channels) do(ctx context.Context, call func() error) (refused *amqp.Erro
 	return refused, nil
 }
 
-// close closes the channels. When ctx has ended it does not wait for the broker. A connection on which the
-// answers do not come in time is cut.
+// close closes the channels. After the end of ctx it does not wait for the broker. If the answers do not arrive in time, the
+// connection is closed.
 func (c channels) close(ctx context.Context) {
 	close(c.idle)
 	var workers sync.WaitGroup
 	for ch := range c.idle {
 		if ctx.Err() != nil {
 			go func() {
-				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 				defer cancel()
 				_ = wire.Do(ctx, c.ac, ch.Close)
 			}()
@@ -147,8 +147,8 @@ func (c channels) close(ctx context.Context) {
 	workers.Wait()
 }
 
-// cause picks the error that says most: amqp091-go gives the reason for a lost connection to
-// the calls under way, and no more than "closed" to those after them.
+// cause returns the most detailed error. amqp091-go returns the reason for a lost connection to the pending calls, and only
+// ErrClosed to later ones.
 func cause(errs []error) (most error) {
 	for _, err := range errs {
 		if err != nil && (most == nil || wire.IsClosed(most)) {

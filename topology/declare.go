@@ -5,41 +5,38 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
-// Declare validates t and declares it on ac: exchanges, then queues, then bindings; of the
-// queues those with a DeadLetter last, after the bindings of the others. Nothing that exists
-// is changed, so that it may run as often as one likes and from many programs at once.
+// Declare validates t and declares it on ac: exchanges, then queues, then bindings. Queues with a DeadLetter follow the
+// bindings of the other queues, so that their targets exist. Existing objects are not changed, so that Declare may run
+// any number of times and from many programs at once.
 //
-// It opens a channel for every four objects of a kind, eight at most, or as many as the
-// connection has left, and closes them. [amqp.ErrChannelMax] means that there was not one.
+// Declare opens one channel for every four objects of a kind, at most eight, or as many as the connection has left, and
+// closes them. [amqp.ErrChannelMax] means that the connection has none left.
 //
-// At the end it looks for the exchanges and queues that t sends messages to and does not declare: dead-letter
-// exchanges, the queues that DeadLetter.RoutingKey names on the default exchange, alternate exchanges. RabbitMQ
-// accepts missing ones, and drops the messages. It makes one request for each, and none for exchanges that every
-// broker has. Those that a policy names are invisible to AMQP 0-9-1, and so are the bindings of a dead-letter
-// exchange. An object that the user may not look at is taken for existing.
+// At the end Declare looks for the exchanges and queues that t sends messages to and does not declare: dead-letter
+// exchanges, the queues that DeadLetter.RoutingKey names on the default exchange, alternate exchanges. RabbitMQ accepts
+// missing ones and drops the messages. Declare makes one request for each, and none for exchanges that every broker has.
+// It cannot see the targets that a policy names, nor the bindings of a dead-letter exchange. It assumes that an object
+// exists if the user lacks the permission to see it.
 //
-// One failure does not stop the others, except for the bindings of what failed. All failures
-// are returned joined, in the order of t: a [*ConflictError] for what exists with other
-// attributes, a [*DeclareError] for any other refusal, and at the end a [*MissingError] for each object that t only
-// names and that does not exist; what names it is declared. When ctx or the connection ends,
-// Declare returns within 250 ms, adding that cause once; what was declared before stays. A
-// broker that does not answer when ctx ends costs the connection.
+// One failure does not stop the others, except for the bindings of the failed object. All failures are returned joined,
+// in the order of t: a [*ConflictError] for an object that exists with other attributes, a [*DeclareError] for any other
+// refusal, and at the end a [*MissingError] for each missing object that t only names; the objects that name it are declared. When
+// ctx ends or the connection is lost, Declare returns within 250 ms and adds that cause once; objects declared before
+// remain. If the broker does not answer when ctx ends, the connection is closed.
 //
-// An invalid topology is not declared at all: see [Topology.Validate].
+// An invalid topology is not declared at all (see [Topology.Validate]), nor is one with fields that this version of
+// RabbitMQ would ignore or misunderstand: these are reported as a [*amqperr.FieldError] with Broker set.
 func (t Topology) Declare(ctx context.Context, ac *amqp.Connection) error {
 	if err := t.Validate(); err != nil {
 		return err
 	}
-	f := faults{}
+	var f faults
 	for i, q := range t.Queues {
 		f.at = place("Queues", i, q.Name)
 		q.checkVersion(&f, ac)
@@ -50,20 +47,17 @@ func (t Topology) Declare(ctx context.Context, ac *amqp.Connection) error {
 	return run(ctx, ac, "declare", t.phases()...)
 }
 
-// Declare validates q, declares it on ac, and returns its name: the one that the broker
-// chose if q.Name is empty. It is for a queue that belongs to one consumer, such as a
-// subscriber's exclusive queue, which lives as long as ac. Errors are the ones of
-// [Topology.Declare]. If q.Name is empty and the target of dead letters is missing, no queue is declared.
+// Declare validates q, declares it on ac, and returns its name, which the broker chooses if q.Name is empty. Use it for a
+// queue that belongs to one consumer, such as the exclusive queue of a subscriber, which exists as long as ac. Errors are
+// the ones of [Topology.Declare]. If q.Name is empty and the target of dead letters is missing, no queue is declared.
 func (q Queue) Declare(ctx context.Context, ac *amqp.Connection) (name string, err error) {
 	if err := q.validate(ac); err != nil {
 		return "", err
 	}
-	// The call may outlive run by a moment when ctx ends, so that the name is handed over
-	// rather than shared.
-	names := make(chan string, 1)
+	names := make(chan string, 1) // the request may outlive run for a moment when ctx ends
 	declare := q.step(func(name string) { names <- name })
 	phases := [][]step{{declare}, q.targets()}
-	if q.Name == "" { // each attempt declares another queue: none may fail after it
+	if q.Name == "" { // each attempt declares another queue, so that a missing target must be found before
 		slices.Reverse(phases)
 		for _, target := range phases[0] {
 			declare.needs = append(declare.needs, target.makes)
@@ -77,13 +71,13 @@ func (q Queue) Declare(ctx context.Context, ac *amqp.Connection) (name string, e
 	return <-names, nil
 }
 
-// targets returns the requests that look for what q's dead letters go to.
+// targets returns the requests that look for the targets of q's dead letters.
 func (q Queue) targets() (steps []step) {
 	refs := references{declared: map[object]bool{{"queue", q.Name}: q.Name != ""}, at: map[object]int{}}
 	refs.queue(q.label(), q)
 	for i, r := range refs.list {
 		s := r.needed()
-		s.at = i + 1 // behind the queue
+		s.at = i + 1 // after the queue
 		steps = append(steps, s)
 	}
 	return steps
@@ -101,31 +95,17 @@ func (q Queue) validate(ac *amqp.Connection) error {
 	f := faults{at: q.label()}
 	if q.Name == "" && (q.kind() != Classic || !q.Exclusive) {
 		f.add(".Name", "is empty, and the broker names only exclusive classic queues",
-			"name it, or set Type: topology.Classic and Exclusive: true")
+			"set a name, or Type: topology.Classic and Exclusive: true")
 	}
 	q.check(&f)
-	q.checkVersion(&f, ac)
+	if len(f.errs) == 0 {
+		q.checkVersion(&f, ac)
+	}
 	return errors.Join(f.errs...)
 }
 
-// checkVersion finds what the broker at hand would take for something else.
-func (q Queue) checkVersion(f *faults, ac *amqp.Connection) {
-	if q.DeliveryLimit == nil || *q.DeliveryLimit != Unlimited {
-		return
-	}
-	version, _ := ac.Properties["version"].(string)
-	major, _, _ := strings.Cut(version, ".")
-	if n, err := strconv.Atoi(major); err == nil && n < 4 {
-		f.errs = append(f.errs, &amqperr.FieldError{
-			Package: "topology", Field: f.at + ".DeliveryLimit", Broker: version,
-			Problem: "Unlimited means none at all to RabbitMQ " + validate.Printable(version) + ", which drops each message at its first redelivery",
-			Fix:     "upgrade that node, or leave it out: before 4.0 there is no limit by default",
-		})
-	}
-}
-
-// run makes the requests of each phase before those of the next, and returns the refusals in the
-// order of the topology.
+// run makes the requests of each phase after the ones of the phase before. It returns the refusals in the order of the
+// topology.
 func run(ctx context.Context, ac *amqp.Connection, what string, phases ...[]step) error {
 	chs := newChannels(ac)
 	defer chs.close(ctx)
@@ -158,10 +138,9 @@ func run(ctx context.Context, ac *amqp.Connection, what string, phases ...[]step
 	return errors.Join(errs...)
 }
 
-// phases returns the requests, those of each phase to be made before those of the next. The last one also looks for
-// the objects that t only names: by then another instance may have declared them. Queues
-// whose messages may become dead letters, and what leads to them, come last: where the letters
-// go is there by then, so that none is lost meanwhile.
+// phases returns the requests in phases. Queues with a dead-letter exchange and their bindings come last, so that no dead
+// letter is lost before its target exists. The last phase also looks for the objects that t only names, because another
+// instance may declare them in the meantime.
 func (t Topology) phases() [][]step {
 	phases := make([][]step, 5)
 	at := 0

@@ -1,9 +1,8 @@
-// Package topology states exchanges, queues and bindings as data, checks them, and declares
-// them on RabbitMQ: from every instance of a program at once, as often as one likes.
+// Package topology describes exchanges, queues and bindings as data, validates them, and declares them on RabbitMQ. All
+// instances of a program may declare the same topology at once and any number of times.
 //
-// What is declared already is left as it is. What exists with other attributes is reported
-// as a [*ConflictError] that names the object, the attribute, what the broker has and what
-// was wanted; everything else is declared all the same.
+// Declaring changes no existing object. An object that exists with other attributes is reported as a [*ConflictError],
+// which names the object, the attribute and both values. All other objects are declared.
 //
 //	orders := topology.Topology{
 //		Exchanges: []topology.Exchange{{Name: "orders", Type: topology.Topic}},
@@ -18,13 +17,12 @@
 //	}
 //	err := orders.Declare(ctx, conn) // conn is an *amqp.Connection
 //
-// Exchanges and queues are durable and queues are quorum queues unless they say otherwise.
-// The method value orders.Declare fits amqpkit.Config.Setup, so that a new session is handed
-// out only when its topology is there.
+// By default, exchanges and queues are durable and queues are quorum queues: [Queues] returns a topology of such queues by their
+// names. [Merge] combines topologies. The method value orders.Declare fits amqpkit.Config.Setup, which declares the
+// topology on every new session before it is used.
 //
-// RabbitMQ takes some mistakes in silence: a misspelt argument, a dead-letter strategy that
-// cannot take effect, a ring of queues that drops what goes round. [Topology.Validate]
-// finds them before anything is sent, and Declare calls it first. RabbitMQ also accepts a dead-letter or alternate
-// exchange that does not exist, and drops the messages that are sent to it. [Topology.Declare] and [Topology.Verify]
-// report it as a [*MissingError].
+// RabbitMQ accepts some mistakes silently: a misspelt argument, a dead-letter strategy that cannot take effect, a cycle of
+// queues that drops messages. [Topology.Validate] finds them without a broker, and Declare calls it first. RabbitMQ
+// also accepts a dead-letter or alternate exchange that does not exist, and drops the messages that are sent to it.
+// [Topology.Declare] and [Topology.Verify] report it as a [*MissingError].
 package topology

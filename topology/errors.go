@@ -10,19 +10,16 @@ import (
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
-// Unset is how a [ConflictError] says that an attribute has no value at all.
-const Unset = "none"
-
-// A ConflictError reports that an object exists with other attributes than the declaration
-// has. RabbitMQ leaves it as it was and tells only the first attribute that differs.
+// A ConflictError reports that an object exists with other attributes than the declaration. RabbitMQ does not change the
+// object and reports only the first attribute that differs.
 //
-// Has and Want are in the broker's words; [Unset] means no value. The broker's text holds 255
-// bytes: what a very long name leaves no room for is "…".
+// Has and Want are in the broker's words; "none" means that the attribute is not set. The broker's text is at most 255
+// bytes long; "…" replaces the part that a very long name cuts off.
 type ConflictError struct {
 	Object    string // `queue "orders"`
 	Attribute string // "x-message-ttl", "durable", "type", "exclusive"
-	Has       string // what the broker has
-	Want      string // what the declaration has
+	Has       string // the broker's value
+	Want      string // the declared value
 	Err       error  // the broker's *amqp.Error: 406 PRECONDITION_FAILED or 405 RESOURCE_LOCKED
 }
 
@@ -37,7 +34,7 @@ func (e *ConflictError) next() string {
 	queue := strings.HasPrefix(e.Object, "queue ")
 	switch {
 	case e.Attribute == "exclusive":
-		return "use another name, or wait until the connection that declared it has ended"
+		return "use another name, or wait until the connection that declared it is closed"
 	case queue && e.Attribute == "durable" && e.Has == "false":
 		return "a script declared it classic and transient: set Type: topology.Classic and Transient: true to share it, " +
 			"or use another name, or stop the script, delete the queue and declare it again"
@@ -54,9 +51,9 @@ func shown(value string) string {
 	return validate.Printable(value)
 }
 
-// A DeclareError reports an object that the broker refused for another reason than a
-// [ConflictError]: a missing permission (403), a binding to what does not exist (404), a
-// queue whose node is down (404), an argument that this version refuses (406).
+// A DeclareError reports an object that the broker refused for another reason than a [ConflictError]: a missing permission
+// (403), a binding to a missing object (404), a queue whose node is down (404), or an argument that this version refuses
+// (406).
 type DeclareError struct {
 	Object string // `queue "orders"`
 	Err    error  // the broker's *amqp.Error
@@ -73,15 +70,15 @@ func (e *DeclareError) Error() string {
 	case refused.Code == amqp.AccessRefused:
 		s += "; grant the user the permission, or use a name within it"
 	case missing(refused):
-		s += "; declare that first, in this topology or elsewhere"
+		s += "; declare the missing object first, in this topology or elsewhere"
 	}
 	return s
 }
 
 func (e *DeclareError) Unwrap() error { return e.Err }
 
-// A MissingError reports an exchange or queue that does not exist. [Topology.Verify] looks for everything that the
-// topology declares or names, [Topology.Declare] for everything that it names and does not declare.
+// A MissingError reports an exchange or queue that does not exist. [Topology.Verify] looks for all objects that the topology
+// declares or names, [Topology.Declare] for the ones that it names and does not declare.
 type MissingError struct {
 	Object string   // `exchange "orders.dead"`
 	Fields []string // where the topology names it: `Queues[0] "orders".DeadLetter.Exchange`; nil if it declares it
@@ -107,21 +104,29 @@ func (e *MissingError) Error() string {
 
 func (e *MissingError) Unwrap() error { return e.Err }
 
-// missing tells "there is none" from the other meaning of 404: there is one, and the node
-// that it lives on is down.
+// shortened joins fields for an error message.
+func shortened(fields []string) string {
+	const most = 3
+	if len(fields) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(fields[:most], ", "), len(fields)-most)
+	}
+	return strings.Join(fields, ", ")
+}
+
+// missing distinguishes a missing object from the other meaning of 404: a queue whose node is down.
 func missing(err *amqp.Error) bool {
 	return err.Code == amqp.NotFound &&
 		(strings.Contains(err.Reason, "no queue '") || strings.Contains(err.Reason, "no exchange '"))
 }
 
-// refusal types the broker's answer to the declaration of o.
+// refusal converts the broker's refusal of the declaration of o into a typed error.
 func refusal(o object, exclusive bool, e *amqp.Error) error {
 	attribute, want, has, ok := parseConflict(e.Reason, o.name)
 	switch {
 	case e.Code == amqp.PreconditionFailed && ok:
 		return &ConflictError{o.String(), attribute, has, want, e}
 	case e.Code == amqp.ResourceLocked && exclusive:
-		// One text serves both cases.
+		// RabbitMQ sends one text in both cases.
 		return &ConflictError{o.String(), "exclusive", "false, or true for another connection,", "true", e}
 	case e.Code == amqp.ResourceLocked:
 		return &ConflictError{o.String(), "exclusive", "true", "false", e}
@@ -135,7 +140,7 @@ func refusal(o object, exclusive bool, e *amqp.Error) error {
 //	inequivalent arg 'A' for queue 'N' in vhost 'V': received none but current is the value 'H' of type 'T'
 //	inequivalent arg 'A' for queue 'N' in vhost 'V': received the value 'W' of type 'T' but current is none
 //
-// or cut off, with "..." at its end. Names and values are free text and not escaped.
+// or cut off after "...". Names and values are not escaped.
 func parseConflict(reason, name string) (attribute, want, has string, ok bool) {
 	_, rest, ok := strings.Cut(reason, "inequivalent arg '")
 	if !ok {
@@ -151,7 +156,7 @@ func parseConflict(reason, name string) (attribute, want, has string, ok bool) {
 	return attribute, value(want), value(has), true
 }
 
-// value reads one value out of the text of a 406.
+// value parses one value of the text of a 406.
 func value(s string) string {
 	const more = "…"
 	if s == "" {

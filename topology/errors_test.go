@@ -15,9 +15,9 @@ func TestConflictIsReadFromTheBrokersText(t *testing.T) {
 	const p = "PRECONDITION_FAILED - inequivalent arg "
 	for _, test := range []struct{ name, text, attribute, has, want string }{
 		{"Q", p + "'x-message-ttl' for queue 'Q' in vhost '/': received '1' but current is '60000'", "x-message-ttl", "60000", "1"},
-		{"Q", p + "'x-message-ttl' for queue 'Q' in vhost '/': received none but current is the value '60000' of type 'long'", "x-message-ttl", "60000", Unset},
-		{"Q", p + "'x-max-length' for queue 'Q' in vhost '/': received the value '5' of type 'long' but current is none", "x-max-length", Unset, "5"},
-		{"Q", p + "'x-dead-letter-exchange' for queue 'Q' in vhost '/': received the value '' of type 'longstr' but current is none", "x-dead-letter-exchange", Unset, ""},
+		{"Q", p + "'x-message-ttl' for queue 'Q' in vhost '/': received none but current is the value '60000' of type 'long'", "x-message-ttl", "60000", "none"},
+		{"Q", p + "'x-max-length' for queue 'Q' in vhost '/': received the value '5' of type 'long' but current is none", "x-max-length", "none", "5"},
+		{"Q", p + "'x-dead-letter-exchange' for queue 'Q' in vhost '/': received the value '' of type 'longstr' but current is none", "x-dead-letter-exchange", "none", ""},
 		{"Q", p + "'x-queue-type' for queue 'Q' in vhost '/': received 'classic' but current is 'quorum'", "x-queue-type", "quorum", "classic"},
 		{"Q", p + "'durable' for queue 'Q' in vhost '/': received 'true' but current is 'false'", "durable", "false", "true"},
 		{"X", p + "'type' for exchange 'X' in vhost '/': received ''x-modulus-hash'' but current is 'direct'", "type", "direct", "x-modulus-hash"},
@@ -53,7 +53,7 @@ func TestRefusalIsTyped(t *testing.T) {
 		{q, true, locked, `and true in the declaration; use another name`},
 		{q, false, refused(406, "PRECONDITION_FAILED - something new"), `topology: queue "orders": 406 PRECONDITION_FAILED - something new`},
 		{q, false, refused(403, "ACCESS_REFUSED - no"), `topology: queue "orders": 403 ACCESS_REFUSED - no; grant`},
-		{q, false, refused(404, "NOT_FOUND - no exchange 'x' in vhost '/'"), `declare that first`},
+		{q, false, refused(404, "NOT_FOUND - no exchange 'x' in vhost '/'"), `declare the missing object first`},
 	} {
 		err := refusal(test.o, test.exclusive, test.err)
 		if !strings.Contains(err.Error(), test.want) {

@@ -9,6 +9,10 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqptest"
+	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/topology"
 )
 
@@ -28,12 +32,12 @@ func ExampleTopology_Validate() {
 	// topology: Exchanges[0] "orders".Type: is empty; choose Direct, Fanout, Topic or Headers
 	// topology: Queues[0] "billing".Exclusive: RabbitMQ refuses it on a quorum queue; set Type: topology.Classic, or leave it out
 	// topology: Queues[0] "billing".MessageTTL: 1.5ms is not a multiple of 1ms; round it
-	// topology: Queues[0] "billing".Arguments["x-max-lenght"]: RabbitMQ knows no such argument and would ignore it; did you mean "x-max-length"?
-	// topology: Bindings[0].Queue: is empty; set Queue, or Exchange
+	// topology: Queues[0] "billing".Arguments["x-max-lenght"]: RabbitMQ does not know this argument and would ignore it; did you mean "x-max-length"?
+	// topology: Bindings[0].Queue: is empty; set Queue or Exchange
 }
 
 func ExampleConflictError() {
-	err := error(&topology.ConflictError{Object: `queue "billing"`, Attribute: "x-message-ttl", Has: "60000", Want: topology.Unset})
+	err := error(&topology.ConflictError{Object: `queue "billing"`, Attribute: "x-message-ttl", Has: "60000", Want: "none"})
 	var conflict *topology.ConflictError
 	if errors.As(err, &conflict) {
 		fmt.Println(conflict.Object, "has", conflict.Attribute, conflict.Has)
@@ -64,4 +68,79 @@ func ExampleTopology_Declare() {
 	if err := events.Declare(ctx, ac); err != nil {
 		log.Fatal(err)
 	}
+}
+
+func ExampleMerge() {
+	shared := topology.Topology{Exchanges: []topology.Exchange{{Name: "orders", Type: topology.Topic}}}
+	billing := topology.Topology{
+		Exchanges: shared.Exchanges,
+		Queues:    []topology.Queue{{Name: "billing"}},
+		Bindings:  []topology.Binding{{Source: "orders", Queue: "billing", Key: "order.paid"}},
+	}
+	all := topology.Merge(shared, billing, topology.Queues("audit", "mail"))
+	fmt.Println(len(all.Exchanges), "exchange,", len(all.Queues), "queues")
+
+	other := topology.Topology{Queues: []topology.Queue{{Name: "audit", Type: topology.Stream}}}
+	fmt.Println(topology.Merge(all, other).Validate())
+	// Output:
+	// 1 exchange, 3 queues
+	// topology: Queues[3] "audit".Name: is also the name of Queues[1], but x-queue-type is "quorum" there and "stream" here; declare it once, or make both equal
+}
+
+// The queue itself delays failed messages. After three attempts a message is parked.
+func ExampleDelayedRetry() {
+	broker, err := amqptest.New(amqptest.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer broker.Close()
+	orders := topology.Topology{Queues: []topology.Queue{
+		{
+			Name:          "orders",
+			DelayedRetry:  &topology.DelayedRetry{Min: 10 * time.Millisecond, Max: time.Minute}, // after 10 ms, then 20 ms
+			DeliveryLimit: new(2),
+			DeadLetter:    &topology.DeadLetter{RoutingKey: "orders.parked", Strategy: topology.AtLeastOnce},
+			Overflow:      topology.RejectPublish, // AtLeastOnce needs it
+		},
+		{Name: "orders.parked", DeliveryLimit: new(topology.Unlimited)},
+	}}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, err := amqpkit.DialConfig(ctx, amqpkit.Config{URLs: []string{broker.URL()}, Setup: orders.Declare})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	p, err := producer.New(conn, producer.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer p.Close(ctx)
+	if err := p.Publish(ctx, "", "orders", amqp.Publishing{Body: []byte("a book")}); err != nil {
+		log.Fatal(err)
+	}
+
+	c, err := consumer.New(conn, consumer.Config{Queue: "orders"}, func(_ context.Context, d *consumer.Delivery) error {
+		fmt.Printf("cannot ship %s\n", d.Body)
+		return consumer.Fail(errors.New("the warehouse is closed")) // rejected with requeue
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(running) }()
+	if err := broker.Await(ctx, func() bool { return len(broker.Messages("orders.parked")) == 1 }); err != nil {
+		log.Fatal(err)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("parked: %s\n", broker.Messages("orders.parked")[0].Body)
+	// Output:
+	// cannot ship a book
+	// cannot ship a book
+	// cannot ship a book
+	// parked: a book
 }

@@ -3,11 +3,8 @@ package topology
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
-
-	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // A reference is an object that the topology relies on and does not declare.
@@ -20,7 +17,7 @@ type reference struct {
 type references struct {
 	declared map[object]bool
 	list     []reference
-	at       map[object]int // places in list
+	at       map[object]int // indexes in list
 }
 
 func (r *references) add(field, kind, name string) {
@@ -74,8 +71,8 @@ func (x Exchange) alternateField() string {
 	return raw("alternate-exchange")
 }
 
-// references returns the objects outside t to which messages go from it: alternate exchanges and the targets of
-// dead letters. With bindings it also returns the ends of bindings, which RabbitMQ itself checks when it binds.
+// references returns the objects outside t that t sends messages to: alternate exchanges and the targets of dead letters.
+// With bindings it also returns the ends of bindings, which RabbitMQ itself checks when it binds.
 func (t Topology) references(bindings bool) []reference {
 	r := references{declared: make(map[object]bool, len(t.Exchanges)+len(t.Queues)), at: map[object]int{}}
 	for _, x := range t.Exchanges {
@@ -140,23 +137,10 @@ func passive(kind, name string) step {
 	}
 }
 
-// absent types the answer to a passive declaration.
+// absent converts the refusal of a passive declaration into a typed error.
 func absent(o object, fields []string, err *amqp.Error) error {
 	if missing(err) {
 		return &MissingError{Object: o.String(), Fields: fields, Err: err}
 	}
 	return &DeclareError{o.String(), err}
-}
-
-func place(list string, i int, name string) string {
-	return fmt.Sprintf("%s[%d] %s", list, i, validate.Quote(name))
-}
-
-// shortened joins fields for an error message.
-func shortened(fields []string) string {
-	const most = 3
-	if len(fields) > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(fields[:most], ", "), len(fields)-most)
-	}
-	return strings.Join(fields, ", ")
 }

@@ -20,14 +20,13 @@ type routing struct {
 	steps     budget
 }
 
-// A budget bounds the work for a topology that connects everything to everything. What is not looked at is taken for
-// harmless.
+// A budget bounds the work for a topology that connects everything to everything. Unchecked paths count as harmless.
 type budget struct{ left, floor int }
 
 const (
-	maxSteps = 5_000 // of a topology, besides perQueue
+	maxSteps = 5_000 // of a topology, in addition to perQueue
 	perQueue = 100   // to find the entrances of a queue
-	perState = 1000  // to find a ring
+	perState = 1000  // to find a cycle
 )
 
 // allow lets the next piece of work take n steps.
@@ -39,7 +38,7 @@ func (b *budget) spend() bool {
 	return b.left > b.floor
 }
 
-// deadLetters is where and why a queue dead-letters.
+// deadLetters holds the target of a queue's dead letters and the reasons for them.
 type deadLetters struct {
 	exchange string
 	key      *string // nil keeps the message's own
@@ -47,7 +46,36 @@ type deadLetters struct {
 	reasons  []reason
 }
 
-// newRouting returns nil where no queue dead-letters on its own, which is true of most topologies.
+// A reason explains why a queue dead-letters a message that no consumer rejected.
+type reason string
+
+const (
+	expired reason = "expired"
+	full    reason = "full"
+	limited reason = "delivery limit"
+)
+
+// reasons returns why q dead-letters messages without a rejection. The default delivery limit is left out: it is a setting of
+// the broker, and the usual pair of a work queue and a wait queue would be refused. A message's own expiration is unknown
+// here.
+func (q Queue) reasons() (reasons []reason) {
+	if q.kind() == Stream {
+		return nil
+	}
+	args := q.request().args
+	if args["x-message-ttl"] != nil {
+		reasons = append(reasons, expired)
+	}
+	if (args["x-max-length"] != nil || args["x-max-length-bytes"] != nil) && args["x-overflow"] != RejectPublish {
+		reasons = append(reasons, full)
+	}
+	if limit, ok := integer(args["x-delivery-limit"]); ok && limit >= 0 && q.kind() == Quorum {
+		reasons = append(reasons, limited)
+	}
+	return reasons
+}
+
+// newRouting returns nil if no queue dead-letters messages without a rejection, as in most topologies.
 func newRouting(t Topology) *routing {
 	m := &routing{
 		Topology: t, steps: budget{left: maxSteps + perQueue*len(t.Queues)}, queues: make([]deadLetters, len(t.Queues)), names: make(map[string]int, len(t.Queues)),
@@ -93,7 +121,7 @@ type state struct {
 
 type facts struct {
 	key *string
-	// ways are bindings, by their place, and alternate exchanges: ^i is the way from Exchanges[i] to its alternate.
+	// ways are indexes of bindings, and of alternate exchanges: ^i is the way from Exchanges[i] to its alternate exchange.
 	ways []int
 }
 
@@ -120,8 +148,8 @@ func (k facts) and(way int, key *string) facts {
 	return facts{key, ways}
 }
 
-// each calls check for every state that messages can have in queues with dead-lettering: as published, and after they were
-// dead-lettered for any reason, rejections included.
+// each calls check for every state that messages can have in queues with dead-lettering: as published, and dead-lettered for
+// any reason, rejections included.
 func (m *routing) each(check func(state)) {
 	var all []state
 	seen := map[string]bool{}
@@ -154,7 +182,7 @@ func (m *routing) each(check func(state)) {
 	}
 }
 
-// entrances calls found for each way from a publisher that ends with binding b, itself known to lead on.
+// entrances calls found for each path from a publisher that ends with binding b.
 func (m *routing) entrances(b int, k facts, seen map[string]bool, found func(facts)) {
 	source := m.Bindings[b].Source
 	var key *string
@@ -164,7 +192,7 @@ func (m *routing) entrances(b int, k facts, seen map[string]bool, found func(fac
 	m.upstream(source, k.and(b, key), seen, found)
 }
 
-// upstream is entrances for what k says about messages at an exchange.
+// upstream calls found for each path from a publisher to an exchange. k are the facts about the messages from there on.
 func (m *routing) upstream(exchange string, k facts, seen map[string]bool, found func(facts)) {
 	if seen[exchange] || !m.steps.spend() {
 		return
@@ -184,7 +212,7 @@ func (m *routing) upstream(exchange string, k facts, seen map[string]bool, found
 	}
 }
 
-// deadLetters returns where all dead letters of s go.
+// deadLetters returns the states that all dead letters of s reach.
 func (m *routing) deadLetters(s state) (next []state) {
 	d, k := m.queues[s.queue], s.facts
 	if !d.follows {
@@ -192,7 +220,7 @@ func (m *routing) deadLetters(s state) (next []state) {
 	}
 	if d.key != nil && (k.key == nil || *k.key != *d.key) {
 		k = facts{key: d.key}
-		for _, way := range s.ways { // the headers stay as they are
+		for _, way := range s.ways { // dead-lettering keeps the headers
 			if way >= 0 && m.kind(m.Bindings[way].Source) == Headers {
 				k = k.and(way, nil)
 			}
@@ -244,7 +272,7 @@ func (m *routing) route(exchange string, k facts, seen map[string]bool, to func(
 
 func (m *routing) kind(exchange string) ExchangeType { return m.Topology.kind(m.exchanges, exchange) }
 
-// kind returns the type by which an exchange routes, or "" if the topology does not show it. places are the places of
+// kind returns the type by which an exchange routes, or "" if the topology does not show it. places are the indexes of
 // its exchanges.
 func (t Topology) kind(places map[string]int, exchange string) ExchangeType {
 	if i, ok := places[exchange]; ok {
@@ -265,8 +293,8 @@ func (t Topology) kind(places map[string]int, exchange string) ExchangeType {
 	return ""
 }
 
-// spreads reports whether an exchange routes to its bindings whatever the routing key: to all, or to one that a hash or
-// chance picks, so that a part of the messages takes each.
+// spreads reports whether an exchange ignores the meaning of routing keys: it routes to all bindings, or to one that a hash
+// or chance selects, so that each binding gets a part of the messages.
 func (x ExchangeType) spreads() bool {
 	switch x {
 	case Fanout, "x-recent-history", "x-consistent-hash", "x-modulus-hash", "x-random", "x-local-random":
@@ -275,7 +303,7 @@ func (x ExchangeType) spreads() bool {
 	return false
 }
 
-// mayRoute reports whether a binding of an exchange of type x may take messages with k.
+// mayRoute reports whether a binding of an exchange of type x may match messages with k.
 func (x ExchangeType) mayRoute(b Binding, k facts) bool {
 	switch {
 	case k.key == nil:
@@ -288,7 +316,7 @@ func (x ExchangeType) mayRoute(b Binding, k facts) bool {
 	return true
 }
 
-// routes reports whether the binding Bindings[i] takes all messages with k.
+// routes reports whether the binding Bindings[i] matches all messages with k.
 func (m *routing) routes(x ExchangeType, i int, k facts) bool {
 	b := m.Bindings[i]
 	if k.took(i) || x.spreads() {
@@ -312,8 +340,7 @@ func (m *routing) routes(x ExchangeType, i int, k facts) bool {
 	return false
 }
 
-// matchesAll reports whether a binding of a headers exchange names no header, which every message satisfies unless
-// any one has to match.
+// matchesAll reports whether a binding of a headers exchange matches every message: it names no header, and not "any".
 func matchesAll(args amqp.Table) bool {
 	match, ok := args["x-match"]
 	return len(args) == 0 || ok && len(args) == 1 && (match == "all" || match == "all-with-x")
@@ -329,11 +356,11 @@ func covers(pattern, narrow string) bool {
 	return matchWords(pattern, narrow, func(p, word string) bool { return p == word || p == "*" && word != "#" })
 }
 
-// matchWords, where matching fails, lets the last "#" take one more word.
+// matchWords compares word by word. If that fails, it lets the last "#" match one more word.
 func matchWords(pattern, key string, same func(p, word string) bool) bool {
 	p, words := strings.Split(pattern, "."), strings.Split(key, ".")
 	i, j := 0, 0
-	hash, taken := -1, 0 // the last "#", and the first word that it has not taken
+	hash, taken := -1, 0 // the last "#", and the first word after its match
 	for j < len(words) {
 		switch {
 		case i < len(p) && p[i] == "#":

@@ -1,107 +1,63 @@
 package topology
 
-import (
-	"errors"
-	"fmt"
-	"reflect"
-	"strings"
+import "slices"
 
-	"github.com/amqpkit/amqpkit/amqperr"
-	"github.com/amqpkit/amqpkit/internal/validate"
-)
-
-// A Topology is a set of exchanges, queues and bindings. The zero value is empty and valid.
-// Its methods do not change it and may be called from any goroutine.
+// A Topology is a set of exchanges, queues and bindings. The zero value is empty and valid. Its methods do not change it
+// and may be called from any goroutine.
 type Topology struct {
+	// Exchanges are declared first.
 	Exchanges []Exchange
-	Queues    []Queue
-	Bindings  []Binding
+
+	// Queues are declared after the exchanges.
+	Queues []Queue
+
+	// Bindings are made when both of their ends exist. They may name exchanges and queues of other topologies.
+	Bindings []Binding
 }
 
-// Validate reports everything in t that RabbitMQ would refuse, and the mistakes that it accepts silently: unknown
-// arguments, values of the wrong type, an at-least-once strategy that falls back to at-most-once, and rings that
-// lose messages. It asks no broker, so that objects declared elsewhere and policies are unknown to it. Every fault
-// is a [*amqperr.FieldError]; several are joined (see [errors.Join]).
-//
-// A ring is a way on which a queue's dead letters return to it. RabbitMQ drops a message that completes a ring
-// without having been rejected on the way, even if it was confirmed. Validate follows messages that expire by a
-// queue's TTL, that leave a full queue, or that reach an explicit delivery limit, through exchanges of every type whose
-// routing is known, bindings between exchanges and alternate exchanges. It refuses a ring which all messages of a
-// binding complete, or all messages published to the name of a queue without bindings. It accepts a ring that
-// only rejections start, such as the usual pair of a work queue and a wait queue.
-//
-// Validate cannot know a message's own expiration and CC headers, nor the routing keys of publishers. A queue with
-// bindings that expires messages with their own key to the default exchange is accepted, as a wait queue may do
-// that; a message published to its name is lost there. The default delivery limit of RabbitMQ 4 is not followed
-// either. A message that reaches it in a work queue is lost on its way back: set DeliveryLimit to [Unlimited] in a ring.
-func (t Topology) Validate() error {
-	var f faults
-	exchanges := map[string]int{}
-	for i, x := range t.Exchanges {
-		f.at = place("Exchanges", i, x.Name)
-		x.check(&f)
-		if first, ok := exchanges[x.Name]; !ok {
-			exchanges[x.Name] = i
-		} else if !reflect.DeepEqual(x.request(), t.Exchanges[first].request()) {
-			f.add(".Name", fmt.Sprintf("is declared differently by Exchanges[%d]", first), "declare it once")
+// Queues returns a Topology of durable quorum queues with these names.
+func Queues(names ...string) Topology {
+	t := Topology{Queues: make([]Queue, len(names))}
+	for i, name := range names {
+		t.Queues[i] = Queue{Name: name}
+	}
+	return t
+}
+
+// Merge returns the objects of all ts in their order, equal ones once. Objects of the same name that differ are all kept:
+// [Topology.Validate], and so Declare, reports them with an error that names the object, the attribute and both places in
+// the merged topology.
+func Merge(ts ...Topology) Topology {
+	var exchanges union[Exchange]
+	var queues union[Queue]
+	var bindings union[Binding]
+	for _, t := range ts {
+		for _, x := range t.Exchanges {
+			exchanges.add(x.Name, x, func(y Exchange) bool { return difference(x.attributes(), y.attributes()) == "" })
+		}
+		for _, q := range t.Queues {
+			queues.add(q.Name, q, func(r Queue) bool { return difference(q.attributes(), r.attributes()) == "" })
+		}
+		for _, b := range t.Bindings {
+			bindings.add(b.label(), b, func(c Binding) bool { return difference(b.Arguments, c.Arguments) == "" })
 		}
 	}
-	queues := map[string]int{}
-	for i, q := range t.Queues {
-		f.at = place("Queues", i, q.Name)
-		q.check(&f)
-		if q.Name == "" {
-			f.add(".Name", "is empty", "name it; Queue.Declare declares a queue that the broker names")
-		} else if first, ok := queues[q.Name]; !ok {
-			queues[q.Name] = i
-		} else if !reflect.DeepEqual(q.request(), t.Queues[first].request()) {
-			f.add(".Name", fmt.Sprintf("is declared differently by Queues[%d]", first), "declare it once")
-		}
-	}
-	for i, b := range t.Bindings {
-		f.at = fmt.Sprintf("Bindings[%d]", i)
-		b.check(&f, t.kind(exchanges, b.Source))
-	}
-	t.checkRings(&f)
-	return errors.Join(f.errs...)
+	return Topology{Exchanges: exchanges.all, Queues: queues.all, Bindings: bindings.all}
 }
 
-// faults collects what is wrong.
-type faults struct {
-	at   string // the object being checked: `Queues[2] "orders"`
-	errs []error
+// A union collects objects, equal ones once.
+type union[T any] struct {
+	all    []T
+	byName map[string][]T
 }
 
-func (f *faults) add(field, problem, fix string) {
-	f.errs = append(f.errs, &amqperr.FieldError{Package: "topology", Field: f.at + field, Problem: problem, Fix: fix})
-}
-
-// found adds what a check of package wire found, if anything.
-func (f *faults) found(field string, p *validate.Problem) {
-	if p != nil {
-		f.add(field+p.Field, p.Problem, p.Fix)
-	}
-}
-
-// own checks the name of something to be declared.
-func (f *faults) own(name, fix string) {
-	f.found(".Name", validate.Name(name))
-	if strings.HasPrefix(name, "amq.") {
-		f.add(".Name", `the prefix "amq." is reserved for the broker`, fix)
-	}
-}
-
-// oneOf checks a value that RabbitMQ knows by name. Its zero value is the default.
-func oneOf[T ~string](f *faults, field string, v T, known ...T) {
-	if v == "" {
+func (u *union[T]) add(name string, object T, equal func(T) bool) {
+	if slices.ContainsFunc(u.byName[name], equal) {
 		return
 	}
-	quoted := make([]string, len(known))
-	for i, k := range known {
-		if v == k {
-			return
-		}
-		quoted[i] = fmt.Sprintf("%q", string(k))
+	if u.byName == nil {
+		u.byName = map[string][]T{}
 	}
-	f.add(field, validate.Quote(string(v))+" is unknown", "use "+strings.Join(quoted, " or "))
+	u.byName[name] = append(u.byName[name], object)
+	u.all = append(u.all, object)
 }

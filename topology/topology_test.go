@@ -14,6 +14,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 func queues(qs ...Queue) Topology       { return Topology{Queues: qs} }
@@ -30,12 +31,16 @@ func TestValidateAcceptsWhatRabbitMQTakes(t *testing.T) {
 		"transient classic queue":  queues(Queue{Name: "q", Type: Classic, Transient: true, AutoDelete: true}),
 		"stream":                   queues(Queue{Name: "q", Type: Stream, MaxAge: time.Hour, MaxLengthBytes: 1 << 30, MaxSegmentBytes: 1 << 20}),
 		"longest name":             queues(Queue{Name: strings.Repeat("q", 255)}),
-		"longest TTL":              queues(Queue{Name: "q", MessageTTL: maxDuration, Expires: maxDuration}),
+		"longest TTL":              queues(Queue{Name: "q", MessageTTL: validate.MaxTimer, Expires: validate.MaxTimer}),
 		"TTL of zero":              queues(Queue{Name: "q", Arguments: args("x-message-ttl", int64(0))}),
 		"one delivery":             queues(Queue{Name: "q", DeliveryLimit: new(0)}),
 		"any number of deliveries": queues(Queue{Name: "q", DeliveryLimit: new(Unlimited)}),
 		"at least once":            queues(Queue{Name: "q", Overflow: RejectPublish, DeadLetter: &DeadLetter{Exchange: "dlx", Strategy: AtLeastOnce}}),
-		"priorities":               queues(Queue{Name: "q", Type: Classic, Arguments: args("x-max-priority", 5)}),
+		"priorities":               queues(Queue{Name: "q", Type: Classic, MaxPriority: 5}),
+		"priorities, raw":          queues(Queue{Name: "q", Type: Classic, Arguments: args("x-max-priority", 5)}),
+		"delayed retry":            queues(Queue{Name: "q", DelayedRetry: &DelayedRetry{Min: time.Millisecond, Max: validate.MaxTimer, Type: "all"}}),
+		"equal delays":             queues(Queue{Name: "q", DelayedRetry: &DelayedRetry{Min: time.Minute}, DeliveryLimit: new(5), SingleActiveConsumer: true}),
+		"equal integers":           queues(Queue{Name: "q", MaxLength: 5}, Queue{Name: "q", Arguments: args("x-max-length", int32(5))}),
 		"own metadata":             queues(Queue{Name: "q", Arguments: args("team", "billing")}),
 		"argument of a plugin":     queues(Queue{Name: "q", Arguments: args("x-message-deduplication", true), AllowUnknownArguments: true}),
 		"exchange of a plugin":     exchanges(Exchange{Name: "x", Type: "x-delayed-message", Arguments: args("x-delayed-type", "topic")}),
@@ -97,18 +102,26 @@ func TestValidateNamesTheField(t *testing.T) {
 		{queues(Queue{Name: "a"}, Queue{Name: "b"}, Queue{Name: "a", MaxLength: 1}), `Queues[2] "a".Name`},
 		{queues(Queue{Name: "q", MessageTTL: time.Microsecond}), `Queues[0] "q".MessageTTL`},
 		{queues(Queue{Name: "q", MessageTTL: -time.Second}), `Queues[0] "q".MessageTTL`},
-		{queues(Queue{Name: "q", Expires: maxDuration + time.Millisecond}), `Queues[0] "q".Expires`},
+		{queues(Queue{Name: "q", Expires: validate.MaxTimer + time.Millisecond}), `Queues[0] "q".Expires`},
 		{queues(Queue{Name: "q", Type: Stream, MaxAge: 1500 * time.Millisecond}), `Queues[0] "q".MaxAge`},
 		{queues(Queue{Name: "q", MaxLength: -1, MaxLengthBytes: -1}), `Queues[0] "q".MaxLength Queues[0] "q".MaxLengthBytes`},
 		{queues(Queue{Name: "q", Overflow: "drop-tail", LeaderLocator: "random"}), `Queues[0] "q".Overflow Queues[0] "q".LeaderLocator`},
 		{queues(Queue{Name: "q", DeliveryLimit: new(-2)}), `Queues[0] "q".DeliveryLimit`},
 		{queues(Queue{Name: "q", DeadLetter: &DeadLetter{Exchange: "\xff", RoutingKey: long, Strategy: "twice"}}), `Queues[0] "q".DeadLetter.Exchange Queues[0] "q".DeadLetter.RoutingKey Queues[0] "q".DeadLetter.Strategy`},
-		{queues(Queue{Name: "q", Overflow: RejectPublishDLX}), `Queues[0] "q".Overflow`},
+		{queues(Queue{Name: "q", MaxPriority: 5}, Queue{Name: "s", Type: Stream, MaxPriority: 5}), `Queues[0] "q".MaxPriority Queues[1] "s".MaxPriority`},
+		{queues(Queue{Name: "q", Type: Classic, MaxPriority: 5, Arguments: args("x-max-priority", 5)}), `Queues[0] "q".Arguments["x-max-priority"]`},
+		{queues(Queue{Name: "q", DelayedRetry: &DelayedRetry{}}), `Queues[0] "q".DelayedRetry.Min`},
+		{queues(Queue{Name: "q", DelayedRetry: &DelayedRetry{Min: time.Microsecond, Max: -1, Type: "al"}}), `Queues[0] "q".DelayedRetry.Type Queues[0] "q".DelayedRetry.Min Queues[0] "q".DelayedRetry.Max Queues[0] "q".DelayedRetry.Max`},
+		{queues(Queue{Name: "q", DelayedRetry: &DelayedRetry{Min: time.Minute, Max: time.Second}}), `Queues[0] "q".DelayedRetry.Max`},
+		{queues(Queue{Name: "q", DelayedRetry: &DelayedRetry{Min: validate.MaxTimer + time.Millisecond}}), `Queues[0] "q".DelayedRetry.Min`},
+		{queues(Queue{Name: "q", Type: Classic, DelayedRetry: &DelayedRetry{Min: time.Second}}), `Queues[0] "q".DelayedRetry`},
+		{queues(Queue{Name: "q", DelayedRetry: &DelayedRetry{Min: time.Second}, Arguments: args("x-delayed-retry-max", 1)}), `Queues[0] "q".Arguments["x-delayed-retry-max"]`},
+		{queues(Queue{Name: "q", Overflow: rejectPublishDLX}), `Queues[0] "q".Overflow`},
 		{queues(Queue{Name: "q", DeadLetter: &DeadLetter{Strategy: AtLeastOnce}}), `Queues[0] "q".DeadLetter.Strategy`},
 		{queues(Queue{Name: "q", Overflow: RejectPublish, Arguments: args("x-dead-letter-strategy", "at-least-once")}), `Queues[0] "q".DeadLetter.Strategy`},
 
 		{queues(Queue{Name: "q", Type: Classic, DeliveryLimit: new(3)}), `Queues[0] "q".DeliveryLimit`},
-		{queues(Queue{Name: "q", Type: Classic, DeadLetter: &DeadLetter{Strategy: AtMostOnce}}), `Queues[0] "q".DeadLetter.Strategy`},
+		{queues(Queue{Name: "q", Type: Classic, DeadLetter: &DeadLetter{Strategy: "at-most-once"}}), `Queues[0] "q".DeadLetter.Strategy`},
 		{queues(Queue{Name: "q", MaxAge: time.Hour, MaxSegmentBytes: 1}), `Queues[0] "q".MaxAge Queues[0] "q".MaxSegmentBytes`},
 		{queues(Queue{Name: "q", Type: Stream, MessageTTL: time.Second, DeadLetter: &DeadLetter{}, SingleActiveConsumer: true}), `Queues[0] "q".MessageTTL Queues[0] "q".DeadLetter Queues[0] "q".SingleActiveConsumer`},
 		{queues(Queue{Name: "q", Arguments: args("x-max-priority", 5)}), `Queues[0] "q".Arguments["x-max-priority"]`},
@@ -201,6 +214,62 @@ func TestNothingInvalidReachesTheBroker(t *testing.T) {
 	}
 }
 
+func TestContradictionNamesTheAttributeAndBothPlaces(t *testing.T) {
+	for want, topology := range map[string]Topology{
+		`topology: Queues[1] "a".Name: is also the name of Queues[0], but x-max-length is none there and 5 here; declare it once, or make both equal`: queues(
+			Queue{Name: "a"}, Queue{Name: "a", MaxLength: 5}),
+		`Queues[1] "a".Name: is also the name of Queues[0], but durable is false there and true here`: queues(
+			Queue{Name: "a", Type: Classic, Transient: true}, Queue{Name: "a", Type: Classic}),
+		`Exchanges[1] "x".Name: is also the name of Exchanges[0], but type is "topic" there and "fanout" here`: exchanges(
+			Exchange{Name: "x", Type: Topic}, Exchange{Name: "x", Type: Fanout}),
+	} {
+		if err := topology.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Validate = %v, want %s in it", err, want)
+		}
+	}
+}
+
+func TestPrioritiesOnAQuorumQueueNameTheFix(t *testing.T) {
+	err := queues(Queue{Name: "q", MaxPriority: 5}).Validate()
+	if err == nil || !strings.Contains(err.Error(), "a quorum queue has priorities without it") || !strings.Contains(err.Error(), "topology.Classic") {
+		t.Errorf("Validate = %v, want both ways to priorities", err)
+	}
+}
+
+// A broker that would ignore a field is refused, and the next node may be newer.
+func TestS83FieldsThatTheVersionIgnoresAreRefused(t *testing.T) {
+	delayed := Queue{Name: "q", DelayedRetry: &DelayedRetry{Min: time.Second}}
+	unlimited := Queue{Name: "q", DeliveryLimit: new(Unlimited)}
+	for _, test := range []struct {
+		q          Queue
+		properties amqp.Table
+		broker     string // of the error; empty if the queue is accepted
+	}{
+		{delayed, amqp.Table{"product": "RabbitMQ", "version": "4.3.0"}, ""},
+		{delayed, amqp.Table{"product": "RabbitMQ", "version": "5.0.0-beta.1"}, ""},
+		{delayed, amqp.Table{"product": "RabbitMQ", "version": "4.2.9"}, "4.2.9"},
+		{delayed, amqp.Table{"product": "RabbitMQ", "version": "3.13.7"}, "3.13.7"},
+		{delayed, amqp.Table{"product": "LavinMQ", "version": "5.0.0"}, "5.0.0"},
+		{delayed, amqp.Table{"product": "RabbitMQ"}, "unknown"},
+		{delayed, amqp.Table{}, "unknown"},
+		{unlimited, amqp.Table{"product": "RabbitMQ", "version": "4.0.5"}, ""},
+		{unlimited, amqp.Table{"product": "RabbitMQ", "version": "3.13.7"}, "3.13.7"},
+		{unlimited, amqp.Table{}, ""},
+		{Queue{Name: "q"}, amqp.Table{}, ""},
+	} {
+		ac := &amqp.Connection{Properties: test.properties}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // so that an accepted queue is not declared
+		_, err := test.q.Declare(ctx, ac)
+		for _, err := range []error{err, queues(test.q).Declare(ctx, ac)} {
+			f, refused := errors.AsType[*amqperr.FieldError](err)
+			if refused != (test.broker != "") || refused && (f.Broker != test.broker || f.Permanent() || f.Fix == "") {
+				t.Errorf("Declare on %v = %v, want a refusal for %q", test.properties, err, test.broker)
+			}
+		}
+	}
+}
+
 // S44: what dead letters go through is there before the queues that may have some.
 func TestDeadLettersHaveSomewhereToGoBeforeThereAreAny(t *testing.T) {
 	phases := Topology{
@@ -249,7 +318,7 @@ func TestEveryFieldIsSent(t *testing.T) {
 		MessageTTL: time.Minute, Expires: time.Hour,
 		MaxLength: 10, MaxLengthBytes: 1000, Overflow: RejectPublish,
 		DeadLetter:    &DeadLetter{Exchange: "dlx", RoutingKey: "dead", Strategy: AtLeastOnce},
-		DeliveryLimit: new(3), SingleActiveConsumer: true, LeaderLocator: Balanced,
+		DeliveryLimit: new(3), SingleActiveConsumer: true, LeaderLocator: "balanced",
 		Arguments: args("x-quorum-initial-group-size", 3),
 	}.request()
 	want := queueRequest{name: "q", durable: true, args: amqp.Table{
@@ -262,6 +331,20 @@ func TestEveryFieldIsSent(t *testing.T) {
 	}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("quorum:\n got %v\nwant %v", got, want)
+	}
+
+	got = Queue{Name: "d", DelayedRetry: &DelayedRetry{Min: time.Second}}.request()
+	want = queueRequest{name: "d", durable: true, args: amqp.Table{
+		"x-queue-type": "quorum", "x-delayed-retry-type": "failed", "x-delayed-retry-min": int64(1000), "x-delayed-retry-max": int64(1000),
+	}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("delayed retry:\n got %v\nwant %v", got, want)
+	}
+
+	got = Queue{Name: "p", Type: Classic, MaxPriority: 5}.request()
+	want = queueRequest{name: "p", durable: true, args: amqp.Table{"x-queue-type": "classic", "x-max-priority": int64(5)}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("priorities:\n got %v\nwant %v", got, want)
 	}
 
 	got = Queue{Name: "s", Type: Stream, MaxAge: time.Hour, MaxSegmentBytes: 500}.request()
@@ -308,7 +391,7 @@ func FuzzValidate(f *testing.F) {
 				{Name: key, MessageTTL: time.Duration(n), DeadLetter: &DeadLetter{Exchange: name, RoutingKey: argument}},
 				{
 					Name: name, Type: QueueType(queueType), Exclusive: on(2), AutoDelete: on(4), Expires: time.Duration(n), MaxLength: n,
-					DeliveryLimit: &limit, DeadLetter: &DeadLetter{RoutingKey: key, Strategy: DeadLetterStrategy(kind)}, Arguments: table, AllowUnknownArguments: on(8),
+					DeliveryLimit: &limit, DeadLetter: &DeadLetter{RoutingKey: key, Strategy: kind}, Arguments: table, AllowUnknownArguments: on(8),
 				},
 			},
 			Bindings: []Binding{{Source: name, Queue: key, Key: key}, {Source: key, Exchange: name, Key: argument}},

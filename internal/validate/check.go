@@ -12,21 +12,21 @@ import (
 	"github.com/amqpkit/amqpkit/amqperr"
 )
 
-// Limits of names and tables. A name or table beyond them would not fail alone: amqp091-go or
-// RabbitMQ would close the channel or the whole connection.
+// Limits of RabbitMQ and AMQP 0-9-1. If a name or table exceeds them, amqp091-go or RabbitMQ closes the channel or the whole
+// connection.
 const (
 	MaxName    = 255      // bytes of a short string (AMQP 0-9-1, 4.2.5.3)
 	MaxBody    = 16 << 20 // RabbitMQ's default max_message_size
 	MaxHeaders = 100_000  // bytes of an encoded table: it must fit one frame (131,072 by default) with the other properties
 
-	// FrameOverhead is the part of a frame that is not payload (AMQP 0-9-1, 2.3.5).
+	// FrameOverhead is the size of a frame without its payload (AMQP 0-9-1, 2.3.5).
 	FrameOverhead = 8
 
 	// MaxTimer is RabbitMQ's limit on timers, ten years of 365 days. It bounds every TTL, expiry and delay.
 	MaxTimer = 10 * 365 * 24 * time.Hour
 )
 
-// A FrameError is the amqperr.FieldError of a content header that does not fit into a frame of the connection.
+// A FrameError reports a content header that does not fit into a frame of the connection.
 type FrameError struct {
 	*amqperr.FieldError
 	Over int // bytes by which it is too large
@@ -34,16 +34,19 @@ type FrameError struct {
 
 func (e *FrameError) Unwrap() error { return e.FieldError }
 
-// A Problem is what a check found: the field below the one checked (".x-foo", or empty),
-// what is wrong and how to mend it.
-type Problem struct{ Field, Problem, Fix string }
+// A Problem is the result of a failed check. It becomes a part of an amqperr.FieldError.
+type Problem struct {
+	Field   string // the path below the checked field: `["x-foo"]`, or empty
+	Problem string
+	Fix     string
+}
 
-// Time checks a time that is sent. AMQP 0-9-1 carries it as unsigned seconds since 1970, and Python's
-// clients lose their connection over a year after 9999.
+// Time checks a time that is sent. AMQP 0-9-1 encodes it as unsigned seconds since 1970. Python's clients lose their
+// connection if the year is after 9999.
 func Time(t time.Time) *Problem {
 	const last = 253_402_300_799 // the end of the year 9999
 	if s := t.Unix(); s < 0 || s > last {
-		return &Problem{Problem: fmt.Sprintf("%s is outside of the years 1970 to 9999", t.UTC().Format(time.RFC3339)), Fix: "leave it out, or send it as a string"}
+		return &Problem{Problem: fmt.Sprintf("%s is not between the years 1970 and 9999", t.UTC().Format(time.RFC3339)), Fix: "leave it out, or send it as a string"}
 	}
 	return nil
 }
@@ -60,8 +63,8 @@ func tooLong(s string) *Problem {
 	return &Problem{Problem: fmt.Sprintf("%s is longer than %d bytes", Quote(s), MaxName), Fix: "shorten it"}
 }
 
-// Text checks a short string that other clients decode as UTF-8 (AMQP 0-9-1, 4.2.5.3), such as a
-// message id: py-amqp, which Celery uses, loses its connection over another one.
+// Text checks a short string that other clients decode as UTF-8 (AMQP 0-9-1, 4.2.5.3), such as a message id. If it is not
+// valid UTF-8, py-amqp, which Celery uses, loses its connection.
 func Text(s string) *Problem {
 	if p := Short(s); p != nil {
 		return p
@@ -72,8 +75,8 @@ func Text(s string) *Problem {
 	return nil
 }
 
-// Name checks the name of an exchange, queue, consumer or connection: a short string that is
-// UTF-8, since RabbitMQ closes the connection on some names that are not.
+// Name checks the name of an exchange, queue, consumer or connection: a short string of valid UTF-8, because RabbitMQ
+// closes the connection on some other names.
 func Name(s string) *Problem {
 	if p := Short(s); p != nil {
 		return p
@@ -95,8 +98,8 @@ func ReplyTo(s string) *Problem {
 	return Name(s)
 }
 
-// DirectReplyTo refuses the pseudo-queue of direct reply-to, which RabbitMQ accepts only from a
-// channel that consumes from it. Consumers receive it with a token appended.
+// DirectReplyTo refuses the pseudo-queue of direct reply-to. RabbitMQ accepts it only from a channel that consumes from it,
+// and delivers it to consumers with a token appended.
 func DirectReplyTo(s string) *Problem {
 	if s == "amq.rabbitmq.reply-to" {
 		return &Problem{Problem: "direct reply-to works only on a channel that consumes the replies", Fix: "use a raw channel, or a queue for the replies"}
@@ -104,7 +107,7 @@ func DirectReplyTo(s string) *Problem {
 	return nil
 }
 
-// StreamFilter is the header that RabbitMQ itself reads when it publishes to a stream.
+// StreamFilter is the header by which RabbitMQ filters the messages of a stream.
 const StreamFilter = "x-stream-filter-value"
 
 // FilterValue checks the value of the header StreamFilter.
@@ -112,11 +115,11 @@ func FilterValue(v any) *Problem {
 	if s, ok := v.(string); ok && Name(s) == nil {
 		return nil
 	}
-	return &Problem{Problem: "is not a UTF-8 string of at most 255 bytes", Fix: "shorten it, or convert it to a string"}
+	return &Problem{Problem: "must be a string of valid UTF-8 and at most 255 bytes", Fix: "shorten it, or convert it to a string"}
 }
 
-// HeaderSize returns the payload size of the content header frame of p, as amqp091-go writes it
-// (AMQP 0-9-1, 2.3.5.2). The encoded size of its headers is given.
+// HeaderSize returns the payload size of the content header frame of p, as amqp091-go writes it (AMQP 0-9-1, 2.3.5.2).
+// headers is the encoded size of its headers.
 func HeaderSize(p *amqp.Publishing, headers int) int {
 	const fixed = 2 + 2 + 8 + 2 // class, weight, body size, flags
 	size := fixed
@@ -142,8 +145,7 @@ func HeaderSize(p *amqp.Publishing, headers int) int {
 	return size
 }
 
-// Expiration checks the per-message TTL: RabbitMQ closes the channel on anything but a whole
-// number of milliseconds.
+// Expiration checks the per-message TTL. RabbitMQ closes the channel unless it is a whole number of milliseconds.
 func Expiration(s string) *Problem {
 	if s == "" {
 		return nil
@@ -159,8 +161,7 @@ func notMilliseconds(s string) *Problem {
 	return &Problem{Problem: Quote(s) + " is not a whole number of milliseconds up to ten years", Fix: `write "60000" for a minute`}
 }
 
-// ReceivedExpiration is Expiration for every spelling that RabbitMQ accepts: a sign and leading
-// zeros too.
+// ReceivedExpiration checks a TTL in any spelling that RabbitMQ accepts, such as with a sign or leading zeros.
 func ReceivedExpiration(s string) *Problem {
 	if s == "" {
 		return nil

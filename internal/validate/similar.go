@@ -2,8 +2,8 @@ package validate
 
 import "slices"
 
-// Similar returns the name in known that was probably meant by name: one that differs by at most two typing errors,
-// or by a missing "x-", as in the policy key "message-ttl". It returns "" for any other key.
+// Similar returns the known name that was probably meant by name: it differs by at most two typing errors, or by a missing
+// "x-", as in the policy key "message-ttl". Otherwise Similar returns "".
 func Similar(name string, known []string) string {
 	for _, k := range slices.Sorted(slices.Values(known)) {
 		if k == "x-"+name || distance(name, k) <= 2 {
@@ -13,8 +13,8 @@ func Similar(name string, known []string) string {
 	return ""
 }
 
-// distance counts the bytes to insert, remove or replace to get from a to b. A difference in
-// length is answered at once, which bounds the work.
+// distance returns the number of bytes to insert, remove or replace to get from a to b, or 3 if the lengths differ by more
+// than 2, which bounds the work.
 func distance(a, b string) int {
 	if d := len(a) - len(b); d > 2 || d < -2 {
 		return 3

@@ -9,14 +9,14 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// Limits of a table that is made here.
+// Limits of a table that the caller passes.
 const (
 	MaxDepth   = 16   // tables and arrays within the outermost table
 	MaxEntries = 1024 // entries, nested entries included
 )
 
-// Table checks a table of arguments: types that AMQP 0-9-1 can carry, names, depth, number of entries
-// and encoded size.
+// Table checks a table of arguments: its types must be types of AMQP 0-9-1, and names, depth, number of entries and encoded
+// size must be within the limits.
 func Table(t amqp.Table) *Problem { return TableWithin(t, MaxHeaders) }
 
 // TableWithin is Table with another limit on the encoded size.
@@ -25,8 +25,8 @@ func TableWithin(t amqp.Table, bytes int) *Problem {
 	return p
 }
 
-// Arguments returns a table of arguments to send: t, or a copy if it has integers that amqp091-go would cut off or cannot
-// write. What Table refuses is returned as it is.
+// Arguments returns a table of arguments to send: t, or a copy if t contains integers that amqp091-go would truncate or
+// cannot write. A table that Table refuses is returned unchanged.
 func Arguments(t amqp.Table) amqp.Table {
 	sent, _ := argumentsOf(t, MaxHeaders)
 	return sent
@@ -38,24 +38,22 @@ func argumentsOf(t amqp.Table, bytes int) (sent amqp.Table, p *Problem) {
 	return sent, p
 }
 
-// Headers checks the headers of a message, as Table does. Other clients have to read them: it refuses
-// values that they cannot read and returns a copy with others, if some have to be sent as another type. Else it
-// returns t. It returns the encoded size as well.
+// Headers checks the headers of a message like Table, and also refuses values that other clients cannot read. It returns the
+// headers to send and their encoded size: t, or a copy if some values have to be sent as another type.
 func Headers(t amqp.Table, bytes int) (sent amqp.Table, size int, p *Problem) {
 	w := newWalk(limits{values: headers, depth: MaxDepth, total: MaxEntries, each: MaxEntries, bytes: bytes, key: Name})
 	return w.checked(t)
 }
 
-// Received checks the headers of a message that was received and is published again, and returns
-// the encoded size. It accepts every table that amqp091-go can read (its read.go has the depth and the number of
-// entries), up to a limit on the encoded size.
+// Received checks the headers of a received message that is published again, and returns the encoded size. It accepts every
+// table that amqp091-go can read (see the limits in its read.go), up to a limit on the encoded size.
 func Received(t amqp.Table, bytes int) (size int, p *Problem) {
 	_, size, p = Republished(t, bytes)
 	return size, p
 }
 
-// Republished is Received, and also returns the table to send: t, or a copy if values were added to it that
-// amqp091-go cannot write as they are.
+// Republished is Received and also returns the table to send: t, or a copy if values that amqp091-go cannot write were added
+// to it.
 func Republished(t amqp.Table, bytes int) (sent amqp.Table, size int, p *Problem) {
 	w := newWalk(limits{values: received, depth: 32, total: math.MaxInt, each: 8192, bytes: bytes, key: Short})
 	return w.checked(t)
@@ -71,11 +69,11 @@ type limits struct {
 	key    func(string) *Problem
 }
 
-// The values of a table.
+// The origin of a table determines which values are accepted.
 const (
-	arguments = iota // for RabbitMQ, which checks their meaning
-	headers          // for all clients
-	received         // as another client sent them
+	arguments = iota // of a declaration, read by RabbitMQ
+	headers          // of a new message, read by any client
+	received         // of a message from another client
 )
 
 // A walk visits at most limits.bytes values, so it ends even if a table contains itself several times.
@@ -83,7 +81,7 @@ type walk struct {
 	limits
 	left    int  // bytes
 	entries int  // left
-	convert bool // there are values that sendable changes
+	convert bool // sendable has to change values
 }
 
 func newWalk(l limits) walk { return walk{limits: l, left: l.bytes, entries: l.total} }
@@ -131,7 +129,7 @@ func tooMany(entries int) *Problem {
 	return &Problem{"", fmt.Sprintf("more than %d entries", entries), "put the data into the body"}
 }
 
-// in puts the problem at a place.
+// in prepends a place to the problem's field.
 func (p *Problem) in(place string) *Problem {
 	p.Field = place + p.Field
 	return p
@@ -210,9 +208,8 @@ func (w *walk) value(v any, depth int) *Problem {
 	return nil
 }
 
-// small counts an integer of a type that other clients misread: pika 1.2 and py-amqp 5.1 read 'b' as
-// unsigned and 'B' as signed, and py-amqp takes 's' for a short string and loses its connection. As a
-// header it is sent as int32.
+// small counts an integer of a type that other clients misread: pika 1.2 and py-amqp 5.1 read 'b' as unsigned and 'B' as
+// signed, and py-amqp reads 's' as a short string and loses its connection. In headers it is sent as int32.
 func (w *walk) small(size int) {
 	if w.values == headers {
 		size = 4
@@ -234,11 +231,11 @@ func (w *walk) unsigned(n uint64) *Problem {
 	return nil
 }
 
-// keeps reports whether an int is sent as amqp091-go does it, with 32 bits: in arguments, if it fits.
+// keeps reports whether an int may be sent with 32 bits, as amqp091-go does: in arguments, if it fits.
 func (w *walk) keeps(n int) bool { return w.values == arguments && int64(n) == int64(int32(n)) } //nolint:gosec // that is the question
 
-// sendable returns v in a form that amqp091-go can write and other clients can read. It copies
-// tables and arrays, which belong to the caller.
+// sendable returns v in a form that amqp091-go can write and other clients can read. It copies tables and arrays, because
+// they belong to the caller.
 func (w *walk) sendable(v any) any {
 	switch v := v.(type) {
 	case int:
@@ -277,7 +274,7 @@ func (w *walk) sendable(v any) any {
 	return v
 }
 
-// number refuses a float that RabbitMQ cannot decode: it would close the connection (541).
+// number refuses a float that RabbitMQ cannot decode, for which it would close the connection (541).
 func number(f float64) *Problem {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return &Problem{"", fmt.Sprintf("%v is not a number", f), "leave it out, or send it as a string"}

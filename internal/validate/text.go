@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// Printable returns text of a broker or a message for an error message or a line of output, with line breaks,
-// escape characters and everything else that is not printable written as Go's escapes.
+// Printable prepares text from a broker or a message for an error message or output. It replaces line breaks, escape
+// characters and other unprintable characters by Go's escapes.
 func Printable(s string) string {
 	clean := true
 	for _, r := range s {
@@ -21,7 +21,7 @@ func Printable(s string) string {
 	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
 }
 
-// Quote quotes s for an error message, cut to a readable length.
+// Quote quotes s for an error message and truncates it to a readable length.
 func Quote(s string) string {
 	const most = 64
 	if len(s) <= most {

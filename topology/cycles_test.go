@@ -26,7 +26,7 @@ func work(exchange, key string) Queue {
 func TestS41RingsAreFound(t *testing.T) {
 	bounded, bytes, limited := work("", "wait"), work("", "wait"), work("", "wait")
 	bounded.MaxLength = 1000
-	bytes.Type, bytes.MaxLengthBytes, bytes.Overflow = Classic, 1<<20, RejectPublishDLX
+	bytes.Type, bytes.MaxLengthBytes, bytes.Overflow = Classic, 1<<20, rejectPublishDLX
 	limited.DeliveryLimit = new(3)
 	rawSelf := Queue{Name: "a", Arguments: amqp.Table{"x-dead-letter-exchange": "", "x-message-ttl": 0}}
 	back := wait("wait", "", "work")
@@ -119,8 +119,8 @@ func TestS41RingsAreFound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := test.topology.Validate()
-			if err == nil || strings.Count(err.Error(), "\n") > 0 || !strings.Contains(err.Error(), "go round "+test.want+",") {
-				t.Errorf("Validate = %v, want the one ring %s", err, test.want)
+			if err == nil || strings.Count(err.Error(), "\n") > 0 || !strings.Contains(err.Error(), "circle through "+test.want+",") {
+				t.Errorf("Validate = %v, want the one cycle %s", err, test.want)
 			}
 		})
 	}
@@ -133,7 +133,7 @@ func TestS74RingsOfOtherQueuesAreReportedOnceEach(t *testing.T) {
 		got = append(got, strings.TrimSuffix(field, ".DeadLetter"))
 	}
 	if want := []string{`Queues[0] "a"`, `Queues[2] "c"`, `Queues[4] "d"`}; !slices.Equal(got, want) {
-		t.Errorf("rings of %q (%v), want %q", got, err, want)
+		t.Errorf("cycles of %q (%v), want %q", got, err, want)
 	}
 }
 

@@ -1,0 +1,77 @@
+package topology
+
+import (
+	"errors"
+	"fmt"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/validate"
+)
+
+// Validate reports everything in t that RabbitMQ would refuse, and the mistakes that it accepts silently: unknown
+// arguments, values of the wrong type, an at-least-once strategy that RabbitMQ replaces by at-most-once, and cycles that
+// lose messages. It asks no broker, so that objects declared elsewhere and policies are unknown to it. Every fault
+// is a [*amqperr.FieldError]; several are joined (see [errors.Join]).
+//
+// In a cycle, a queue's dead letters return to it. RabbitMQ drops a message that completes a cycle without having been
+// rejected on the way, even if it was confirmed. Validate follows messages that expire by a queue's TTL, that leave a
+// full queue, or that reach an explicit delivery limit, through exchanges of every type whose routing is known, bindings
+// between exchanges and alternate exchanges. It refuses a cycle that all messages of a binding complete, or all messages
+// published to the name of a queue without bindings. It accepts a cycle that only rejections start, such as the usual
+// pair of a work queue and a wait queue.
+//
+// Validate cannot know a message's own expiration and CC headers, nor the routing keys of publishers. It accepts a queue
+// with bindings that expires messages with their own key to the default exchange, as a wait queue may do; a message
+// published to its name is lost there. It does not follow the default delivery limit of RabbitMQ 4. A message that
+// reaches it in a work queue is lost on its way back: set DeliveryLimit to [Unlimited] in a cycle.
+func (t Topology) Validate() error {
+	var f faults
+	exchanges := map[string]int{}
+	for i, x := range t.Exchanges {
+		f.at = place("Exchanges", i, x.Name)
+		x.check(&f)
+		if first, ok := exchanges[x.Name]; ok {
+			f.twice("Exchanges", first, t.Exchanges[first].attributes(), x.attributes())
+		} else {
+			exchanges[x.Name] = i
+		}
+	}
+	queues := map[string]int{}
+	for i, q := range t.Queues {
+		f.at = place("Queues", i, q.Name)
+		q.check(&f)
+		if q.Name == "" {
+			f.add(".Name", "is empty", "set a name; use Queue.Declare for a queue that the broker names")
+		} else if first, ok := queues[q.Name]; ok {
+			f.twice("Queues", first, t.Queues[first].attributes(), q.attributes())
+		} else {
+			queues[q.Name] = i
+		}
+	}
+	for i, b := range t.Bindings {
+		f.at = fmt.Sprintf("Bindings[%d]", i)
+		b.check(&f, t.kind(exchanges, b.Source))
+	}
+	t.checkCycles(&f)
+	return errors.Join(f.errs...)
+}
+
+// twice reports an object that an earlier one of the same name contradicts.
+func (f *faults) twice(list string, first int, there, here amqp.Table) {
+	if key := difference(there, here); key != "" {
+		f.add(".Name", fmt.Sprintf("is also the name of %s[%d], but %s is %s there and %s here",
+			list, first, validate.Printable(key), attribute(there, key), attribute(here, key)), "declare it once, or make both equal")
+	}
+}
+
+func attribute(all amqp.Table, key string) string {
+	v, ok := all[key]
+	if !ok {
+		return "none"
+	}
+	if s, ok := v.(string); ok {
+		return validate.Quote(s)
+	}
+	return validate.Printable(fmt.Sprint(v))
+}
