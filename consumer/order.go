@@ -112,7 +112,7 @@ func (s *session) settleAfterCancel() error {
 
 // settleBeforeClose settles finished deliveries. Everything else is put back by the close of the channel that
 // follows, postponed and failed deliveries included: returned earlier, they would be delivered
-// to this consumer again. Only a queue that delays failed messages itself needs the settlement of Fail.
+// to this consumer again. Only a queue that delays failed messages itself needs the settlement of RejectRequeue.
 func (s *session) settleBeforeClose(left []job) error {
 	s.withhold = false
 	later := s.other

@@ -23,6 +23,8 @@ func TestResultSaysHowToSettle(t *testing.T) {
 		"Reject":                           {Reject(cause), reject, 0},
 		"Reject without a cause":           {Reject(nil), reject, 0},
 		"Reject, wrapped":                  {fmt.Errorf("order 7: %w", Reject(cause)), reject, 0},
+		"RejectRequeue":                    {RejectRequeue(cause), failNow, 0},
+		"RejectRequeue, wrapped":           {fmt.Errorf("order 7: %w", RejectRequeue(nil)), failNow, 0},
 		"Requeue":                          {Requeue(time.Minute), postpone, time.Minute},
 		"Requeue, wrapped":                 {fmt.Errorf("busy: %w", Requeue(time.Second)), postpone, time.Second},
 		"Requeue, joined with a cause":     {errors.Join(cause, Requeue(time.Second)), postpone, time.Second},

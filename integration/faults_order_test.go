@@ -240,7 +240,7 @@ func TestS96AHandoverSettlesEachDeliveryByItsResult(t *testing.T) {
 					case "fail":
 						return errors.New("database down")
 					case "now":
-						return consumer.Fail(nil)
+						return consumer.RejectRequeue(nil)
 					}
 					return nil
 				})

@@ -129,7 +129,7 @@ func (a *attempts) run(ctx context.Context) error {
 			return a.move(ctx, m)
 		}
 		if a.cfg.Native {
-			return consumer.Fail(f.err) // which the consumer logs
+			return consumer.RejectRequeue(f.err) // which the consumer logs
 		}
 		delay, ok := a.inProcess(s, a.held)
 		if !ok {
