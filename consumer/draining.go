@@ -36,14 +36,3 @@ func Draining(ctx context.Context) <-chan struct{} {
 	}
 	return nil
 }
-
-// DrainLeft returns for how long a handler may still run once Draining is closed: the rest of Config.DrainTimeout, and all
-// of it before. An idle wait that takes longer cannot end in this process: return [Requeue] at once
-// instead of holding up the shutdown. ok is false if ctx is not a handler's.
-func DrainLeft(ctx context.Context) (left time.Duration, ok bool) {
-	e, ok := ctx.Value(endingKey{}).(*ending)
-	if !ok {
-		return 0, false
-	}
-	return max(0, time.Until(e.deadline())), true
-}
