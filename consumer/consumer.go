@@ -81,7 +81,7 @@ func New(conn Connection, cfg Config, h Handler) (*Consumer, error) {
 // broker took it: none of it comes again. It is a *DrainError if handlers took longer than
 // Drain, or if the subscription was lost and settlements may have been lost with it.
 //
-// It wraps ErrNotSubscribed if ctx ended before Run was ever subscribed and an attempt had failed.
+// It wraps ErrNotSubscribed and the last failure if ctx ended before Run was ever subscribed and an attempt had failed.
 //
 // Any other result means that consuming could not go on: the error of the connection if that
 // ended for good, a *SubscribeError if Config.Backoff gave up or if the cause says of itself
@@ -99,12 +99,13 @@ func (c *Consumer) Run(ctx context.Context) error {
 	return err
 }
 
-// Ready waits until Run is subscribed: messages that are in the queue are being delivered
-// then. It fails if ctx ends first, joined with what Err returns, or with ErrEnded if Run ended without a
-// subscription. After a Run that was subscribed, it waits for the next one.
+// Ready waits until Run is subscribed: from then on the queue's messages are delivered. If ctx ends first, or Run returns
+// without a subscription, the error wraps ErrNotSubscribed, the cause and the last failure. After a Run that was
+// subscribed, Ready waits for the next Run.
 func (c *Consumer) Ready(ctx context.Context) error { return c.status.ready(ctx) }
 
-// Err returns why Run is not consuming: the last *SubscribeError, *LostError or *PoisonError, or
-// what Run returned. It is nil before the first failure and while Run consumes, save that a
-// *PoisonError stays until a subscription has gone past the message.
-func (c *Consumer) Err() error { return c.status.lastErr() }
+// Err returns nil while Run is subscribed, otherwise the reason. It returns at once. The reason is the last *SubscribeError
+// or *LostError while Run subscribes again. It wraps ErrNotSubscribed before the first Run, before the first
+// attempt of a Run has succeeded or failed, and, together with Run's error, after Run has returned. A *PoisonError stays
+// until a subscription has passed the message.
+func (c *Consumer) Err() error { return c.status.current() }

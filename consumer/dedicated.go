@@ -30,7 +30,7 @@ const sharedTime = 100 * time.Millisecond
 func (r *run) connection(ctx context.Context) (ac *amqp.Connection, own bool, err error) {
 	ac, err = r.conn.ConsumeConnection(ctx) // also while alone: it waits until the broker is there
 	if err != nil {
-		return nil, false, fmt.Errorf("consumer: %w", err)
+		return nil, false, fmt.Errorf("consumer: %w", unprefixed(err))
 	}
 	d, ok := r.conn.(DedicatedConnector)
 	if !ok {

@@ -14,11 +14,9 @@ var (
 	// ErrRunning reports a second Run on a Consumer whose first one has not returned.
 	ErrRunning = errors.New("consumer: already running")
 
-	// ErrEnded reports that Ready waited for a Run that has ended.
-	ErrEnded = errors.New("consumer: Run has ended")
-
-	// ErrNotSubscribed reports that Run's ctx ended before Run was ever subscribed. The reason is wrapped next to it.
-	ErrNotSubscribed = errors.New("consumer: Run was never subscribed")
+	// ErrNotSubscribed reports that a Consumer has no subscription yet, or none any more: Run has not been called, has not
+	// subscribed yet, or has returned. The reason is wrapped next to it, if there is one.
+	ErrNotSubscribed = errors.New("consumer: not subscribed")
 
 	// ErrSettledByResult reports that a handler tried to settle its delivery itself. Nothing
 	// was sent. Return nil, Reject, Requeue or another error instead.
@@ -43,7 +41,7 @@ type SubscribeError struct {
 }
 
 func (e *SubscribeError) Error() string {
-	s := fmt.Sprintf("consumer: subscribe to queue %s: %v", validate.Quote(e.Queue), e.Err)
+	s := fmt.Sprintf("consumer: subscribe to queue %s: %v", validate.Quote(e.Queue), unprefixed(e.Err))
 	if fix := e.fix(); fix != "" {
 		s += "; " + fix
 	}
@@ -85,7 +83,7 @@ type LostError struct {
 
 func (e *LostError) Error() string {
 	if e.Err != nil {
-		return fmt.Sprintf("consumer: lost the subscription to queue %s: %v", validate.Quote(e.Queue), e.Err)
+		return fmt.Sprintf("consumer: lost the subscription to queue %s: %v", validate.Quote(e.Queue), unprefixed(e.Err))
 	}
 	oldest := "no delivery was unsettled"
 	if e.Oldest > 0 {
@@ -145,8 +143,8 @@ func (e *DrainError) Error() string {
 			e.Unfinished, e.Timeout, e.Running))
 	}
 	if e.Unsettled > 0 {
-		parts = append(parts, fmt.Sprintf("the settlement of %d deliveries may not have reached RabbitMQ, which then delivers them again: %s",
-			e.Unsettled, strings.TrimPrefix(e.Err.Error(), "consumer: ")))
+		parts = append(parts, fmt.Sprintf("the settlement of %d deliveries may not have reached RabbitMQ, which then delivers them again: %v",
+			e.Unsettled, unprefixed(e.Err)))
 	}
 	return "consumer: " + strings.Join(parts, "; ")
 }
@@ -166,3 +164,18 @@ func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
 }
+
+// An unprefixedError leaves out the package's name, which the error around it begins with.
+type unprefixedError struct{ error }
+
+func unprefixed(err error) error { return unprefixedError{err} }
+
+func (e unprefixedError) Error() string {
+	text := e.error.Error()
+	for _, prefix := range []string{"consumer: ", "amqpkit: "} {
+		text = strings.TrimPrefix(text, prefix)
+	}
+	return text
+}
+
+func (e unprefixedError) Unwrap() error { return e.error }

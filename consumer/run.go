@@ -160,7 +160,7 @@ func (r *run) serve(ctx context.Context) error {
 		sleep(ctx, delay, r.missing.tried)
 	}
 	if r.last == nil && failure != nil {
-		return fmt.Errorf("%w: %w", ErrNotSubscribed, failure)
+		return fmt.Errorf("%w: %w", ErrNotSubscribed, unprefixed(failure))
 	}
 	return nil
 }
