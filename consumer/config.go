@@ -2,9 +2,11 @@ package consumer
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -129,10 +131,44 @@ func (c Config) ordered() bool {
 	return (c.Key != nil || c.SingleActiveConsumer || c.Exclusive) && !c.streams()
 }
 
+// streams reports whether the queue is known to be a stream.
+func (c Config) streams() bool {
+	_, ok := c.Arguments[streamOffset]
+	return ok
+}
+
+// consumerTimeout is the queue's as far as the Config tells, else the default.
+func (c Config) consumerTimeout() time.Duration {
+	var ms int64
+	switch v := c.Arguments["x-consumer-timeout"].(type) {
+	case int:
+		ms = int64(v)
+	case int32:
+		ms = int64(v)
+	case int64:
+		ms = v
+	default:
+		return defaultConsumerTimeout
+	}
+	return time.Duration(min(ms, 1<<40)) * time.Millisecond
+}
+
+// newTag returns a consumer tag: a readable beginning and a random end.
+func (c Config) newTag(queue string) string {
+	tag := c.TagPrefix
+	if tag == "" {
+		tag = strings.ToValidUTF8(queue[:min(len(queue), maxTag)], "")
+	}
+	return tag + "-" + rand.Text()[:tagSuffix]
+}
+
 const (
 	maxPrefetch = 65535 // basic.qos carries 16 bits
 	maxTag      = validate.MaxName - tagSuffix - 1
 	tagSuffix   = 8
+
+	// defaultConsumerTimeout is RabbitMQ's default.
+	defaultConsumerTimeout = 30 * time.Minute
 )
 
 func (c Config) withDefaults() Config {

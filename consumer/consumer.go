@@ -4,31 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"time"
-
-	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/amqperr"
 )
-
-// A Connection hands out the current session for consuming. *amqpkit.Conn is one.
-type Connection interface {
-	// Consuming returns the current session, waiting until one is up. It fails only if ctx
-	// ended or the connection ended for good.
-	ConsumeConnection(ctx context.Context) (*amqp.Connection, error)
-}
-
-// A Restorer is a Connection that can bring a missing queue back. *amqpkit.Conn is one: it runs its
-// Setup again. A Connection that wraps a Conn should pass QueueMissing on.
-type Restorer interface {
-	Connection
-
-	// QueueMissing reports that a consumer cannot use its queue: the broker answered 404 when it
-	// subscribed, or cancelled its consumer. Run calls it once until it is subscribed again, and calls found then, or
-	// when it returns; the Restorer is not ready meanwhile. Run keeps trying to subscribe, and does so at
-	// once when tried receives a value, after each attempt to bring the queue back.
-	QueueMissing(queue string, cause error) (tried <-chan struct{}, found func())
-}
 
 // A Consumer runs a handler over a queue. Make one with New. Its methods may be called from
 // any goroutine.
@@ -39,9 +17,7 @@ type Consumer struct {
 	log     *slog.Logger
 	status  *status
 
-	// What follows belongs to Run's goroutine.
-	failures failures
-	hold     func(failures int) time.Duration // holdFor; tests shorten it
+	failures failures // belongs to Run's goroutine
 }
 
 // New returns a Consumer that runs h over cfg.Queue. It does not use the connection yet. Its
@@ -65,7 +41,6 @@ func New(conn Connection, cfg Config, h Handler) (*Consumer, error) {
 		log:      cfg.Logger.With("queue", cfg.Queue),
 		status:   newStatus(),
 		failures: failures{},
-		hold:     holdFor,
 	}, nil
 }
 
@@ -94,7 +69,12 @@ func (c *Consumer) Run(ctx context.Context) error {
 	if !c.status.start() {
 		return ErrRunning
 	}
-	err := c.run(ctx)
+	r := &run{
+		runState:   runState{cfg: c.cfg, log: c.log, failures: c.failures},
+		subscriber: subscriber{connector{conn: c.conn}},
+		status:     c.status,
+	}
+	err := r.run(ctx, c.handler)
 	c.status.set(ended, err)
 	return err
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
@@ -163,6 +165,26 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
+}
+
+// isMissing reports whether the broker refused a call because a queue or an exchange does not exist. With the
+// same code, 404, it refuses a queue whose node is down: no Setup brings that back.
+func isMissing(err error) bool {
+	var e *amqp.Error
+	return errors.As(err, &e) && e.Server && e.Code == amqp.NotFound &&
+		(strings.Contains(e.Reason, "no queue '") || strings.Contains(e.Reason, "no exchange '"))
+}
+
+// exists reports whether the broker refused a call in a way that proves that the queue exists.
+func exists(err error) bool {
+	var e *amqp.Error
+	return errors.As(err, &e) && e.Server && (e.Code == amqp.ResourceLocked || inUse(err))
+}
+
+// inUse reports whether another consumer has exclusive use of the queue.
+func inUse(err error) bool {
+	var e *amqp.Error
+	return errors.As(err, &e) && e.Server && e.Code == amqp.AccessRefused && strings.Contains(e.Reason, "exclusive use")
 }
 
 // An unprefixedError leaves out the package's name, which the error around it begins with.

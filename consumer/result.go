@@ -1,10 +1,8 @@
 package consumer
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 )
 
@@ -76,6 +74,7 @@ const (
 	postpone                   // back to the queue, uncounted: basic.nack with requeue
 	fail                       // back to the queue after a hold, counted: basic.reject with requeue
 	failNow                    // the same without a hold
+	putBack                    // as postpone, at the shutdown and without a handler
 )
 
 // judge tells what a handler's result asks for and, for postpone, after how long. Of several
@@ -106,35 +105,3 @@ func (e *RequeueError) settlement() (settlement, time.Duration) { return postpon
 
 // A panic is a failure, whatever its value says.
 func (e *PanicError) settlement() (settlement, time.Duration) { return fail, 0 }
-
-// A verdict is what becomes of a delivery.
-type verdict struct {
-	how   settlement
-	after time.Duration // for postpone
-	err   error         // the handler's result
-
-	reason error         // of Requeue
-	took   time.Duration // measured where the order is kept
-
-	// interrupted says that err tells only of the end of the handler's ctx. At the end of the
-	// drain time that is no failure of the message.
-	interrupted bool
-}
-
-// handle runs h and judges its result. Judging calls methods of the handler's error, and so
-// it is guarded too.
-func handle(ctx context.Context, h Handler, d *Delivery) (v verdict) {
-	defer func() {
-		if p := recover(); p != nil {
-			v = verdict{how: fail, err: &PanicError{Value: p, Stack: debug.Stack()}}
-		}
-	}()
-	err := h(ctx, d)
-	v = verdict{err: err}
-	v.how, v.after = judge(err)
-	v.interrupted = v.how == fail && errors.Is(err, context.Canceled)
-	if requeue := (*RequeueError)(nil); v.how == postpone && errors.As(err, &requeue) {
-		v.reason = requeue.Err
-	}
-	return v
-}

@@ -189,7 +189,7 @@ func TestFirstMiddlewareIsOutermost(t *testing.T) {
 }
 
 func TestHandlerCannotSettleItsDelivery(t *testing.T) {
-	d := (&session{queue: "orders"}).delivery(amqp.Delivery{DeliveryTag: 1})
+	d := (&session{channel: channel{queue: "orders"}}).delivery(amqp.Delivery{DeliveryTag: 1})
 	for name, settle := range map[string]func() error{
 		"Ack":    func() error { return d.Ack(false) },
 		"Nack":   func() error { return d.Nack(true, true) },

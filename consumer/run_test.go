@@ -208,20 +208,20 @@ func TestAfterCallsOnceItsTimeHasComeUnlessCancelled(t *testing.T) {
 }
 
 func TestWorkerSurvivesGoexitInAHandler(t *testing.T) {
-	c := newConsumer(t, noConnection{}, Config{})
-	c.handler = func(context.Context, *Delivery) error { runtime.Goexit(); return nil }
-	r := &run{Consumer: c, handlers: t.Context(), desk: newDesk(t.Context()), exited: make(chan struct{}, 1)}
-	s := &session{run: r, inbox: inbox{arrived: make(chan struct{}, 1)}}
-	go r.work()
+	d, in := newDispatcher(t.Context()), newResults()
+	var w workers
+	w.start(1, func(context.Context, *Delivery) error { runtime.Goexit(); return nil }, &runState{
+		shutdown: &shutdown{handlers: t.Context()}, dispatcher: d,
+	})
 	for range 2 {
-		r.desk.put(job{s: s, d: &Delivery{}, tag: 1})
-		<-s.inbox.arrived
-		if res := r.desk.collect(&s.inbox); len(res) != 1 || !errors.Is(res[0].err, errGoexit) {
+		d.put(job{to: &in, d: &Delivery{}, tag: 1})
+		<-in.arrived
+		if res := d.collect(&in); len(res) != 1 || !errors.Is(res[0].err, errGoexit) {
 			t.Errorf("results %v, want errGoexit", res)
 		}
 	}
-	r.desk.close()
-	<-r.exited
+	d.close()
+	<-w.exited
 }
 
 // What ends Run's own goroutine leaves no worker behind; goleak sees it.
