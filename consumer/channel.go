@@ -75,7 +75,7 @@ func (c *channel) cancel() error {
 // close closes the channel.
 func (c *channel) close(ctx context.Context) {
 	if err := wire.Do(ctx, c.ac, c.ch.Close); err != nil {
-		c.log.Debug("consumer: channel not closed cleanly", "err", err)
+		c.log.DebugContext(c.state.ctx(), "consumer: channel not closed cleanly", "error", err)
 	}
 }
 

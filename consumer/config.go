@@ -121,8 +121,9 @@ type Config struct {
 	// Middleware wraps the handler, the first outermost.
 	Middleware []Middleware
 
-	// Logger receives what Run cannot return: failures to subscribe, handlers' errors and
-	// panics. Nil means slog.Default(). Bodies and headers are never logged.
+	// Logger receives the start and the end of each subscription, failures to subscribe, and handlers' errors and
+	// panics. Nil means the Logger of the Connection if it has one, as *amqpkit.Conn has, otherwise slog.Default(). Repeated
+	// warnings are logged once a minute. Bodies and headers are never logged.
 	Logger *slog.Logger
 }
 
@@ -183,9 +184,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Backoff == nil {
 		c.Backoff = defaultBackoff
-	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
 	}
 	c.Arguments = validate.Arguments(c.Arguments)
 	return c

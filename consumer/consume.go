@@ -44,12 +44,10 @@ func (s *session) consume(ctx context.Context) (passed bool, err error) {
 			s.release(now)
 		case <-s.proof.timer.C:
 			if err := s.proof.step(&s.ledger, s.reachesQueue); err != nil { // s.closed reports it
-				s.log.Debug("consumer: settlements not proven", "error", err)
+				s.log.DebugContext(s.state.ctx(), "consumer: settlements not proven", "error", err)
 			}
 		case now := <-s.overdue.C:
-			if again := s.warnOverdue(now); again > 0 {
-				s.overdue.Reset(again)
-			}
+			s.overdue.Reset(s.warnOverdue(now))
 		case now := <-calm:
 			if s.passed(now) {
 				return true, nil

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/logs"
 )
 
 // A Consumer runs a handler over a queue. Make one with New. Its methods may be called from
@@ -24,6 +25,7 @@ type Consumer struct {
 // error joins a *amqperr.FieldError for each wrong field.
 func New(conn Connection, cfg Config, h Handler) (*Consumer, error) {
 	cfg = cfg.withDefaults()
+	cfg.Logger = logs.For(cfg.Logger, conn)
 	err := cfg.validate()
 	if conn == nil {
 		err = errors.Join(err, &amqperr.FieldError{Package: "consumer", Field: "conn", Problem: "is nil", Fix: "pass an *amqpkit.Conn"})

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -35,12 +36,15 @@ func (c *connector) connection(ctx context.Context) (ac *amqp.Connection, own bo
 	}
 	dedicated, err := d.DedicatedConnection(ctx)
 	if err == nil {
+		c.state.warnings.Reset("dedicated")
 		c.poison.refused = 0
 		return dedicated, true, nil
 	}
 	// The broker may refuse it for good, as where the number of connections is limited.
 	if c.poison.refused++; ctx.Err() == nil && (wire.Code(err) != 0 || c.poison.refused >= dedicatedTries) {
-		c.state.log.Warn("consumer: no dedicated connection for a queue with a suspected message, the shared one is used", "error", err)
+		c.state.warnings.Warn(c.state.ctx(), c.state.log, "dedicated",
+			"consumer: no dedicated connection for a queue with a suspected message; using the shared one",
+			slog.String("role", "dedicated"), slog.Any("error", err))
 		return ac, false, nil
 	}
 	return nil, false, &SubscribeError{Queue: c.state.cfg.Queue, Err: err}

@@ -238,13 +238,12 @@ func (d *dispatcher) handledJobs() int {
 }
 
 // logUnsent logs a result that cannot be sent, because its session was closed.
-func (r result) logUnsent(log *slog.Logger) {
+func (r result) logUnsent(ctx context.Context, log *slog.Logger) {
 	cause := r.to.lost
 	if cause == nil {
 		cause = errLate
 	} else {
 		r.to.unsent.Add(1)
 	}
-	log.Info("consumer: result not sent, the message will be delivered again",
-		"message_id", r.d.MessageId, "result", r.err, "err", cause)
+	log.InfoContext(ctx, "consumer: result not sent; the message will be redelivered", "message_id", r.d.MessageId, "result", r.err, "error", cause)
 }

@@ -158,8 +158,8 @@ func (s *session) warnOfLimit(left []job) {
 		}
 	}
 	if count >= nearLimit {
-		s.log.Warn("consumer: messages that Drain had no time for return in order, which a quorum queue counts as failed deliveries; "+
+		s.log.WarnContext(s.state.ctx(), "consumer: Config.DrainTimeout was too short for all deliveries; a quorum queue counts each requeued one as failed; "+
 			"raise its x-delivery-limit (20 by default) or Config.DrainTimeout, or lower Config.Prefetch",
-			"returned", len(left), "message_id", most.d.MessageId, "x-delivery-count", count)
+			"returned", len(left), "message_id", most.d.MessageId, "delivery_count", count)
 	}
 }

@@ -101,7 +101,7 @@ func (p *suspicion) lost(s *session, err *LostError) {
 		}
 	}
 	if !p.raised {
-		s.log.Info("consumer: a message may have closed the connection; consuming one message at a time for now", "error", err)
+		s.log.InfoContext(s.state.ctx(), "consumer: a message may have closed the connection; consuming one message at a time for now", "role", s.role(), "error", err)
 	}
 	p.raised = true
 	p.alone = p.alone || s.exposed()

@@ -22,7 +22,7 @@ func (s *session) enter(d *amqp.Delivery) bool {
 		}
 		return true
 	}
-	s.log.Error("consumer: the broker sent a delivery tag that cannot be, the connection is cut", "tag", d.DeliveryTag)
+	s.log.ErrorContext(s.state.ctx(), "consumer: invalid delivery tag from the broker; closing the connection", "role", s.role(), "delivery_tag", d.DeliveryTag)
 	wire.Kill(s.ac)
 	return false
 }
@@ -37,7 +37,7 @@ func (s *session) arrive(d amqp.Delivery) {
 		return
 	}
 	if most := s.state.cfg.MaxBodySize; most > 0 && len(d.Body) > most {
-		s.log.Warn("consumer: message rejected, it is larger than Config.MaxBodySize", "message_id", d.MessageId, "bytes", len(d.Body))
+		s.log.WarnContext(s.state.ctx(), "consumer: message rejected, it is larger than Config.MaxBodySize", "message_id", d.MessageId, "bytes", len(d.Body))
 		s.warnOfLoss("a rejected message")
 		s.totals.rejected++
 		dl := s.delivery(d)
@@ -62,10 +62,10 @@ func (s *session) refuse(d *amqp.Delivery, reason string) {
 	err := &UnreadableError{Queue: s.queue, MessageID: d.MessageId, Reason: reason}
 	after := time.Duration(0)
 	if offset, ok := d.Headers[streamOffset]; ok {
-		s.log.Error("consumer: unreadable message skipped in the stream", "message_id", d.MessageId, "offset", offset, "error", err)
+		s.log.ErrorContext(s.state.ctx(), "consumer: unreadable message skipped in the stream", "message_id", d.MessageId, "offset", offset, "error", err)
 	} else {
 		s.totals.rejected++
-		s.log.Error("consumer: unreadable message rejected", "message_id", d.MessageId, "error", err)
+		s.log.ErrorContext(s.state.ctx(), "consumer: unreadable message rejected", "message_id", d.MessageId, "error", err)
 		s.warnOfLoss("a rejected message")
 		after = s.pace(s.delivery(*d), 0, true, err) // x-death is among what cannot be read
 	}

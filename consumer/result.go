@@ -94,11 +94,12 @@ func judge(err error) (settlement, time.Duration) {
 	return fail, 0
 }
 
-func (e *RejectError) settlement() (settlement, time.Duration) {
+func (e *RejectError) settlement() (how settlement, after time.Duration) {
+	how = reject
 	if e.Requeue {
-		return failNow, 0
+		how = failNow
 	}
-	return reject, 0
+	return how, 0
 }
 
 func (e *RequeueError) settlement() (settlement, time.Duration) { return postpone, e.After }

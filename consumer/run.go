@@ -80,12 +80,12 @@ func (r *run) serve(ctx context.Context) error {
 		switch {
 		case errors.As(err, &poison):
 			if r.poison.tell() {
-				r.log.Error("consumer: subscribing again, with growing pauses", "err", err)
+				r.log.ErrorContext(ctx, "consumer: subscribing again, with growing pauses", "error", err)
 			}
 		case errors.As(err, &lost):
-			r.complain("consumer: subscribing again", err)
+			r.complain(ctx, "consumer: subscription lost; subscribing again", err)
 		case errors.As(err, &failed) && !amqperr.IsPermanent(err):
-			r.complain("consumer: cannot subscribe, trying again", err)
+			r.complain(ctx, "consumer: cannot subscribe; trying again", err)
 		default:
 			return err
 		}
@@ -131,7 +131,7 @@ func (r *run) once(ctx context.Context) (proven bool, err error) {
 		return false, err
 	}
 	r.missing.clear()
-	r.subscribed(s)
+	r.subscribed(ctx, s)
 	for next := s; next != nil; { // whatever the error: the next one gets what this one left
 		s = next
 		r.last = s
@@ -161,7 +161,7 @@ func (r *run) consume(ctx context.Context, s *session) (next *session, err error
 		}
 		if r.poison.err != nil {
 			r.poison.err = nil
-			r.subscribed(s)
+			r.subscribed(ctx, s)
 		}
 		if next, moved, err := r.replace(ctx, s); moved {
 			return next, err
@@ -169,33 +169,33 @@ func (r *run) consume(ctx context.Context, s *session) (next *session, err error
 	}
 }
 
-// subscribed sets the status after a subscription.
-func (r *run) subscribed(s *session) {
-	switch {
-	case r.poison.err != nil:
+// subscribed sets the status after a subscription, and logs it: in detail only, while each one is lost to the same message.
+func (r *run) subscribed(ctx context.Context, s *session) {
+	level := slog.LevelInfo
+	if r.poison.err != nil {
+		level = slog.LevelDebug
 		r.status.set(subscribed, r.poison.err)
-		s.log.Debug("consumer: subscribed, one message at a time", "tag", s.tag)
-	case r.complained == "":
-		r.status.set(subscribed, nil)
-		s.log.Debug("consumer: subscribed", "tag", s.tag)
-	default:
+	} else {
 		r.complained = ""
+		r.warnings.Reset(complaint)
 		r.status.set(subscribed, nil)
-		s.log.Info("consumer: subscribed again", "tag", s.tag)
 	}
+	s.log.Log(ctx, level, "consumer: subscribed", "role", s.role(), "prefetch", s.ledger.window)
 }
 
-// complain logs a failure, at a lower level while the same one repeats.
-func (r *run) complain(msg string, err error) {
+// complaint is the kind of warning that complain logs.
+const complaint = "subscription"
+
+// complain logs a failure at once if it differs from the one before, and else once a minute.
+func (r *run) complain(ctx context.Context, msg string, err error) {
 	if text := err.Error(); text != r.complained {
 		r.complained = text
-		r.log.Warn(msg, "err", err)
-		return
+		r.warnings.Reset(complaint)
 	}
-	r.log.Debug(msg, "err", err)
+	r.warnings.Warn(ctx, r.log, complaint, msg, slog.String("role", "consuming"), slog.Any("error", err))
 }
 
-// drained logs the end of the Run and returns a *DrainError if it left something.
+// drained logs the end of the Run with its totals, and returns a *DrainError if it left something.
 func (r *run) drained(running int) error {
 	e := &DrainError{Unfinished: int(r.workers.unfinished.Load()), Running: running, Timeout: r.cfg.DrainTimeout}
 	if r.last != nil {
@@ -204,13 +204,15 @@ func (r *run) drained(running int) error {
 			e.Err = cause
 		}
 	}
-	level := slog.LevelDebug
+	level := slog.LevelInfo
 	if e.Unfinished > 0 || e.Unsettled > 0 {
 		level = slog.LevelWarn
 	}
 	t := r.totals
-	r.log.Log(context.Background(), level, "consumer: ended", "settled", t.settled, "given_back", t.returned, "unsettled", e.Unsettled, "running", running)
-	if e.Unfinished == 0 && e.Unsettled == 0 {
+	r.log.Log(r.ctx(), level, "consumer: ended", "handled", r.dispatcher.handledJobs(), "settled", t.settled,
+		"acknowledged", t.acknowledged, "rejected", t.rejected, "requeued", t.requeued, "failed", t.failed,
+		"redelivered", t.redelivered, "returned", t.returned, "unsettled", e.Unsettled, "running", running)
+	if level == slog.LevelInfo {
 		return nil
 	}
 	return e

@@ -67,8 +67,9 @@ type trial struct {
 
 // newSession opens a channel. subscribe completes the session, and end closes it in any case.
 func newSession(ctx context.Context, state *runState, ac *amqp.Connection, queue string, prefetch int) (*session, error) {
+	tag := state.cfg.newTag(queue)
 	s := &session{
-		channel: channel{state: state, ac: ac, queue: queue, tag: state.cfg.newTag(queue), log: state.cfg.Logger.With("queue", queue)},
+		channel: channel{state: state, ac: ac, queue: queue, tag: tag, log: state.cfg.Logger.With("queue", queue, "consumer_tag", tag)},
 		results: newResults(),
 		batch:   wire.BatchOn(ac),
 		ledger:  ledger{window: prefetch},
@@ -104,6 +105,14 @@ func (s *session) subscribe(ctx context.Context) error {
 func (s *session) delivery(d amqp.Delivery) *Delivery {
 	d.Acknowledger = byResult{}
 	return &Delivery{Delivery: d, Queue: s.queue, gone: s.gone}
+}
+
+// role returns the role of the session's connection, for log lines.
+func (s *session) role() string {
+	if s.own {
+		return "dedicated"
+	}
+	return "consuming"
 }
 
 // exposed reports whether a message of this session may have closed the connection: some were unsettled, or it had just begun.
@@ -164,7 +173,7 @@ func (s *session) end(cause error) {
 	s.remember(cause)
 	s.first.close(&s.channel)
 	for _, res := range s.state.dispatcher.shut(&s.results, cause) {
-		res.logUnsent(s.log)
+		res.logUnsent(s.state.ctx(), s.log)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()

@@ -2,7 +2,10 @@ package consumer
 
 import (
 	"errors"
+	"log/slog"
 	"time"
+
+	"github.com/amqpkit/amqpkit/internal/logs"
 )
 
 // soonest is how long a message that was delivered before is held at least before it goes back, once freeBurst
@@ -13,14 +16,12 @@ const (
 	freeBurst = 10
 )
 
-// finishAll acts on the results there are, and returns how many there were.
-func (s *session) finishAll() int {
-	results := s.state.dispatcher.collect(&s.results)
-	for _, res := range results {
+// finishAll acts on the results that have arrived.
+func (s *session) finishAll() {
+	for _, res := range s.state.dispatcher.collect(&s.results) {
 		s.finish(res)
 	}
 	s.flush()
-	return len(results)
 }
 
 // finish acts on a handler's result.
@@ -34,13 +35,13 @@ func (s *session) finish(res result) {
 	case reject:
 		s.totals.rejected++
 		s.state.failures.settled(d)
-		s.log.Warn("consumer: message rejected", "message_id", d.MessageId, "err", res.err)
+		s.log.WarnContext(s.state.ctx(), "consumer: message rejected", "message_id", d.MessageId, "error", res.err)
 		s.warnOfLoss("a rejected message")
 		after = s.pace(d, 0, rejectedFrom(s.queue, d), res.err)
-	case postpone, putBack:
+	case postpone:
 		s.totals.requeued++
 		if res.reason != nil {
-			s.log.Info("consumer: message requeued", "message_id", d.MessageId, "held", after, "error", res.reason)
+			s.log.InfoContext(s.state.ctx(), "consumer: message requeued", "message_id", d.MessageId, "delay", after, "error", res.reason)
 		}
 		s.warnOfLastDelivery(d, how)
 		after = s.pace(d, after, d.Redelivered, res.err)
@@ -80,9 +81,10 @@ func (s *session) settleAfter(after time.Duration, tag uint64, how settlement) {
 	}
 	s.held.add(held{now.Add(after), tag, how})
 	s.arm()
-	if due, _ := s.held.next(); len(s.held.heap) == s.state.cfg.Prefetch && s.state.fullHolds.add(now) == 1 {
-		s.log.Warn("consumer: held messages fill Config.Prefetch, nothing else is delivered for now; raise it, or Reject what cannot succeed",
-			"held", len(s.held.heap), "until", due)
+	if due, _ := s.held.next(); len(s.held.heap) == s.state.cfg.Prefetch {
+		s.state.warnings.Warn(s.state.ctx(), s.log, "prefetch",
+			"consumer: held messages fill Config.Prefetch and block other deliveries; raise it, or Reject messages that cannot succeed",
+			slog.Int("held", len(s.held.heap)), slog.Time("until", due))
 	}
 }
 
@@ -90,21 +92,20 @@ func (s *session) settleAfter(after time.Duration, tag uint64, how settlement) {
 // reports whether the message was delivered before.
 func (s *session) pace(d *Delivery, after time.Duration, again bool, why error) time.Duration {
 	now := time.Now()
-	if limit := s.state.cfg.consumerTimeout(); after >= limit && s.state.longHolds.add(now) == 1 {
-		s.log.Warn("consumer: a message is held longer than the consumer timeout, after which a quorum queue requeues all deliveries of the consumer",
-			"message_id", d.MessageId, "held", after, "timeout", limit)
+	if limit := s.state.cfg.consumerTimeout(); after >= limit {
+		s.state.warnings.Warn(s.state.ctx(), s.log, "consumer timeout",
+			"consumer: a message is held longer than the consumer timeout, after which a quorum queue requeues all deliveries of the consumer",
+			slog.String("message_id", d.MessageId), slog.Duration("delay", after), slog.Duration("timeout", limit))
 	}
 	if !again || after >= soonest {
 		return after
 	}
-	n := s.state.circles.add(now)
-	if n <= freeBurst {
+	if s.state.circles.add(now) <= freeBurst {
 		return after
 	}
-	if n == freeBurst+1 {
-		s.log.Warn("consumer: messages go back as soon as they are delivered and are held from now on; pass Requeue a time, or Reject messages that cannot succeed",
-			"message_id", d.MessageId, "held", soonest, "error", why)
-	}
+	s.state.warnings.Warn(s.state.ctx(), s.log, "circle",
+		"consumer: messages are requeued as soon as they are delivered and are now held; pass Requeue a delay, or Reject messages that cannot succeed",
+		slog.String("message_id", d.MessageId), slog.Duration("delay", soonest), slog.Any("error", why))
 	return soonest
 }
 
@@ -165,7 +166,7 @@ func (s *session) flush() (frames int) {
 	s.batch.End()
 	s.acks, s.other = s.acks[:0], s.other[:0]
 	if err != nil {
-		s.log.Debug("consumer: deliveries not settled", "err", err)
+		s.log.DebugContext(s.state.ctx(), "consumer: deliveries not settled", "error", err)
 		return frames
 	}
 	s.progress = true
@@ -188,24 +189,23 @@ func (s *session) send(o order) error {
 	return s.ch.Reject(o.tag, false)
 }
 
-// warnOfLoss says, once a Run, what may become of a message.
+// warnOfLoss warns of messages that RabbitMQ may drop.
 func (s *session) warnOfLoss(what string) {
-	if s.state.cfg.HasDeadLetterExchange || s.state.warned {
+	if s.state.cfg.HasDeadLetterExchange {
 		return
 	}
-	s.state.warned = true
-	s.log.Warn("consumer: RabbitMQ drops " + what + " if the queue has no dead-letter exchange; " +
+	s.state.warnings.Warn(s.state.ctx(), s.log, "loss", "consumer: RabbitMQ drops "+what+" if the queue has no dead-letter exchange; "+
 		"give it one (x-dead-letter-exchange, or a policy) and set Config.HasDeadLetterExchange")
 }
 
-func (s *session) logFailure(d *Delivery, failures int, held time.Duration, err error) {
-	log := s.log.With("message_id", d.MessageId, "failures", failures, "held", held, "err", err)
+func (s *session) logFailure(d *Delivery, attempt int, delay time.Duration, err error) {
+	log := s.log.With("message_id", d.MessageId, "attempt", attempt, "delay", delay, "error", err)
 	var p *PanicError
 	if errors.As(err, &p) {
-		log.Error("consumer: handler panicked", "stack", string(p.Stack))
+		log.ErrorContext(s.state.ctx(), "consumer: handler panicked", "stack", string(p.Stack))
 		return
 	}
-	log.Warn("consumer: handler failed")
+	log.WarnContext(s.state.ctx(), "consumer: handler failed")
 }
 
 // defaultLimit is the delivery limit of quorum queues that set none, since RabbitMQ 4.0. The delivery whose
@@ -223,12 +223,11 @@ func (s *session) warnOfLastDelivery(d *Delivery, how settlement) {
 	if n > defaultLimit {
 		msg = "consumer: a message failed more often than RabbitMQ's default delivery limit allows, and a queue without a dead-letter exchange drops it when its own limit is reached; "
 	}
-	s.log.Warn(msg+"give the queue a dead-letter exchange and set Config.HasDeadLetterExchange, or use package retry",
+	s.log.WarnContext(s.state.ctx(), msg+"give the queue a dead-letter exchange and set Config.HasDeadLetterExchange, or use package retry",
 		"message_id", d.MessageId, "delivery_count", n, "default_limit", defaultLimit)
 }
 
-// warnOverdue tells, once a session, of a delivery that is unsettled for long, and returns when to
-// look again.
+// warnOverdue warns of a delivery that has been unsettled for a long time, and returns when to check again.
 func (s *session) warnOverdue(now time.Time) time.Duration {
 	first, ok := s.ledger.oldest()
 	if !ok {
@@ -238,7 +237,8 @@ func (s *session) warnOverdue(now time.Time) time.Duration {
 	if age < overdueAfter {
 		return overdueAfter - age
 	}
-	s.log.Warn("consumer: a delivery is not settled for long; a quorum queue takes it back after the consumer timeout, 30 minutes by default, along with all others",
-		"message_id", first.messageID, "unsettled", age.Round(time.Second))
-	return 0
+	s.state.warnings.Warn(s.state.ctx(), s.log, "overdue",
+		"consumer: a delivery has been unsettled for a long time; a quorum queue requeues it after the consumer timeout, 30 minutes by default, with all other deliveries of the consumer",
+		slog.String("message_id", first.messageID), slog.Duration("unsettled", age.Round(time.Second)))
+	return logs.Interval
 }

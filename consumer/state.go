@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -17,12 +18,12 @@ type runState struct {
 	dispatcher *dispatcher
 	failures   failures // also outlasts the Run
 	position   position // in a stream
-	warned     bool     // of a Reject without a dead-letter exchange
-	longHolds  burst    // longer than the consumer timeout
-	fullHolds  burst    // held messages fill the prefetch
 	circles    burst    // messages that are requeued as soon as they are delivered
 	noPassive  bool     // passive declares are refused
 }
+
+// ctx has the values of Run's ctx, as the ctx of the handlers has, so that log lines carry its trace id.
+func (r *runState) ctx() context.Context { return r.shutdown.handlers }
 
 // A burst counts events within ten seconds.
 type burst struct {

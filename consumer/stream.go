@@ -31,7 +31,7 @@ func (f *firstMessage) request(ctx context.Context, c *channel) {
 		})
 	}
 	if err != nil {
-		c.log.Debug("consumer: the stream's first message cannot be read", "error", err)
+		c.log.DebugContext(c.state.ctx(), "consumer: the stream's first message cannot be read", "error", err)
 	}
 }
 
@@ -52,7 +52,7 @@ func (f *firstMessage) close(c *channel) {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	if err := wire.Do(ctx, c.ac, f.ch.Close); err != nil {
-		c.log.Debug("consumer: channel not closed cleanly", "error", err)
+		c.log.DebugContext(c.state.ctx(), "consumer: channel not closed cleanly", "error", err)
 	}
 	f.ch = nil
 }

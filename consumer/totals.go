@@ -2,13 +2,15 @@ package consumer
 
 // totals counts the messages of a Run.
 type totals struct {
-	redelivered  int // deliveries that RabbitMQ had marked as redelivered
-	settled      int // settlements sent for handled or refused messages
-	acknowledged int // results of handlers, and refused messages under rejected
+	redelivered int // deliveries with the redelivered flag
+	settled     int // settlements sent, without those of returned deliveries
+	returned    int // deliveries requeued at the shutdown without a handler
+
+	// The results of handlers. Deliveries rejected without a handler count as rejected.
+	acknowledged int
 	rejected     int
 	requeued     int
 	failed       int
-	returned     int // requeued at the shutdown without a handler
 }
 
 func (t *totals) add(o totals) {

@@ -63,7 +63,7 @@ func (w *workers) work() {
 func (w *workers) done(j job, v verdict) {
 	w.busy.Add(-1)
 	if res := (result{j, v}); !w.state.dispatcher.done(res) {
-		res.logUnsent(w.state.log)
+		res.logUnsent(w.state.ctx(), w.state.log)
 	}
 }
 
