@@ -88,7 +88,9 @@ type Config struct {
 	//
 	// Without the argument a stream is read from "next" after each loss, and messages published in between
 	// are missed.
-	Arguments             amqp.Table
+	Arguments amqp.Table
+
+	// AllowUnknownArguments accepts any argument name in Arguments.
 	AllowUnknownArguments bool
 
 	// MaxBodySize is how many bytes of body a delivery may have. A larger one is rejected

@@ -8,30 +8,29 @@ import (
 )
 
 // A Connection hands out the current session for consuming. *amqpkit.Conn is one.
+//
+// A Consumer also uses other methods of *amqpkit.Conn if its Connection has them, so a wrapper should embed the Conn:
+//
+//   - Logger() *slog.Logger returns the default of Config.Logger.
+//   - QueueMissing(queue string, cause error) (tried <-chan struct{}, found func()) reports that the queue is missing: the
+//     broker answered 404, or cancelled the consumer. The Conn runs Setup again and is not ready until Run is subscribed
+//     again, or returns, and calls found. Run tries to subscribe at once when tried receives a value.
+//   - DedicatedConnection(ctx context.Context) (*amqp.Connection, error) makes one attempt to open a separate connection, which
+//     the Consumer closes. LastLoss() (at time.Time, err error) returns when and how the session was last lost. Both are used
+//     together while a message is suspected of closing the connection, see PoisonError.
 type Connection interface {
-	// Consuming returns the current session, waiting until one is up. It fails only if ctx
+	// ConsumeConnection returns the current session, waiting until one is up. It fails only if ctx
 	// ended or the connection ended for good.
 	ConsumeConnection(ctx context.Context) (*amqp.Connection, error)
 }
 
-// A Restorer is a Connection that can bring a missing queue back. *amqpkit.Conn is one: it runs its
-// Setup again. A Connection that wraps a Conn should pass QueueMissing on.
-type Restorer interface {
-	Connection
-
-	// QueueMissing reports that a consumer cannot use its queue: the broker answered 404 when it
-	// subscribed, or cancelled its consumer. Run calls it once until it is subscribed again, and calls found then, or
-	// when it returns; the Restorer is not ready meanwhile. Run keeps trying to subscribe, and does so at
-	// once when tried receives a value, after each attempt to bring the queue back.
+// A restorer is a Connection that can restore a missing queue.
+type restorer interface {
 	QueueMissing(queue string, cause error) (tried <-chan struct{}, found func())
 }
 
-// A DedicatedConnector is a Connection that can open another connection for one subscription alone. *amqpkit.Conn is one. A
-// Consumer uses it while a message is suspected of costing the connection, see PoisonError.
-type DedicatedConnector interface {
-	Connection
-	// Dedicated makes one attempt to open a connection, which the caller closes.
+// A dedicatedConnector is a Connection that can open another connection for one subscription.
+type dedicatedConnector interface {
 	DedicatedConnection(ctx context.Context) (*amqp.Connection, error)
-	// LastLoss returns when and how the connection of Consuming was lost last.
 	LastLoss() (at time.Time, err error)
 }

@@ -26,7 +26,7 @@ func (c *connector) connection(ctx context.Context) (ac *amqp.Connection, own bo
 	if err != nil {
 		return nil, false, fmt.Errorf("consumer: %w", unprefixed(err))
 	}
-	d, ok := c.conn.(DedicatedConnector)
+	d, ok := c.conn.(dedicatedConnector)
 	if !ok {
 		return ac, false, nil
 	}

@@ -6,7 +6,7 @@ import (
 
 // A Delivery is one message handed out by RabbitMQ, to be settled once.
 //
-// In a handler the result settles it: Ack, Nack and Reject return ErrSettledByResult and send
+// In a handler the result settles it: Ack, Nack and Reject return ErrAlreadySettled and send
 // nothing. A Delivery from Get is settled by calling one of them.
 type Delivery struct {
 	amqp.Delivery
@@ -24,9 +24,9 @@ func (d *Delivery) Stale() bool { return d.gone != nil && d.gone() }
 // byResult is the Acknowledger of a delivery in a handler.
 type byResult struct{}
 
-func (byResult) Ack(uint64, bool) error        { return ErrSettledByResult }
-func (byResult) Nack(uint64, bool, bool) error { return ErrSettledByResult }
-func (byResult) Reject(uint64, bool) error     { return ErrSettledByResult }
+func (byResult) Ack(uint64, bool) error        { return errSettledByResult }
+func (byResult) Nack(uint64, bool, bool) error { return errSettledByResult }
+func (byResult) Reject(uint64, bool) error     { return errSettledByResult }
 
 // deliveryCount returns how many failed deliveries of a message a quorum queue has counted.
 func deliveryCount(h amqp.Table) (int, bool) {

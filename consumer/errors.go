@@ -20,26 +20,25 @@ var (
 	// subscribed yet, or has returned. The reason is wrapped next to it, if there is one.
 	ErrNotSubscribed = errors.New("consumer: not subscribed")
 
-	// ErrSettledByResult reports that a handler tried to settle its delivery itself. Nothing
-	// was sent. Return nil, Reject, Requeue or another error instead.
-	ErrSettledByResult = errors.New("consumer: the handler's result settles this delivery")
-
-	// ErrAlreadySettled reports a second Ack, Nack or Reject of one delivery. Nothing was
-	// sent: RabbitMQ would have closed the channel with 406.
+	// ErrAlreadySettled reports a second Ack, Nack or Reject of one delivery, or one in a handler, whose result settles the
+	// delivery. Nothing was sent: RabbitMQ would have closed the channel with 406.
 	ErrAlreadySettled = errors.New("consumer: delivery already settled")
 
-	// ErrStaleDelivery reports that the channel a delivery came from is gone. Nothing was
-	// sent, and RabbitMQ delivers the message again.
-	ErrStaleDelivery = errors.New("consumer: delivery is stale: its channel is gone and the message returns to its queue")
+	// ErrStaleDelivery reports that the channel of a delivery was closed. Nothing was
+	// sent, and RabbitMQ redelivers the message.
+	ErrStaleDelivery = errors.New("consumer: delivery is stale: its channel was closed and the message is redelivered")
+
+	errSettledByResult = fmt.Errorf("%w by the handler's result", ErrAlreadySettled)
 )
 
-// SubscribeError says why a Consumer is not consuming. It wraps the cause, an *amqp.Error
-// where the broker refused, context.DeadlineExceeded where it did not answer within ten seconds
-// (a minute for Config.Declare), for which the connection was cut. Run retries and does not return it unless Config.Backoff gave up
-// or the cause can never heal.
+// SubscribeError reports a failed attempt to subscribe. Run tries again, and returns it only if Config.Backoff gave up or
+// the cause is permanent.
 type SubscribeError struct {
-	Queue string
-	Err   error
+	Queue string // the queue to consume from; Config.Queue if Config.Declare failed
+
+	// Err is the cause: an *amqp.Error if the broker refused, or an error that wraps context.DeadlineExceeded if the broker did
+	// not answer within ten seconds (a minute for Config.Declare). The connection is closed then.
+	Err error
 }
 
 func (e *SubscribeError) Error() string {
@@ -71,15 +70,13 @@ func (e *SubscribeError) fix() string {
 	return wire.ChannelFix(e.Err)
 }
 
-// LostError says how a subscription that worked came to its end. Err reports it until the
-// next one stands.
+// LostError reports the loss of a subscription. Consumer.Err returns it until the next subscription.
 type LostError struct {
-	Queue string
-	Err   error // nil after a basic.cancel: the broker gives no reason for it
+	Queue string // the queue of the subscription
+	Err   error  // the cause; nil after a basic.cancel, for which the broker gives no reason
 
-	// Oldest is how long the oldest unsettled delivery had been with this consumer; zero means
-	// that there was none. About as long as the consumer timeout, 30 minutes by default, it
-	// tells why RabbitMQ cancelled.
+	// Oldest is how long the oldest delivery had been unsettled. Zero means that all were settled. A time near the consumer
+	// timeout, 30 minutes by default, explains a basic.cancel.
 	Oldest time.Duration
 }
 
@@ -105,9 +102,9 @@ func (e *LostError) Unwrap() error { return e.Err }
 // A Consumer rejects such a message without the handler, so that it goes to the dead-letter exchange or is dropped, and
 // logs this error. On a stream it skips the message.
 type UnreadableError struct {
-	Queue     string
-	MessageID string
-	Reason    string
+	Queue     string // the queue of the message
+	MessageID string // the message id, which may be empty
+	Reason    string // the reason why amqp091-go cannot read the headers
 }
 
 func (e *UnreadableError) Error() string {
@@ -131,18 +128,17 @@ type DrainError struct {
 	// other to follow, and their settlement did not reach the broker for sure.
 	Unsettled int
 
-	// DrainTimeout is the drain time, Config.DrainTimeout.
-	Timeout time.Duration
-
 	// Err is how the subscription was lost, if Unsettled is not zero.
 	Err error
+
+	drain time.Duration // Config.DrainTimeout
 }
 
 func (e *DrainError) Error() string {
 	var parts []string
 	if e.Unfinished > 0 {
 		parts = append(parts, fmt.Sprintf("%d handlers had not returned %v after the end of Run's ctx, %d of them still run",
-			e.Unfinished, e.Timeout, e.Running))
+			e.Unfinished, e.drain, e.Running))
 	}
 	if e.Unsettled > 0 {
 		parts = append(parts, fmt.Sprintf("the settlement of %d deliveries may not have reached RabbitMQ, which then delivers them again: %v",

@@ -11,7 +11,7 @@ type missingQueue struct {
 // report reports the queue to the connection if err means that it is missing. A basic.cancel comes
 // without a reason, so it is reported too: another client may have redeclared the queue without its bindings.
 func (m *missingQueue) report(conn Connection, err error) {
-	restorer, ok := conn.(Restorer)
+	r, ok := conn.(restorer)
 	if !ok {
 		return
 	}
@@ -33,7 +33,7 @@ func (m *missingQueue) report(conn Connection, err error) {
 		return
 	}
 	if m.found == nil {
-		m.tried, m.found = restorer.QueueMissing(queue, err)
+		m.tried, m.found = r.QueueMissing(queue, err)
 	}
 }
 

@@ -26,7 +26,7 @@ const (
 // amqp091-go cannot read, see [UnreadableError].
 //
 // After the first loss of that kind the subscription takes one message at a time, over a separate connection if the
-// Connection is a [DedicatedConnector]. The other messages of the queue are then not counted as failed with the poison
+// [Connection] can open one. The other messages of the queue are then not counted as failed with the poison
 // message, and other consumers keep their connection. Err returns the PoisonError from the second loss. Run subscribes again
 // with growing pauses of 15 seconds at most. A connection that is lost without a reason, as when RabbitMQ restarts, raises the
 // suspicion when that happens twice with nothing settled in between.

@@ -195,8 +195,8 @@ func TestHandlerCannotSettleItsDelivery(t *testing.T) {
 		"Nack":   func() error { return d.Nack(true, true) },
 		"Reject": func() error { return d.Reject(false) },
 	} {
-		if err := settle(); !errors.Is(err, ErrSettledByResult) {
-			t.Errorf("%s = %v, want ErrSettledByResult", name, err)
+		if err := settle(); !errors.Is(err, ErrAlreadySettled) {
+			t.Errorf("%s = %v, want ErrAlreadySettled", name, err)
 		}
 	}
 }

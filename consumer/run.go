@@ -197,7 +197,7 @@ func (r *run) complain(ctx context.Context, msg string, err error) {
 
 // drained logs the end of the Run with its totals, and returns a *DrainError if it left something.
 func (r *run) drained(running int) error {
-	e := &DrainError{Unfinished: int(r.workers.unfinished.Load()), Running: running, Timeout: r.cfg.DrainTimeout}
+	e := &DrainError{Unfinished: int(r.workers.unfinished.Load()), Running: running, drain: r.cfg.DrainTimeout}
 	if r.last != nil {
 		n, cause := r.last.unsettled()
 		if e.Unsettled = n; n > 0 {
