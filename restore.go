@@ -41,7 +41,7 @@ type missing struct {
 }
 
 // QueueMissing reports that a consumer cannot use its queue, because it does not exist or RabbitMQ
-// cancelled its consumer. Package consumer calls it, see consumer.Restorer.
+// cancelled its consumer. Package consumer calls it, see consumer.Connection.
 //
 // The Conn runs Setup again on the consuming session, unless Config.SetupOnce is set: after 100 ms, then
 // every second while Setup fails, and with pauses that double up to 30 s where it succeeds and the queue

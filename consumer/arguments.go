@@ -3,13 +3,18 @@ package consumer
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
+
+// streamOffset names an argument of basic.consume, and a header of deliveries from a stream.
+const streamOffset = "x-stream-offset"
 
 // consumeArguments are the arguments of basic.consume that RabbitMQ 4.0 and 4.3 know, each with a check of its value.
 // checkStreamOffset checks x-stream-offset.
@@ -106,4 +111,29 @@ func filter(v any) string {
 		}
 	}
 	return ""
+}
+
+var (
+	streamInterval = regexp.MustCompile(`^([0-9]+)([YMDhms])$`)
+	intervalUnits  = map[string]int64{"Y": 365 * 86400, "M": 30 * 86400, "D": 86400, "h": 3600, "m": 60, "s": 1}
+)
+
+// checkStreamOffset refuses offsets on which RabbitMQ closes the whole connection.
+func checkStreamOffset(args amqp.Table) *validate.Problem {
+	offset, ok := args[streamOffset]
+	if !ok {
+		return nil
+	}
+	field := "[" + validate.Quote(streamOffset) + "]"
+	switch v := offset.(type) {
+	case int, int8, int16, int32, int64, uint8, uint16, uint32, time.Time:
+		return nil
+	case string:
+		if v == "first" || v == "last" || v == "next" || streamInterval.MatchString(v) {
+			return nil
+		}
+		return &validate.Problem{Field: field, Problem: validate.Quote(v) + " is no offset", Fix: `use "first", "last", "next", an interval such as "5m", a number or a time`}
+	default:
+		return &validate.Problem{Field: field, Problem: fmt.Sprintf("a %T is no offset", v), Fix: "use a string, an integer or a time"}
+	}
 }

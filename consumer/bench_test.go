@@ -10,8 +10,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// BenchmarkDesk is what it costs to get a delivery to a handler that does nothing, and its result back.
-func BenchmarkDesk(b *testing.B) {
+// BenchmarkDispatcher is what it costs to get a delivery to a handler that does nothing, and its result back.
+func BenchmarkDispatcher(b *testing.B) {
 	for _, workers := range []int{1, 8} {
 		for _, keys := range []int{0, 1000} {
 			b.Run(fmt.Sprintf("workers=%d/keys=%d", workers, keys), func(b *testing.B) {
@@ -22,17 +22,17 @@ func BenchmarkDesk(b *testing.B) {
 						names[i] = strconv.Itoa(i)
 					}
 				}
-				s := &session{inbox: newInbox()}
-				d := newDesk(context.Background())
+				in := newResults()
+				d := newDispatcher(context.Background())
 				end := atWork(d, workers, func(job) {})
 				const prefetch = 300
 				got, tag := 0, uint64(0)
 				for b.Loop() {
-					d.put(job{s: s, tag: tag, key: names[tag%uint64(len(names))]})
+					d.put(job{to: &in, tag: tag, key: names[tag%uint64(len(names))]})
 					tag++
 					for int(tag)-got >= prefetch {
-						<-s.inbox.arrived
-						got += len(d.collect(&s.inbox))
+						<-in.arrived
+						got += len(d.collect(&in))
 					}
 				}
 				end()

@@ -183,8 +183,8 @@ func TestTheHandlersResultDecidesWhatBecomesOfTheMessage(t *testing.T) {
 			results: []error{cause, cause, cause, nil},
 			again:   []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}, count: int64(3),
 		},
-		"Fail: at once, and counted": {
-			results: []error{consumer.Fail(cause), fmt.Errorf("order 7: %w", consumer.Fail(consumer.Reject(cause))), nil},
+		"RejectRequeue: at once, and counted": {
+			results: []error{consumer.RejectRequeue(cause), fmt.Errorf("order 7: %w", consumer.RejectRequeue(consumer.Reject(cause))), nil},
 			again:   []time.Duration{0, 0}, count: int64(2),
 		},
 		"panic: as a failure": {

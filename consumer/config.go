@@ -2,9 +2,11 @@ package consumer
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -86,7 +88,9 @@ type Config struct {
 	//
 	// Without the argument a stream is read from "next" after each loss, and messages published in between
 	// are missed.
-	Arguments             amqp.Table
+	Arguments amqp.Table
+
+	// AllowUnknownArguments accepts any argument name in Arguments.
 	AllowUnknownArguments bool
 
 	// MaxBodySize is how many bytes of body a delivery may have. A larger one is rejected
@@ -119,8 +123,9 @@ type Config struct {
 	// Middleware wraps the handler, the first outermost.
 	Middleware []Middleware
 
-	// Logger receives what Run cannot return: failures to subscribe, handlers' errors and
-	// panics. Nil means slog.Default(). Bodies and headers are never logged.
+	// Logger receives the start and the end of each subscription, failures to subscribe, and handlers' errors and
+	// panics. Nil means the Logger of the Connection if it has one, as *amqpkit.Conn has, otherwise slog.Default(). Repeated
+	// warnings are logged once a minute. Bodies and headers are never logged.
 	Logger *slog.Logger
 }
 
@@ -129,10 +134,44 @@ func (c Config) ordered() bool {
 	return (c.Key != nil || c.SingleActiveConsumer || c.Exclusive) && !c.streams()
 }
 
+// streams reports whether the queue is known to be a stream.
+func (c Config) streams() bool {
+	_, ok := c.Arguments[streamOffset]
+	return ok
+}
+
+// consumerTimeout is the queue's as far as the Config tells, else the default.
+func (c Config) consumerTimeout() time.Duration {
+	var ms int64
+	switch v := c.Arguments["x-consumer-timeout"].(type) {
+	case int:
+		ms = int64(v)
+	case int32:
+		ms = int64(v)
+	case int64:
+		ms = v
+	default:
+		return defaultConsumerTimeout
+	}
+	return time.Duration(min(ms, 1<<40)) * time.Millisecond
+}
+
+// newTag returns a consumer tag: a readable beginning and a random end.
+func (c Config) newTag(queue string) string {
+	tag := c.TagPrefix
+	if tag == "" {
+		tag = strings.ToValidUTF8(queue[:min(len(queue), maxTag)], "")
+	}
+	return tag + "-" + rand.Text()[:tagSuffix]
+}
+
 const (
 	maxPrefetch = 65535 // basic.qos carries 16 bits
 	maxTag      = validate.MaxName - tagSuffix - 1
 	tagSuffix   = 8
+
+	// defaultConsumerTimeout is RabbitMQ's default.
+	defaultConsumerTimeout = 30 * time.Minute
 )
 
 func (c Config) withDefaults() Config {
@@ -147,9 +186,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Backoff == nil {
 		c.Backoff = defaultBackoff
-	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
 	}
 	c.Arguments = validate.Arguments(c.Arguments)
 	return c

@@ -4,31 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"time"
-
-	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/logs"
 )
-
-// A Connection hands out the current session for consuming. *amqpkit.Conn is one.
-type Connection interface {
-	// Consuming returns the current session, waiting until one is up. It fails only if ctx
-	// ended or the connection ended for good.
-	ConsumeConnection(ctx context.Context) (*amqp.Connection, error)
-}
-
-// A Restorer is a Connection that can bring a missing queue back. *amqpkit.Conn is one: it runs its
-// Setup again. A Connection that wraps a Conn should pass QueueMissing on.
-type Restorer interface {
-	Connection
-
-	// QueueMissing reports that a consumer cannot use its queue: the broker answered 404 when it
-	// subscribed, or cancelled its consumer. Run calls it once until it is subscribed again, and calls found then, or
-	// when it returns; the Restorer is not ready meanwhile. Run keeps trying to subscribe, and does so at
-	// once when tried receives a value, after each attempt to bring the queue back.
-	QueueMissing(queue string, cause error) (tried <-chan struct{}, found func())
-}
 
 // A Consumer runs a handler over a queue. Make one with New. Its methods may be called from
 // any goroutine.
@@ -39,15 +18,14 @@ type Consumer struct {
 	log     *slog.Logger
 	status  *status
 
-	// What follows belongs to Run's goroutine.
-	failures failures
-	hold     func(failures int) time.Duration // holdFor; tests shorten it
+	failures failures // belongs to Run's goroutine
 }
 
 // New returns a Consumer that runs h over cfg.Queue. It does not use the connection yet. Its
 // error joins a *amqperr.FieldError for each wrong field.
 func New(conn Connection, cfg Config, h Handler) (*Consumer, error) {
 	cfg = cfg.withDefaults()
+	cfg.Logger = logs.For(cfg.Logger, conn)
 	err := cfg.validate()
 	if conn == nil {
 		err = errors.Join(err, &amqperr.FieldError{Package: "consumer", Field: "conn", Problem: "is nil", Fix: "pass an *amqpkit.Conn"})
@@ -65,7 +43,6 @@ func New(conn Connection, cfg Config, h Handler) (*Consumer, error) {
 		log:      cfg.Logger.With("queue", cfg.Queue),
 		status:   newStatus(),
 		failures: failures{},
-		hold:     holdFor,
 	}, nil
 }
 
@@ -81,7 +58,7 @@ func New(conn Connection, cfg Config, h Handler) (*Consumer, error) {
 // broker took it: none of it comes again. It is a *DrainError if handlers took longer than
 // Drain, or if the subscription was lost and settlements may have been lost with it.
 //
-// It wraps ErrNotSubscribed if ctx ended before Run was ever subscribed and an attempt had failed.
+// It wraps ErrNotSubscribed and the last failure if ctx ended before Run was ever subscribed and an attempt had failed.
 //
 // Any other result means that consuming could not go on: the error of the connection if that
 // ended for good, a *SubscribeError if Config.Backoff gave up or if the cause says of itself
@@ -94,17 +71,23 @@ func (c *Consumer) Run(ctx context.Context) error {
 	if !c.status.start() {
 		return ErrRunning
 	}
-	err := c.run(ctx)
+	r := &run{
+		runState:   runState{cfg: c.cfg, log: c.log, failures: c.failures},
+		subscriber: subscriber{connector{conn: c.conn}},
+		status:     c.status,
+	}
+	err := r.run(ctx, c.handler)
 	c.status.set(ended, err)
 	return err
 }
 
-// Ready waits until Run is subscribed: messages that are in the queue are being delivered
-// then. It fails if ctx ends first, joined with what Err returns, or with ErrEnded if Run ended without a
-// subscription. After a Run that was subscribed, it waits for the next one.
+// Ready waits until Run is subscribed: from then on the queue's messages are delivered. If ctx ends first, or Run returns
+// without a subscription, the error wraps ErrNotSubscribed, the cause and the last failure. After a Run that was
+// subscribed, Ready waits for the next Run.
 func (c *Consumer) Ready(ctx context.Context) error { return c.status.ready(ctx) }
 
-// Err returns why Run is not consuming: the last *SubscribeError, *LostError or *PoisonError, or
-// what Run returned. It is nil before the first failure and while Run consumes, save that a
-// *PoisonError stays until a subscription has gone past the message.
-func (c *Consumer) Err() error { return c.status.lastErr() }
+// Err returns nil while Run is subscribed, otherwise the reason. It returns at once. The reason is the last *SubscribeError
+// or *LostError while Run subscribes again. It wraps ErrNotSubscribed before the first Run, before the first
+// attempt of a Run has succeeded or failed, and, together with Run's error, after Run has returned. A *PoisonError stays
+// until a subscription has passed the message.
+func (c *Consumer) Err() error { return c.status.current() }

@@ -5,12 +5,12 @@
 // connection, a closed channel, a queue that is deleted and declared again. What the handler
 // returns decides what becomes of the message:
 //
-//	nil               acknowledged: the message is done
-//	Reject(err)       rejected for good: to the dead-letter exchange, or dropped without one
-//	Requeue(d, why)   back to the queue after d: not now, but nothing failed
-//	Fail(err)         back to the queue at once, counted as a failure
-//	any other error   held for 1 s, doubling to 30 s, then back to the queue, counted as a failure
-//	a panic           logged with its stack, then as any other error
+//	nil                 acknowledged: the message is done
+//	Reject(err)         rejected: to the dead-letter exchange, or dropped without one
+//	Requeue(d, err)     requeued after d, not counted as a failure
+//	RejectRequeue(err)  requeued at once, counted as a failure
+//	any other error     held for 1 s, doubling to 30 s, then requeued, counted as a failure
+//	a panic             logged with its stack, then as any other error
 //
 // A failing message is not tried indefinitely. A quorum queue without a dead-letter exchange drops it after 21
 // failed deliveries, RabbitMQ's default, which take about eight minutes. A warning in the log names the message, and

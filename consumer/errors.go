@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
@@ -14,36 +16,33 @@ var (
 	// ErrRunning reports a second Run on a Consumer whose first one has not returned.
 	ErrRunning = errors.New("consumer: already running")
 
-	// ErrEnded reports that Ready waited for a Run that has ended.
-	ErrEnded = errors.New("consumer: Run has ended")
+	// ErrNotSubscribed reports that a Consumer has no subscription yet, or none any more: Run has not been called, has not
+	// subscribed yet, or has returned. The reason is wrapped next to it, if there is one.
+	ErrNotSubscribed = errors.New("consumer: not subscribed")
 
-	// ErrNotSubscribed reports that Run's ctx ended before Run was ever subscribed. The reason is wrapped next to it.
-	ErrNotSubscribed = errors.New("consumer: Run was never subscribed")
-
-	// ErrSettledByResult reports that a handler tried to settle its delivery itself. Nothing
-	// was sent. Return nil, Reject, Requeue or another error instead.
-	ErrSettledByResult = errors.New("consumer: the handler's result settles this delivery")
-
-	// ErrAlreadySettled reports a second Ack, Nack or Reject of one delivery. Nothing was
-	// sent: RabbitMQ would have closed the channel with 406.
+	// ErrAlreadySettled reports a second Ack, Nack or Reject of one delivery, or one in a handler, whose result settles the
+	// delivery. Nothing was sent: RabbitMQ would have closed the channel with 406.
 	ErrAlreadySettled = errors.New("consumer: delivery already settled")
 
-	// ErrStaleDelivery reports that the channel a delivery came from is gone. Nothing was
-	// sent, and RabbitMQ delivers the message again.
-	ErrStaleDelivery = errors.New("consumer: delivery is stale: its channel is gone and the message returns to its queue")
+	// ErrStaleDelivery reports that the channel of a delivery was closed. Nothing was
+	// sent, and RabbitMQ redelivers the message.
+	ErrStaleDelivery = errors.New("consumer: delivery is stale: its channel was closed and the message is redelivered")
+
+	errSettledByResult = fmt.Errorf("%w by the handler's result", ErrAlreadySettled)
 )
 
-// SubscribeError says why a Consumer is not consuming. It wraps the cause, an *amqp.Error
-// where the broker refused, context.DeadlineExceeded where it did not answer within ten seconds
-// (a minute for Config.Declare), for which the connection was cut. Run retries and does not return it unless Config.Backoff gave up
-// or the cause can never heal.
+// SubscribeError reports a failed attempt to subscribe. Run tries again, and returns it only if Config.Backoff gave up or
+// the cause is permanent.
 type SubscribeError struct {
-	Queue string
-	Err   error
+	Queue string // the queue to consume from; Config.Queue if Config.Declare failed
+
+	// Err is the cause: an *amqp.Error if the broker refused, or an error that wraps context.DeadlineExceeded if the broker did
+	// not answer within ten seconds (a minute for Config.Declare). The connection is closed then.
+	Err error
 }
 
 func (e *SubscribeError) Error() string {
-	s := fmt.Sprintf("consumer: subscribe to queue %s: %v", validate.Quote(e.Queue), e.Err)
+	s := fmt.Sprintf("consumer: subscribe to queue %s: %v", validate.Quote(e.Queue), unprefixed(e.Err))
 	if fix := e.fix(); fix != "" {
 		s += "; " + fix
 	}
@@ -71,21 +70,19 @@ func (e *SubscribeError) fix() string {
 	return wire.ChannelFix(e.Err)
 }
 
-// LostError says how a subscription that worked came to its end. Err reports it until the
-// next one stands.
+// LostError reports the loss of a subscription. Consumer.Err returns it until the next subscription.
 type LostError struct {
-	Queue string
-	Err   error // nil after a basic.cancel: the broker gives no reason for it
+	Queue string // the queue of the subscription
+	Err   error  // the cause; nil after a basic.cancel, for which the broker gives no reason
 
-	// Oldest is how long the oldest unsettled delivery had been with this consumer; zero means
-	// that there was none. About as long as the consumer timeout, 30 minutes by default, it
-	// tells why RabbitMQ cancelled.
+	// Oldest is how long the oldest delivery had been unsettled. Zero means that all were settled. A time near the consumer
+	// timeout, 30 minutes by default, explains a basic.cancel.
 	Oldest time.Duration
 }
 
 func (e *LostError) Error() string {
 	if e.Err != nil {
-		return fmt.Sprintf("consumer: lost the subscription to queue %s: %v", validate.Quote(e.Queue), e.Err)
+		return fmt.Sprintf("consumer: lost the subscription to queue %s: %v", validate.Quote(e.Queue), unprefixed(e.Err))
 	}
 	oldest := "no delivery was unsettled"
 	if e.Oldest > 0 {
@@ -105,9 +102,9 @@ func (e *LostError) Unwrap() error { return e.Err }
 // A Consumer rejects such a message without the handler, so that it goes to the dead-letter exchange or is dropped, and
 // logs this error. On a stream it skips the message.
 type UnreadableError struct {
-	Queue     string
-	MessageID string
-	Reason    string
+	Queue     string // the queue of the message
+	MessageID string // the message id, which may be empty
+	Reason    string // the reason why amqp091-go cannot read the headers
 }
 
 func (e *UnreadableError) Error() string {
@@ -131,22 +128,21 @@ type DrainError struct {
 	// other to follow, and their settlement did not reach the broker for sure.
 	Unsettled int
 
-	// DrainTimeout is the drain time, Config.DrainTimeout.
-	Timeout time.Duration
-
 	// Err is how the subscription was lost, if Unsettled is not zero.
 	Err error
+
+	drain time.Duration // Config.DrainTimeout
 }
 
 func (e *DrainError) Error() string {
 	var parts []string
 	if e.Unfinished > 0 {
 		parts = append(parts, fmt.Sprintf("%d handlers had not returned %v after the end of Run's ctx, %d of them still run",
-			e.Unfinished, e.Timeout, e.Running))
+			e.Unfinished, e.drain, e.Running))
 	}
 	if e.Unsettled > 0 {
-		parts = append(parts, fmt.Sprintf("the settlement of %d deliveries may not have reached RabbitMQ, which then delivers them again: %s",
-			e.Unsettled, strings.TrimPrefix(e.Err.Error(), "consumer: ")))
+		parts = append(parts, fmt.Sprintf("the settlement of %d deliveries may not have reached RabbitMQ, which then delivers them again: %v",
+			e.Unsettled, unprefixed(e.Err)))
 	}
 	return "consumer: " + strings.Join(parts, "; ")
 }
@@ -166,3 +162,38 @@ func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
 }
+
+// isMissing reports whether the broker refused a call because a queue or an exchange does not exist. With the
+// same code, 404, it refuses a queue whose node is down: no Setup brings that back.
+func isMissing(err error) bool {
+	var e *amqp.Error
+	return errors.As(err, &e) && e.Server && e.Code == amqp.NotFound &&
+		(strings.Contains(e.Reason, "no queue '") || strings.Contains(e.Reason, "no exchange '"))
+}
+
+// exists reports whether the broker refused a call in a way that proves that the queue exists.
+func exists(err error) bool {
+	var e *amqp.Error
+	return errors.As(err, &e) && e.Server && (e.Code == amqp.ResourceLocked || inUse(err))
+}
+
+// inUse reports whether another consumer has exclusive use of the queue.
+func inUse(err error) bool {
+	var e *amqp.Error
+	return errors.As(err, &e) && e.Server && e.Code == amqp.AccessRefused && strings.Contains(e.Reason, "exclusive use")
+}
+
+// An unprefixedError leaves out the package's name, which the error around it begins with.
+type unprefixedError struct{ error }
+
+func unprefixed(err error) error { return unprefixedError{err} }
+
+func (e unprefixedError) Error() string {
+	text := e.error.Error()
+	for _, prefix := range []string{"consumer: ", "amqpkit: "} {
+		text = strings.TrimPrefix(text, prefix)
+	}
+	return text
+}
+
+func (e unprefixedError) Unwrap() error { return e.error }

@@ -100,7 +100,7 @@ func (b dedicatedBroker) DedicatedConnection(context.Context) (*amqp.Connection,
 
 func (b dedicatedBroker) LastLoss() (time.Time, error) { return b.lostAt, b.loss }
 
-// A dedicatedBroker is a DedicatedConnector.
+// A dedicatedBroker is a dedicatedConnector.
 type dedicatedBroker struct {
 	*fakeBroker
 	refuses error

@@ -35,7 +35,7 @@ func Get(ctx context.Context, conn Connection, queue string) (d *Delivery, ok bo
 	}
 	ac, err := conn.ConsumeConnection(ctx)
 	if err != nil {
-		return nil, false, fmt.Errorf("consumer: %w", err)
+		return nil, false, fmt.Errorf("consumer: %w", unprefixed(err))
 	}
 	// One call for all of it: a ctx that ends in between leaves no channel behind.
 	got, err := wire.Call(ctx, ac, func() (*amqp.Delivery, error) { return getOne(ac, queue) })

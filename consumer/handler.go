@@ -3,10 +3,13 @@ package consumer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
 )
+
+var errGoexit = errors.New("consumer: the handler called runtime.Goexit")
 
 // A Handler processes one delivery. Its result settles it; see the package's table.
 //
@@ -75,4 +78,36 @@ func recovered(h Handler) Handler {
 		}()
 		return h(ctx, d)
 	}
+}
+
+// A verdict is what becomes of a delivery.
+type verdict struct {
+	how   settlement
+	after time.Duration // for postpone
+	err   error         // the handler's result
+
+	reason error         // of Requeue
+	took   time.Duration // measured where the order is kept
+
+	// interrupted says that err tells only of the end of the handler's ctx. At the end of the
+	// drain time that is no failure of the message.
+	interrupted bool
+}
+
+// handle runs h and judges its result. Judging calls methods of the handler's error, and so
+// it is guarded too.
+func handle(ctx context.Context, h Handler, d *Delivery) (v verdict) {
+	defer func() {
+		if p := recover(); p != nil {
+			v = verdict{how: fail, err: &PanicError{Value: p, Stack: debug.Stack()}}
+		}
+	}()
+	err := h(ctx, d)
+	v = verdict{err: err}
+	v.how, v.after = judge(err)
+	v.interrupted = v.how == fail && errors.Is(err, context.Canceled)
+	if requeue := (*RequeueError)(nil); v.how == postpone && errors.As(err, &requeue) {
+		v.reason = requeue.Err
+	}
+	return v
 }

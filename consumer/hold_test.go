@@ -90,7 +90,6 @@ func TestFailuresRememberABoundedNumberOfMessages(t *testing.T) {
 }
 
 func TestARejectedMessageThatWaitedMeanwhileDoesNotCircle(t *testing.T) {
-	s := &session{queue: "orders"}
 	rejected := amqp.Table{"queue": "orders", "reason": "rejected", "count": int64(3)}
 	for name, c := range map[string]struct {
 		deaths any
@@ -105,7 +104,7 @@ func TestARejectedMessageThatWaitedMeanwhileDoesNotCircle(t *testing.T) {
 		"no list":                    {"rejected", false},
 	} {
 		d := &Delivery{Delivery: amqp.Delivery{Headers: amqp.Table{"x-death": c.deaths}}}
-		if got := s.rejectedHere(d); got != c.want {
+		if got := rejectedFrom("orders", d); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}

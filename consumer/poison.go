@@ -26,7 +26,7 @@ const (
 // amqp091-go cannot read, see [UnreadableError].
 //
 // After the first loss of that kind the subscription takes one message at a time, over a separate connection if the
-// Connection is a [DedicatedConnector]. The other messages of the queue are then not counted as failed with the poison
+// [Connection] can open one. The other messages of the queue are then not counted as failed with the poison
 // message, and other consumers keep their connection. Err returns the PoisonError from the second loss. Run subscribes again
 // with growing pauses of 15 seconds at most. A connection that is lost without a reason, as when RabbitMQ restarts, raises the
 // suspicion when that happens twice with nothing settled in between.
@@ -101,7 +101,7 @@ func (p *suspicion) lost(s *session, err *LostError) {
 		}
 	}
 	if !p.raised {
-		s.log.Info("consumer: a message may have closed the connection; consuming one message at a time for now", "error", err)
+		s.log.InfoContext(s.state.ctx(), "consumer: a message may have closed the connection; consuming one message at a time for now", "role", s.role(), "error", err)
 	}
 	p.raised = true
 	p.alone = p.alone || s.exposed()
@@ -110,7 +110,7 @@ func (p *suspicion) lost(s *session, err *LostError) {
 	if p.plain > 0 {
 		return // the network or the broker is as likely
 	}
-	if !s.narrow {
+	if s.trial == nil {
 		if time.Since(p.settled) < relapse {
 			p.calm = min(8*p.calm, longestCalm)
 		}
@@ -156,26 +156,28 @@ func (p *suspicion) tell() bool {
 	return true
 }
 
-// exposed reports whether a message of this session may have closed the connection: some were unsettled, or it had just begun.
-func (s *session) exposed() bool { return s.ledger.open > 0 || time.Since(s.began) < provenAfter }
+// trial returns the condition for ending the suspicion.
+func (p *suspicion) trial() *trial {
+	return &trial{calm: max(p.calm, provenAfter), back: p.back, hard: p.hard, found: p.found}
+}
 
-// proven reports whether the session has passed every message that was unsettled at the loss.
-func (s *session) proven(now time.Time) bool {
-	p := &s.run.poison
+// passed reports whether a session on trial has passed every message that was unsettled at the loss.
+func (s *session) passed(now time.Time) bool {
+	t := s.trial
 	age := now.Sub(s.began)
-	if age < max(p.calm, provenAfter) || s.run.cfg.streams() && s.ledger.end == 0 { // a stream has no position yet
+	if age < t.calm || s.state.cfg.streams() && s.ledger.end == 0 { // a stream has no position yet
 		return false
 	}
-	if s.ledger.settled >= s.run.cfg.Prefetch {
+	if s.ledger.settled >= s.state.cfg.Prefetch {
 		return true
 	}
-	if !p.hard && age >= returnTime { // with slow handlers the rest would take hours, and the network or the broker is as likely
+	if !t.hard && age >= returnTime { // with slow handlers the rest would take hours, and the network or the broker is as likely
 		return true
 	}
 	if held := len(s.held.heap); held > 0 && held == s.ledger.open {
-		return !p.found || age >= returnTime // a held message keeps others away, perhaps for long
+		return !t.found || age >= returnTime // a held message keeps others away, perhaps for long
 	}
-	return s.ledger.idle(now) >= provenAfter && (s.ledger.settled >= p.back || age >= returnTime)
+	return s.ledger.idle(now) >= provenAfter && (s.ledger.settled >= t.back || age >= returnTime)
 }
 
 // plain reports whether a connection was lost without the broker's word.

@@ -1,10 +1,8 @@
 package consumer
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 )
 
@@ -26,30 +24,35 @@ func Requeue(d time.Duration, reason ...error) error {
 	return &RequeueError{After: d, Err: errors.Join(reason...)}
 }
 
-// Fail returns a handler's result that gives the message back at once, as failed (basic.reject with
-// requeue): for quorum queues that delay failed messages themselves (x-delayed-retry-type, RabbitMQ 4.3). Any
-// other queue delivers it again at once, until its delivery limit or, without one, until it is held as with Requeue. err
-// says why; it may be nil.
-func Fail(err error) error { return &FailError{Err: err} }
+// RejectRequeue returns a handler's result that requeues the message at once as a failed delivery (basic.reject with
+// requeue). Use it for quorum queues that delay failed messages (x-delayed-retry-type, RabbitMQ 4.3). Any other queue
+// redelivers the message at once, up to its delivery limit. Without a limit, messages that circle are held as with
+// Requeue. err is the reason and may be nil.
+func RejectRequeue(err error) error { return &RejectError{Requeue: true, Err: err} }
 
-// A RejectError is the result that Reject makes, for middleware to look at.
+// A RejectError is the result of Reject and RejectRequeue. Middleware can inspect it.
 type RejectError struct {
-	Err error // why; may be nil
+	Requeue bool  // whether the message is requeued; otherwise it is dead-lettered or dropped
+	Err     error // the reason; may be nil
 }
 
 func (e *RejectError) Error() string {
-	if e.Err == nil {
-		return "rejected"
+	s := "rejected"
+	if e.Requeue {
+		s = "rejected with requeue"
 	}
-	return "rejected: " + e.Err.Error()
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
 }
 
 func (e *RejectError) Unwrap() error { return e.Err }
 
-// A RequeueError is the result that Requeue makes, for middleware to look at.
+// A RequeueError is the result of Requeue. Middleware can inspect it.
 type RequeueError struct {
-	After time.Duration // how long the message is held before it goes back
-	Err   error         // why; may be nil
+	After time.Duration // how long the message is held before it is requeued
+	Err   error         // the reason; may be nil
 }
 
 func (e *RequeueError) Error() string {
@@ -62,20 +65,6 @@ func (e *RequeueError) Error() string {
 
 func (e *RequeueError) Unwrap() error { return e.Err }
 
-// A FailError is the result that Fail makes, for middleware to look at.
-type FailError struct {
-	Err error // why; may be nil
-}
-
-func (e *FailError) Error() string {
-	if e.Err == nil {
-		return "failed"
-	}
-	return "failed: " + e.Err.Error()
-}
-
-func (e *FailError) Unwrap() error { return e.Err }
-
 // A settlement is one of the ways to settle a delivery.
 type settlement int
 
@@ -85,6 +74,7 @@ const (
 	postpone                   // back to the queue, uncounted: basic.nack with requeue
 	fail                       // back to the queue after a hold, counted: basic.reject with requeue
 	failNow                    // the same without a hold
+	putBack                    // as postpone, at the shutdown and without a handler
 )
 
 // judge tells what a handler's result asks for and, for postpone, after how long. Of several
@@ -104,41 +94,15 @@ func judge(err error) (settlement, time.Duration) {
 	return fail, 0
 }
 
-func (e *RejectError) settlement() (settlement, time.Duration)  { return reject, 0 }
+func (e *RejectError) settlement() (how settlement, after time.Duration) {
+	how = reject
+	if e.Requeue {
+		how = failNow
+	}
+	return how, 0
+}
+
 func (e *RequeueError) settlement() (settlement, time.Duration) { return postpone, e.After }
-func (e *FailError) settlement() (settlement, time.Duration)    { return failNow, 0 }
 
 // A panic is a failure, whatever its value says.
 func (e *PanicError) settlement() (settlement, time.Duration) { return fail, 0 }
-
-// A verdict is what becomes of a delivery.
-type verdict struct {
-	how   settlement
-	after time.Duration // for postpone
-	err   error         // the handler's result
-
-	reason error         // of Requeue
-	took   time.Duration // measured where the order is kept
-
-	// interrupted says that err tells only of the end of the handler's ctx. At the end of the
-	// drain time that is no failure of the message.
-	interrupted bool
-}
-
-// handle runs h and judges its result. Judging calls methods of the handler's error, and so
-// it is guarded too.
-func handle(ctx context.Context, h Handler, d *Delivery) (v verdict) {
-	defer func() {
-		if p := recover(); p != nil {
-			v = verdict{how: fail, err: &PanicError{Value: p, Stack: debug.Stack()}}
-		}
-	}()
-	err := h(ctx, d)
-	v = verdict{err: err}
-	v.how, v.after = judge(err)
-	v.interrupted = v.how == fail && errors.Is(err, context.Canceled)
-	if requeue := (*RequeueError)(nil); v.how == postpone && errors.As(err, &requeue) {
-		v.reason = requeue.Err
-	}
-	return v
-}

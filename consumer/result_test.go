@@ -23,6 +23,8 @@ func TestResultSaysHowToSettle(t *testing.T) {
 		"Reject":                           {Reject(cause), reject, 0},
 		"Reject without a cause":           {Reject(nil), reject, 0},
 		"Reject, wrapped":                  {fmt.Errorf("order 7: %w", Reject(cause)), reject, 0},
+		"RejectRequeue":                    {RejectRequeue(cause), failNow, 0},
+		"RejectRequeue, wrapped":           {fmt.Errorf("order 7: %w", RejectRequeue(nil)), failNow, 0},
 		"Requeue":                          {Requeue(time.Minute), postpone, time.Minute},
 		"Requeue, wrapped":                 {fmt.Errorf("busy: %w", Requeue(time.Second)), postpone, time.Second},
 		"Requeue, joined with a cause":     {errors.Join(cause, Requeue(time.Second)), postpone, time.Second},
@@ -187,14 +189,14 @@ func TestFirstMiddlewareIsOutermost(t *testing.T) {
 }
 
 func TestHandlerCannotSettleItsDelivery(t *testing.T) {
-	d := (&session{queue: "orders"}).delivery(amqp.Delivery{DeliveryTag: 1})
+	d := (&session{channel: channel{queue: "orders"}}).delivery(amqp.Delivery{DeliveryTag: 1})
 	for name, settle := range map[string]func() error{
 		"Ack":    func() error { return d.Ack(false) },
 		"Nack":   func() error { return d.Nack(true, true) },
 		"Reject": func() error { return d.Reject(false) },
 	} {
-		if err := settle(); !errors.Is(err, ErrSettledByResult) {
-			t.Errorf("%s = %v, want ErrSettledByResult", name, err)
+		if err := settle(); !errors.Is(err, ErrAlreadySettled) {
+			t.Errorf("%s = %v, want ErrAlreadySettled", name, err)
 		}
 	}
 }

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -16,94 +14,40 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// overtime is how long handlers get to return once their ctx was cancelled at the end of the
-// drain time.
-const overtime = 500 * time.Millisecond
-
-// cutAfter is how long after the drain time the broker may take to answer: enough to take what was
-// settled in the overtime.
-const cutAfter = 2 * time.Second
-
 // afterCancel is the least pause after a basic.cancel. RabbitMQ closes the whole connection (541) when a
 // quorum queue is consumed from that is just being deleted.
 const afterCancel = 200 * time.Millisecond
 
-// provenAfter is how long a session must last, if it settles nothing, for the next one to
-// start with a fresh backoff: one that is cancelled as soon as it stands must not loop hot.
-const provenAfter = time.Second
-
-var (
-	errGoexit = errors.New("consumer: the handler called runtime.Goexit")
-	errLate   = errors.New("consumer: the drain time is over")
-	errNoEnd  = errors.New("RabbitMQ did not answer in time after the end of Run's ctx, the connection was cut")
-)
-
-// A run is one call of Consumer.Run. Its workers live as long as it does, longer than a
-// session: a slow handler of a lost session neither delays the next one nor adds to the
-// handlers that run at once.
+// A run is one call of Consumer.Run.
 type run struct {
-	*Consumer
+	subscriber
+	runState
+	status *status
 
-	ending   *ending
-	handlers context.Context // the handlers' ctx: ends when the drain time is over
-	calls    context.Context // bounds calls to the broker: ends some time after Run's ctx
-	late     chan struct{}   // closed overtime after the end of the drain time
-
-	desk       *desk         // between the session and the workers
-	exited     chan struct{} // one for each worker that ended
-	busy       atomic.Int64  // handlers that run
-	unfinished atomic.Int64  // handlers that ran when the drain time was over
-
-	warned     bool   // of a Reject without a dead-letter exchange
-	mayNotAsk  bool   // a passive declare is refused
-	longHolds  burst  // longer than the consumer timeout
-	fullHolds  burst  // held messages fill the prefetch
-	circles    burst  // messages that go back as soon as they are delivered
-	complained string // the last failure logged as a warning, while it lasts
-
-	missing  missing  // the report to a Restorer
-	last     *session // the last subscription, also after its loss
-	poison   suspicion
-	position position // in a stream
-
-	settled   int // what handlers finished in the drain
-	givenBack int // what no handler had begun then
+	workers    workers
+	missing    missingQueue
+	complained string   // the last failure logged as a warning, while it lasts
+	last       *session // the last subscription, also after its loss
+	totals     totals
 }
 
-func (c *Consumer) run(ctx context.Context) error {
+// run consumes until ctx ends or it cannot go on, and then drains.
+func (r *run) run(ctx context.Context, handler Handler) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	ending := &ending{begun: ctx.Done(), drain: c.cfg.DrainTimeout}
-	defer context.AfterFunc(ctx, ending.begin)()
-	handlers, interrupt := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), endingKey{}, ending))
-	defer interrupt()
-	calls, cut := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cut(nil)
-	r := &run{
-		Consumer: c,
-		ending:   ending,
-		handlers: handlers,
-		calls:    calls,
-		late:     make(chan struct{}),
-		desk:     newDesk(ctx),
-		exited:   make(chan struct{}, c.cfg.Workers),
-	}
-	r.desk.ordered, r.desk.workers = c.cfg.ordered(), c.cfg.Workers
-	defer r.desk.close()
-	defer r.queueFound()
-	defer after(ctx, c.cfg.DrainTimeout, func() {
-		r.unfinished.Store(r.busy.Load())
-		interrupt()
-	})()
-	defer after(ctx, c.cfg.DrainTimeout+overtime, func() { close(r.late) })()
-	defer after(ctx, max(c.cfg.DrainTimeout+cutAfter, callTimeout), func() { cut(errNoEnd) })()
+	r.connector.state = &r.runState
+	shutdown, release := newShutdown(ctx, r.cfg.DrainTimeout, r.workers.interrupted)
+	defer release()
+	r.shutdown = shutdown
+	r.dispatcher = newDispatcher(ctx)
+	r.dispatcher.ordered, r.dispatcher.workers = r.cfg.ordered(), r.cfg.Workers
+	defer r.dispatcher.close()
+	defer r.missing.clear()
 
-	for range c.cfg.Workers {
-		go r.work()
-	}
+	r.workers.start(r.cfg.Workers, handler, &r.runState)
 	err := r.serve(ctx)
 	stop() // starts the drain time also if ctx has not ended
-	unfinished := r.wait()
+	unfinished := r.drained(r.workers.wait(shutdown.late))
 	switch {
 	case err == nil:
 		return unfinished
@@ -136,17 +80,17 @@ func (r *run) serve(ctx context.Context) error {
 		switch {
 		case errors.As(err, &poison):
 			if r.poison.tell() {
-				r.log.Error("consumer: subscribing again, with growing pauses", "err", err)
+				r.log.ErrorContext(ctx, "consumer: subscribing again, with growing pauses", "error", err)
 			}
 		case errors.As(err, &lost):
-			r.complain("consumer: subscribing again", err)
+			r.complain(ctx, "consumer: subscription lost; subscribing again", err)
 		case errors.As(err, &failed) && !amqperr.IsPermanent(err):
-			r.complain("consumer: cannot subscribe, trying again", err)
+			r.complain(ctx, "consumer: cannot subscribe; trying again", err)
 		default:
 			return err
 		}
 		r.status.set(subscribing, err)
-		r.reportMissing(err)
+		r.missing.report(r.conn, err)
 		delay := delays.NextBackOff()
 		if delay == backoff.Stop {
 			return err
@@ -160,7 +104,7 @@ func (r *run) serve(ctx context.Context) error {
 		sleep(ctx, delay, r.missing.tried)
 	}
 	if r.last == nil && failure != nil {
-		return fmt.Errorf("%w: %w", ErrNotSubscribed, failure)
+		return fmt.Errorf("%w: %w", ErrNotSubscribed, unprefixed(failure))
 	}
 	return nil
 }
@@ -186,23 +130,13 @@ func (r *run) once(ctx context.Context) (proven bool, err error) {
 		r.poison.others(time.Now(), err)
 		return false, err
 	}
-	r.queueFound()
-	switch {
-	case r.poison.err != nil:
-		r.status.set(subscribed, r.poison.err)
-		s.log.Debug("consumer: subscribed, one message at a time", "tag", s.tag)
-	case r.complained == "":
-		r.status.set(subscribed, nil)
-		s.log.Debug("consumer: subscribed", "tag", s.tag)
-	default:
-		s.subscribedAgain()
-	}
-	r.last = s
-	err = s.consume(ctx)
-	for s.next != nil { // whatever the error: the next one gets what this one left
-		s = s.next
+	r.missing.clear()
+	r.subscribed(ctx, s)
+	for next := s; next != nil; { // whatever the error: the next one gets what this one left
+		s = next
 		r.last = s
-		err = s.consume(ctx)
+		next, err = r.consume(ctx, s)
+		r.totals.add(s.totals)
 	}
 	proven = s.progress || time.Since(s.began) >= provenAfter
 	var lost *LostError
@@ -215,120 +149,73 @@ func (r *run) once(ctx context.Context) (proven bool, err error) {
 	return proven, err
 }
 
-// complain logs a failure, at a lower level while the same one repeats.
-func (r *run) complain(msg string, err error) {
+// consume runs a session to its end. next is the one that has taken over from it, if one has.
+func (r *run) consume(ctx context.Context, s *session) (next *session, err error) {
+	defer func() { s.end(err) }()
+	// A settlement is no call that wire could bound, and may be stuck in a socket that nobody reads.
+	defer context.AfterFunc(r.shutdown.calls, func() { wire.Kill(s.ac) })()
+	for {
+		passed, err := s.consume(ctx)
+		if !passed {
+			return nil, err
+		}
+		if r.poison.err != nil {
+			r.poison.err = nil
+			r.subscribed(ctx, s)
+		}
+		if next, moved, err := r.replace(ctx, s); moved {
+			return next, err
+		}
+	}
+}
+
+// subscribed sets the status after a subscription, and logs it: in detail only, while each one is lost to the same message.
+func (r *run) subscribed(ctx context.Context, s *session) {
+	level := slog.LevelInfo
+	if r.poison.err != nil {
+		level = slog.LevelDebug
+		r.status.set(subscribed, r.poison.err)
+	} else {
+		r.complained = ""
+		r.warnings.Reset(complaint)
+		r.status.set(subscribed, nil)
+	}
+	s.log.Log(ctx, level, "consumer: subscribed", "role", s.role(), "prefetch", s.ledger.window)
+}
+
+// complaint is the kind of warning that complain logs.
+const complaint = "subscription"
+
+// complain logs a failure at once if it differs from the one before, and else once a minute.
+func (r *run) complain(ctx context.Context, msg string, err error) {
 	if text := err.Error(); text != r.complained {
 		r.complained = text
-		r.log.Warn(msg, "err", err)
-		return
+		r.warnings.Reset(complaint)
 	}
-	r.log.Debug(msg, "err", err)
+	r.warnings.Warn(ctx, r.log, complaint, msg, slog.String("role", "consuming"), slog.Any("error", err))
 }
 
-// work runs handlers until there are no more jobs.
-func (r *run) work() {
-	var now job
-	ended := false
-	defer func() {
-		if ended {
-			r.exited <- struct{}{}
-			return
-		}
-		// runtime.Goexit (t.FailNow in a test's handler) ends this goroutine, not the
-		// worker.
-		go r.work()
-		r.done(now, verdict{how: fail, err: errGoexit})
-	}()
-	for {
-		var ok bool
-		if now, ok = r.desk.take(); !ok {
-			break
-		}
-		r.busy.Add(1)
-		if !r.desk.ordered {
-			r.done(now, handle(r.handlers, r.handler, now.d))
-			continue
-		}
-		began := time.Now()
-		v := handle(r.handlers, r.handler, now.d)
-		v.took = time.Since(began)
-		r.done(now, v)
-	}
-	ended = true
-}
-
-// done hands a handler's result to the session its delivery came from.
-func (r *run) done(j job, v verdict) {
-	r.busy.Add(-1)
-	if res := (result{j, v}); !r.desk.done(res) {
-		r.tooLate(res)
-	}
-}
-
-// tooLate tells of a result that cannot be sent.
-func (r *run) tooLate(res result) {
-	why := res.s.why
-	if why == nil {
-		why = errLate
-	} else {
-		res.s.stale.Add(1)
-	}
-	r.log.Info("consumer: result not sent, the message will be delivered again",
-		"message_id", res.d.MessageId, "result", res.err, "err", why)
-}
-
-// sort finds the key of a delivery. An error is a panic of Config.Key, as if of the handler.
-func (r *run) sort(j *job) (err error) {
-	if r.cfg.Key == nil {
-		return nil
-	}
-	defer func() {
-		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
-		}
-	}()
-	j.key = r.cfg.Key(j.d)
-	return nil
-}
-
-// wait ends the workers and waits for them until the overtime is over. Its error is a *DrainError.
-func (r *run) wait() error {
-	r.desk.close()
-	late, running := r.late, 0
-	for left := r.cfg.Workers; left > 0 && running == 0; {
-		select {
-		case <-r.exited:
-			left--
-		case <-late:
-			late, running = nil, int(r.busy.Load())
+// drained logs the end of the Run with its totals, and returns a *DrainError if it left something.
+func (r *run) drained(running int) error {
+	e := &DrainError{Unfinished: int(r.workers.unfinished.Load()), Running: running, drain: r.cfg.DrainTimeout}
+	if r.last != nil {
+		n, cause := r.last.unsettled()
+		if e.Unsettled = n; n > 0 {
+			e.Err = cause
 		}
 	}
-	e := &DrainError{Unfinished: int(r.unfinished.Load()), Running: running, Timeout: r.cfg.DrainTimeout}
-	if s := r.last; s != nil {
-		if e.Unsettled = s.left + int(s.stale.Load()); e.Unsettled > 0 {
-			e.Err = s.why
-		}
-	}
-	level := slog.LevelDebug
+	level := slog.LevelInfo
 	if e.Unfinished > 0 || e.Unsettled > 0 {
 		level = slog.LevelWarn
 	}
-	r.log.Log(context.Background(), level, "consumer: ended", "settled", r.settled, "given_back", r.givenBack, "unsettled", e.Unsettled, "running", running)
-	if e.Unfinished == 0 && e.Unsettled == 0 {
+	t := r.totals
+	r.log.Log(r.ctx(), level, "consumer: ended", "handled", r.dispatcher.handledJobs(), "settled", t.settled,
+		"acknowledged", t.acknowledged, "rejected", t.rejected, "requeued", t.requeued, "failed", t.failed,
+		"redelivered", t.redelivered, "returned", t.returned, "unsettled", e.Unsettled, "running", running)
+	if level == slog.LevelInfo {
 		return nil
 	}
 	return e
-}
-
-// after calls f when d has passed since ctx ended, unless the function it returns is called
-// before.
-func after(ctx context.Context, d time.Duration, f func()) (cancel func()) {
-	pending, cancel := context.WithCancel(context.Background())
-	context.AfterFunc(ctx, func() {
-		t := time.AfterFunc(d, f)
-		context.AfterFunc(pending, func() { t.Stop() })
-	})
-	return cancel
 }
 
 // sleep returns after d, or earlier if ctx ends or wake receives a value.

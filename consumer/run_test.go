@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -52,8 +53,8 @@ func TestRunReturnsNilWhenCtxEndsBeforeAConnectionIsUp(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("Run = %v, want nil", err)
 	}
-	if err := c.Ready(t.Context()); !errors.Is(err, ErrEnded) {
-		t.Errorf("Ready after Run = %v, want ErrEnded", err)
+	if err := c.Ready(t.Context()); !errors.Is(err, ErrNotSubscribed) {
+		t.Errorf("Ready after Run = %v, want ErrNotSubscribed", err)
 	}
 }
 
@@ -63,8 +64,8 @@ func TestRunReturnsTheErrorOfAConnectionThatEndedForGood(t *testing.T) {
 	if err := c.Run(t.Context()); !errors.Is(err, closed) {
 		t.Errorf("Run = %v, want %v", err, closed)
 	}
-	if err := c.Ready(t.Context()); !errors.Is(err, ErrEnded) || !errors.Is(err, closed) {
-		t.Errorf("Ready = %v, want ErrEnded and the cause", err)
+	if err := c.Ready(t.Context()); !errors.Is(err, ErrNotSubscribed) || !errors.Is(err, closed) {
+		t.Errorf("Ready = %v, want ErrNotSubscribed and the cause", err)
 	}
 }
 
@@ -95,6 +96,33 @@ func TestReadyTellsTheLastFailureWhenItsCtxEnds(t *testing.T) {
 	}
 }
 
+func TestErrIsNilOnlyWhileSubscribed(t *testing.T) {
+	refused := &SubscribeError{Queue: "orders", Err: errors.New("no")}
+	s := newStatus()
+	for _, step := range []struct {
+		name   string
+		change func()
+		want   error
+	}{
+		{"before the first Run", func() {}, ErrNotSubscribed},
+		{"Run has started", func() { s.start() }, ErrNotSubscribed},
+		{"an attempt failed", func() { s.set(subscribing, refused) }, refused},
+		{"subscribed", func() { s.set(subscribed, nil) }, nil},
+		{"Run returned nil", func() { s.set(ended, nil) }, ErrNotSubscribed},
+		{"the next Run has started", func() { s.start() }, ErrNotSubscribed},
+		{"Run returned an error", func() { s.set(ended, refused) }, ErrNotSubscribed},
+		{"Run returned an error, which is wrapped", func() {}, refused},
+	} {
+		step.change()
+		if err := s.current(); !errors.Is(err, step.want) {
+			t.Errorf("%s: Err = %v, want %v", step.name, err, step.want)
+		}
+	}
+	if text := s.current().Error(); strings.Count(text, "consumer: ") != 1 {
+		t.Errorf("%q names the package more than once", text)
+	}
+}
+
 func TestReadyOfASecondRunDoesNotReportTheFirst(t *testing.T) {
 	s := newStatus()
 	s.start()
@@ -110,8 +138,8 @@ func TestReadyOfASecondRunDoesNotReportTheFirst(t *testing.T) {
 	s.set(ended, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := s.ready(ctx); !errors.Is(err, ErrEnded) || !errors.Is(err, context.Canceled) {
-		t.Errorf("Ready after the second Run = %v, want ErrEnded and the end of ctx", err)
+	if err := s.ready(ctx); !errors.Is(err, ErrNotSubscribed) || !errors.Is(err, context.Canceled) {
+		t.Errorf("Ready after the second Run = %v, want ErrNotSubscribed and the end of ctx", err)
 	}
 }
 
@@ -180,20 +208,20 @@ func TestAfterCallsOnceItsTimeHasComeUnlessCancelled(t *testing.T) {
 }
 
 func TestWorkerSurvivesGoexitInAHandler(t *testing.T) {
-	c := newConsumer(t, noConnection{}, Config{})
-	c.handler = func(context.Context, *Delivery) error { runtime.Goexit(); return nil }
-	r := &run{Consumer: c, handlers: t.Context(), desk: newDesk(t.Context()), exited: make(chan struct{}, 1)}
-	s := &session{run: r, inbox: inbox{arrived: make(chan struct{}, 1)}}
-	go r.work()
+	d, in := newDispatcher(t.Context()), newResults()
+	var w workers
+	w.start(1, func(context.Context, *Delivery) error { runtime.Goexit(); return nil }, &runState{
+		shutdown: &shutdown{handlers: t.Context()}, dispatcher: d,
+	})
 	for range 2 {
-		r.desk.put(job{s: s, d: &Delivery{}, tag: 1})
-		<-s.inbox.arrived
-		if res := r.desk.collect(&s.inbox); len(res) != 1 || !errors.Is(res[0].err, errGoexit) {
+		d.put(job{to: &in, d: &Delivery{}, tag: 1})
+		<-in.arrived
+		if res := d.collect(&in); len(res) != 1 || !errors.Is(res[0].err, errGoexit) {
 			t.Errorf("results %v, want errGoexit", res)
 		}
 	}
-	r.desk.close()
-	<-r.exited
+	d.close()
+	<-w.exited
 }
 
 // What ends Run's own goroutine leaves no worker behind; goleak sees it.

@@ -2,15 +2,16 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 )
 
-// status is what a Run tells the goroutines beside it.
+// status is the state of a Consumer that Err and Ready report.
 type status struct {
 	mu      sync.Mutex
 	phase   phase
-	err     error         // while not subscribed: the last failure
+	err     error         // the last failure, until the next subscription
 	stood   bool          // the last Run was subscribed
 	changed chan struct{} // closed at the next change
 }
@@ -51,43 +52,51 @@ func (s *status) change(p phase, err error) {
 	s.changed = make(chan struct{})
 }
 
-func (s *status) lastErr() error {
+// current returns nil while Run consumes, else the reason.
+func (s *status) current() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.reason()
+}
+
+// reason is current. It is called with mu held.
+func (s *status) reason() error {
+	switch {
+	case s.phase == idle:
+		return fmt.Errorf("%w: Run has not been called", ErrNotSubscribed)
+	case s.phase == ended && s.err == nil:
+		return fmt.Errorf("%w: Run has returned", ErrNotSubscribed)
+	case s.phase == ended && !errors.Is(s.err, ErrNotSubscribed):
+		return fmt.Errorf("%w: Run has returned: %w", ErrNotSubscribed, unprefixed(s.err))
+	case s.phase == subscribing && s.err == nil:
+		return ErrNotSubscribed
+	}
 	return s.err
 }
 
-// ready waits for a subscription. A Run that had one and has ended before the call is not the one that is waited for: the
-// next may be about to start.
+// ready waits for a subscription. If a Run was subscribed and has returned before the call, ready waits for the next Run,
+// which may be about to start.
 func (s *status) ready(ctx context.Context) error {
-	began := false // the Run that is waited for
+	began := false // Run was running during the call
 	for {
 		s.mu.Lock()
-		p, err, stood, changed := s.phase, s.err, s.stood, s.changed
+		p, err, stood, changed := s.phase, s.reason(), s.stood, s.changed
 		s.mu.Unlock()
-		switch p {
-		case subscribed:
+		switch {
+		case p == subscribed:
 			return nil
-		case subscribing:
+		case p == subscribing:
 			began = true
-		case idle:
-		case ended:
-			if err == nil {
-				err = ErrEnded
-			} else {
-				err = fmt.Errorf("%w: %w", ErrEnded, err)
-			}
-			if began || !stood {
-				return err
-			}
+		case p == ended && (began || !stood):
+			return err
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			if err == nil {
-				return fmt.Errorf("consumer: not subscribed yet: %w", context.Cause(ctx))
+			if errors.Is(err, ErrNotSubscribed) {
+				return fmt.Errorf("%w: %w", err, context.Cause(ctx))
 			}
-			return fmt.Errorf("consumer: not subscribed yet: %w; last failure: %w", context.Cause(ctx), err)
+			return fmt.Errorf("%w: %w; last failure: %w", ErrNotSubscribed, context.Cause(ctx), unprefixed(err))
 		}
 	}
 }

@@ -18,8 +18,8 @@ func TestSubscribingIsBoundedWhereTheBrokerDoesNotAnswer(t *testing.T) {
 				c, end := runOn(t, b, Config{}, nop)
 				time.Sleep(subscribeTime - time.Second)
 				synctest.Wait()
-				if err := c.Err(); err != nil {
-					t.Errorf("Err = %v after 9 s, want it to wait", err)
+				if err := c.Err(); err != ErrNotSubscribed {
+					t.Errorf("Err = %v after 9 s, want ErrNotSubscribed", err)
 				}
 				time.Sleep(2 * time.Second)
 				synctest.Wait()
@@ -58,8 +58,8 @@ func TestDeclareIsBounded(t *testing.T) {
 		}}, nop)
 		time.Sleep(declareTime - time.Second)
 		synctest.Wait()
-		if err := c.Err(); err != nil || b.count(declareQueue) != 1 {
-			t.Errorf("Err = %v after 59 s and %d calls, want it to wait", err, b.count(declareQueue))
+		if err := c.Err(); err != ErrNotSubscribed || b.count(declareQueue) != 1 {
+			t.Errorf("Err = %v after 59 s and %d calls, want ErrNotSubscribed", err, b.count(declareQueue))
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()

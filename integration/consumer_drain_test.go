@@ -286,7 +286,7 @@ func TestPromise15RunLeavesNoChannelBehind(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- c.Run(ctx) }()
 		for err := errors.New(""); err != nil && b.t.Context().Err() == nil; {
-			err = c.Ready(b.t.Context()) // ErrEnded until the new Run has begun
+			err = c.Ready(b.t.Context()) // ErrNotSubscribed until the new Run has begun
 		}
 		end()
 		if err := receive(t, done, "Run's return"); err != nil {

@@ -30,8 +30,8 @@ func TestPromise12TheHandlersResultSettlesTheDelivery(t *testing.T) {
 	b.publish(queue, "fail", "panic", "requeue", "reject", "ack")
 	// One worker: what is held must not keep it from the messages behind.
 	r := b.start(consumer.Config{Queue: queue, Prefetch: 10, HasDeadLetterExchange: true}, func(_ context.Context, d *consumer.Delivery) error {
-		if err := d.Ack(false); !errors.Is(err, consumer.ErrSettledByResult) {
-			t.Errorf("Ack within a handler = %v, want ErrSettledByResult", err)
+		if err := d.Ack(false); !errors.Is(err, consumer.ErrAlreadySettled) {
+			t.Errorf("Ack within a handler = %v, want ErrAlreadySettled", err)
 		}
 		if d.Redelivered {
 			again <- seen{d, time.Now()}

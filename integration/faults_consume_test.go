@@ -160,7 +160,7 @@ func TestS29NothingIsSettledTwice(t *testing.T) {
 		for _, settle := range []func() error{
 			func() error { return d.Ack(false) }, func() error { return d.Nack(false, true) }, func() error { return d.Reject(false) },
 		} {
-			if err := settle(); !errors.Is(err, consumer.ErrSettledByResult) {
+			if err := settle(); !errors.Is(err, consumer.ErrAlreadySettled) {
 				t.Errorf("a handler settles its delivery: %v", err)
 			}
 		}

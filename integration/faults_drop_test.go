@@ -12,7 +12,7 @@ import (
 func TestS75TheLogNamesAMessageWhenItsLastDeliveryFails(t *testing.T) {
 	t.Parallel()
 	b := newConsumerBench(t)
-	results := map[string]error{"it fails": consumer.Fail(errors.New("out of order"))}
+	results := map[string]error{"it fails": consumer.RejectRequeue(errors.New("out of order"))}
 	if !b.broker.AtLeast(4, 3) {
 		results["it is postponed, which RabbitMQ counts before 4.3"] = consumer.Requeue(time.Millisecond)
 	}

@@ -240,7 +240,7 @@ func TestS96AHandoverSettlesEachDeliveryByItsResult(t *testing.T) {
 					case "fail":
 						return errors.New("database down")
 					case "now":
-						return consumer.Fail(nil)
+						return consumer.RejectRequeue(nil)
 					}
 					return nil
 				})
@@ -305,7 +305,7 @@ func TestS96AHandoverIsNoAttempt(t *testing.T) {
 		}
 	}
 	waitFor(t, func() bool { return log.count("handler failed") == 2 })
-	if n := log.count("failures=1 held=1s"); n != 2 {
+	if n := log.count("attempt=1 delay=1s"); n != 2 {
 		t.Errorf("%d of 2 failures are taken for the first\n%s", n, &log)
 	}
 	r.stopClean()

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -14,7 +15,8 @@ func TestS93AQueueInExclusiveUseIsNotAMatterOfPermissions(t *testing.T) {
 	b.declare(queue, "classic", nil)
 	first := b.start(consumer.Config{Queue: queue, Exclusive: true}, bodies(make(chan string, 1)))
 	second := b.begin(consumer.Config{Queue: queue, Exclusive: true}, bodies(make(chan string, 1)))
-	waitFor(t, func() bool { return second.Err() != nil })
+	var failed *consumer.SubscribeError
+	waitFor(t, func() bool { return errors.As(second.Err(), &failed) })
 	if s := second.Err().Error(); strings.Contains(s, "permission") || !strings.Contains(s, "another consumer has exclusive use") {
 		t.Errorf("Err = %s", s)
 	}

@@ -359,7 +359,7 @@ func TestS71ACopyCanBeReadAfterItDiedInQueuesWithLongNames(t *testing.T) {
 	retried := plan.Middleware(p)(func(context.Context, *consumer.Delivery) error { return failed })
 	r := b.start(consumer.Config{Queue: queue, HasDeadLetterExchange: true}, func(ctx context.Context, d *consumer.Delivery) error {
 		if _, waited := d.Headers["x-death"]; waited {
-			return consumer.Fail(failed) // until the delivery limit
+			return consumer.RejectRequeue(failed) // until the delivery limit
 		}
 		return retried(ctx, d)
 	})

@@ -177,7 +177,7 @@ func TestS86AMessageThatIsGivenBackAtOnceDoesNotCircle(t *testing.T) {
 			return amqp.Table{"x-delivery-limit": -1} // before 4.3 every return counts
 		}},
 		"requeued, classic": {kind: "classic", result: consumer.Requeue(-time.Second, reason)},
-		"failed, classic":   {kind: "classic", result: consumer.Fail(reason)},
+		"failed, classic":   {kind: "classic", result: consumer.RejectRequeue(reason)},
 		"rejected into its queue": {kind: "quorum", result: consumer.Reject(reason), args: func(queue string) amqp.Table {
 			return amqp.Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue}
 		}},

@@ -95,7 +95,7 @@ func (p *Plan) classify(ctx context.Context, err error) *failure {
 	case *consumer.PanicError:
 		f.stack = result.Stack
 	case *consumer.RejectError:
-		f.rejected = true
+		f.rejected = !result.Requeue
 	}
 	return f
 }
@@ -103,7 +103,7 @@ func (p *Plan) classify(ctx context.Context, err error) *failure {
 // outermost returns the result in err that the consumer would act on, which may wrap another one as its reason, or nil.
 func outermost(err error) error {
 	switch e := err.(type) { //nolint:errorlint // the tree is walked here
-	case *consumer.PanicError, *consumer.RejectError, *consumer.RequeueError, *consumer.FailError:
+	case *consumer.PanicError, *consumer.RejectError, *consumer.RequeueError:
 		return err
 	case interface{ Unwrap() error }:
 		return outermost(e.Unwrap())

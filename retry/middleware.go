@@ -129,7 +129,7 @@ func (a *attempts) run(ctx context.Context) error {
 			return a.move(ctx, m)
 		}
 		if a.cfg.Native {
-			return consumer.Fail(f.err) // which the consumer logs
+			return consumer.RejectRequeue(f.err) // which the consumer logs
 		}
 		delay, ok := a.inProcess(s, a.held)
 		if !ok {
@@ -148,21 +148,14 @@ func (a *attempts) run(ctx context.Context) error {
 	}
 }
 
-// waits waits in the process. It returns false when the Run shuts down: at once where the message is moved instead, or where
-// returning it repeats no attempt, else if the wait outlasts the drain time. The deadline of a Timeout put around the middleware
+// waits waits in the process. It returns false when the Run shuts down. The deadline of a Timeout put around the middleware
 // ends no attempts: they fail, and count.
 func (a *attempts) waits(ctx context.Context, d time.Duration) bool {
-	var ending <-chan struct{}
-	if returnsCount(a.d) || a.held == 0 {
-		ending = consumer.Draining(ctx)
-	}
-	return pause(ctx, d, ending)
+	return pause(ctx, d, nil)
 }
 
-// pause is sleep that also ends early with ending, or when the Run shuts down and the rest would outlast the drain time,
-// and not with a deadline.
+// pause is sleep that also ends early with ending, or when the Run shuts down, and not with a deadline.
 func pause(ctx context.Context, d time.Duration, ending <-chan struct{}) bool {
-	end := time.Now().Add(d)
 	t := time.NewTimer(d)
 	defer t.Stop()
 	done, drains := ctx.Done(), consumer.Draining(ctx)
@@ -173,10 +166,7 @@ func pause(ctx context.Context, d time.Duration, ending <-chan struct{}) bool {
 		case <-ending:
 			return false
 		case <-drains:
-			if left, _ := consumer.DrainLeft(ctx); time.Until(end) >= left {
-				return false
-			}
-			drains = nil
+			return false
 		case <-done:
 			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return false

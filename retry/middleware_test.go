@@ -200,7 +200,7 @@ func fails(err error) consumer.Handler {
 func TestTheReasonOfAPostponementIsNoResult(t *testing.T) {
 	for name, reason := range map[string]error{
 		"a rejection": consumer.Reject(errBoom), "a panic": &consumer.PanicError{Value: "p"}, "the end of a ctx": context.Canceled,
-		"permanent": amqperr.Permanent(errBoom), "a failure": consumer.Fail(errBoom),
+		"permanent": amqperr.Permanent(errBoom), "a failure": consumer.RejectRequeue(errBoom),
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {

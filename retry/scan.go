@@ -78,7 +78,9 @@ func (l *look) open(ctx context.Context) (messages int, err error) {
 		return 0, fmt.Errorf("retry: %w", err)
 	}
 	l.ac, l.own = ac, false
-	if d, ok := l.conn.(consumer.DedicatedConnector); ok {
+	if d, ok := l.conn.(interface {
+		DedicatedConnection(ctx context.Context) (*amqp.Connection, error)
+	}); ok {
 		if own, err := d.DedicatedConnection(ctx); err == nil { // else the number of connections may be limited
 			l.ac, l.own = own, true
 		}

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// atWork runs n workers on a desk. The handler is called with each job; the function it returns ends them.
-func atWork(d *desk, n int, handle func(job)) (end func()) {
+// atWork runs n workers of a dispatcher. The handler is called with each job; the function it returns ends them.
+func atWork(d *dispatcher, n int, handle func(job)) (end func()) {
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() {
@@ -29,12 +29,10 @@ func atWork(d *desk, n int, handle func(job)) (end func()) {
 	return func() { d.close(); wg.Wait() }
 }
 
-func newInbox() inbox { return inbox{arrived: make(chan struct{}, 1)} }
-
 func TestDeliveriesOfAKeyAreHandledInOrderAndThoseOfOthersBesideThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &session{inbox: newInbox()}
-		d := newDesk(t.Context())
+		in := newResults()
+		d := newDispatcher(t.Context())
 		var mu sync.Mutex
 		var most, now int
 		seen := map[string][]uint64{}
@@ -51,11 +49,11 @@ func TestDeliveriesOfAKeyAreHandledInOrderAndThoseOfOthersBesideThem(t *testing.
 		})
 		const n = 1000
 		for tag := range uint64(n) {
-			d.put(job{s: s, tag: tag, key: fmt.Sprint("key-", tag%20)})
+			d.put(job{to: &in, tag: tag, key: fmt.Sprint("key-", tag%20)})
 		}
 		for got := 0; got < n; {
-			<-s.inbox.arrived
-			got += len(d.collect(&s.inbox))
+			<-in.arrived
+			got += len(d.collect(&in))
 		}
 		end()
 		for key, tags := range seen {
@@ -66,24 +64,24 @@ func TestDeliveriesOfAKeyAreHandledInOrderAndThoseOfOthersBesideThem(t *testing.
 		if most != 8 {
 			t.Errorf("%d handlers at once, want all 8", most)
 		}
-		if len(d.lanes) != 0 {
-			t.Errorf("%d lanes are left", len(d.lanes))
+		if len(d.queues) != 0 {
+			t.Errorf("%d key queues are left", len(d.queues))
 		}
 	})
 }
 
 // A handler that outlives its session holds its key: the message that comes again waits for it.
 func TestAKeyIsHeldByAHandlerOfALostSession(t *testing.T) {
-	d := newDesk(t.Context())
-	lost, next := &session{inbox: newInbox()}, &session{inbox: newInbox()}
-	d.put(job{s: lost, tag: 1, key: "k"})
-	d.put(job{s: lost, tag: 2, key: "k"})
+	d := newDispatcher(t.Context())
+	lost, next := newResults(), newResults()
+	d.put(job{to: &lost, tag: 1, key: "k"})
+	d.put(job{to: &lost, tag: 2, key: "k"})
 	j, _ := d.take()
 	if back := d.withdraw(); len(back) != 1 || back[0].tag != 2 {
 		t.Fatalf("taken back %v, want tag 2", back)
 	}
-	d.shut(&lost.inbox)
-	d.put(job{s: next, tag: 1, key: "k"})
+	d.shut(&lost, nil)
+	d.put(job{to: &next, tag: 1, key: "k"})
 	if d.ready.len() != 0 {
 		t.Error("a second handler may begin with the key")
 	}
@@ -96,10 +94,10 @@ func TestAKeyIsHeldByAHandlerOfALostSession(t *testing.T) {
 }
 
 func TestWhatNoHandlerBeganIsTakenBackInTheOrderOfDelivery(t *testing.T) {
-	d := newDesk(t.Context())
-	s := &session{inbox: newInbox()}
+	d := newDispatcher(t.Context())
+	in := newResults()
 	for tag, key := range []string{"", "a", "b", "a", "", "b", "a"} {
-		d.put(job{s: s, tag: uint64(tag), key: key})
+		d.put(job{to: &in, tag: uint64(tag), key: key})
 	}
 	first, _ := d.take()
 	second, _ := d.take() // holds the key a
@@ -112,19 +110,20 @@ func TestWhatNoHandlerBeganIsTakenBackInTheOrderOfDelivery(t *testing.T) {
 	}
 	d.done(result{job: first})
 	d.done(result{job: second})
-	if len(d.lanes) != 0 || d.ready.len() != 0 {
-		t.Errorf("lanes %v, %d ready, want none", d.lanes, d.ready.len())
+	if len(d.queues) != 0 || d.ready.len() != 0 {
+		t.Errorf("key queues %v, %d ready, want none", d.queues, d.ready.len())
 	}
 }
 
 func TestNoHandlerBeginsAfterTheEndOfRunsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		d := newDesk(ctx)
+		d := newDispatcher(ctx)
 		end := atWork(d, 2, func(job) { t.Error("begun") })
 		synctest.Wait()
 		cancel()
-		d.put(job{s: &session{inbox: newInbox()}})
+		in := newResults()
+		d.put(job{to: &in})
 		synctest.Wait()
 		if jobs := d.withdraw(); len(jobs) != 1 {
 			t.Errorf("%d jobs taken back, want 1", len(jobs))
@@ -136,14 +135,14 @@ func TestNoHandlerBeginsAfterTheEndOfRunsContext(t *testing.T) {
 // However few of the workers are woken, each job that could run does.
 func TestSlowHandlersKeepNoJobWaitingForAnIdleWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDesk(t.Context())
-		s := &session{inbox: newInbox()}
+		d := newDispatcher(t.Context())
+		in := newResults()
 		release := make(chan struct{})
 		var begun sync.WaitGroup
 		begun.Add(50)
 		end := atWork(d, 50, func(job) { begun.Done(); <-release })
 		for range 50 {
-			d.put(job{s: s})
+			d.put(job{to: &in})
 		}
 		begun.Wait() // synctest reports a deadlock if one is not begun
 		close(release)

@@ -3,12 +3,7 @@ package consumer
 import (
 	"slices"
 	"time"
-
-	"github.com/amqpkit/amqpkit/internal/wire"
 )
-
-// settledAtOnce is how many settlements RabbitMQ's channel hands on to a quorum queue as it reads them.
-const settledAtOnce = 32
 
 // nearLimit is the count of failed deliveries from which a returned message is reported: half of a quorum
 // queue's default delivery limit.
@@ -30,14 +25,14 @@ const nearLimit = 10
 // the settlements come first and the channel is closed without a cancel.
 func (s *session) handOver() error {
 	s.withhold = true
-	deadline := s.run.ending.deadline()
+	deadline := s.state.shutdown.deadline()
 	if first, ok := s.ledger.oldest(); ok { // which must be settled before the consumer timeout, too
-		timeout := s.run.cfg.consumerTimeout()
+		timeout := s.state.cfg.consumerTimeout()
 		if due := first.at.Add(timeout - timeout/10); due.Before(deadline) {
 			deadline = due
 		}
 	}
-	s.run.desk.finish(deadline)
+	s.state.dispatcher.finish(deadline)
 	left, err := s.finishReceived()
 	if err != nil {
 		return err
@@ -64,9 +59,9 @@ func (s *session) finishReceived() (left []job, err error) {
 	}
 	applied := time.NewTimer(max(0, rest))
 	defer applied.Stop()
-	s.run.settled += s.finishAll()
+	s.finishAll()
 	for waits := true; ; {
-		if s.run.desk.stops() {
+		if s.state.dispatcher.stops() {
 			left = append(left, s.withdraw()...)
 		}
 		if !waits && s.out == 0 {
@@ -86,12 +81,12 @@ func (s *session) finishReceived() (left []job, err error) {
 			s.cancelled = nil // closed along with the channel
 		case err := <-s.closed:
 			return left, s.lost(closeReason(err))
-		case <-s.inbox.arrived:
-			s.run.settled += s.finishAll()
+		case <-s.results.arrived:
+			s.finishAll()
 		case <-applied.C:
 			waits = false
-		case <-s.run.late:
-			s.run.settled += s.finishAll()
+		case <-s.state.shutdown.late:
+			s.finishAll()
 			return append(left, s.withdraw()...), nil
 		}
 	}
@@ -101,7 +96,7 @@ func (s *session) finishReceived() (left []job, err error) {
 // before it.
 func (s *session) settleAfterCancel() error {
 	before := s.ledger.settled
-	if err := wire.Do(s.run.calls, s.ac, func() error { return s.ch.Cancel(s.tag, false) }); err != nil {
+	if err := s.cancel(); err != nil {
 		return err
 	}
 	s.ledger.taken = before
@@ -112,7 +107,7 @@ func (s *session) settleAfterCancel() error {
 
 // settleBeforeClose settles finished deliveries. Everything else is put back by the close of the channel that
 // follows, postponed and failed deliveries included: returned earlier, they would be delivered
-// to this consumer again. Only a queue that delays failed messages itself needs the settlement of Fail.
+// to this consumer again. Only a queue that delays failed messages itself needs the settlement of RejectRequeue.
 func (s *session) settleBeforeClose(left []job) error {
 	s.withhold = false
 	later := s.other
@@ -126,7 +121,7 @@ func (s *session) settleBeforeClose(left []job) error {
 		}
 	}
 	frames := s.flush()
-	s.run.givenBack += s.ledger.open - s.out
+	s.totals.returned += s.ledger.open - s.out
 	s.warnOfLimit(left)
 	switch {
 	case frames == 0:
@@ -143,7 +138,7 @@ func (s *session) settleBeforeClose(left []job) error {
 			return err
 		}
 		select {
-		case <-s.run.late:
+		case <-s.state.shutdown.late:
 			return errNoLeader
 		default:
 		}
@@ -163,8 +158,8 @@ func (s *session) warnOfLimit(left []job) {
 		}
 	}
 	if count >= nearLimit {
-		s.log.Warn("consumer: messages that Drain had no time for return in order, which a quorum queue counts as failed deliveries; "+
+		s.log.WarnContext(s.state.ctx(), "consumer: Config.DrainTimeout was too short for all deliveries; a quorum queue counts each requeued one as failed; "+
 			"raise its x-delivery-limit (20 by default) or Config.DrainTimeout, or lower Config.Prefetch",
-			"returned", len(left), "message_id", most.d.MessageId, "x-delivery-count", count)
+			"returned", len(left), "message_id", most.d.MessageId, "delivery_count", count)
 	}
 }

@@ -3,23 +3,26 @@ package consumer
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// A desk is where a Run's session and its workers meet: deliveries wait there for a worker, and
-// results for their session. It outlives sessions, as the workers do.
-type desk struct {
+// A dispatcher passes a Run's deliveries from its sessions to its workers, and results back to their session. It outlives
+// sessions, as the workers do.
+type dispatcher struct {
 	ctx context.Context // Run's: after its end handlers begin only where the order is kept
 
-	mu     sync.Mutex
-	work   *sync.Cond // for the workers: there is a job, or the desk has closed
-	ready  fifo[job]
-	lanes  map[string]*fifo[job] // by key: one job of it is ready or in hand, and these wait for that
-	idle   int                   // workers that wait
-	waking bool                  // one of them was woken and has not come yet
-	closed bool
+	mu      sync.Mutex
+	work    *sync.Cond // for the workers: there is a job, or the dispatcher was closed
+	ready   fifo[job]
+	queues  map[string]*fifo[job] // by key: one job of the key is ready or handled, and these wait for it
+	idle    int                   // workers that wait
+	waking  bool                  // one of them was woken and has not come yet
+	closed  bool
+	handled int // results of handlers
 
 	// Where the order is kept, what was received is finished after the end of ctx, if there is time.
 	ordered  bool
@@ -32,7 +35,7 @@ type desk struct {
 // A job is a delivery on its way through a handler. It keeps the delivery tag apart from the
 // delivery, which the handler may change.
 type job struct {
-	s   *session
+	to  *results
 	d   *Delivery
 	tag uint64
 	key string // of Config.Key; empty: in no order
@@ -43,35 +46,39 @@ type result struct {
 	verdict
 }
 
-// An inbox holds a session's results. It is guarded by the desk's mutex.
-type inbox struct {
-	results []result
+// results are the results for a session. The dispatcher's mutex guards them.
+type results struct {
+	list    []result
 	spare   []result      // emptied, to be filled again
-	arrived chan struct{} // holds a token when results are no longer empty
+	arrived chan struct{} // holds a token when list is no longer empty
 	closed  bool
+	lost    error        // how the session was lost; nil if it was not. Set before closed
+	unsent  atomic.Int64 // results that came after the loss
 }
 
-func newDesk(ctx context.Context) *desk {
-	d := &desk{ctx: ctx, lanes: map[string]*fifo[job]{}}
+func newResults() results { return results{arrived: make(chan struct{}, 1)} }
+
+func newDispatcher(ctx context.Context) *dispatcher {
+	d := &dispatcher{ctx: ctx, queues: map[string]*fifo[job]{}}
 	d.work = sync.NewCond(&d.mu)
 	return d
 }
 
 // put takes in a delivery.
-func (d *desk) put(j job) {
+func (d *dispatcher) put(j job) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if j.key != "" {
-		if lane, busy := d.lanes[j.key]; busy {
-			if lane == nil {
-				lane = &fifo[job]{}
-				d.lanes[j.key] = lane
+		if queue, busy := d.queues[j.key]; busy {
+			if queue == nil {
+				queue = &fifo[job]{}
+				d.queues[j.key] = queue
 			}
-			lane.push(j)
+			queue.push(j)
 			d.judge()
 			return
 		}
-		d.lanes[j.key] = nil
+		d.queues[j.key] = nil
 	}
 	d.ready.push(j)
 	d.judge()
@@ -80,15 +87,15 @@ func (d *desk) put(j job) {
 
 // wake wakes a worker if there is work for one. Whoever takes a job wakes the next: where handlers
 // are quick, few workers do all the work, and the others need not be woken for each message.
-func (d *desk) wake() {
+func (d *dispatcher) wake() {
 	if d.idle > 0 && !d.waking && d.ready.len() > 0 {
 		d.waking = true
 		d.work.Signal()
 	}
 }
 
-// take waits for a job. It returns false when the desk has closed.
-func (d *desk) take() (job, bool) {
+// take waits for a job. It returns false when the dispatcher was closed.
+func (d *dispatcher) take() (job, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for !d.closed {
@@ -107,39 +114,40 @@ func (d *desk) take() (job, bool) {
 
 // done hands a handler's result to the session its delivery came from. It returns false if that
 // takes none any more.
-func (d *desk) done(r result) bool {
+func (d *dispatcher) done(r result) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.ordered && r.how == postpone && d.ctx.Err() != nil {
 		d.stopped = true // a message put back at the shutdown: the ones behind it stay behind it
 	}
 	if r.key != "" {
-		if lane := d.lanes[r.key]; lane != nil && lane.len() > 0 {
-			d.ready.push(lane.pop())
+		if queue := d.queues[r.key]; queue != nil && queue.len() > 0 {
+			d.ready.push(queue.pop())
 			d.wake()
 		} else {
-			delete(d.lanes, r.key)
+			delete(d.queues, r.key)
 		}
 	}
 	d.slowest = max(r.took, d.slowest-d.slowest/32)
 	d.judge()
-	in := &r.s.inbox
+	d.handled++
+	in := r.to
 	if in.closed {
 		return false
 	}
-	in.results = append(in.results, r)
-	if len(in.results) == 1 {
+	in.list = append(in.list, r)
+	if len(in.list) == 1 {
 		in.arrived <- struct{}{}
 	}
 	return true
 }
 
 // collect returns the results there are. They are valid until the next call.
-func (d *desk) collect(in *inbox) []result {
+func (d *dispatcher) collect(in *results) []result {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	clear(in.spare)
-	in.results, in.spare = in.spare[:0], in.results
+	in.list, in.spare = in.spare[:0], in.list
 	select {
 	case <-in.arrived:
 	default:
@@ -147,17 +155,18 @@ func (d *desk) collect(in *inbox) []result {
 	return in.spare
 }
 
-// shut has the session take no more results, and returns those that it did not collect.
-func (d *desk) shut(in *inbox) []result {
+// shut has the session take no more results, and returns those that it did not collect. lost is how the session was lost, if
+// it was.
+func (d *dispatcher) shut(in *results, lost error) []result {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	in.closed = true
-	return in.results
+	in.closed, in.lost = true, lost
+	return in.list
 }
 
 // finish has the workers finish what was received by the deadline. If the time will not do, they begin nothing
 // more, which stops tells.
-func (d *desk) finish(deadline time.Time) {
+func (d *dispatcher) finish(deadline time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.deadline = deadline
@@ -166,15 +175,15 @@ func (d *desk) finish(deadline time.Time) {
 
 // judge stops the workers where handlers as slow as the slowest would not finish everything in time. It goes by
 // the longest queue of a key and by the share of each worker, and adds one turn for those that run.
-func (d *desk) judge() {
+func (d *dispatcher) judge() {
 	if d.deadline.IsZero() || d.stopped {
 		return
 	}
 	waiting, longest := d.ready.len(), 0
-	for _, lane := range d.lanes {
-		if lane != nil {
-			waiting += lane.len()
-			longest = max(longest, lane.len())
+	for _, queue := range d.queues {
+		if queue != nil {
+			waiting += queue.len()
+			longest = max(longest, queue.len())
 		}
 	}
 	if waiting == 0 {
@@ -185,28 +194,28 @@ func (d *desk) judge() {
 }
 
 // stops reports whether the workers begin nothing more of what was received.
-func (d *desk) stops() bool {
+func (d *dispatcher) stops() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.stopped
 }
 
 // withdraw takes back what no handler has begun, in the order of delivery.
-func (d *desk) withdraw() []job {
+func (d *dispatcher) withdraw() []job {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var jobs []job
 	for _, j := range d.ready.all() {
 		jobs = append(jobs, j)
-		if lane := d.lanes[j.key]; lane != nil {
-			jobs = append(jobs, lane.all()...)
+		if queue := d.queues[j.key]; queue != nil {
+			jobs = append(jobs, queue.all()...)
 		}
-		delete(d.lanes, j.key)
+		delete(d.queues, j.key)
 	}
-	for key, lane := range d.lanes { // a handler has one of each
-		if lane != nil {
-			jobs = append(jobs, lane.all()...)
-			d.lanes[key] = nil
+	for key, queue := range d.queues { // a handler has one of each
+		if queue != nil {
+			jobs = append(jobs, queue.all()...)
+			d.queues[key] = nil
 		}
 	}
 	slices.SortFunc(jobs, func(a, b job) int { return cmp.Compare(a.tag, b.tag) })
@@ -214,9 +223,27 @@ func (d *desk) withdraw() []job {
 }
 
 // close has the workers end.
-func (d *desk) close() {
+func (d *dispatcher) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.closed = true
 	d.work.Broadcast()
+}
+
+// handledJobs returns how many handlers have returned.
+func (d *dispatcher) handledJobs() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.handled
+}
+
+// logUnsent logs a result that cannot be sent, because its session was closed.
+func (r result) logUnsent(ctx context.Context, log *slog.Logger) {
+	cause := r.to.lost
+	if cause == nil {
+		cause = errLate
+	} else {
+		r.to.unsent.Add(1)
+	}
+	log.InfoContext(ctx, "consumer: result not sent; the message will be redelivered", "message_id", r.d.MessageId, "result", r.err, "error", cause)
 }

@@ -1,0 +1,138 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
+)
+
+// settledAtOnce is how many settlements RabbitMQ's channel hands on to a quorum queue as it reads them.
+const settledAtOnce = 32
+
+// settleTime is how long the broker gets to apply settlements before the channel is closed,
+// with settleEach added for each of them.
+const (
+	settleTime = 100 * time.Millisecond
+	settleEach = 200 * time.Microsecond
+)
+
+// timeFor is how long the broker may take to apply n settlements that it has read. Only quorum queues need the
+// time, and they deliver at most 2000.
+func timeFor(n int) time.Duration { return settleTime + time.Duration(min(n, 2000))*settleEach }
+
+var errNoLeader = errors.New("the queue did not answer: its leader is unreachable")
+
+// A channel is the AMQP channel of a subscription. The end of the Run bounds its calls.
+type channel struct {
+	state *runState
+	ac    *amqp.Connection
+	ch    *amqp.Channel
+	gone  func() bool // ch.IsClosed, made once
+	queue string
+	tag   string
+	log   *slog.Logger
+
+	deliveries <-chan amqp.Delivery
+	cancelled  <-chan string      // basic.cancel from the broker
+	closed     <-chan *amqp.Error // the channel is gone
+}
+
+// open opens the channel. Its listeners are buffered, because amqp091-go's reader waits up to five seconds for a full
+// listener and then drops the event.
+func (c *channel) open(ctx context.Context) (err error) {
+	if c.ch, err = wire.Channel(ctx, c.ac); err != nil {
+		return err
+	}
+	c.gone = c.ch.IsClosed
+	c.closed = c.ch.NotifyClose(make(chan *amqp.Error, 1))
+	c.cancelled = c.ch.NotifyCancel(make(chan string, 1))
+	return nil
+}
+
+func (c *channel) consume(ctx context.Context, prefetch int) (err error) {
+	cfg := &c.state.cfg
+	args := c.state.position.arguments(c.queue, cfg.Arguments)
+	c.deliveries, err = wire.Call(ctx, c.ac, func() (<-chan amqp.Delivery, error) {
+		if err := c.ch.Qos(prefetch, 0, false); err != nil {
+			return nil, err
+		}
+		return c.ch.Consume(c.queue, c.tag, false, cfg.Exclusive, false, false, args)
+	})
+	return err
+}
+
+// cancel cancels the consumer. The broker answers after it has handed on all earlier settlements.
+func (c *channel) cancel() error {
+	return wire.Do(c.state.shutdown.calls, c.ac, func() error { return c.ch.Cancel(c.tag, false) })
+}
+
+// close closes the channel.
+func (c *channel) close(ctx context.Context) {
+	if err := wire.Do(ctx, c.ac, c.ch.Close); err != nil {
+		c.log.DebugContext(c.state.ctx(), "consumer: channel not closed cleanly", "error", err)
+	}
+}
+
+// arrived returns when the broker has read everything sent before, because it answers in order.
+func (c *channel) arrived() error {
+	return wire.Do(c.state.shutdown.calls, c.ac, func() error { return c.ch.Qos(c.state.cfg.Prefetch, 0, false) })
+}
+
+// reachesQueue returns when the broker has read everything sent before, and reports whether the queue answers: a
+// node whose queue's leader is unreachable counts no consumers, not even this one. The node's answer has to do
+// where a passive declare may be refused (RabbitMQ 4.3.0 alone wants the configure permission), and for a stream, which
+// counts none and keeps no settlement.
+func (c *channel) reachesQueue() (bool, error) {
+	if c.state.noPassive || c.state.cfg.streams() || c.ac.Properties["version"] == "4.3.0" {
+		return true, c.arrived()
+	}
+	q, err := wire.Call(c.state.shutdown.calls, c.ac, func() (amqp.Queue, error) {
+		return c.ch.QueueDeclarePassive(c.queue, false, false, false, false, nil)
+	})
+	c.state.noPassive = wire.Code(err) == amqp.AccessRefused
+	return q.Consumers > 0, err
+}
+
+// letSettle waits until the broker has n settlements, and then as long as it may need for them.
+// Time alone would not do: on a link that stalls they would arrive together with the close.
+func (c *channel) letSettle(n int) error {
+	if err := c.arrived(); err != nil {
+		return err
+	}
+	return c.pause(timeFor(n))
+}
+
+// pause returns after d. An error means that the channel is gone.
+func (c *channel) pause(d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case err := <-c.closed:
+		return closeReason(err)
+	}
+}
+
+// closeReason is why the channel is gone; amqp091-go gives none if this side closed the connection.
+func closeReason(err *amqp.Error) error {
+	if err == nil {
+		return amqp.ErrClosed
+	}
+	return err
+}
+
+// countsRequeues reports whether the broker counts a basic.nack with requeue as a failed delivery, as RabbitMQ did
+// before 4.3.
+func (c *channel) countsRequeues() bool {
+	version, _ := c.ac.Properties["version"].(string)
+	var major, minor int
+	n, _ := fmt.Sscanf(version, "%d.%d", &major, &minor)
+	return n == 2 && (major < 4 || major == 4 && minor < 3)
+}

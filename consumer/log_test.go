@@ -1,0 +1,142 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+func (l *logbook) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// Two sessions: the first one is lost after 7 messages, the second one gets 5 more.
+func TestTheEndOfRunIsLoggedWithTheTotalsOfAllSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logbook
+		first := true
+		b := &fakeBroker{on: func(m method, l *link) {
+			if m != consume {
+				return
+			}
+			n := 7
+			if !first {
+				n = 5
+				l.sent, l.redelivered = 0, true
+			} else {
+				time.AfterFunc(time.Minute, func() { l.say(l.ch, method{60, 30}, short(l.tags[0]), []byte{1}) }) // basic.cancel
+			}
+			first = false
+			for range n {
+				l.deliver(nil)
+			}
+		}}
+		calls := 0
+		_, end := runOn(t, b, Config{Logger: log.logger(), Prefetch: 20, Workers: 1}, func(context.Context, *Delivery) error {
+			switch calls++; calls {
+			case 2:
+				return Reject(errors.New("no"))
+			case 3:
+				return RejectRequeue(errors.New("no"))
+			case 8:
+				return Requeue(0)
+			}
+			return nil
+		})
+		time.Sleep(2 * time.Minute)
+		if err := end(); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+		want := "handled=12 settled=12 acknowledged=9 rejected=1 requeued=1 failed=1 redelivered=5 returned=0 unsettled=0 running=0"
+		if log.count(`level=INFO msg="consumer: ended"`) != 1 || log.count(want) != 1 || log.count(`level=INFO msg="consumer: subscribed"`) != 2 {
+			t.Errorf("%s\nwant 2 subscriptions and %s", log.text(), want)
+		}
+	})
+}
+
+func TestFailuresToSubscribeAreLoggedOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logbook
+		c, err := New(connFunc(func(context.Context) (*amqp.Connection, error) { return nil, nil }), Config{
+			Queue: "orders", Logger: log.logger(),
+			Declare: func(context.Context, *amqp.Connection) (string, error) { return "", errors.New("down") },
+		}, nop)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute+30*time.Second)
+		defer cancel()
+		_ = c.Run(ctx)
+		if n, repeated := log.count("cannot subscribe"), log.count("repeated="); n != 6 || repeated != 5 {
+			t.Errorf("%d lines, %d of them with repeated, want 6 and 5", n, repeated)
+		}
+	})
+}
+
+type traceKey struct{}
+
+// A tracer adds the trace id of a line's ctx, as OpenTelemetry's handler does.
+type tracer struct{ slog.Handler }
+
+func (h tracer) Handle(ctx context.Context, r slog.Record) error {
+	id, _ := ctx.Value(traceKey{}).(string)
+	r.AddAttrs(slog.String("trace_id", id))
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h tracer) WithAttrs(as []slog.Attr) slog.Handler { return tracer{h.Handler.WithAttrs(as)} }
+
+type loggingBroker struct {
+	*fakeBroker
+	log *slog.Logger
+}
+
+func (b loggingBroker) Logger() *slog.Logger { return b.log }
+
+// Config.Logger is not set, so the lines go to the Logger of the Connection.
+func TestEveryLineHasTheTraceIDOfRunAndTheCommonKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logbook
+		b := loggingBroker{&fakeBroker{on: func(m method, l *link) {
+			if m == consume {
+				l.deliver(nil)
+			}
+		}}, slog.New(tracer{slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})})}
+		c, err := New(b, Config{Queue: "orders"}, func(context.Context, *Delivery) error { return errors.New("boom") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.WithValue(t.Context(), traceKey{}, "t1"))
+		done := make(chan error, 1)
+		go func() { done <- c.Run(ctx) }()
+		time.Sleep(500 * time.Millisecond)
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+		b.close()
+		for _, want := range []string{"subscribed", "handler failed", "ended"} {
+			if log.count("consumer: "+want) == 0 {
+				t.Errorf("no line %q", want)
+			}
+		}
+		for line := range strings.Lines(log.text()) {
+			if !strings.Contains(line, "trace_id=t1") || !strings.Contains(line, "queue=orders") || strings.Contains(line, " err=") {
+				t.Errorf("a line without trace_id or queue, or with err: %s", line)
+			}
+		}
+		failed := regexp.MustCompile(`msg="consumer: handler failed" queue=orders consumer_tag=orders-\w+ message_id="" attempt=1 delay=1s error=boom`)
+		if text := log.text(); !failed.MatchString(text) || !regexp.MustCompile(`subscribed" queue=orders consumer_tag=\S+ role=consuming`).MatchString(text) {
+			t.Errorf("%s\nlacks common keys", text)
+		}
+	})
+}
