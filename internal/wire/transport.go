@@ -170,20 +170,32 @@ func (t *Transport) Write(b []byte) (int, error) {
 		t.out = append(t.out, b...)
 		return len(b), t.err
 	}
-	t.flush()
 	return t.write(b)
 }
 
-// flush writes what is held back. It is called with mu held, as write is.
+// flush writes the held-back bytes. It is called with mu held, as write is.
 func (t *Transport) flush() {
 	if len(t.out) > 0 {
-		_, _ = t.write(t.out)
-		t.out = t.out[:0]
+		_, _ = t.write(nil)
 	}
 }
 
+// write writes the held-back bytes and then b, in one system call if there is no TLS. b is not copied.
 func (t *Transport) write(b []byte) (n int, err error) {
-	if t.err == nil {
+	out := t.out
+	t.out = t.out[:0]
+	if t.err != nil {
+		return 0, t.err
+	}
+	if l, ok := t.conn.(*Link); ok && len(out) > 0 && len(b) > 0 {
+		var both int64
+		both, t.err = l.writeBoth(out, b)
+		return max(0, int(both)-len(out)), t.err
+	}
+	if len(out) > 0 {
+		_, t.err = t.conn.Write(out)
+	}
+	if len(b) > 0 && t.err == nil {
 		n, t.err = t.conn.Write(b)
 	}
 	return n, t.err
