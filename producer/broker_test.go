@@ -260,6 +260,53 @@ func TestABlockedBrokerStopsPublishersUntilItTakesMessagesAgain(t *testing.T) {
 	})
 }
 
+// While a slow queue delays the confirm of the oldest message, younger ones have their outcomes at once.
+func TestConfirmThatOvertakesAnOlderOneIsReportedAtOnce(t *testing.T) {
+	b := amqptest.Start(t)
+	proxy := amqptest.StartProxy(t, b.URL())
+	orders := topology.Topology{Queues: []topology.Queue{{Name: "orders"}}}
+	conn, err := amqpkit.DialConfig(t.Context(), amqpkit.Config{URLs: []string{proxy.URL()}, Setup: orders.Declare})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	p, err := producer.New(conn, producer.Config{ConfirmTimeout: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	defer p.Close(ctx)
+	dropped := proxy.Next(func(e amqptest.Event) bool { return e.Kind == amqptest.ConfirmHeld })
+	proxy.DropConfirms(true)
+	var receipts []*producer.Receipt
+	for _, body := range []string{"a", "b", "c", "d"} {
+		receipts = append(receipts, publish(t, b, p, body))
+	}
+	channel := (<-dropped).Channel
+	proxy.Inject(amqptest.FromBroker, amqptest.BasicAck(channel, 3, false))
+	if err := receipts[2].Wait(ctx); err != nil {
+		t.Errorf("c: %v, want its confirm", err)
+	}
+	proxy.Inject(amqptest.FromBroker, amqptest.BasicNack(channel, 2, false, false))
+	if err := receipts[1].Wait(ctx); !errors.Is(err, producer.ErrNacked) {
+		t.Errorf("b: %v, want ErrNacked", err)
+	}
+	for _, i := range []int{0, 3} {
+		select {
+		case <-receipts[i].Done():
+			t.Errorf("message %d has an outcome before its confirm", i)
+		default:
+		}
+	}
+	proxy.Inject(amqptest.FromBroker, amqptest.BasicAck(channel, 4, true))
+	for _, i := range []int{0, 3} {
+		if err := receipts[i].Wait(ctx); err != nil {
+			t.Errorf("message %d: %v, want its confirm", i, err)
+		}
+	}
+}
+
 func TestConfirmsThatStayAwayAreUnconfirmedAfterTheirTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, p := start(t, producer.Config{})

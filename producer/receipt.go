@@ -20,7 +20,6 @@ type Receipt struct {
 	header int32           // payload size of the content header frame
 
 	received bool  // Republish: always mandatory, and sent as it was received
-	settled  bool  // the session has done with it
 	faults   uint8 // see maxFaults; the Producer's goroutine has it
 	state    state // guarded by window.mu
 
