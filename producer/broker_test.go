@@ -74,7 +74,7 @@ func stored(b *amqptest.Broker) (bodies []string) {
 }
 
 func TestEachOfTheFiveOutcomesIsTold(t *testing.T) {
-	b, p := start(t, producer.Config{Resend: producer.Never})
+	b, p := start(t, producer.Config{NoResend: true})
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	var returned *producer.ReturnedError

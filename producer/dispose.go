@@ -37,7 +37,7 @@ func (s *session) dispose(reason *amqp.Error) {
 			w.finish(r, r.failure(ErrNotPublished, explain(reason, r)))
 		case refused[r]: // some of them may have been stored before the refusal
 			w.finish(r, r.failure(ErrUnconfirmed, explain(reason, r)))
-		case s.p.ctx.Err() == nil && (s.p.cfg.Resend == Never || s.isLate(r) || r.faults >= maxFaults):
+		case s.p.ctx.Err() == nil && (s.p.cfg.NoResend || s.isLate(r) || r.faults >= maxFaults):
 			w.finish(r, r.failure(ErrUnconfirmed, why))
 		default:
 			w.mark(r, why)
