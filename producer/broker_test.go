@@ -18,26 +18,38 @@ import (
 	"github.com/amqpkit/amqpkit/topology"
 )
 
-// start returns a producer on a broker in memory that has the queue orders, and the broker.
-func start(t *testing.T, cfg producer.Config) (*amqptest.Broker, *producer.Producer) {
+// dial returns a broker in memory that has the queue orders, and a connection to it.
+func dial(t *testing.T) (*amqptest.Broker, *amqpkit.Conn) {
 	t.Helper()
 	b := amqptest.Start(t, amqptest.Config{InMemory: true})
 	orders := topology.Topology{Queues: []topology.Queue{{Name: "orders"}}}
-	quiet := slog.New(slog.DiscardHandler)
 	conn, err := amqpkit.DialConfig(t.Context(), amqpkit.Config{
 		URLs: []string{b.URL()}, Dialer: b.Dial, Setup: orders.Declare, Logger: quiet,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := conn.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return b, conn
+}
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// start returns a producer on a broker in memory that has the queue orders, and the broker.
+func start(t *testing.T, cfg producer.Config) (*amqptest.Broker, *producer.Producer) {
+	t.Helper()
+	b, conn := dial(t)
 	cfg.Logger = quiet
 	p, err := producer.New(conn, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx := context.Background()
-		if err := errors.Join(p.Close(ctx), conn.Close(ctx)); err != nil {
+		if err := p.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})

@@ -22,6 +22,13 @@ type Config struct {
 	// ends: at least once, so consumers may receive a duplicate.
 	NoResend bool
 
+	// FailFast refuses a message with ErrNotPublished and the cause whenever it cannot be sent now: before the first
+	// connection, while reconnecting, and while the broker blocks publishing (amqperr.ErrBlocked). This includes
+	// messages that were accepted before and are not sent yet. Sent messages are not affected: after a loss of the
+	// connection they are sent again as without FailFast. A full window still makes publishers wait. The zero value
+	// waits for a connection until ctx ends.
+	FailFast bool
+
 	// MaxInFlight is how many messages may wait to be sent or confirmed; one more makes its
 	// publisher wait. Zero means 1024; the limit is 65,535. More helps only on links of high
 	// latency, and costs memory.
@@ -63,9 +70,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ConfirmTimeout == 0 {
 		c.ConfirmTimeout = 30 * time.Second
-	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
 	}
 	return c
 }

@@ -3,6 +3,7 @@ package producer
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -45,7 +46,11 @@ func (s *session) dispose(reason *amqp.Error) {
 		}
 	}
 	if n := len(again); n > 0 && s.p.ctx.Err() == nil {
-		s.p.cfg.Logger.Warn("producer: channel closed, sending unconfirmed messages again", "messages", n, "error", cause)
+		if s.worked { // a new outage
+			s.p.warnings.Reset(warnResend)
+		}
+		s.p.warnings.Warn(s.p.ctx, s.p.cfg.Logger, warnResend, "producer: channel closed, sending unconfirmed messages again",
+			append(s.p.about(s.ac, cause), slog.Int("messages", n))...)
 	}
 	if s.unsent != nil {
 		again = append(again, s.unsent)

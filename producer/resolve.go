@@ -69,6 +69,7 @@ func (s *session) resolve() {
 		}
 		tags = tags[:0]
 		s.settleOldest(&f)
+		s.worked = s.worked || len(s.acked) > 0
 		s.p.window.finishAll(s.acked)
 		clear(s.acked) // so that no finished message is kept
 		s.acked = s.acked[:0]

@@ -34,6 +34,7 @@ type session struct {
 	acked    []*Receipt      // confirmed, their publishers not told yet; the resolver's
 	lost     []*Receipt      // of unknown outcome, in order; the resolver's until resolved
 	returned []amqp.Return   // not matched yet; the resolver's
+	worked   bool            // a message was confirmed; the resolver's until resolved
 }
 
 // serve opens a channel on ac and sends until the channel, the connection or the Producer
@@ -41,8 +42,11 @@ type session struct {
 func (p *Producer) serve(ac *amqp.Connection) error {
 	gate := wire.GateOf(ac)
 	failed := p.opening.err
-	p.window.stall(func() error { return cmp.Or(gate.Err(), failed) })
-	defer p.window.stall(nil)
+	if p.cfg.FailFast {
+		failed = nil // this attempt decides
+	}
+	p.window.setObstacle(func() error { return cmp.Or(gate.Err(), failed) })
+	defer p.window.setObstacle(nil)
 	if !p.unblocked(ac, gate) {
 		return nil
 	}
@@ -51,11 +55,12 @@ func (p *Producer) serve(ac *amqp.Connection) error {
 		return err
 	}
 	p.opening = opening{}
+	p.warnings.Reset(warnOpen)
 	if ac != p.last {
 		p.refusals.reconnected()
 		p.last = ac
 	}
-	p.window.stall(gate.Err)
+	p.window.setObstacle(gate.Err)
 	s := &session{
 		p: p, ac: ac, ch: ch, gate: gate,
 		closed:   ch.NotifyClose(make(chan *amqp.Error, 1)),
@@ -149,6 +154,7 @@ func (s *session) send() *amqp.Error {
 			wake := w.wake
 			if blocked != nil {
 				wake = nil
+				w.checkObstacle()
 			}
 			select {
 			case <-wake:
@@ -158,6 +164,10 @@ func (s *session) send() *amqp.Error {
 			case <-s.expired:
 			case <-s.p.ctx.Done():
 			}
+			continue
+		}
+		if r.probe {
+			w.finish(r, nil)
 			continue
 		}
 		exists, ok := s.check(r, batch)

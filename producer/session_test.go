@@ -36,6 +36,7 @@ func newSession(ctx context.Context) *session {
 	cfg := Config{MaxInFlight: 10, MaxInFlightBytes: 100, ConfirmTimeout: time.Second, Logger: slog.New(slog.DiscardHandler)}
 	return &session{
 		p:    &Producer{cfg: cfg, ctx: ctx, window: newWindow(cfg)},
+		ac:   new(amqp.Connection),
 		ch:   new(amqp.Channel),
 		gate: new(wire.Gate), sent: make(chan *Receipt, 10), resolved: make(chan struct{}), expired: make(chan struct{}),
 		confirms: new(wire.Confirms),
