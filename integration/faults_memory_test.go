@@ -40,7 +40,7 @@ func TestS84FinishedMessagesAreNotKept(t *testing.T) {
 		"own ids":           {key: queue, publish: asynchronous, id: func(int) string { return "" }, n: 40},
 		"published again":   {key: queue, publish: again, id: func(i int) string { return fmt.Sprint(i) }, n: 40},
 		"returned":          {key: unique("nowhere"), publish: asynchronous, id: func(i int) string { return fmt.Sprint(i) }, n: 40},
-		"at most once":      {cfg: producer.Config{Resend: producer.Never, AllowUnroutable: true}, key: queue, publish: asynchronous, id: func(i int) string { return fmt.Sprint(i) }, n: 40},
+		"at most once":      {cfg: producer.Config{NoResend: true, AllowUnroutable: true}, key: queue, publish: asynchronous, id: func(i int) string { return fmt.Sprint(i) }, n: 40},
 	} {
 		c.cfg.MaxInFlightBytes = bound
 		p := newProducer(t, connect(t, amqpkit.Config{}), c.cfg)

@@ -65,7 +65,7 @@ func TestS10BlackHoleIsUnconfirmedInTimeAndLeftForAnotherNode(t *testing.T) {
 	queue := quorumQueue(t, nil)
 	here, there := amqptest.StartProxy(t, broker(t).URL()), amqptest.StartProxy(t, broker(t).URL())
 	conn := connect(t, amqpkit.Config{URLs: []string{here.URL(), there.URL()}, Heartbeat: heartbeat, DialTimeout: time.Second})
-	never, again := newProducer(t, conn, producer.Config{Resend: producer.Never}), newProducer(t, conn, producer.Config{})
+	never, again := newProducer(t, conn, producer.Config{NoResend: true}), newProducer(t, conn, producer.Config{})
 	ctx := within(t, 30*time.Second)
 	for _, p := range []*producer.Producer{never, again} {
 		if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {

@@ -95,7 +95,7 @@ func TestS17StoredButAckLostIsUnconfirmed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			queue := quorumQueue(t, nil)
 			proxy, conn := through(t, amqpkit.Config{})
-			p := newProducer(t, conn, producer.Config{Resend: producer.Never})
+			p := newProducer(t, conn, producer.Config{NoResend: true})
 			ctx := within(t, 10*time.Second)
 			if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
 				t.Fatal(err)
@@ -220,13 +220,13 @@ func TestS19EveryReturnIsToldAndNothingElse(t *testing.T) {
 }
 
 func TestS20ExchangeThatVanishesFailsOnlyItsOwnMessages(t *testing.T) {
-	for name, resend := range map[string]producer.Resend{"sent again": producer.UntilDone, "at most once": producer.Never} {
+	for name, noResend := range map[string]bool{"sent again": false, "at most once": true} {
 		t.Run(name, func(t *testing.T) {
 			queue := quorumQueue(t, nil)
 			ch := rawChannel(t)
 			exchange := unique("vanishing")
 			conn := connect(t, amqpkit.Config{})
-			p := newProducer(t, conn, producer.Config{Resend: resend})
+			p := newProducer(t, conn, producer.Config{NoResend: noResend})
 			ctx := within(t, 20*time.Second)
 			session, err := conn.PublishConnection(ctx)
 			if err != nil {
@@ -255,7 +255,7 @@ func TestS20ExchangeThatVanishesFailsOnlyItsOwnMessages(t *testing.T) {
 					switch {
 					case i == 25 && (!errors.Is(err, producer.ErrNotPublished) || amqpCode(err) != amqp.NotFound):
 						t.Errorf("message to the deleted exchange: %v, want ErrNotPublished for the 404: it is the only one", err)
-					case i != 25 && err != nil && (resend == producer.UntilDone || !unknown):
+					case i != 25 && err != nil && (!noResend || !unknown):
 						t.Errorf("message %d to another: %v", i, err)
 					}
 				}

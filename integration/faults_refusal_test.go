@@ -117,8 +117,8 @@ func TestS68SeveralMessagesThatTheRefusalMayMeanAreUnconfirmed(t *testing.T) {
 	good := unique("good")
 	bound(t, good, "fanout", queue)
 	url := restricted(t, b, "^good-.*$")
-	for name, resend := range map[string]producer.Resend{"sent again": producer.UntilDone, "at most once": producer.Never} {
-		p := newProducer(t, connect(t, amqpkit.Config{URLs: []string{url}}), producer.Config{Resend: resend})
+	for name, noResend := range map[string]bool{"sent again": false, "at most once": true} {
+		p := newProducer(t, connect(t, amqpkit.Config{URLs: []string{url}}), producer.Config{NoResend: noResend})
 		ctx := within(t, 20*time.Second)
 		if err := p.Publish(ctx, good, "", amqp.Publishing{}); err != nil {
 			t.Fatal(err)
@@ -135,7 +135,7 @@ func TestS68SeveralMessagesThatTheRefusalMayMeanAreUnconfirmed(t *testing.T) {
 			switch {
 			case refused && (!errors.Is(err, producer.ErrUnconfirmed) || amqpCode(err) != amqp.AccessRefused):
 				t.Errorf("%s: message %d: %v, want ErrUnconfirmed for the 403", name, i, err)
-			case !refused && err != nil && (resend == producer.UntilDone || !errors.Is(err, producer.ErrUnconfirmed)):
+			case !refused && err != nil && (!noResend || !errors.Is(err, producer.ErrUnconfirmed)):
 				t.Errorf("%s: message %d: %v", name, i, err)
 			}
 		}

@@ -101,11 +101,11 @@ func TestOneAnswerWithMultipleSettlesAllUpToItsTag(t *testing.T) {
 
 // The broker had decided when it returned the message.
 func TestReturnCountsAlsoWithoutItsAck(t *testing.T) {
-	for name, resend := range map[string]producer.Resend{"sent again": producer.UntilDone, "at most once": producer.Never} {
+	for name, noResend := range map[string]bool{"sent again": false, "at most once": true} {
 		t.Run(name, func(t *testing.T) {
 			queue := quorumQueue(t, nil)
 			proxy, conn := through(t, amqpkit.Config{})
-			p := newProducer(t, conn, producer.Config{Resend: resend})
+			p := newProducer(t, conn, producer.Config{NoResend: noResend})
 			ctx := within(t, 10*time.Second)
 			if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
 				t.Fatal(err)
@@ -123,7 +123,7 @@ func TestMistakeOnAnotherChannelCostsNoMessage(t *testing.T) {
 	queue := quorumQueue(t, nil)
 	proxy, conn := through(t, amqpkit.Config{})
 	var sent atomic.Int64
-	p := newProducer(t, conn, producer.Config{Resend: producer.Never})
+	p := newProducer(t, conn, producer.Config{NoResend: true})
 	receipts, last := unanswered(t, proxy, p, queue, 10)
 	proxy.Observe(func(e amqptest.Event) {
 		if e.Kind == amqptest.Published {

@@ -51,7 +51,7 @@ func TestDelayedRetryDelaysEachAttemptAndParksTheLastFailure(t *testing.T) {
 			healed <- body
 			return nil
 		}
-		return consumer.Fail(errors.New("the warehouse is closed")) // rejected with requeue
+		return consumer.RejectRequeue(errors.New("the warehouse is closed")) // rejected with requeue
 	})
 	receive(t, healed, "second attempt")
 	for _, d := range take(t, name("parked"), 4) {
@@ -95,7 +95,7 @@ func TestDelayedRetryLetsOtherMessagesPass(t *testing.T) {
 		handled <- fmt.Sprint(string(d.Body), d.Redelivered)
 		switch {
 		case string(d.Body) == "fails":
-			return consumer.Fail(nil)
+			return consumer.RejectRequeue(nil)
 		case string(d.Body) == "postponed" && !d.Redelivered:
 			return consumer.Requeue(0)
 		}

@@ -18,26 +18,38 @@ import (
 	"github.com/amqpkit/amqpkit/topology"
 )
 
-// start returns a producer on a broker in memory that has the queue orders, and the broker.
-func start(t *testing.T, cfg producer.Config) (*amqptest.Broker, *producer.Producer) {
+// dial returns a broker in memory that has the queue orders, and a connection to it.
+func dial(t *testing.T) (*amqptest.Broker, *amqpkit.Conn) {
 	t.Helper()
 	b := amqptest.Start(t, amqptest.Config{InMemory: true})
 	orders := topology.Topology{Queues: []topology.Queue{{Name: "orders"}}}
-	quiet := slog.New(slog.DiscardHandler)
 	conn, err := amqpkit.DialConfig(t.Context(), amqpkit.Config{
 		URLs: []string{b.URL()}, Dialer: b.Dial, Setup: orders.Declare, Logger: quiet,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := conn.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return b, conn
+}
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// start returns a producer on a broker in memory that has the queue orders, and the broker.
+func start(t *testing.T, cfg producer.Config) (*amqptest.Broker, *producer.Producer) {
+	t.Helper()
+	b, conn := dial(t)
 	cfg.Logger = quiet
 	p, err := producer.New(conn, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx := context.Background()
-		if err := errors.Join(p.Close(ctx), conn.Close(ctx)); err != nil {
+		if err := p.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -74,7 +86,7 @@ func stored(b *amqptest.Broker) (bodies []string) {
 }
 
 func TestEachOfTheFiveOutcomesIsTold(t *testing.T) {
-	b, p := start(t, producer.Config{Resend: producer.Never})
+	b, p := start(t, producer.Config{NoResend: true})
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	var returned *producer.ReturnedError
@@ -258,6 +270,53 @@ func TestABlockedBrokerStopsPublishersUntilItTakesMessagesAgain(t *testing.T) {
 			t.Errorf("stored %q", got)
 		}
 	})
+}
+
+// While a slow queue delays the confirm of the oldest message, younger ones have their outcomes at once.
+func TestConfirmThatOvertakesAnOlderOneIsReportedAtOnce(t *testing.T) {
+	b := amqptest.Start(t)
+	proxy := amqptest.StartProxy(t, b.URL())
+	orders := topology.Topology{Queues: []topology.Queue{{Name: "orders"}}}
+	conn, err := amqpkit.DialConfig(t.Context(), amqpkit.Config{URLs: []string{proxy.URL()}, Setup: orders.Declare})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	p, err := producer.New(conn, producer.Config{ConfirmTimeout: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	defer p.Close(ctx)
+	dropped := proxy.Next(func(e amqptest.Event) bool { return e.Kind == amqptest.ConfirmHeld })
+	proxy.DropConfirms(true)
+	var receipts []*producer.Receipt
+	for _, body := range []string{"a", "b", "c", "d"} {
+		receipts = append(receipts, publish(t, b, p, body))
+	}
+	channel := (<-dropped).Channel
+	proxy.Inject(amqptest.FromBroker, amqptest.BasicAck(channel, 3, false))
+	if err := receipts[2].Wait(ctx); err != nil {
+		t.Errorf("c: %v, want its confirm", err)
+	}
+	proxy.Inject(amqptest.FromBroker, amqptest.BasicNack(channel, 2, false, false))
+	if err := receipts[1].Wait(ctx); !errors.Is(err, producer.ErrNacked) {
+		t.Errorf("b: %v, want ErrNacked", err)
+	}
+	for _, i := range []int{0, 3} {
+		select {
+		case <-receipts[i].Done():
+			t.Errorf("message %d has an outcome before its confirm", i)
+		default:
+		}
+	}
+	proxy.Inject(amqptest.FromBroker, amqptest.BasicAck(channel, 4, true))
+	for _, i := range []int{0, 3} {
+		if err := receipts[i].Wait(ctx); err != nil {
+			t.Errorf("message %d: %v, want its confirm", i, err)
+		}
+	}
 }
 
 func TestConfirmsThatStayAwayAreUnconfirmedAfterTheirTime(t *testing.T) {

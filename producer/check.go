@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 	"unicode/utf8"
 
@@ -88,8 +89,8 @@ func isUnspeakable(exchange string) bool {
 func (s *session) unask(reason *amqp.Error) {
 	if reason != nil && reason.Code == amqp.NotAllowed {
 		s.p.unasked = true
-		s.p.cfg.Logger.Warn("producer: exchanges are not checked before publishing, because that takes a second channel; raise the user's max-channels",
-			"error", reason)
+		s.p.cfg.Logger.LogAttrs(s.p.ctx, slog.LevelWarn,
+			"producer: exchanges are not checked before publishing, because that takes a second channel; raise the user's max-channels", s.p.about(s.ac, reason)...)
 	}
 }
 

@@ -10,17 +10,6 @@ import (
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
-// Resend says what happens to messages whose outcome a lost connection left unknown.
-type Resend int
-
-const (
-	// UntilDone sends them again, under the same message id and in their order, until each has
-	// an outcome or its ctx ends: at least once, so consumers may see a duplicate.
-	UntilDone Resend = iota
-	// Never reports them as ErrUnconfirmed: at most once.
-	Never
-)
-
 // Config of a Producer. The zero value is ready to use.
 type Config struct {
 	// AllowUnroutable publishes without the mandatory flag: a message that no queue is bound
@@ -28,8 +17,17 @@ type Config struct {
 	// value reports it as *ReturnedError.
 	AllowUnroutable bool
 
-	// Resend says what to do after a lost connection. Zero means UntilDone.
-	Resend Resend
+	// NoResend reports messages as ErrUnconfirmed if the connection is lost before their confirm: at most once. The
+	// zero value sends them again, under the same message id and in their order, until each has an outcome or its ctx
+	// ends: at least once, so consumers may receive a duplicate.
+	NoResend bool
+
+	// FailFast refuses a message with ErrNotPublished and the cause whenever it cannot be sent now: before the first
+	// connection, while reconnecting, and while the broker blocks publishing (amqperr.ErrBlocked). This includes
+	// messages that were accepted before and are not sent yet. Sent messages are not affected: after a loss of the
+	// connection they are sent again as without FailFast. A full window still makes publishers wait. The zero value
+	// waits for a connection until ctx ends.
+	FailFast bool
 
 	// MaxInFlight is how many messages may wait to be sent or confirmed; one more makes its
 	// publisher wait. Zero means 1024; the limit is 65,535. More helps only on links of high
@@ -73,17 +71,11 @@ func (c Config) withDefaults() Config {
 	if c.ConfirmTimeout == 0 {
 		c.ConfirmTimeout = 30 * time.Second
 	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
 	return c
 }
 
 func (c Config) validate() error {
 	var faults []error
-	if c.Resend != UntilDone && c.Resend != Never {
-		faults = append(faults, fault("Resend", fmt.Sprintf("%d is unknown", c.Resend), "use UntilDone or Never"))
-	}
 	if c.MaxInFlight < 1 || c.MaxInFlight > 65535 {
 		faults = append(faults, fault("MaxInFlight", fmt.Sprintf("%d is outside 1 to 65535", c.MaxInFlight), "leave it zero for 1024"))
 	}

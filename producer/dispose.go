@@ -3,6 +3,7 @@ package producer
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -37,7 +38,7 @@ func (s *session) dispose(reason *amqp.Error) {
 			w.finish(r, r.failure(ErrNotPublished, explain(reason, r)))
 		case refused[r]: // some of them may have been stored before the refusal
 			w.finish(r, r.failure(ErrUnconfirmed, explain(reason, r)))
-		case s.p.ctx.Err() == nil && (s.p.cfg.Resend == Never || s.isLate(r) || r.faults >= maxFaults):
+		case s.p.ctx.Err() == nil && (s.p.cfg.NoResend || s.isLate(r) || r.faults >= maxFaults):
 			w.finish(r, r.failure(ErrUnconfirmed, why))
 		default:
 			w.mark(r, why)
@@ -45,7 +46,11 @@ func (s *session) dispose(reason *amqp.Error) {
 		}
 	}
 	if n := len(again); n > 0 && s.p.ctx.Err() == nil {
-		s.p.cfg.Logger.Warn("producer: channel closed, sending unconfirmed messages again", "messages", n, "error", cause)
+		if s.worked { // a new outage
+			s.p.warnings.Reset(warnResend)
+		}
+		s.p.warnings.Warn(s.p.ctx, s.p.cfg.Logger, warnResend, "producer: channel closed, sending unconfirmed messages again",
+			append(s.p.about(s.ac, cause), slog.Int("messages", n))...)
 	}
 	if s.unsent != nil {
 		again = append(again, s.unsent)

@@ -21,8 +21,8 @@
 //	}
 //
 // Messages are persistent, mandatory and carry a message id; nothing else is added. When the
-// connection is lost, what is unconfirmed is sent again under the same message id (see
-// [Resend]). What is in flight is bounded; a full window makes publishers wait.
+// connection is lost, unconfirmed messages are sent again under the same message id, unless
+// Config.NoResend is set. Messages in flight are bounded; a full window makes publishers wait.
 //
 // # Ownership of messages
 //

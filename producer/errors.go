@@ -34,6 +34,8 @@ var (
 	ErrNacked = errors.New("producer: refused by the broker")
 )
 
+var errNotReady = errors.New("producer: not ready")
+
 // An unconfirmed error has the method by which package retry, which does not import this one, recognises an unknown outcome.
 type unconfirmed string
 
@@ -61,12 +63,13 @@ func (e *ReturnedError) Error() string {
 		e.Code, validate.Printable(e.Text), exchangeName(e.Exchange), validate.Quote(e.Key))
 }
 
-// MaybeDelivered reports whether a message with this outcome may have reached its queue: true
-// for nil and for ErrUnconfirmed, false for a message that was never sent, returned, or
-// refused. Of a refused one a queue may hold a copy nevertheless if it is bound beside the
-// queue that refused. It is true for errors of other packages.
+// MaybeDelivered reports whether a message with this outcome may have reached its queue. It returns true for nil,
+// ErrUnconfirmed, errors with a method MaybeDelivered that returns true, and errors of other packages. It returns
+// false for a message that was never sent, returned or nacked. Another queue that is bound for the message may still
+// hold a nacked one.
 func MaybeDelivered(err error) bool {
-	if errors.Is(err, ErrUnconfirmed) {
+	var unknown interface{ MaybeDelivered() bool }
+	if errors.As(err, &unknown) && unknown.MaybeDelivered() {
 		return true
 	}
 	var returned *ReturnedError

@@ -5,11 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"math"
+	"net/http"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/producer"
+	"github.com/amqpkit/amqpkit/topology"
 )
 
 func Example() {
@@ -49,6 +54,80 @@ func ExampleProducer_PublishAsync() {
 		return errors.Join(errs...)
 	}
 	_ = publishAll
+}
+
+func ExampleProducer_PublishJSON() {
+	ctx := context.Background()
+	broker, err := amqptest.New(amqptest.Config{}) // or a RabbitMQ
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer broker.Close()
+	orders := topology.Topology{Queues: []topology.Queue{{Name: "orders"}}}
+	conn, err := amqpkit.DialConfig(ctx, amqpkit.Config{URLs: []string{broker.URL()}, Setup: orders.Declare})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	p, err := producer.New(conn, producer.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer p.Close(ctx)
+
+	type order struct {
+		ID   int    `json:"id"`
+		City string `json:"city"`
+	}
+	if err := p.PublishJSON(ctx, "", "orders", order{ID: 7, City: "Köln"}); err != nil {
+		log.Fatal(err)
+	}
+	m := broker.Messages("orders")[0]
+	fmt.Printf("%s: %s\n", m.ContentType, m.Body)
+
+	err = p.PublishJSON(ctx, "", "orders", math.Inf(1))
+	fmt.Println("published:", !errors.Is(err, producer.ErrNotPublished))
+	// Output:
+	// application/json: {"id":7,"city":"Köln"}
+	// published: false
+}
+
+// A web handler answers at once while RabbitMQ is unreachable, instead of waiting until its request times out.
+func ExampleConfig_failFast() {
+	ctx := context.Background()
+	conn, err := amqpkit.Open(amqpkit.Config{URLs: []string{"amqp://127.0.0.1:1/"}}) // nothing listens there
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	p, err := producer.New(conn, producer.Config{FailFast: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer p.Close(ctx)
+
+	err = p.Publish(ctx, "", "orders", amqp.Publishing{Body: []byte("order 7")})
+	if errors.Is(err, producer.ErrNotPublished) {
+		fmt.Println("503: try again later")
+	}
+	fmt.Println("ready:", p.Err() == nil)
+	// Output:
+	// 503: try again later
+	// ready: false
+}
+
+// A readiness probe waits until messages can be sent.
+func ExampleProducer_Ready() {
+	ready := func(p *producer.Producer) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+			defer cancel()
+			if err := p.Ready(ctx); err != nil {
+				http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			}
+		}
+	}
+	_ = ready
 }
 
 func ExampleMaybeDelivered() {

@@ -23,6 +23,14 @@ func (l *list) pushFront(r *Receipt) {
 	l.first = r
 }
 
+// all returns the receipts in their order.
+func (l *list) all() (rs []*Receipt) {
+	for r := l.first; r != nil; r = r.next {
+		rs = append(rs, r)
+	}
+	return rs
+}
+
 // unlink takes r out of the list that it is in.
 func (r *Receipt) unlink() {
 	l := r.in

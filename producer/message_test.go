@@ -17,8 +17,8 @@ func TestConfigReportsEveryWrongFieldAtOnce(t *testing.T) {
 	if !errors.As(err, &field) || field.Field != "conn" {
 		t.Errorf("New(nil) = %v", err)
 	}
-	err = Config{Resend: 7, MaxInFlight: 65536, MaxInFlightBytes: -1, MaxMessageSize: -1, ConfirmTimeout: -1}.validate()
-	for _, name := range []string{"Resend", "MaxInFlight", "MaxInFlightBytes", "MaxMessageSize", "ConfirmTimeout"} {
+	err = Config{MaxInFlight: 65536, MaxInFlightBytes: -1, MaxMessageSize: -1, ConfirmTimeout: -1}.validate()
+	for _, name := range []string{"MaxInFlight", "MaxInFlightBytes", "MaxMessageSize", "ConfirmTimeout"} {
 		if err == nil || !strings.Contains(err.Error(), "producer: "+name+": ") {
 			t.Errorf("%v does not name %s", err, name)
 		}

@@ -11,21 +11,21 @@ import (
 const (
 	firstPause   = 100 * time.Millisecond // between failures to open a channel; it doubles
 	longestPause = time.Second
-
-	firstSilence   = time.Second // between warnings about that; it doubles
-	longestSilence = time.Minute
 )
 
-// opening follows failures to open a channel.
+// opening holds the failures to open a channel since the last success.
 type opening struct {
-	err     error // the last failure, or nil
-	pause   time.Duration
-	silence time.Duration
-	warn    time.Time // when the next warning is due
+	err   error // the last one, or nil
+	pause time.Duration
 }
 
-// pause waits after a failure to open a channel on ac, and warns of it now and then. The failure of
-// a connection that is lost is the connection's to report.
+// Kinds of warnings for logs.Limiter.
+const (
+	warnOpen   = "open"
+	warnResend = "resend"
+)
+
+// pause waits after a failure to open a channel on ac and logs it. The Connection reports the loss of a connection.
 func (p *Producer) pause(ac *amqp.Connection, err error) {
 	if ac.IsClosed() && brokerError(err) == nil {
 		return
@@ -33,13 +33,9 @@ func (p *Producer) pause(ac *amqp.Connection, err error) {
 	o := &p.opening
 	o.err = explainOpening(err)
 	o.pause = min(max(2*o.pause, firstPause), longestPause)
-	if now := time.Now(); !now.Before(o.warn) {
-		o.silence = min(max(2*o.silence, firstSilence), longestSilence)
-		o.warn = now.Add(o.silence)
-		p.cfg.Logger.Warn("producer: cannot open a channel, trying again", "error", o.err, "next_warning_in", o.silence)
-	}
+	p.warnings.Warn(p.ctx, p.cfg.Logger, warnOpen, "producer: cannot open a channel, trying again", p.about(ac, o.err)...)
 	why := o.err
-	p.window.stall(func() error { return why })
+	p.window.setObstacle(func() error { return why })
 	select {
 	case <-time.After(o.pause):
 	case <-p.ctx.Done():

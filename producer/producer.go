@@ -2,12 +2,17 @@ package producer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/logs"
+	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
 const (
@@ -15,10 +20,13 @@ const (
 	callTimeout  = 10 * time.Second // for any other answer of it
 )
 
-// Connection is where a Producer gets the current session from; *amqpkit.Conn is one.
-// Publishing waits for a session until ctx ends; another error means that there will never
-// be one again. What it returns stays its own: the Producer opens a channel on it.
+// Connection is where a Producer gets the current session from; *amqpkit.Conn is one. If it has a method
+// Err() error, the error completes those of messages that find no session; if it has a method
+// Logger() *slog.Logger, it is the default of Config.Logger.
 type Connection interface {
+	// PublishConnection waits for a session until ctx ends. If ctx has ended already, it returns the session if there is
+	// one. Any other error means that there will never be a session again. The connection belongs to the Connection: the
+	// Producer opens a channel on it.
 	PublishConnection(ctx context.Context) (*amqp.Connection, error)
 }
 
@@ -42,6 +50,7 @@ type Producer struct {
 	cut    context.CancelFunc
 	ended  chan struct{} // closed when run has returned
 
+	warnings logs.Limiter
 	opening  opening                                 // run's
 	refusals refusals                                // run's, of
 	last     *amqp.Connection                        // this connection
@@ -55,6 +64,7 @@ func New(conn Connection, cfg Config) (*Producer, error) {
 		return nil, fault("conn", "is nil", "pass an *amqpkit.Conn")
 	}
 	cfg = cfg.withDefaults()
+	cfg.Logger = logs.For(cfg.Logger, conn)
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
@@ -79,6 +89,19 @@ func New(conn Connection, cfg Config) (*Producer, error) {
 // 9999, or a property that is not UTF-8. Python's clients read a negative int64 as unsigned; an int32 is safe.
 func (p *Producer) Publish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
 	return p.publish(&Receipt{msg: Message{exchange, key, msg}, ctx: ctx})
+}
+
+// PublishJSON publishes v, encoded as JSON, with the content type application/json. Its outcomes are those of Publish.
+// If v cannot be encoded, the error wraps [ErrNotPublished], *[amqperr.FieldError] and the error of encoding/json.
+func (p *Producer) PublishJSON(ctx context.Context, exchange, key string, v any) error {
+	r := &Receipt{msg: Message{Exchange: exchange, Key: key}, ctx: ctx}
+	body, err := json.Marshal(v)
+	if err != nil {
+		p.window.countRefused()
+		return r.describe(ErrNotPublished, fmt.Errorf("%w: %w", fault("Body", "cannot be encoded as JSON", ""), err))
+	}
+	r.msg.Publishing = amqp.Publishing{ContentType: "application/json", Body: body}
+	return p.publish(r)
 }
 
 // PublishAsync hands msg over and returns without waiting for its outcome, which the Receipt
@@ -163,11 +186,17 @@ func (p *Producer) PublishAll(ctx context.Context, msgs []Message) []error {
 // accept prepares a message, or returns why it may not be sent.
 func (p *Producer) accept(r *Receipt) error {
 	r.window, r.done = p.window, make(chan struct{})
-	if err := p.prepare(r); err != nil {
-		return r.describe(ErrNotPublished, err)
+	err := p.prepare(r)
+	switch {
+	case err != nil:
+	case r.ctx.Err() != nil:
+		err = context.Cause(r.ctx)
+	case p.cfg.FailFast:
+		err = p.cause()
 	}
-	if r.ctx.Err() != nil {
-		return r.describe(ErrNotPublished, context.Cause(r.ctx))
+	if err != nil {
+		p.window.countRefused()
+		return r.describe(ErrNotPublished, err)
 	}
 	return nil
 }
@@ -181,6 +210,54 @@ func (p *Producer) await(r *Receipt) error {
 	}
 	return r.err
 }
+
+// Err returns nil if messages can be sent now. Otherwise it returns the reason: there is no connection, the broker
+// blocks publishing (amqperr.ErrBlocked), no channel can be opened, or the Producer is closed (ErrClosed). It does not block.
+func (p *Producer) Err() error {
+	if err := p.cause(); err != nil {
+		return fmt.Errorf("%w: %w", errNotReady, err)
+	}
+	return nil
+}
+
+// cause returns why no message can be sent, or nil.
+func (p *Producer) cause() error {
+	if err := p.window.err(); err != nil {
+		return err
+	}
+	ac, err := p.conn.PublishConnection(atOnce)
+	switch {
+	case errors.Is(err, context.Canceled): // instead of the cause of the end of ctx
+		return p.noSession()
+	case err != nil:
+		return err
+	}
+	return wire.GateOf(ac).Err()
+}
+
+// atOnce is a ctx that has ended. PublishConnection then returns a session only if there is one.
+var atOnce = func() context.Context {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(errNoSession)
+	return ctx
+}()
+
+// Ready opens the connection and the channel, and waits until a message can be sent: the broker does not block
+// publishing, and messages published before it have been sent. If ctx ends first, the error wraps its cause and the reason.
+func (p *Producer) Ready(ctx context.Context) error {
+	r := &Receipt{ctx: ctx, probe: true, window: p.window, done: make(chan struct{})}
+	p.window.submit(r, false)
+	return p.await(r)
+}
+
+// about returns the attributes of a log line about ac.
+func (p *Producer) about(ac *amqp.Connection, err error) []slog.Attr {
+	name, _ := ac.Config.Properties["connection_name"].(string)
+	return []slog.Attr{slog.String("role", "publishing"), slog.String("connection", name), slog.Any("error", err)}
+}
+
+// Logger returns the Logger of the Producer, which is the default of packages that use it.
+func (p *Producer) Logger() *slog.Logger { return p.cfg.Logger }
 
 // Close takes no more messages, waits until everything in flight has its outcome or ctx ends,
 // and ends the Producer. Messages that are then left end with ErrUnconfirmed or
@@ -222,20 +299,25 @@ func (p *Producer) run() {
 	defer close(p.ended)
 	cause := p.sessions()
 	p.left.unconfirmed, p.left.notPublished = p.window.abandon(cause)
+	p.window.total().log(p.ctx, p.cfg.Logger)
 }
 
 func (p *Producer) sessions() (cause error) {
 	for {
 		for p.window.head() == nil { // so that a session is asked for only when it is needed
+			p.window.setObstacle(nil) // with FailFast, the next message starts another attempt
 			select {
 			case <-p.window.wake:
 			case <-p.ctx.Done():
 				return ErrClosed
 			}
 		}
-		p.window.stall(p.noSession)
-		ac, err := p.conn.PublishConnection(p.ctx)
-		p.window.stall(nil)
+		ac, err := p.conn.PublishConnection(atOnce)
+		if err != nil {
+			p.window.setObstacle(p.noSession)
+			ac, err = p.conn.PublishConnection(p.ctx)
+			p.window.setObstacle(nil)
+		}
 		switch {
 		case p.ctx.Err() != nil:
 			return ErrClosed

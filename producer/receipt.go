@@ -19,8 +19,8 @@ type Receipt struct {
 	twin   uint64          // equal for messages whose returns look the same; 0: there is no other
 	header int32           // payload size of the content header frame
 
+	probe    bool  // of Ready: it ends when it could be sent
 	received bool  // Republish: always mandatory, and sent as it was received
-	settled  bool  // the session has done with it
 	faults   uint8 // see maxFaults; the Producer's goroutine has it
 	state    state // guarded by window.mu
 
@@ -66,7 +66,7 @@ func (r *Receipt) Wait(ctx context.Context) error {
 	case <-r.done:
 		return r.err
 	case <-ctx.Done():
-		return r.describe(ErrUnconfirmed, r.window.whyStalled(context.Cause(ctx)))
+		return r.describe(ErrUnconfirmed, r.window.explain(context.Cause(ctx)))
 	}
 }
 
@@ -88,6 +88,9 @@ func (r *Receipt) failure(kind, cause error) error {
 }
 
 func (r *Receipt) describe(kind, cause error) error {
+	if r.probe {
+		return fmt.Errorf("%w: %w", errNotReady, cause)
+	}
 	message := "message"
 	if id := r.MessageID(); id != "" {
 		message += " " + validate.Quote(id)

@@ -79,7 +79,7 @@ func TestRefusalIsAttributedToTheMessagesThatItNames(t *testing.T) {
 func lose(t *testing.T, cfg Config, reason *amqp.Error, earlier error, messages ...Message) (outcomes []error) {
 	t.Helper()
 	s := newSession(t.Context())
-	s.p.cfg.Resend = cfg.Resend
+	s.p.cfg.NoResend = cfg.NoResend
 	var rs []*Receipt
 	for _, m := range messages {
 		r := receiptOf(t, m)
@@ -112,7 +112,7 @@ func TestOnlyTheRefusedMessageIsAffected(t *testing.T) {
 	}{
 		"one":                {Config{}, reason, nil, []Message{a, b, a}, []error{nil, ErrNotPublished, nil}},
 		"several":            {Config{}, reason, nil, []Message{a, b, b}, []error{nil, ErrUnconfirmed, ErrUnconfirmed}},
-		"one, resend never":  {Config{Resend: Never}, reason, nil, []Message{a, b}, []error{ErrUnconfirmed, ErrNotPublished}},
+		"one, not resent":    {Config{NoResend: true}, reason, nil, []Message{a, b}, []error{ErrUnconfirmed, ErrNotPublished}},
 		"unknown before":     {Config{}, reason, errors.New("link lost"), []Message{a, b}, []error{nil, ErrUnconfirmed}},
 		"none of ours":       {Config{}, reason, nil, []Message{a, a}, []error{nil, nil}},
 		"an operator":        {Config{}, &amqp.Error{Code: 320, Reason: "CONNECTION_FORCED - bye", Server: true}, nil, []Message{a, b}, []error{nil, nil}},

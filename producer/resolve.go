@@ -6,66 +6,122 @@ import (
 	"time"
 )
 
-// sweepEvery bounds how long a confirm may go unnoticed behind an older message that is still
-// unconfirmed: the resolver waits for the oldest, and looks at all this often.
-const sweepEvery = 5 * time.Millisecond
+// A flight holds the sent messages of a session in the order of their delivery tags, from the oldest one without an outcome on.
+type flight struct {
+	first    uint64     // delivery tag of receipts[0], or of the next message if there is none
+	receipts []*Receipt // nil: it has its outcome
+}
 
-// resolve gives every sent message its outcome, and ends when the sender has ended and every
-// confirmation is in. amqp091-go fails the missing ones when the channel closes.
+// resolve gives every sent message its outcome. It returns after the sender has returned and every confirmation is known.
+// amqp091-go fails the missing ones when the channel closes.
+//
+// Confirms mostly arrive in the order of sending, and one often covers many messages. So resolve waits for the oldest
+// message and then looks at the next ones. A confirm for a fast queue overtakes those of a slow one: s.confirms
+// reports its delivery tag.
 func (s *session) resolve() {
 	defer close(s.resolved)
-	sweep := time.NewTicker(sweepEvery)
-	defer sweep.Stop()
-	var flight []*Receipt // in the order of sending
-	var head *Receipt     // the oldest, waiting
-	var since time.Time   // from this time
-	for sending := true; sending || len(flight) > 0; {
+	defer s.confirms.Close()
+	overdue := time.NewTicker(max(s.p.cfg.ConfirmTimeout/256, 5*time.Millisecond)) // the precision of ConfirmTimeout
+	defer overdue.Stop()
+	f := flight{first: 1}
+	var tags []uint64   // from s.confirms
+	var reported uint64 // the highest of them
+	var oldestSince confirmClock
+	for sending := true; sending || len(f.receipts) > 0; {
 		var oldest <-chan struct{}
 		var tick <-chan time.Time
-		if len(flight) > 0 {
-			oldest, tick = flight[0].confirmed(), sweep.C
+		var sent chan *Receipt
+		if len(f.receipts) > 0 {
+			oldest, tick = f.receipts[0].confirmed(), overdue.C
 		}
-		sent := s.sent
-		if !sending {
-			sent = nil
+		// Messages behind the oldest can wait in s.sent, except one that is known to be confirmed.
+		if sending && (len(f.receipts) == 0 || reported >= f.next()) {
+			sent = s.sent
 		}
 		select {
 		case r, ok := <-sent:
-			if !ok {
+			if ok {
+				s.add(&f, r)
+			} else {
 				sending = false
-				continue
 			}
-			flight = append(flight, r)
 		case <-oldest:
-			// A confirm is often one of many messages: those behind it follow without a wait.
-			n := 0
-			for n < len(flight) && flight[n].isConfirmed() {
-				s.settle(flight[n])
-				n++
+		case <-s.confirms.Ready:
+			tags = s.confirms.Take(tags)
+		case now := <-tick:
+			if s.gate.Err() != nil {
+				oldestSince.restart(now)
 			}
-			clear(flight[:n])
-			flight = flight[n:]
-		case <-tick:
-			for _, r := range flight {
-				if r.isConfirmed() {
-					s.settle(r)
-				}
-			}
-			flight = slices.DeleteFunc(flight, func(r *Receipt) bool { return r.settled })
-			// The clock starts anew with each head: what was confirmed before it shows that the
-			// link is only slow. What is confirmed behind it shows that the broker has it.
-			switch now := time.Now(); {
-			case len(flight) == 0:
-			case head != flight[0] || s.gate.Err() != nil:
-				head, since = flight[0], now
-			case now.Sub(since) > s.p.cfg.ConfirmTimeout && s.overdue.IsZero():
+			if oldestSince.elapsed(f.first, now) > s.p.cfg.ConfirmTimeout && s.overdue.IsZero() {
 				s.overdue = now
 				close(s.expired)
 			}
 		}
+		for range len(s.sent) { // the resolver alone receives from it
+			s.add(&f, <-s.sent)
+		}
+		for _, tag := range tags {
+			reported = max(reported, tag)
+			if i := tag - f.first; tag >= f.first && i < uint64(len(f.receipts)) && f.receipts[i] != nil && f.receipts[i].isConfirmed() {
+				s.settle(f.receipts[i])
+				f.receipts[i] = nil
+			}
+		}
+		tags = tags[:0]
+		s.settleOldest(&f)
+		s.worked = s.worked || len(s.acked) > 0
 		s.p.window.finishAll(s.acked)
 		clear(s.acked) // so that no finished message is kept
 		s.acked = s.acked[:0]
+	}
+}
+
+// A confirmClock measures how long a message has been the oldest one. It starts again with each message: confirms of
+// older ones show that the link is only slow, and confirms of younger ones show that the broker has the message.
+type confirmClock struct {
+	tag   uint64
+	since time.Time
+}
+
+func (c *confirmClock) elapsed(oldest uint64, now time.Time) time.Duration {
+	if oldest != c.tag {
+		c.tag = oldest
+		c.restart(now)
+	}
+	return now.Sub(c.since)
+}
+
+func (c *confirmClock) restart(now time.Time) { c.since = now }
+
+func (f *flight) next() uint64 { return f.first + uint64(len(f.receipts)) }
+
+// add puts r into the flight. Its confirm may have been reported before.
+func (s *session) add(f *flight, r *Receipt) {
+	if r.isConfirmed() {
+		s.settle(r)
+		r = nil
+	}
+	f.receipts = append(f.receipts, r)
+}
+
+// settleOldest settles the oldest messages up to the first one that is not confirmed.
+func (s *session) settleOldest(f *flight) {
+	n := 0
+	for ; n < len(f.receipts); n++ {
+		r := f.receipts[n]
+		if r == nil {
+			continue
+		}
+		if !r.isConfirmed() {
+			break
+		}
+		s.settle(r)
+	}
+	if n > 0 {
+		clear(f.receipts[:n])
+		f.receipts = f.receipts[n:]
+		f.first += uint64(n) //nolint:gosec // not negative
+		s.confirms.SetOldest(f.first)
 	}
 }
 
@@ -104,7 +160,6 @@ func (r *Receipt) isConfirmed() bool {
 // is missing, since the broker had decided.
 func (s *session) settle(r *Receipt) {
 	w := s.p.window
-	r.settled = true
 	ret := s.returnOf(r)
 	switch {
 	case ret != nil:

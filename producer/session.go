@@ -24,15 +24,17 @@ type session struct {
 	closed   chan *amqp.Error // the reason, when the channel has closed
 	returns  chan amqp.Return // as large as the window: amqp091-go drops what does not fit
 	sent     chan *Receipt    // from the sender to the resolver, as large as the window
-	resolved chan struct{}    // closed when the resolver has returned
-	expired  chan struct{}    // closed by the resolver when a confirm is overdue, at
-	overdue  time.Time        // this time
-	known    map[string]bool  // exchanges that exist, or may not be asked for
-	users    map[string]bool  // user ids that the broker accepts from this login
-	unsent   *Receipt         // claimed by the sender, but the channel was closed already
-	acked    []*Receipt       // confirmed, their publishers not told yet; the resolver's
-	lost     []*Receipt       // of unknown outcome, in order; the resolver's until resolved
-	returned []amqp.Return    // not matched yet; the resolver's
+	confirms *wire.Confirms
+	resolved chan struct{}   // closed when the resolver has returned
+	expired  chan struct{}   // closed by the resolver when a confirm is overdue, at
+	overdue  time.Time       // this time
+	known    map[string]bool // exchanges that exist, or may not be asked for
+	users    map[string]bool // user ids that the broker accepts from this login
+	unsent   *Receipt        // claimed by the sender, but the channel was closed already
+	acked    []*Receipt      // confirmed, their publishers not told yet; the resolver's
+	lost     []*Receipt      // of unknown outcome, in order; the resolver's until resolved
+	returned []amqp.Return   // not matched yet; the resolver's
+	worked   bool            // a message was confirmed; the resolver's until resolved
 }
 
 // serve opens a channel on ac and sends until the channel, the connection or the Producer
@@ -40,8 +42,11 @@ type session struct {
 func (p *Producer) serve(ac *amqp.Connection) error {
 	gate := wire.GateOf(ac)
 	failed := p.opening.err
-	p.window.stall(func() error { return cmp.Or(gate.Err(), failed) })
-	defer p.window.stall(nil)
+	if p.cfg.FailFast {
+		failed = nil // this attempt decides
+	}
+	p.window.setObstacle(func() error { return cmp.Or(gate.Err(), failed) })
+	defer p.window.setObstacle(nil)
 	if !p.unblocked(ac, gate) {
 		return nil
 	}
@@ -50,16 +55,18 @@ func (p *Producer) serve(ac *amqp.Connection) error {
 		return err
 	}
 	p.opening = opening{}
+	p.warnings.Reset(warnOpen)
 	if ac != p.last {
 		p.refusals.reconnected()
 		p.last = ac
 	}
-	p.window.stall(gate.Err)
+	p.window.setObstacle(gate.Err)
 	s := &session{
 		p: p, ac: ac, ch: ch, gate: gate,
 		closed:   ch.NotifyClose(make(chan *amqp.Error, 1)),
 		returns:  ch.NotifyReturn(make(chan amqp.Return, p.cfg.MaxInFlight)),
 		sent:     make(chan *Receipt, p.cfg.MaxInFlight),
+		confirms: wire.ConfirmsOn(ac),
 		resolved: make(chan struct{}),
 		expired:  make(chan struct{}),
 		known:    map[string]bool{"": true},
@@ -147,6 +154,7 @@ func (s *session) send() *amqp.Error {
 			wake := w.wake
 			if blocked != nil {
 				wake = nil
+				w.checkObstacle()
 			}
 			select {
 			case <-wake:
@@ -158,6 +166,10 @@ func (s *session) send() *amqp.Error {
 			}
 			continue
 		}
+		if r.probe {
+			w.finish(r, nil)
+			continue
+		}
 		exists, ok := s.check(r, batch)
 		if !ok {
 			break
@@ -167,7 +179,7 @@ func (s *session) send() *amqp.Error {
 			continue
 		}
 		m := &r.msg
-		r.settled, r.sentAt = false, time.Now()
+		r.sentAt = time.Now()
 		batch.Begin()
 		confirm, err := s.ch.PublishWithDeferredConfirm(m.Exchange, m.Key, r.received || !s.p.cfg.AllowUnroutable, false, m.Publishing)
 		if wire.IsClosed(err) { // no whole message was written

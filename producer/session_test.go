@@ -36,8 +36,10 @@ func newSession(ctx context.Context) *session {
 	cfg := Config{MaxInFlight: 10, MaxInFlightBytes: 100, ConfirmTimeout: time.Second, Logger: slog.New(slog.DiscardHandler)}
 	return &session{
 		p:    &Producer{cfg: cfg, ctx: ctx, window: newWindow(cfg)},
+		ac:   new(amqp.Connection),
 		ch:   new(amqp.Channel),
 		gate: new(wire.Gate), sent: make(chan *Receipt, 10), resolved: make(chan struct{}), expired: make(chan struct{}),
+		confirms: new(wire.Confirms),
 	}
 }
 
@@ -101,32 +103,30 @@ func TestWhatWaitedHalfOfTheConfirmTimeoutIsGivenUpWithTheOldest(t *testing.T) {
 	}
 }
 
-func TestConfirmIsOverdueAfterItsTimeButNotWhileTheBrokerBlocks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newSession(t.Context())
-		timeout := s.p.cfg.ConfirmTimeout
-		r := s.submit(t.Context(), 1, time.Now())[0]
-		s.sent <- r
-		s.gate.Set(amqp.Blocking{Active: true})
-		go s.resolve()
-		time.Sleep(10 * timeout)
-		if s.hasExpired() {
-			t.Fatal("it is overdue although the broker blocks")
+func TestConfirmClockRestartsWithEachOldestMessage(t *testing.T) {
+	var c confirmClock
+	at := time.Now()
+	for i, step := range []struct {
+		oldest uint64
+		block  bool
+		want   time.Duration
+	}{
+		{1, false, 0},
+		{1, false, time.Second},
+		{1, false, 2 * time.Second},
+		{5, false, 0}, // the older ones were confirmed
+		{5, false, time.Second},
+		{5, true, 0}, // the broker reads nothing
+		{5, false, time.Second},
+	} {
+		if step.block {
+			c.restart(at)
 		}
-		s.gate.Set(amqp.Blocking{})
-		began := time.Now()
-		<-s.expired
-		if took := time.Since(began); took < timeout || took > timeout+3*sweepEvery {
-			t.Errorf("overdue after %v, want %v", took, timeout)
+		if got := c.elapsed(step.oldest, at); got != step.want {
+			t.Errorf("step %d: %v, want %v", i, got, step.want)
 		}
-		time.Sleep(10 * timeout) // which is told once, and not again until the channel is closed
-		synctest.Wait()
-		r.confirm = nil // as if it had failed
-		close(s.sent)
-		if <-s.resolved; len(s.lost) != 1 {
-			t.Errorf("%d messages are left without an outcome, want 1", len(s.lost))
-		}
-	})
+		at = at.Add(time.Second)
+	}
 }
 
 func TestNoAnswerIsALateOneWhileTheBrokerBlocks(t *testing.T) {

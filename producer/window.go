@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ const (
 // bounds how many are queued and sent. It is the producer's only shared state.
 type window struct {
 	maxMessages, maxBytes int
+	failFast              bool
 
 	mu       sync.Mutex
 	messages int // queued, sent or left
@@ -36,9 +38,10 @@ type window struct {
 	held     bool             // head kept the first message of the queue back
 	twins    map[uint64]twins // in flight
 	closed   error            // not nil: nothing more is accepted
-	stalled  func() error     // tells why nothing is being sent, if something is in the way; nil: nothing
-	wake     chan struct{}    // holds a token when the queue may have become non-empty
-	idle     chan struct{}    // closed when closed and empty
+	obstacle func() error     // returns why nothing can be sent, or nil; nil: there is no obstacle
+	totals   totals
+	wake     chan struct{} // holds a token when the queue may have become non-empty
+	idle     chan struct{} // closed when closed and empty
 }
 
 // twins are the messages of one hash (see twin).
@@ -57,6 +60,7 @@ func newWindow(cfg Config) *window {
 	return &window{
 		maxMessages: cfg.MaxInFlight,
 		maxBytes:    cfg.MaxInFlightBytes,
+		failFast:    cfg.FailFast,
 		twins:       map[uint64]twins{},
 		wake:        make(chan struct{}, 1),
 		idle:        make(chan struct{}),
@@ -73,6 +77,11 @@ func (w *window) submit(r *Receipt, watch bool) {
 	}
 	if w.closed != nil {
 		w.resolve(r, r.failure(ErrNotPublished, w.closed))
+		r.forget()
+		return
+	}
+	if why := w.why(); why != nil && w.failFast && !r.probe {
+		w.resolve(r, r.failure(ErrNotPublished, why))
 		r.forget()
 		return
 	}
@@ -125,32 +134,73 @@ var (
 	errTwin      = errors.New("a message that differs only in its headers is in flight")
 )
 
-// stall has those whose ctx ends from now on ask why what was in the way.
-func (w *window) stall(why func() error) {
+// setObstacle sets the function that returns why nothing can be sent. Its error completes those of messages whose ctx ends.
+// With failFast, messages that are not sent yet get it as their outcome.
+func (w *window) setObstacle(why func() error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.stalled = why
+	w.obstacle = why
+	w.failUnsent()
 }
 
-// whyStalled completes cause, the end of a ctx, with why nothing is being sent.
-func (w *window) whyStalled(cause error) error {
+// err returns why nothing can be sent, or nil.
+func (w *window) err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return cmp.Or(w.closed, w.why())
+}
+
+// checkObstacle applies failFast after the error of the obstacle has changed.
+func (w *window) checkObstacle() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failUnsent()
+}
+
+// failUnsent ends the messages that were never sent, if there is an obstacle and failFast is set. w.mu is held.
+func (w *window) failUnsent() {
+	if !w.failFast {
+		return
+	}
+	why := w.why()
+	if why == nil {
+		return
+	}
+	unsent := append(w.waiting.all(), w.queue.all()...)
+	for _, t := range w.twins {
+		if t.aside != nil {
+			unsent = append(unsent, t.aside.all()...)
+		}
+	}
+	for _, r := range unsent {
+		if r.unknown == nil && !r.probe {
+			w.drop(r, r.failure(ErrNotPublished, why))
+		}
+	}
+}
+
+// explain completes cause, the end of a ctx, with why nothing can be sent.
+func (w *window) explain(cause error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.because(nil, cause)
 }
 
-// because completes cause, the end of a ctx, with what the message was waiting for. w.mu is held.
+// because completes cause, the end of a ctx, with why the message was not sent. w.mu is held.
 func (w *window) because(otherwise, cause error) error {
-	why := otherwise
-	if w.stalled != nil {
-		if stalled := w.stalled(); stalled != nil {
-			why = stalled
-		}
-	}
+	why := cmp.Or(w.why(), otherwise)
 	if why == nil {
 		return cause
 	}
 	return fmt.Errorf("%w: %w", why, cause)
+}
+
+// why returns why nothing can be sent, or nil. w.mu is held.
+func (w *window) why() error {
+	if w.obstacle == nil {
+		return nil
+	}
+	return w.obstacle()
 }
 
 // head returns the first message to send, or nil. A message whose twin is in flight is set aside if
@@ -319,19 +369,14 @@ func (w *window) abandon(cause error) (unconfirmed, notPublished int) {
 	defer w.mu.Unlock()
 	for _, l := range [...]*list{&w.refused, &w.queue, &w.waiting} { // nothing is in flight, so no twin is set aside
 		for r := l.first; r != nil; r = l.first {
-			r.unlink()
-			if r.unknown != nil {
+			switch {
+			case r.probe:
+			case r.unknown != nil:
 				unconfirmed++
-			} else {
+			default:
 				notPublished++
 			}
-			room := r.state == queued
-			w.resolve(r, r.failure(ErrNotPublished, cause))
-			if room {
-				w.release(r)
-			} else {
-				r.forget()
-			}
+			w.drop(r, r.failure(ErrNotPublished, cause))
 		}
 	}
 	w.rest()
@@ -340,8 +385,23 @@ func (w *window) abandon(cause error) (unconfirmed, notPublished int) {
 
 // The helpers below are called with w.mu held.
 
+// drop ends a waiting or queued message.
+func (w *window) drop(r *Receipt, err error) {
+	r.unlink()
+	room := r.state == queued
+	w.resolve(r, err)
+	if room {
+		w.release(r)
+	} else {
+		r.forget()
+	}
+}
+
 func (w *window) resolve(r *Receipt, err error) {
 	r.state, r.err = done, err
+	if !r.probe {
+		w.totals.add(err)
+	}
 	if r.unwatch != nil {
 		r.unwatch()
 	}

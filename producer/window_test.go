@@ -18,13 +18,6 @@ func newReceipt(ctx context.Context, size int) *Receipt {
 	return &Receipt{msg: Message{Publishing: amqp.Publishing{Body: make([]byte, size)}}, ctx: ctx, done: make(chan struct{})}
 }
 
-func (l *list) all() (rs []*Receipt) {
-	for r := l.first; r != nil; r = r.next {
-		rs = append(rs, r)
-	}
-	return rs
-}
-
 // Whatever happens in whatever order, the window stays within its bounds, keeps the order,
 // gives every message one outcome, and is idle at the end.
 func TestWindowKeepsItsBoundsAndItsOrder(t *testing.T) {
@@ -130,7 +123,7 @@ func TestOutcomeOfALeavingMessageDependsOnHowFarItGot(t *testing.T) {
 		"sent":   {func(w *window, r *Receipt) { w.claim(r) }, ErrUnconfirmed},
 		"sent, then blocked": {func(w *window, r *Receipt) {
 			w.claim(r)
-			w.stall(func() error { return amqperr.ErrBlocked })
+			w.setObstacle(func() error { return amqperr.ErrBlocked })
 		}, ErrUnconfirmed},
 		"queued again": {func(w *window, r *Receipt) {
 			w.claim(r)
@@ -161,9 +154,9 @@ func TestOutcomeOfALeavingMessageDependsOnHowFarItGot(t *testing.T) {
 func TestOutcomeTellsWhatWasInTheWay(t *testing.T) {
 	blocked := fmt.Errorf("%w: low on memory", amqperr.ErrBlocked)
 	for name, c := range map[string]struct {
-		stalled func() error
-		room    bool
-		want    error
+		obstacle func() error
+		room     bool
+		want     error
 	}{
 		"blocked":            {func() error { return blocked }, true, amqperr.ErrBlocked},
 		"blocked, no room":   {func() error { return blocked }, false, amqperr.ErrBlocked},
@@ -173,7 +166,7 @@ func TestOutcomeTellsWhatWasInTheWay(t *testing.T) {
 		"no session was":     {nil, true, context.Canceled},
 	} {
 		w := newWindow(Config{MaxInFlight: 1, MaxInFlightBytes: 100})
-		w.stall(c.stalled)
+		w.setObstacle(c.obstacle)
 		ctx, cancel := context.WithCancel(t.Context())
 		if !c.room {
 			w.submit(newReceipt(t.Context(), 1), false)
@@ -245,5 +238,56 @@ func TestErrorsTellTheOutcomeAndNameTheMessage(t *testing.T) {
 	}
 	if !MaybeDelivered(nil) || !MaybeDelivered(errors.New("of somebody else")) {
 		t.Error("MaybeDelivered is on the safe side")
+	}
+}
+
+func TestFailFastEndsMessagesThatWereNeverSent(t *testing.T) {
+	w := newWindow(Config{MaxInFlight: 4, MaxInFlightBytes: 100, FailFast: true})
+	submit := func(twin uint64) *Receipt {
+		r := newReceipt(t.Context(), 1)
+		r.twin = twin
+		w.submit(r, false)
+		return r
+	}
+	lost, sent := submit(0), submit(7)
+	sent.msg.Publishing.Headers = amqp.Table{"a": 1}
+	for _, r := range []*Receipt{lost, sent} {
+		if w.head() != r || !w.claim(r) {
+			t.Fatal("a queued message cannot be claimed")
+		}
+	}
+	w.mark(lost, amqp.ErrClosed)
+	w.requeue([]*Receipt{lost})
+	aside, free, waits := submit(7), submit(0), submit(0)
+	if w.claim(w.head()) { // lost, which is in flight again
+		w.head() // sets the twin aside
+	}
+	w.requeue([]*Receipt{lost})
+	blocked := errors.New("blocked")
+	var obstacle error
+	w.setObstacle(func() error { return obstacle })
+	obstacle = blocked
+	w.checkObstacle()
+	later := submit(0)
+	for i, r := range []*Receipt{aside, free, waits, later} {
+		select {
+		case <-r.done:
+			if !errors.Is(r.err, ErrNotPublished) || !errors.Is(r.err, blocked) {
+				t.Errorf("message %d: %v, want ErrNotPublished and the obstacle", i, r.err)
+			}
+		default:
+			t.Errorf("message %d has no outcome", i)
+		}
+	}
+	for name, r := range map[string]*Receipt{"of unknown outcome": lost, "sent": sent} {
+		select {
+		case <-r.done:
+			t.Errorf("a message %s: %v", name, r.err)
+		default:
+		}
+	}
+	obstacle = nil
+	if r := submit(0); w.head() != lost || r.state != queued {
+		t.Error("the window does not work again")
 	}
 }

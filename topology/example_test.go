@@ -122,7 +122,7 @@ func ExampleDelayedRetry() {
 
 	c, err := consumer.New(conn, consumer.Config{Queue: "orders"}, func(_ context.Context, d *consumer.Delivery) error {
 		fmt.Printf("cannot ship %s\n", d.Body)
-		return consumer.Fail(errors.New("the warehouse is closed")) // rejected with requeue
+		return consumer.RejectRequeue(errors.New("the warehouse is closed")) // rejected with requeue
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -87,7 +87,7 @@ func (w *workload) connect(ctx context.Context) error {
 	w.movers = map[string]*producer.Producer{}
 	for _, name := range []string{alice, bob} {
 		var err error
-		if w.movers[name], err = w.newProducer(name, producer.UntilDone); err != nil {
+		if w.movers[name], err = w.newProducer(name, producer.Config{}); err != nil {
 			return err
 		}
 	}
@@ -95,10 +95,9 @@ func (w *workload) connect(ctx context.Context) error {
 }
 
 // newProducer returns a producer of a client, to be closed in the end.
-func (w *workload) newProducer(client string, resend producer.Resend) (*producer.Producer, error) {
-	p, err := producer.New(w.conns[client], producer.Config{
-		MaxInFlight: maxInFlight, ConfirmTimeout: confirmTimeout, Resend: resend, Logger: w.logger,
-	})
+func (w *workload) newProducer(client string, cfg producer.Config) (*producer.Producer, error) {
+	cfg.MaxInFlight, cfg.ConfirmTimeout, cfg.Logger = maxInFlight, confirmTimeout, w.logger
+	p, err := producer.New(w.conns[client], cfg)
 	if err == nil {
 		w.producers = append(w.producers, p)
 	}

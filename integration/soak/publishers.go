@@ -197,7 +197,7 @@ func outcomeOf(err error) string {
 // publish starts all publishers. The shares are of the rate that the workload aims at.
 func (w *workload) publish() error {
 	for _, client := range []string{alice, bob} {
-		to, err := w.newProducer(client, producer.UntilDone)
+		to, err := w.newProducer(client, producer.Config{})
 		if err != nil {
 			return err
 		}
@@ -221,7 +221,7 @@ func (w *workload) publish() error {
 
 // publishOddly starts those whose messages seldom end as confirmed, or whose producer sends once.
 func (w *workload) publishOddly() error {
-	to, err := w.newProducer(carol, producer.UntilDone)
+	to, err := w.newProducer(carol, producer.Config{})
 	if err != nil {
 		return err
 	}
@@ -229,7 +229,7 @@ func (w *workload) publishOddly() error {
 		p := w.newPublisher("c"+route, carol, to)
 		p.start(perSecond, func() { p.one(route) })
 	}
-	once, err := w.newProducer(carol, producer.Never)
+	once, err := w.newProducer(carol, producer.Config{NoResend: true})
 	if err != nil {
 		return err
 	}

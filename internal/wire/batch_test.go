@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net"
 	"slices"
 	"testing"
@@ -109,5 +110,47 @@ func TestCloseWritesWhatIsHeldBack(t *testing.T) {
 	write(t, tr, "bye")
 	if err := tr.Close(); err != nil || !slices.Equal(s.writes, []string{"bye"}) || !s.closed {
 		t.Errorf("Close = %v, written %q, closed %v", err, s.writes, s.closed)
+	}
+}
+
+func TestLargeWritesFollowTheHeldBackOnesOnASocket(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	got := make(chan []byte, 1)
+	go func() {
+		nc, err := ln.Accept()
+		if err != nil {
+			got <- nil
+			return
+		}
+		defer nc.Close()
+		all, _ := io.ReadAll(nc)
+		got <- all
+	}()
+	nc, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := NewTransport(NewLink(nc))
+	b := newBatch(tr)
+	var want []byte
+	for i := range 64 {
+		b.Begin()
+		small, large := bytes.Repeat([]byte{byte(i)}, 100), bytes.Repeat([]byte{byte(200 + i%50)}, i<<14)
+		write(t, tr, string(small), string(large), string(small))
+		want = slices.Concat(want, small, large, small)
+		if i%3 == 0 {
+			b.End()
+		}
+	}
+	b.End()
+	if err := tr.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if all := <-got; !bytes.Equal(all, want) {
+		t.Errorf("the peer got %d bytes, want these %d", len(all), len(want))
 	}
 }

@@ -102,6 +102,34 @@ func TestSlowWriteMayTakeLongerThanTheBound(t *testing.T) {
 	})
 }
 
+func TestSlowWriteOfTwoPartsMayTakeLongerThanTheBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, far := linked(t)
+		a, b := "held back", "the body"
+		got := make(chan string, 1)
+		go func() {
+			var read []byte
+			for range len(a + b) {
+				time.Sleep(slower * bound * 9 / 10)
+				var one [1]byte
+				_, _ = far.Read(one[:])
+				read = append(read, one[0])
+			}
+			got <- string(read)
+		}()
+		if n, err := l.writeBoth([]byte(a), []byte(b)); n != int64(len(a+b)) || err != nil {
+			t.Fatalf("writeBoth = %d, %v", n, err)
+		}
+		if read := <-got; read != a+b {
+			t.Errorf("the peer got %q", read)
+		}
+		began := time.Now()
+		if _, err := l.writeBoth([]byte(a), []byte(b)); err == nil || time.Since(began) > slower*bound {
+			t.Errorf("writeBoth = %v after %v, want the end after %v", err, time.Since(began), slower*bound)
+		}
+	})
+}
+
 func TestWriteMayWaitWhileTheBrokerBlocksPublishing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, far := linked(t)

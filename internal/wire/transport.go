@@ -31,6 +31,9 @@ type Transport struct {
 	in      *bufio.Reader
 	passed  int    // bytes at the front of in that were inspected
 	instead []byte // of a replaced frame, to be returned before them
+	read    uint64 // bytes returned
+
+	confirms confirms
 
 	mu   sync.Mutex // held while writing
 	held int        // batches that have begun
@@ -54,6 +57,9 @@ func NewTransport(conn net.Conn) *Transport {
 func (t *Transport) SetFrameMax(bytes int) { t.frameMax.Store(int64(min(bytes, readSize))) }
 
 func (t *Transport) Read(b []byte) (int, error) {
+	if len(t.confirms.seen) > 0 {
+		t.confirms.report(t.read)
+	}
 	if t.passed == 0 && len(t.instead) == 0 {
 		if err := t.inspect(); err != nil {
 			return 0, err
@@ -62,10 +68,12 @@ func (t *Transport) Read(b []byte) (int, error) {
 	if len(t.instead) > 0 {
 		n := copy(b, t.instead)
 		t.instead = t.instead[n:]
+		t.read += uint64(n)
 		return n, nil
 	}
 	n, err := t.in.Read(b[:min(len(b), t.passed)])
 	t.passed -= n
+	t.read += uint64(n)
 	if n > 0 && t.first.Load() == nil {
 		first := string(b[:min(n, 8)])
 		t.first.Store(&first)
@@ -98,7 +106,7 @@ func (t *Transport) inspect() error {
 			b, err = t.ahead(need)
 			continue
 		}
-		if problem := t.check(f, need); problem != nil {
+		if problem := t.check(f, need, at); problem != nil {
 			if at > 0 { // the frames before it come first
 				break
 			}
@@ -123,12 +131,17 @@ func (t *Transport) ahead(n int) ([]byte, error) {
 	return b, err
 }
 
-// check returns why a frame must not pass. It is shown as much of it as it needs.
-func (t *Transport) check(f []byte, need int) error {
+// check returns why a frame must not pass. f contains at least the first need bytes of the frame, which begins at bytes
+// after the ones that amqp091-go has read.
+func (t *Transport) check(f []byte, need, at int) error {
 	switch {
 	case f[0] == methodFrame && need > frameHeader:
-		if tag := confirmed(f); tag > t.written.Load()/smallestPublish {
+		tag, multiple := confirmed(f[:need])
+		switch {
+		case tag > t.written.Load()/smallestPublish:
 			return confirmError(tag)
+		case tag > 0 && !multiple:
+			t.confirms.see(tag, t.read+uint64(at+frameSize(f))) //nolint:gosec // not negative
 		}
 	case f[0] == contentFrame && need > frameHeader:
 		if int64(need) > t.frameMax.Load() {
@@ -170,20 +183,32 @@ func (t *Transport) Write(b []byte) (int, error) {
 		t.out = append(t.out, b...)
 		return len(b), t.err
 	}
-	t.flush()
 	return t.write(b)
 }
 
-// flush writes the bytes that are held back. It is called with mu held, as write is.
+// flush writes the held-back bytes. It is called with mu held, as write is.
 func (t *Transport) flush() {
 	if len(t.out) > 0 {
-		_, _ = t.write(t.out)
-		t.out = t.out[:0]
+		_, _ = t.write(nil)
 	}
 }
 
+// write writes the held-back bytes and then b, in one system call if there is no TLS. b is not copied.
 func (t *Transport) write(b []byte) (n int, err error) {
-	if t.err == nil {
+	out := t.out
+	t.out = t.out[:0]
+	if t.err != nil {
+		return 0, t.err
+	}
+	if l, ok := t.conn.(*Link); ok && len(out) > 0 && len(b) > 0 {
+		var both int64
+		both, t.err = l.writeBoth(out, b)
+		return max(0, int(both)-len(out)), t.err
+	}
+	if len(out) > 0 {
+		_, t.err = t.conn.Write(out)
+	}
+	if len(b) > 0 && t.err == nil {
 		n, t.err = t.conn.Write(b)
 	}
 	return n, t.err
@@ -287,7 +312,7 @@ const (
 	frameEndMark = 0xCE
 	methodFrame  = 1
 	contentFrame = 2     // the content header
-	confirmSize  = 4 + 8 // class and method id, delivery tag
+	confirmSize  = 4 + 8 // class and method id, delivery tag; the flag multiple follows
 	basicAck     = 60<<16 | 80
 	basicNack    = 60<<16 | 120
 	publishSize  = frameHeader + 4 + 2 + 1 + 1 + 1 + frameEnd // to the default exchange, with an empty key
@@ -320,18 +345,9 @@ func needed(f []byte) int {
 	}
 	switch n := payloadSize(f); {
 	case f[0] == methodFrame && n >= confirmSize:
-		return frameHeader + confirmSize
+		return frameHeader + min(n, confirmSize+1)
 	case f[0] == contentFrame && n >= contentFixed && n <= contentMost:
 		return frameSize(f)
 	}
 	return frameHeader
-}
-
-// confirmed returns the tag if a method frame confirms messages.
-func confirmed(f []byte) uint64 {
-	switch binary.BigEndian.Uint32(f[frameHeader:]) {
-	case basicAck, basicNack:
-		return binary.BigEndian.Uint64(f[frameHeader+4:])
-	}
-	return 0
 }
