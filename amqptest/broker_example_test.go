@@ -14,7 +14,7 @@ import (
 	"github.com/amqpkit/amqpkit/producer"
 )
 
-// orders declares a queue whose refused messages go to orders.dead.
+// orders declares the queue orders, which dead-letters rejected messages to orders.dead.
 func orders(_ context.Context, ac *amqp.Connection) error {
 	ch, err := ac.Channel()
 	if err != nil {
@@ -32,7 +32,7 @@ func orders(_ context.Context, ac *amqp.Connection) error {
 	return nil
 }
 
-// How does my handler treat what it cannot use? In a test, amqptest.Start(t) is shorter.
+// How does my handler treat invalid messages? A test would use amqptest.Start(t).
 func ExampleBroker() {
 	b, err := amqptest.New(amqptest.Config{})
 	if err != nil {
@@ -42,18 +42,13 @@ func ExampleBroker() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 
-	conn, err := amqpkit.Open(amqpkit.Config{URLs: []string{b.URL()}, Setup: orders})
+	conn, err := amqpkit.DialConfig(ctx, amqpkit.Config{URLs: []string{b.URL()}, Setup: orders})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer conn.Close(ctx)
-	p, err := producer.New(conn, producer.Config{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer p.Close(ctx)
 	for _, body := range []string{"good", "bad"} {
-		if err := p.Publish(ctx, "", "orders", amqp.Publishing{Body: []byte(body)}); err != nil {
+		if _, err := b.Publish("", "orders", amqptest.Message{Body: []byte(body)}); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -73,7 +68,7 @@ func ExampleBroker() {
 	ran := make(chan error)
 	go func() { ran <- c.Run(running) }()
 
-	// Wait until the dead letter is there, and all is settled.
+	// Wait for the dead-lettered message, then until everything is settled.
 	if err := b.Await(ctx, func() bool { return len(b.Messages("orders.dead")) == 1 }); err != nil {
 		log.Fatal(err)
 	}
@@ -92,7 +87,7 @@ func ExampleBroker() {
 	// dead: bad, rejected
 }
 
-// What does my service do when the broker goes away?
+// How does my service behave when the broker crashes?
 func ExampleBroker_Kill() {
 	b, err := amqptest.New(amqptest.Config{})
 	if err != nil {
@@ -112,7 +107,7 @@ func ExampleBroker_Kill() {
 	}
 	defer p.Close(ctx)
 
-	b.HoldConfirms() // stored, and the broker goes before it says so
+	b.HoldConfirms() // stored, but the broker crashes before it confirms
 	receipt, err := p.PublishAsync(ctx, "", "orders", amqp.Publishing{Body: []byte("paid")})
 	if err != nil {
 		log.Fatal(err)
@@ -132,9 +127,9 @@ func ExampleBroker_Kill() {
 	// 2 stored, the same message: true
 }
 
-// Does my schedule of delays do what it says? An hour takes no time.
+// Are my delays correct? An hour passes at once.
 func ExampleBroker_Advance() {
-	b, err := amqptest.New(amqptest.Config{StoppedClock: true})
+	b, err := amqptest.New(amqptest.Config{ManualClock: true})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -156,10 +151,7 @@ func ExampleBroker_Advance() {
 			log.Fatal(err)
 		}
 	}
-	if err := ch.Publish("", "reminders.wait", false, false, amqp.Publishing{Body: []byte("pay")}); err != nil {
-		log.Fatal(err)
-	}
-	if err := b.Await(context.Background(), func() bool { return len(b.Messages("reminders.wait")) == 1 }); err != nil {
+	if _, err := b.Publish("", "reminders.wait", amqptest.Message{Body: []byte("pay")}); err != nil {
 		log.Fatal(err)
 	}
 
@@ -170,4 +162,29 @@ func ExampleBroker_Advance() {
 	// Output:
 	// after 59 minutes: 0
 	// after an hour: 1
+}
+
+// A test publishes the input of a service in one call, without a connection.
+func ExampleBroker_Publish() {
+	b, err := amqptest.New(amqptest.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer b.Close()
+	conn, err := amqp.Dial(b.URL())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+	if err := orders(context.Background(), conn); err != nil {
+		log.Fatal(err)
+	}
+
+	routed, err := b.Publish("", "orders", amqptest.Message{MessageID: "order-7", Body: []byte("book")})
+	fmt.Println(routed, err)
+	_, err = b.Publish("billing", "orders", amqptest.Message{Body: []byte("book")})
+	fmt.Println(err)
+	// Output:
+	// true <nil>
+	// amqptest: publish refused: 404 NOT_FOUND - no exchange 'billing' in vhost '/'
 }

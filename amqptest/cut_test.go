@@ -25,7 +25,7 @@ func TestCutResetsBothSides(t *testing.T) {
 	broker.expect(Heartbeat())
 }
 
-func TestHalfCloseEndsOneWay(t *testing.T) {
+func TestHalfCloseClosesOneDirection(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	if n := s.HalfClose(FromBroker); n != 1 {
@@ -34,25 +34,25 @@ func TestHalfCloseEndsOneWay(t *testing.T) {
 	client.expectEnd(io.EOF)
 	client.send(Heartbeat())
 	broker.expect(Heartbeat())
-	for range 100 { // what goes to nobody hurts nobody
+	for range 100 { // writes after the reader closed have no effect
 		broker.send(body(1, 0, 200_000))
 	}
 	client.send(Heartbeat())
 	broker.expect(Heartbeat())
 }
 
-func TestCutAfterCutsAtTheByteAndOnce(t *testing.T) {
+func TestCutAfterCutsOnceAtTheExactByte(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	other, behind := s.link()
 	client.send(Heartbeat())
 	broker.expect(Heartbeat())
 	s.CutAfter(FromClient, 12)
-	s.CutAfter(FromClient, 1000) // both stand
+	s.CutAfter(FromClient, 1000) // two limits
 	frames := wireOf(Heartbeat(), Heartbeat())
 	client.write(frames[:8])
 	broker.expectBytes(frames[:8])
-	s.Delay(FromClient, 0) // does not begin the count again
+	s.Delay(FromClient, 0) // does not restart the count
 	client.write(frames[8:])
 	broker.expectBytes(frames[8:12])
 	broker.expectEnd(errReset)
@@ -63,19 +63,19 @@ func TestCutAfterCutsAtTheByteAndOnce(t *testing.T) {
 	client, broker = s.link()
 	client.write(frames)
 	broker.expectBytes(frames)
-	s.Resume()
+	s.Clear()
 	client.write(make([]byte, 1000))
 	broker.expectBytes(make([]byte, 1000))
 
 	s.CutAfter(FromBroker, 3)
-	client, broker = s.link() // counted from its begin
+	client, broker = s.link() // counted from its start
 	broker.write(frames)
 	client.expectBytes(frames[:3])
 	client.expectEnd(errReset)
 }
 
 func TestCutAtCutsBeforeInsideOrAfterAFrame(t *testing.T) {
-	for at, passes := range map[Point]int{Before: 0, Inside: 10, After: 21} {
+	for at, passes := range map[CutPoint]int{BeforeFrame: 0, InsideFrame: 10, AfterFrame: 21} {
 		s := newStage(t)
 		client, broker := s.link()
 		other, behind := s.link()
@@ -86,7 +86,7 @@ func TestCutAtCutsBeforeInsideOrAfterAFrame(t *testing.T) {
 		client.expectBytes(ack[:passes])
 		client.expectEnd(errReset)
 		broker.expectEnd(errReset)
-		behind.write(ack) // once
+		behind.write(ack) // only once
 		other.expectBytes(ack)
 	}
 }
@@ -94,7 +94,7 @@ func TestCutAtCutsBeforeInsideOrAfterAFrame(t *testing.T) {
 func TestCutAtSeesWholeBodies(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
-	s.CutAt(FromClient, Inside, func(f Frame) bool { return f.Type == FrameBody && f.Payload[len(f.Payload)-1] == 'x' })
+	s.CutAt(FromClient, InsideFrame, func(f Frame) bool { return f.Type == FrameBody && f.Payload[len(f.Payload)-1] == 'x' })
 	innocent, last := body(1, 1, 200_000), body(1, 2, 200_000)
 	last.Payload[199_999] = 'x'
 	client.send(innocent)

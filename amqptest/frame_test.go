@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-func TestMethodEncodesArgumentsByTheirType(t *testing.T) {
-	f := Method(7, 60, 80, true, uint8(2), uint16(3), uint32(4), uint64(5), "six", []byte("seven"), []byte(nil))
+func TestMethodFrameEncodesArgumentsByType(t *testing.T) {
+	f := MethodFrame(7, 60, 80, true, uint8(2), uint16(3), uint32(4), uint64(5), "six", []byte("seven"), []byte(nil))
 	want := "\x01\x00\x07\x00\x00\x00\x25" + "\x00\x3c\x00\x50" + "\x01" + "\x02" + "\x00\x03" + "\x00\x00\x00\x04" +
 		"\x00\x00\x00\x00\x00\x00\x00\x05" + "\x03six" + "\x00\x00\x00\x05seven" + "\x00\x00\x00\x00" + "\xce"
 	if got := string(wireOf(f)); got != want {
@@ -31,12 +31,12 @@ func TestMethodEncodesArgumentsByTheirType(t *testing.T) {
 					t.Errorf("an argument of type %T was encoded", bad)
 				}
 			}()
-			Method(1, 2, 3, bad)
+			MethodFrame(1, 2, 3, bad)
 		}()
 	}
 }
 
-func TestLookupStepsOverValuesOfEveryKind(t *testing.T) {
+func TestLookupSkipsValuesOfEveryType(t *testing.T) {
 	var table []byte
 	for kind, size := range map[byte]int{'t': 1, 'b': 1, 'B': 1, 's': 2, 'u': 2, 'I': 4, 'i': 4, 'f': 4, 'D': 5, 'l': 8, 'L': 8, 'd': 8, 'T': 8, 'V': 0} {
 		table = append(append(table, "\x01x"...), kind)
@@ -68,23 +68,23 @@ func TestMatchers(t *testing.T) {
 
 func TestBasicDeliverFitsTheSmallestFrames(t *testing.T) {
 	size := 0
-	for _, f := range BasicDeliver(1, "c", 1, true, "x", "k", make([]byte, 10_000))[2:] {
+	for _, f := range BasicDeliver(1, "c", 1, Message{Body: make([]byte, 10_000)})[2:] {
 		if n := len(wireOf(f)); n > 4096 {
 			t.Errorf("a frame of %d bytes", n)
 		}
 		size += len(f.Payload)
 	}
-	if size != 10_000 || len(BasicDeliver(1, "c", 1, true, "x", "k", nil)) != 2 {
+	if size != 10_000 || len(BasicDeliver(1, "c", 1, Message{})) != 2 {
 		t.Errorf("%d bytes of the body", size)
 	}
 }
 
-// Whatever comes: no panic, nothing read beyond it, and what is read writes back the same.
+// Parsing must not panic or read beyond the input, and parsed frames must encode to the same bytes.
 func FuzzFrame(f *testing.F) {
 	f.Add(wireOf(Heartbeat(), startOk("x"), ConnectionBlocked("why")))
 	f.Add(wireOf(publish(1, "id", "body")...))
 	f.Add([]byte{FrameHeader, 0, 1, 0xFF, 0xFF, 0xFF, 0xFF})
-	f.Add([]byte{FrameHeartbeat, 0, 0, 0, 0, 0, 0, 'x'}) // the end is wrong
+	f.Add([]byte{FrameHeartbeat, 0, 0, 0, 0, 0, 0, 'x'}) // wrong end octet
 	f.Fuzz(func(t *testing.T, b []byte) {
 		channels := &channels{byNumber: map[uint16]*channel{}}
 		client := tracer{from: FromClient, channels: channels, contents: map[uint16]*content{}}
@@ -110,7 +110,7 @@ func FuzzFrame(f *testing.F) {
 	})
 }
 
-// A scanner passes every stream as it is, however it comes, and holds little of it.
+// A scanner forwards every stream unchanged, however it is split, and buffers little of it.
 func FuzzScan(f *testing.F) {
 	f.Add(append([]byte(protocolHeader), wireOf(append(publish(1, "id", "body"), startOk("x"))...)...), uint8(1), true)
 	f.Add(wireOf(body(1, 1, 100_000)), uint8(200), false)

@@ -2,11 +2,11 @@ package amqptest
 
 import "testing"
 
-func TestConfirmsAreHeldReleasedAndDroppedWhileAllElsePasses(t *testing.T) {
+func TestHoldAndDropConfirmsAffectOnlyConfirms(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	s.HoldConfirms()
-	delivery := BasicDeliver(2, "c", 1, false, "", "q", []byte("hello"))
+	delivery := BasicDeliver(2, "c", 1, Message{Key: "q", Body: []byte("hello")})
 	broker.send(BasicAck(1, 1, false), Heartbeat(), BasicNack(1, 2, false, false), delivery[0], delivery[1], delivery[2])
 	client.expect(append([]Frame{Heartbeat()}, delivery...)...)
 	client.send(BasicAck(2, 1, false)) // a settlement, not a confirm
@@ -22,7 +22,7 @@ func TestConfirmsAreHeldReleasedAndDroppedWhileAllElsePasses(t *testing.T) {
 	if e := <-kept; e.Tag != 3 || e.Channel != 1 {
 		t.Errorf("kept back: %+v", e)
 	}
-	s.Resume()
+	s.Clear()
 	client.expect(BasicAck(1, 3, false))
 
 	s.DropConfirms(true)
@@ -33,17 +33,17 @@ func TestConfirmsAreHeldReleasedAndDroppedWhileAllElsePasses(t *testing.T) {
 	client.expect(BasicAck(1, 5, false))
 }
 
-func TestInjectKeepsFramesAndMessagesWhole(t *testing.T) {
+func TestInjectDoesNotSplitFramesOrMessages(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
-	message := BasicDeliver(1, "c", 1, false, "", "q", []byte("hello"))
+	message := BasicDeliver(1, "c", 1, Message{Key: "q", Body: []byte("hello")})
 	started := wireOf(message[0], message[1])
 	broker.write(started[:len(started)-1])
 	client.expect(message[0])
 	if n := s.Inject(FromBroker, BasicCancel(1, "c")) + s.Inject(FromBroker, ConnectionBlocked("why")); n != 2 {
 		t.Errorf("Inject reached %d links, want one twice", n)
 	}
-	client.expectSilence() // amid a frame, and then amid a message of the channel
+	client.expectSilence() // inside a frame, then inside a message on the channel
 	broker.write(started[len(started)-1:])
 	client.expect(message[1])
 	broker.send(message[2])
@@ -58,15 +58,15 @@ func TestInjectKeepsFramesAndMessagesWhole(t *testing.T) {
 	client.expectBytes(long[500:])
 	client.expect(Heartbeat())
 
-	s.InjectRaw(Both, []byte("garbage"))
+	s.InjectRaw(BothDirections, []byte("garbage"))
 	client.expectBytes([]byte("garbage"))
 	broker.expectBytes([]byte("garbage"))
 }
 
-func TestInjectReachesAChannelAmidAnothersMessage(t *testing.T) {
+func TestInjectDuringAnotherChannelsMessage(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
-	message := BasicDeliver(1, "c", 1, false, "", "q", []byte("hello"))
+	message := BasicDeliver(1, "c", 1, Message{Key: "q", Body: []byte("hello")})
 	broker.send(message[0])
 	client.expect(message[0])
 	s.Inject(FromBroker, BasicCancel(2, "c"))

@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// methodID is the class and the method id of a method frame.
+// methodID is the class id and the method id of a method frame.
 type methodID uint32
 
-// The methods that a proxy looks at.
+// The methods that the proxy evaluates.
 const (
 	connectionStartOk   methodID = 10<<16 | 11
 	connectionOpenOk    methodID = 10<<16 | 41
@@ -30,48 +30,53 @@ const (
 	confirmSelect       methodID = 85<<16 | 10
 )
 
-// Heartbeat returns a heartbeat.
+// Heartbeat returns a heartbeat frame.
 func Heartbeat() Frame { return Frame{Type: FrameHeartbeat} }
 
-// ConnectionBlocked is how a broker says that it takes no publishes for now.
-func ConnectionBlocked(reason string) Frame { return Method(0, 10, 60, reason) }
+// ConnectionBlocked returns connection.blocked, with which a broker reports that it stops reading from publishers.
+func ConnectionBlocked(reason string) Frame { return MethodFrame(0, 10, 60, reason) }
 
-// ConnectionUnblocked is how it says that it takes them again.
-func ConnectionUnblocked() Frame { return Method(0, 10, 61) }
+// ConnectionUnblocked returns connection.unblocked, which ends connection.blocked.
+func ConnectionUnblocked() Frame { return MethodFrame(0, 10, 61) }
 
-// ConnectionClose ends a connection with a reply code, such as 320 (CONNECTION_FORCED).
+// ConnectionClose returns connection.close with a reply code, for example 320 (CONNECTION_FORCED).
 func ConnectionClose(code uint16, text string) Frame {
-	return Method(0, 10, 50, code, text, uint16(0), uint16(0))
+	return MethodFrame(0, 10, 50, code, text, uint16(0), uint16(0))
 }
 
-// ChannelClose ends a channel with a reply code, such as 406 (PRECONDITION_FAILED).
+// ChannelClose returns channel.close with a reply code, for example 406 (PRECONDITION_FAILED).
 func ChannelClose(channel, code uint16, text string) Frame {
-	return Method(channel, 20, 40, code, text, uint16(0), uint16(0))
+	return MethodFrame(channel, 20, 40, code, text, uint16(0), uint16(0))
 }
 
-// BasicAck is a broker's confirm or a client's acknowledgement.
+// BasicAck returns basic.ack: a confirm from a broker or an acknowledgement from a client.
 func BasicAck(channel uint16, tag uint64, multiple bool) Frame {
-	return Method(channel, 60, 80, tag, multiple)
+	return MethodFrame(channel, 60, 80, tag, multiple)
 }
 
-// BasicNack is a broker's refusal of a message, or a client's of a delivery.
+// BasicNack returns basic.nack: a negative confirm from a broker or a rejected delivery from a client.
 func BasicNack(channel uint16, tag uint64, multiple, requeue bool) Frame {
-	return Method(channel, 60, 120, tag, bits(multiple, requeue))
+	return MethodFrame(channel, 60, 120, tag, bits(multiple, requeue))
 }
 
-// BasicCancel tells a client that its consumer has ended, as when the queue was deleted.
+// BasicCancel returns basic.cancel, by which a broker cancels a consumer, for example because the queue was deleted.
 func BasicCancel(channel uint16, consumerTag string) Frame {
-	return Method(channel, 60, 30, consumerTag, true)
+	return MethodFrame(channel, 60, 30, consumerTag, true)
 }
 
-// BasicDeliver is a delivery to a consumer, in several frames: inject them together.
-func BasicDeliver(channel uint16, consumerTag string, tag uint64, redelivered bool, exchange, key string, body []byte) []Frame {
-	header := binary.BigEndian.AppendUint64([]byte{0, 60, 0, 0}, uint64(len(body)))
-	frames := []Frame{
-		Method(channel, 60, 60, consumerTag, tag, redelivered, exchange, key),
-		{Type: FrameHeader, Channel: channel, Payload: append(header, 0, 0)}, // no properties
+// BasicDeliver returns the frames of a delivery to a consumer, for one call of [Faults.Inject] or [Request.Reply]. It panics if
+// the headers or properties of m cannot be encoded; see [Broker.Publish].
+func BasicDeliver(channel uint16, consumerTag string, tag uint64, m Message) []Frame {
+	p, err := properties(m)
+	if err != nil {
+		panic(err)
 	}
-	for part := range slices.Chunk(body, 4096-frameHeader-1) { // what every peer takes
+	header := binary.BigEndian.AppendUint64([]byte{0, 60, 0, 0}, uint64(len(m.Body)))
+	frames := []Frame{
+		MethodFrame(channel, 60, 60, consumerTag, tag, m.Redelivered, m.Exchange, m.Key),
+		{Type: FrameHeader, Channel: channel, Payload: p.Append(header)},
+	}
+	for part := range slices.Chunk(m.Body, 4096-frameHeader-1) { // every peer accepts frames of this size
 		frames = append(frames, Frame{Type: FrameBody, Channel: channel, Payload: part})
 	}
 	return frames
