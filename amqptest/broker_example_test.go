@@ -42,18 +42,13 @@ func ExampleBroker() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 
-	conn, err := amqpkit.Open(amqpkit.Config{URLs: []string{b.URL()}, Setup: orders})
+	conn, err := amqpkit.DialConfig(ctx, amqpkit.Config{URLs: []string{b.URL()}, Setup: orders})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer conn.Close(ctx)
-	p, err := producer.New(conn, producer.Config{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer p.Close(ctx)
 	for _, body := range []string{"good", "bad"} {
-		if err := p.Publish(ctx, "", "orders", amqp.Publishing{Body: []byte(body)}); err != nil {
+		if _, err := b.Publish("", "orders", amqptest.Message{Body: []byte(body)}); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -156,10 +151,7 @@ func ExampleBroker_Advance() {
 			log.Fatal(err)
 		}
 	}
-	if err := ch.Publish("", "reminders.wait", false, false, amqp.Publishing{Body: []byte("pay")}); err != nil {
-		log.Fatal(err)
-	}
-	if err := b.Await(context.Background(), func() bool { return len(b.Messages("reminders.wait")) == 1 }); err != nil {
+	if _, err := b.Publish("", "reminders.wait", amqptest.Message{Body: []byte("pay")}); err != nil {
 		log.Fatal(err)
 	}
 
@@ -170,4 +162,29 @@ func ExampleBroker_Advance() {
 	// Output:
 	// after 59 minutes: 0
 	// after an hour: 1
+}
+
+// A test publishes the input of a service in one call, without a connection of its own.
+func ExampleBroker_Publish() {
+	b, err := amqptest.New(amqptest.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer b.Close()
+	conn, err := amqp.Dial(b.URL())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+	if err := orders(context.Background(), conn); err != nil {
+		log.Fatal(err)
+	}
+
+	routed, err := b.Publish("", "orders", amqptest.Message{MessageID: "order-7", Body: []byte("book")})
+	fmt.Println(routed, err)
+	_, err = b.Publish("billing", "orders", amqptest.Message{Body: []byte("book")})
+	fmt.Println(err)
+	// Output:
+	// true <nil>
+	// amqptest: publish refused: 404 NOT_FOUND - no exchange 'billing' in vhost '/'
 }

@@ -52,9 +52,9 @@ func (ch *channel) bind(add bool, bd binding) *exception {
 	q := v.queues[bd.destination]
 	switch { // RabbitMQ looks for the source first
 	case x == nil && add:
-		return ch.noExchange(bd.source)
+		return v.noExchange(bd.source)
 	case bd.exchange && v.exchanges[bd.destination] == nil && add:
-		return ch.noExchange(bd.destination)
+		return v.noExchange(bd.destination)
 	case !bd.exchange && q == nil && add:
 		return ch.noQueue(bd.destination)
 	case x == nil:

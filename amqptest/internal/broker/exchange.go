@@ -31,7 +31,7 @@ func (ch *channel) exchangeDeclare(m *codec.ExchangeDeclare) *exception {
 		case name == "":
 			return errDefaultExchange()
 		case x == nil:
-			return ch.noExchange(name)
+			return ch.c.vhost.noExchange(name)
 		}
 		ch.answer(m.NoWait, new(codec.ExchangeDeclareOk))
 		return nil
@@ -132,8 +132,8 @@ func errDefaultExchange() *exception {
 	return raise(accessRefused, "operation not permitted on the default exchange")
 }
 
-func (ch *channel) noExchange(name string) *exception {
-	return raise(notFound, "no exchange '%s' in vhost '%s'", name, ch.c.vhost.name)
+func (v *vhost) noExchange(name string) *exception {
+	return raise(notFound, "no exchange '%s' in vhost '%s'", name, v.name)
 }
 
 func (ch *channel) noQueue(name string) *exception {

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
@@ -20,15 +22,9 @@ func (ch *channel) basicPublish(p *codec.BasicPublish, in content) *exception {
 		return raise(notImplemented, "immediate=true")
 	}
 	b, v := ch.b, ch.c.vhost
-	if most := uint64(b.cfg.MaxMessageSize); in.size > most {
-		return raise(preconditionFailed, "message size %d is larger than configured max size %d", in.size, most)
-	}
-	x := v.exchanges[p.Exchange]
-	switch {
-	case x == nil:
-		return ch.noExchange(p.Exchange)
-	case x.internal:
-		return raise(accessRefused, "cannot publish to internal exchange '%s' in vhost '%s'", x.name, v.name)
+	x, e := b.publishable(v, p.Exchange, in.size)
+	if e != nil {
+		return e
 	}
 	props, err := codec.ParseProperties(in.properties)
 	if err != nil {
@@ -62,6 +58,60 @@ func (ch *channel) basicPublish(p *codec.BasicPublish, in content) *exception {
 	}
 	ch.distribute(out)
 	return nil
+}
+
+// publishable returns the exchange with this name if a message of this size can be published to it.
+func (b *Broker) publishable(v *vhost, name string, size uint64) (*exchange, *exception) {
+	if most := uint64(b.cfg.MaxMessageSize); size > most {
+		return nil, raise(preconditionFailed, "message size %d is larger than configured max size %d", size, most)
+	}
+	x := v.exchanges[name]
+	switch {
+	case x == nil:
+		return nil, v.noExchange(name)
+	case x.internal:
+		return nil, raise(accessRefused, "cannot publish to internal exchange '%s' in vhost '%s'", x.name, v.name)
+	}
+	return x, nil
+}
+
+// ErrNacked reports that a queue rejected a message, because it is full.
+var ErrNacked = errors.New("amqptest: a queue rejected the message")
+
+// An Error is the exception that answers a publish.
+type Error struct {
+	Code int
+	Text string
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("amqptest: publish refused: %d %s", e.Code, e.Text) }
+
+// Publish publishes a message without a connection. It reports whether the message was routed to a queue.
+func (b *Broker) Publish(vhost, exchange, key string, p *codec.Properties, body []byte) (routed bool, err error) {
+	b.update(func() {
+		if !b.running {
+			err = ErrClosed
+			return
+		}
+		v := b.vhosts[vhost]
+		x, e := b.publishable(v, exchange, uint64(len(body)))
+		var m *message
+		if e == nil {
+			m, e = newMessage(exchange, key, p, body)
+		}
+		if e != nil {
+			err = &Error{Code: e.code, Text: e.reply()}
+			return
+		}
+		b.record(m)
+		for _, q := range v.route(x, m) {
+			routed = true
+			if !q.accept(m) {
+				err = ErrNacked
+			}
+		}
+	})
+	return routed, err
 }
 
 // distribute puts a message into its queues, returns it if there are none, and confirms it. It returns false if a

@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
 	"github.com/amqpkit/amqpkit"
 	"github.com/amqpkit/amqpkit/amqptest"
 )
@@ -31,23 +29,11 @@ func start(t *testing.T, broker *amqptest.Broker) {
 	<-ready
 }
 
-// order publishes an order as another program would.
+// order publishes an order.
 func order(t *testing.T, broker *amqptest.Broker, body string) {
 	t.Helper()
-	conn, err := amqp.Dial(broker.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if err := Topology.Declare(t.Context(), conn); err != nil {
-		t.Fatal(err)
-	}
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := ch.PublishWithContext(t.Context(), "", "orders", true, false, amqp.Publishing{Body: []byte(body)}); err != nil {
-		t.Fatal(err)
+	if routed, err := broker.Publish("", "orders", amqptest.Message{Body: []byte(body)}); !routed || err != nil {
+		t.Fatalf("Publish = %v, %v", routed, err)
 	}
 }
 

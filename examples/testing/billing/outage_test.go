@@ -53,9 +53,9 @@ func TestOrderIsBilledDespiteAnOutage(t *testing.T) {
 // How does the service behave while a memory alarm blocks publishers?
 func TestOrderWaitsWhileTheBrokerBlocksPublishers(t *testing.T) {
 	broker := amqptest.Start(t)
-	order(t, broker, `{"ID": "7", "Cents": 1250}`)
-	broker.Block("low on memory")
 	start(t, broker)
+	broker.Block("low on memory")
+	order(t, broker, `{"ID": "7", "Cents": 1250}`)
 	await(t, broker, func() bool {
 		return slices.ContainsFunc(broker.Connections(), func(c amqptest.Connection) bool { return c.Blocked })
 	})

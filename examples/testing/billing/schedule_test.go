@@ -8,8 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
 	"github.com/amqpkit/amqpkit"
 	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/consumer"
@@ -58,17 +56,7 @@ func TestFailingOrderIsRetriedWithBackoff(t *testing.T) {
 		}
 		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 		defer stop()
-		ac, err := conn.PublishConnection(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ch, err := ac.Channel()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := ch.PublishWithContext(ctx, "", "orders", true, false, amqp.Publishing{Body: []byte(`{"ID": "7"}`)}); err != nil {
-			t.Fatal(err)
-		}
+		order(t, broker, `{"ID": "7"}`)
 		if err := c.Run(ctx); err != nil { // a minute of the fake clock
 			t.Error(err)
 		}
