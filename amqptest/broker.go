@@ -26,6 +26,12 @@ type Config struct {
 	// Users are who may log in, with their passwords. Nil means guest with the password guest.
 	Users map[string]string
 
+	// Login decides about each login instead of Users, for example to test credentials that expire. It returns when the login
+	// expires, zero for never; the broker then closes the connection with 320 (CONNECTION_FORCED - credential expired), as
+	// RabbitMQ does with OAuth 2.0 tokens. The broker also calls Login for each connection.update-secret, with the user of the
+	// connection. Login may be called concurrently. Expiry follows the broker's clock.
+	Login func(user, secret string) (expires time.Time, ok bool)
+
 	// VHosts are the virtual hosts. Nil means the one called /.
 	VHosts []string
 
@@ -89,7 +95,7 @@ func (c Config) validate() error {
 			faults = append(faults, fmt.Errorf("amqptest: Config.%s: %s", field, fix))
 		}
 	}
-	check(len(c.Users) > 0, "Users", "nobody could log in: leave it nil for guest")
+	check(len(c.Users) > 0 || c.Login != nil, "Users", "nobody could log in: leave it nil for guest")
 	check(len(c.VHosts) > 0, "VHosts", "there is none: leave it nil for /")
 	check(c.Heartbeat >= time.Second && c.Heartbeat <= 65535*time.Second && c.Heartbeat%time.Second == 0, "Heartbeat",
 		"it must be whole seconds from 1 to 65535: leave it zero for 60 s")
@@ -151,7 +157,7 @@ func (b *Broker) Close() error {
 // It does not change while the broker lives. With Config.InMemory nobody listens there: it is for use with Dial.
 func (b *Broker) URL() string {
 	user := "guest"
-	if _, ok := b.cfg.Users[user]; !ok {
+	if _, ok := b.cfg.Users[user]; !ok && len(b.cfg.Users) > 0 {
 		user = slices.Sorted(maps.Keys(b.cfg.Users))[0]
 	}
 	path := ""

@@ -17,6 +17,7 @@ type Config struct {
 	Addr            string
 	InMemory        bool
 	Users           map[string]string
+	Login           func(user, secret string) (expires time.Time, ok bool)
 	VHosts          []string
 	StoppedClock    bool
 	Heartbeat       time.Duration

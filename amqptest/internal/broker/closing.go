@@ -117,6 +117,7 @@ func (c *conn) end() {
 			ch.release()
 		}
 		c.channels, c.more = nil, false
+		c.b.clock.unset(&c.expiry)
 		c.dropExclusive()
 		delete(c.b.conns, c)
 		close(c.ended)

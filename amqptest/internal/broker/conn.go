@@ -34,6 +34,10 @@ type conn struct {
 	channelMax   int
 	heartbeat    time.Duration
 
+	// Used by the reader only.
+	renewal renewal
+	ignored map[uint16]bool // channels whose content frames belong to an intercepted method
+
 	// Guarded by Broker.mu.
 	channels map[uint16]*channel
 	out      []byte
@@ -46,6 +50,7 @@ type conn struct {
 	isCut    bool
 	told     bool // of connection.blocked
 	isWoken  bool // it is in Broker.woken
+	expiry   timer
 	more     bool // the reader has the next frame already: confirms wait for those that it leads to
 }
 
@@ -73,6 +78,10 @@ func (c *conn) run() {
 			c.give(err)
 			return
 		}
+		if c.intercept(f) {
+			continue
+		}
+		c.renew(f)
 		if f.Type == codec.FrameHeader {
 			c.awaitUnblocked()
 		}
@@ -172,7 +181,7 @@ func (c *conn) handleOwn(f codec.Frame) {
 		c.pending()
 	case *codec.ConnectionUpdateSecret:
 		if !c.closing {
-			c.updateSecret(string(m.Secret))
+			c.updateSecret(m.ID())
 		}
 	default:
 		if !c.closing {

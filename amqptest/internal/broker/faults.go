@@ -15,6 +15,7 @@ type faults struct {
 	nackNext     int
 	held         []confirmation
 	reason       string
+	intercept    func(*Request) bool
 	unblocked    chan struct{} // open while connections are blocked
 }
 

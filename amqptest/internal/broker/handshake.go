@@ -133,7 +133,8 @@ func (c *conn) login() error {
 	default:
 		return errAbandoned
 	}
-	if !c.b.admits(user, password) {
+	expires, ok := c.b.admits(user, password)
+	if !ok {
 		if !c.can("authentication_failure_close") {
 			return errAbandoned
 		}
@@ -141,6 +142,7 @@ func (c *conn) login() error {
 			"Login was refused using authentication mechanism %s. For details see the broker logfile.", m.Mechanism)}
 	}
 	c.user = user
+	c.b.update(func() { c.expireAt(expires) })
 	return nil
 }
 
@@ -155,11 +157,33 @@ func loginText(t codec.Table, key string) (string, bool) {
 	return "", false
 }
 
-func (b *Broker) admits(user, password string) bool {
+// admits checks a login, and returns when it expires: zero for never.
+func (b *Broker) admits(user, secret string) (expires time.Time, ok bool) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
+	refuse := b.faults.refuseLogins
+	b.mu.Unlock()
+	if refuse {
+		return time.Time{}, false
+	}
+	if b.cfg.Login != nil {
+		return b.cfg.Login(user, secret)
+	}
 	want, ok := b.cfg.Users[user]
-	return ok && !b.faults.refuseLogins && subtle.ConstantTimeCompare([]byte(want), []byte(password)) == 1
+	return time.Time{}, ok && subtle.ConstantTimeCompare([]byte(want), []byte(secret)) == 1
+}
+
+// expireAt closes the connection when its credentials expire.
+func (c *conn) expireAt(t time.Time) {
+	c.expiry.run = func() {
+		if !c.closing && !c.finish {
+			c.fail(0, 0, raise(connectionForced, "credential expired"))
+		}
+	}
+	if t.IsZero() {
+		c.b.clock.unset(&c.expiry)
+	} else {
+		c.b.clock.set(&c.expiry, t)
+	}
 }
 
 func (c *conn) tune() error {
@@ -200,8 +224,33 @@ func (c *conn) open() error {
 	return nil
 }
 
-// updateSecret checks a new password as RabbitMQ's own user database does: it takes any.
-func (c *conn) updateSecret(string) { c.send(0, new(codec.ConnectionUpdateSecretOk)) }
+// A renewal is the answer of Config.Login to a new secret.
+type renewal struct {
+	expires time.Time
+	ok      bool
+}
+
+// renew asks Config.Login about the secret in a frame of connection.update-secret, before the frame is handled.
+func (c *conn) renew(f codec.Frame) {
+	c.renewal = renewal{ok: true} // RabbitMQ's internal database accepts any secret
+	if c.b.cfg.Login == nil || f.Channel != 0 || f.Type != codec.FrameMethod {
+		return
+	}
+	if _, m, err := codec.Parse(f.Payload); err == nil {
+		if m, ok := m.(*codec.ConnectionUpdateSecret); ok {
+			c.renewal.expires, c.renewal.ok = c.b.cfg.Login(c.user, string(m.Secret))
+		}
+	}
+}
+
+func (c *conn) updateSecret(id codec.ID) {
+	if !c.renewal.ok {
+		c.fail(0, id, raise(notAllowed, "New secret was refused by one of the backends"))
+		return
+	}
+	c.expireAt(c.renewal.expires)
+	c.send(0, new(codec.ConnectionUpdateSecretOk))
+}
 
 func serverProperties() codec.Table {
 	capabilities := codec.Table{}

@@ -84,7 +84,9 @@ type Error struct {
 	Text string
 }
 
-func (e *Error) Error() string { return fmt.Sprintf("amqptest: publish refused: %d %s", e.Code, e.Text) }
+func (e *Error) Error() string {
+	return fmt.Sprintf("amqptest: publish refused: %d %s", e.Code, e.Text)
+}
 
 // Publish publishes a message without a connection. It reports whether the message was routed to a queue.
 func (b *Broker) Publish(vhost, exchange, key string, p *codec.Properties, body []byte) (routed bool, err error) {
