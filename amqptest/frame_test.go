@@ -68,13 +68,13 @@ func TestMatchers(t *testing.T) {
 
 func TestBasicDeliverFitsTheSmallestFrames(t *testing.T) {
 	size := 0
-	for _, f := range BasicDeliver(1, "c", 1, true, "x", "k", make([]byte, 10_000))[2:] {
+	for _, f := range BasicDeliver(1, "c", 1, Message{Body: make([]byte, 10_000)})[2:] {
 		if n := len(wireOf(f)); n > 4096 {
 			t.Errorf("a frame of %d bytes", n)
 		}
 		size += len(f.Payload)
 	}
-	if size != 10_000 || len(BasicDeliver(1, "c", 1, true, "x", "k", nil)) != 2 {
+	if size != 10_000 || len(BasicDeliver(1, "c", 1, Message{})) != 2 {
 		t.Errorf("%d bytes of the body", size)
 	}
 }

@@ -6,7 +6,7 @@ func TestConfirmsAreHeldReleasedAndDroppedWhileAllElsePasses(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	s.HoldConfirms()
-	delivery := BasicDeliver(2, "c", 1, false, "", "q", []byte("hello"))
+	delivery := BasicDeliver(2, "c", 1, Message{Key: "q", Body: []byte("hello")})
 	broker.send(BasicAck(1, 1, false), Heartbeat(), BasicNack(1, 2, false, false), delivery[0], delivery[1], delivery[2])
 	client.expect(append([]Frame{Heartbeat()}, delivery...)...)
 	client.send(BasicAck(2, 1, false)) // a settlement, not a confirm
@@ -36,7 +36,7 @@ func TestConfirmsAreHeldReleasedAndDroppedWhileAllElsePasses(t *testing.T) {
 func TestInjectKeepsFramesAndMessagesWhole(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
-	message := BasicDeliver(1, "c", 1, false, "", "q", []byte("hello"))
+	message := BasicDeliver(1, "c", 1, Message{Key: "q", Body: []byte("hello")})
 	started := wireOf(message[0], message[1])
 	broker.write(started[:len(started)-1])
 	client.expect(message[0])
@@ -66,7 +66,7 @@ func TestInjectKeepsFramesAndMessagesWhole(t *testing.T) {
 func TestInjectReachesAChannelAmidAnothersMessage(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
-	message := BasicDeliver(1, "c", 1, false, "", "q", []byte("hello"))
+	message := BasicDeliver(1, "c", 1, Message{Key: "q", Body: []byte("hello")})
 	broker.send(message[0])
 	client.expect(message[0])
 	s.Inject(FromBroker, BasicCancel(2, "c"))

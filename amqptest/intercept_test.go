@@ -20,7 +20,7 @@ func TestInterceptAnswersOrRefusesARequest(t *testing.T) {
 		"reply": {
 			func(r *amqptest.Request) {
 				r.Reply(amqptest.Method(r.Channel, 60, 21, "c"))
-				r.Reply(amqptest.BasicDeliver(r.Channel, "c", 9, true, "", "q", []byte("forged"))...)
+				r.Reply(amqptest.BasicDeliver(r.Channel, "c", 9, amqptest.Message{Key: "q", Redelivered: true, Body: []byte("forged")})...)
 			},
 			func(t *testing.T, d <-chan amqp.Delivery, err error) {
 				t.Helper()

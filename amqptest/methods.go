@@ -64,14 +64,19 @@ func BasicCancel(channel uint16, consumerTag string) Frame {
 	return Method(channel, 60, 30, consumerTag, true)
 }
 
-// BasicDeliver is a delivery to a consumer, in several frames: inject them together.
-func BasicDeliver(channel uint16, consumerTag string, tag uint64, redelivered bool, exchange, key string, body []byte) []Frame {
-	header := binary.BigEndian.AppendUint64([]byte{0, 60, 0, 0}, uint64(len(body)))
-	frames := []Frame{
-		Method(channel, 60, 60, consumerTag, tag, redelivered, exchange, key),
-		{Type: FrameHeader, Channel: channel, Payload: append(header, 0, 0)}, // no properties
+// BasicDeliver returns the frames of a delivery to a consumer, for one call of [Faults.Inject] or [Request.Reply]. It panics if
+// the headers or properties of m cannot be encoded; see [Broker.Publish].
+func BasicDeliver(channel uint16, consumerTag string, tag uint64, m Message) []Frame {
+	p, err := properties(m)
+	if err != nil {
+		panic(err)
 	}
-	for part := range slices.Chunk(body, 4096-frameHeader-1) { // what every peer takes
+	header := binary.BigEndian.AppendUint64([]byte{0, 60, 0, 0}, uint64(len(m.Body)))
+	frames := []Frame{
+		Method(channel, 60, 60, consumerTag, tag, m.Redelivered, m.Exchange, m.Key),
+		{Type: FrameHeader, Channel: channel, Payload: p.Append(header)},
+	}
+	for part := range slices.Chunk(m.Body, 4096-frameHeader-1) { // every peer accepts frames of this size
 		frames = append(frames, Frame{Type: FrameBody, Channel: channel, Payload: part})
 	}
 	return frames

@@ -111,7 +111,7 @@ func TestABatchWhoseFunctionEndsItsGoroutineHasFailed(t *testing.T) {
 func TestABatchIsAcknowledgedAtOnceAndOnlyAfterItsFunction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 5
-		b := &fakeBroker{on: func(m method, l *link) {
+		b := &connections{on: func(m method, l *link) {
 			if m == consume {
 				for range n {
 					l.deliver(nil)
@@ -138,7 +138,7 @@ func TestABatchIsAcknowledgedAtOnceAndOnlyAfterItsFunction(t *testing.T) {
 // At the end of Run nothing more can come: what was gathered is worked on at once.
 func TestABatchDoesNotWaitForMoreWhenRunIsToEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &fakeBroker{on: func(m method, l *link) {
+		b := &connections{on: func(m method, l *link) {
 			if m == consume {
 				l.deliver(nil)
 			}

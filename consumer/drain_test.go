@@ -34,7 +34,7 @@ func TestDrainTellsWhatMayComeAgain(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var log logbook
 				var ended atomic.Bool
-				b := &fakeBroker{}
+				b := &connections{}
 				b.on = func(m method, l *link) {
 					switch {
 					case m == consume:
@@ -42,7 +42,7 @@ func TestDrainTellsWhatMayComeAgain(t *testing.T) {
 							l.deliver(nil)
 						}
 					case m == c.cut && ended.Load():
-						_ = l.pipe.Close()
+						l.cut()
 					}
 				}
 				var begun atomic.Int64
@@ -84,7 +84,7 @@ func TestDrainTellsWhatMayComeAgain(t *testing.T) {
 
 func TestWhatHandlersSettleInTheOvertimeReachesTheBroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &fakeBroker{on: func(m method, l *link) {
+		b := &connections{on: func(m method, l *link) {
 			if m == consume {
 				l.deliver(nil)
 			}
@@ -105,7 +105,7 @@ func TestWhatHandlersSettleInTheOvertimeReachesTheBroker(t *testing.T) {
 		for _, r := range b.requests[len(b.requests)-3:] {
 			last = append(last, r.method)
 		}
-		if want := []method{ackMethod, qos, {20, 40}}; !slices.Equal(last, want) {
+		if want := []method{ackMethod, qos, closeChannel}; !slices.Equal(last, want) {
 			t.Errorf("Run ended with %v, want %v: a settlement, a round trip, channel.close", last, want)
 		}
 	})
@@ -115,7 +115,7 @@ func TestWhatHandlersSettleInTheOvertimeReachesTheBroker(t *testing.T) {
 func TestWhatHandlersFinishedIsSettledAlsoWhenTheCancelIsAnsweredLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 8
-		b := &fakeBroker{on: func(m method, l *link) {
+		b := &connections{on: func(m method, l *link) {
 			switch m {
 			case consume:
 				for range n {
@@ -143,11 +143,10 @@ func TestWhatHandlersFinishedIsSettledAlsoWhenTheCancelIsAnsweredLate(t *testing
 
 func TestASettlementThatNobodyReadsDoesNotKeepRunFromEnding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		stuck := make(chan struct{})
-		b := &fakeBroker{on: func(m method, l *link) {
+		b := &connections{on: func(m method, l *link) {
 			if m == consume {
 				l.deliver(nil)
-				<-stuck
+				l.stalled.Store(true)
 			}
 		}}
 		_, end := runOn(t, b, Config{DrainTimeout: time.Second}, nop)
@@ -160,18 +159,17 @@ func TestASettlementThatNobodyReadsDoesNotKeepRunFromEnding(t *testing.T) {
 		if took := time.Since(began); took > callTimeout+time.Second {
 			t.Errorf("Run ended after %v, want 5 s", took)
 		}
-		close(stuck)
 	})
 }
 
 func TestALossThatNoSubscriptionFollowedIsToldAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &fakeBroker{on: func(m method, l *link) {
+		b := &connections{on: func(m method, l *link) {
 			switch m {
 			case consume:
 				l.deliver(nil)
 			case ackMethod:
-				_ = l.pipe.Close()
+				l.cut()
 			}
 		}}
 		var up atomic.Bool

@@ -9,7 +9,7 @@ import (
 
 func TestDrainingIsClosedWhenTheShutdownBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &fakeBroker{on: func(m method, l *link) {
+		b := &connections{on: func(m method, l *link) {
 			if m == consume {
 				l.deliver(nil)
 			}

@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"context"
-	"encoding/binary"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -12,7 +11,6 @@ import (
 )
 
 func TestAHandoverCancelsOnlyWhereNothingIsOnItsWay(t *testing.T) {
-	closeChannel := method{20, 40}
 	for name, c := range map[string]struct {
 		cfg     Config
 		handled int // of three deliveries
@@ -43,7 +41,7 @@ func TestAHandoverCancelsOnlyWhereNothingIsOnItsWay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := &fakeBroker{on: func(m method, l *link) {
+				b := &connections{quorum: c.cfg.Arguments != nil, on: func(m method, l *link) {
 					if m == consume {
 						for range 3 {
 							l.deliver(nil)
@@ -85,14 +83,30 @@ func TestAHandoverCancelsOnlyWhereNothingIsOnItsWay(t *testing.T) {
 func TestAMessageHalfwayToItsDeliveryLimitIsReported(t *testing.T) {
 	for count, want := range map[int64]int{nearLimit - 2: 0, nearLimit - 1: 1} {
 		synctest.Test(t, func(t *testing.T) {
-			headers := binary.BigEndian.AppendUint64(slices.Concat(short("x-delivery-count"), []byte("l")), uint64(count))
-			b := &fakeBroker{on: func(m method, l *link) {
-				if m == consume {
-					l.redelivered = true
-					l.deliver(headers)
-					l.deliver(headers)
+			b := &connections{quorum: true}
+			b.start.Do(b.run)
+			for range 2 {
+				if _, err := b.broker.Publish("", "orders", message(nil)); err != nil {
+					t.Fatal(err)
 				}
-			}}
+			}
+			b.onChannel(func(ch *amqp.Channel) error { // fails both
+				for range count {
+					var ds [2]amqp.Delivery
+					for i := range ds {
+						var err error
+						if ds[i], _, err = ch.Get("orders", false); err != nil {
+							return err
+						}
+					}
+					for _, d := range ds {
+						if err := d.Reject(true); err != nil {
+							return err
+						}
+					}
+				}
+				return ch.Close()
+			})
 			var log logbook
 			_, end := runOn(t, b, Config{SingleActiveConsumer: true, DrainTimeout: time.Second, Logger: log.logger()}, func(ctx context.Context, _ *Delivery) error {
 				<-ctx.Done()

@@ -19,27 +19,26 @@ func (l *logbook) text() string {
 	return l.buf.String()
 }
 
-// Two sessions: the first one is lost after 7 messages, the second one gets 5 more.
+// Two sessions: the first one receives 7 messages, one of them three times, the second one 5 more.
 func TestTheEndOfRunIsLoggedWithTheTotalsOfAllSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
 		first := true
-		b := &fakeBroker{on: func(m method, l *link) {
+		b := &connections{}
+		b.on = func(m method, l *link) {
 			if m != consume {
 				return
 			}
-			n := 7
-			if !first {
-				n = 5
-				l.sent, l.redelivered = 0, true
-			} else {
-				time.AfterFunc(time.Minute, func() { l.say(l.ch, method{60, 30}, short(l.tags[0]), []byte{1}) }) // basic.cancel
+			n := 5
+			if first {
+				n = 7
+				time.AfterFunc(time.Minute, func() { b.broker.CancelConsumers("orders") })
 			}
 			first = false
 			for range n {
 				l.deliver(nil)
 			}
-		}}
+		}
 		calls := 0
 		_, end := runOn(t, b, Config{Logger: log.logger(), Prefetch: 20, Workers: 1}, func(context.Context, *Delivery) error {
 			switch calls++; calls {
@@ -56,7 +55,7 @@ func TestTheEndOfRunIsLoggedWithTheTotalsOfAllSessions(t *testing.T) {
 		if err := end(); err != nil {
 			t.Errorf("Run = %v", err)
 		}
-		want := "handled=12 settled=12 acknowledged=9 rejected=1 requeued=1 failed=1 redelivered=5 returned=0 unsettled=0 running=0"
+		want := "handled=14 settled=14 acknowledged=11 rejected=1 requeued=1 failed=1 redelivered=2 returned=0 unsettled=0 running=0"
 		if log.count(`level=INFO msg="consumer: ended"`) != 1 || log.count(want) != 1 || log.count(`level=INFO msg="consumer: subscribed"`) != 2 {
 			t.Errorf("%s\nwant 2 subscriptions and %s", log.text(), want)
 		}
@@ -95,18 +94,18 @@ func (h tracer) Handle(ctx context.Context, r slog.Record) error {
 
 func (h tracer) WithAttrs(as []slog.Attr) slog.Handler { return tracer{h.Handler.WithAttrs(as)} }
 
-type loggingBroker struct {
-	*fakeBroker
+type loggingConnections struct {
+	*connections
 	log *slog.Logger
 }
 
-func (b loggingBroker) Logger() *slog.Logger { return b.log }
+func (b loggingConnections) Logger() *slog.Logger { return b.log }
 
 // Config.Logger is not set, so the lines go to the Logger of the Connection.
 func TestEveryLineHasTheTraceIDOfRunAndTheCommonKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
-		b := loggingBroker{&fakeBroker{on: func(m method, l *link) {
+		b := loggingConnections{&connections{on: func(m method, l *link) {
 			if m == consume {
 				l.deliver(nil)
 			}

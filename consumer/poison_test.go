@@ -17,7 +17,7 @@ func TestPoisonIsReportedAndTriedEverSlower(t *testing.T) {
 		var log logbook
 		var there atomic.Bool
 		there.Store(true)
-		b := &fakeBroker{on: func(m method, l *link) {
+		b := &connections{on: func(m method, l *link) {
 			if m == consume && there.Load() {
 				l.fail(541)
 			}
@@ -80,7 +80,7 @@ func TestASuspectedSubscriptionTakesOneMessageAtATimeOverItsOwnConnection(t *tes
 				var prefetch []uint16
 				var dedicated []bool
 				var met, before atomic.Int64
-				b := dedicatedBroker{fakeBroker: &fakeBroker{}}
+				b := dedicatedConnections{connections: &connections{}}
 				b.on = func(m method, l *link) {
 					switch {
 					case m == consume && len(prefetch) < losses:
@@ -161,7 +161,7 @@ func TestASuspectedSubscriptionUsesTheSharedConnectionWhereNoOtherIsToBeHad(t *t
 	for name, err := range map[string]error{"refused": &amqp.Error{Code: 530, Server: true}, "failed": errors.New("no route to host")} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := dedicatedBroker{fakeBroker: &fakeBroker{}, refuses: err}
+				b := dedicatedConnections{connections: &connections{}, refuses: err}
 				narrow := 0
 				b.on = func(m method, l *link) {
 					if m == consume && len(b.calls(consume)) == 1 {
@@ -196,7 +196,7 @@ func TestOnlyAClosePossiblyCausedByAMessageRaisesTheSuspicion(t *testing.T) {
 			t.Errorf("after a close with %d: a prefetch of %d, want %d", code, got, want)
 		}
 	}
-	cut := func(l *link) { _ = l.pipe.Close() }
+	cut := func(l *link) { l.cut() }
 	for times, want := range map[int]uint16{1: 10, 2: 1} {
 		if got := prefetchAfter(t, cut, times); got != want {
 			t.Errorf("after %d lost connections: a prefetch of %d, want %d", times, got, want)
@@ -209,7 +209,7 @@ func prefetchAfter(t *testing.T, lose func(*link), times int) (prefetch uint16) 
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
-		b := &fakeBroker{on: func(m method, l *link) {
+		b := &connections{on: func(m method, l *link) {
 			if m != consume {
 				return
 			}
@@ -230,12 +230,12 @@ func prefetchAfter(t *testing.T, lose func(*link), times int) (prefetch uint16) 
 // A rolling restart of the broker, say, must not leave slow handlers with one message at a time for hours.
 func TestSlowHandlersReturnToTheFullPrefetchAfterLossesWithoutAReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := dedicatedBroker{fakeBroker: &fakeBroker{}}
+		b := dedicatedConnections{connections: &connections{}}
 		b.on = func(m method, l *link) {
 			switch {
 			case m == consume:
 				if l.deliver(nil); len(b.calls(consume)) <= repeatedLoss {
-					_ = l.pipe.Close()
+					l.cut()
 				}
 			case m == ackMethod && l.prefetch() == 1:
 				l.deliver(nil)
@@ -262,7 +262,7 @@ func TestSlowHandlersReturnToTheFullPrefetchAfterLossesWithoutAReason(t *testing
 // A message that is postponed for long would keep all others away while one message at a time is taken.
 func TestAHeldMessageDoesNotBlockASuspectedSubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := dedicatedBroker{fakeBroker: &fakeBroker{}}
+		b := dedicatedConnections{connections: &connections{}}
 		b.on = func(m method, l *link) {
 			if m == consume && len(b.calls(consume)) == 1 {
 				l.fail(541)
@@ -286,7 +286,7 @@ func TestAHeldMessageDoesNotBlockASuspectedSubscription(t *testing.T) {
 func TestAConsumerThatStartsAfterAnothersLossIsAsCareful(t *testing.T) {
 	for age, want := range map[time.Duration]uint16{returnTime / 2: 1, 2 * returnTime: 10} {
 		synctest.Test(t, func(t *testing.T) {
-			b := dedicatedBroker{fakeBroker: &fakeBroker{}, lostAt: time.Now().Add(-age), loss: &amqp.Error{Code: 541, Server: true}}
+			b := dedicatedConnections{connections: &connections{}, lostAt: time.Now().Add(-age), loss: &amqp.Error{Code: 541, Server: true}}
 			_, end := runOn(t, b, Config{Prefetch: 10}, nop)
 			synctest.Wait()
 			if l := b.links[len(b.links)-1]; l.prefetch() != want || l.dedicated != (want == 1) {
@@ -307,7 +307,7 @@ func TestAConsumerThatStartsAfterAnothersLossIsAsCareful(t *testing.T) {
 // With a delayed retry, or an inactive consumer, the poison comes back when the suspicion is over.
 func TestARelapseMakesTheSuspicionLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := dedicatedBroker{fakeBroker: &fakeBroker{}}
+		b := dedicatedConnections{connections: &connections{}}
 		full := 0
 		b.on = func(m method, l *link) {
 			switch {
@@ -331,7 +331,7 @@ func TestARelapseMakesTheSuspicionLast(t *testing.T) {
 
 func TestANeighbourOfPoisonThatGetsOnKeepsItsPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &fakeBroker{on: func(m method, l *link) {
+		b := &connections{on: func(m method, l *link) {
 			switch m {
 			case consume:
 				l.deliver(nil)

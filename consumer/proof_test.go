@@ -9,6 +9,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/amqptest"
 )
 
 // The link is lost for good, some time after the last of five deliveries was acknowledged.
@@ -35,9 +37,11 @@ func TestAcknowledgedSettlementsStopBeingInDoubt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const n = 5
-				b := &fakeBroker{mute: c.mute}
-				b.leaderless.Store(c.leaderless)
+				b := &connections{mute: c.mute}
 				b.on = func(m method, l *link) {
+					if m == declareQueue && c.leaderless { // the queue reports no consumers
+						l.reply(amqptest.Method(l.last.Load().Channel, 50, 11, "orders", uint32(0), uint32(0)))
+					}
 					if m != consume {
 						return
 					}
@@ -68,8 +72,9 @@ func TestAcknowledgedSettlementsStopBeingInDoubt(t *testing.T) {
 				time.Sleep((n-1)*c.gap + c.later)
 				close(lost)
 				b.mu.Lock()
-				_ = b.links[0].pipe.Close()
+				b.links[0].cut()
 				b.mu.Unlock()
+				time.Sleep(2 * time.Nanosecond)
 				synctest.Wait()
 				end()
 				err = <-ran

@@ -227,7 +227,7 @@ func TestWorkerSurvivesGoexitInAHandler(t *testing.T) {
 // What ends Run's own goroutine leaves no worker behind; goleak sees it.
 func TestGoexitInKeyLeavesNoWorkerBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &fakeBroker{on: func(m method, l *link) {
+		b := &connections{on: func(m method, l *link) {
 			if m == consume {
 				l.deliver(nil)
 			}

@@ -18,7 +18,7 @@ import (
 func TestADeliveryUnsettledForLongIsLoggedOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
-		b := &fakeBroker{on: func(m method, l *link) {
+		b := &connections{on: func(m method, l *link) {
 			if m == consume {
 				time.AfterFunc(5*time.Minute, func() { l.deliver(nil) })
 			}
@@ -48,12 +48,13 @@ func TestLateResultIsDroppedWithTheReason(t *testing.T) {
 		release := make(chan struct{})
 		var first atomic.Bool
 		first.Store(true)
-		b := &fakeBroker{on: func(m method, l *link) {
+		b := &connections{}
+		b.on = func(m method, l *link) {
 			if m == consume && first.Swap(false) {
 				l.deliver(nil)
-				time.AfterFunc(time.Minute, func() { l.say(l.ch, method{60, 30}, short(l.tags[0]), []byte{1}) }) // basic.cancel
+				time.AfterFunc(time.Minute, func() { b.broker.CancelConsumers("orders") })
 			}
-		}}
+		}
 		c, end := runOn(t, b, Config{Logger: log.logger()}, func(context.Context, *Delivery) error { <-release; return nil })
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
@@ -65,8 +66,8 @@ func TestLateResultIsDroppedWithTheReason(t *testing.T) {
 		if n := log.count("result not sent"); n != 1 || log.count("had been unsettled for 1m0s") != 2 { // the loss, and the result
 			t.Errorf("%d results told as not sent, want 1 with the cancel and the time as its reason", n)
 		}
-		if n := b.acked(); n != 0 {
-			t.Errorf("%d acknowledgements sent, want none", n)
+		if n := b.count(ackMethod); n != 1 {
+			t.Errorf("%d acknowledgements sent, want 1 of the redelivery", n)
 		}
 		if err := end(); err != nil {
 			t.Errorf("Run = %v", err)
@@ -92,12 +93,13 @@ func TestADeliveryTagThatCannotBeCostsItsConnectionAndNothingElse(t *testing.T) 
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
 		var subscribed atomic.Int64
-		b := &fakeBroker{on: func(m method, l *link) {
+		b := &connections{on: func(m method, l *link) {
 			if m == consume {
 				if subscribed.Add(1) == 1 {
-					l.sent = 1 << 40
+					l.forge(1<<40, nil)
+				} else {
+					l.deliver(nil)
 				}
-				l.deliver(nil)
 			}
 		}}
 		var handled atomic.Int64
@@ -119,7 +121,7 @@ func TestADeliveryTagThatCannotBeCostsItsConnectionAndNothingElse(t *testing.T) 
 // A logger may do what it likes with the connection: nothing that others write is held back meanwhile.
 func TestALoggerMayUseTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &fakeBroker{on: func(m method, l *link) {
+		b := &connections{on: func(m method, l *link) {
 			if m == consume {
 				l.deliver(nil)
 			}

@@ -3,26 +3,38 @@ package consumer
 import (
 	"bytes"
 	"encoding/binary"
+	"maps"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/amqptest"
 )
 
 func encodedOffset(kind byte, v []byte) []byte {
-	return slices.Concat(short(streamOffset), []byte{kind}, v)
+	return slices.Concat([]byte{byte(len(streamOffset))}, []byte(streamOffset), []byte{kind}, v)
 }
 
 func atOffset(n uint64) []byte {
 	return encodedOffset('l', binary.BigEndian.AppendUint64(nil, n))
 }
 
-func atSpec(s string) []byte { return encodedOffset('S', long([]byte(s))) }
+func atSpec(s string) []byte {
+	return encodedOffset('S', append(binary.BigEndian.AppendUint32(nil, uint32(len(s))), s...))
+}
+
+// offset returns headers with a stream's offset.
+func offset(n int64, headers amqp.Table) amqp.Table {
+	t := amqp.Table{streamOffset: n}
+	maps.Copy(t, headers)
+	return t
+}
 
 // subscribes returns the arguments of each basic.consume, except for those that read the first message.
-func (b *fakeBroker) subscribes() (args [][]byte) {
+func (b *connections) subscribes() (args [][]byte) {
 	for _, a := range b.calls(consume) {
 		if !bytes.Contains(a, []byte("first-")) {
 			args = append(args, a)
@@ -31,33 +43,30 @@ func (b *fakeBroker) subscribes() (args [][]byte) {
 	return args
 }
 
-// refuse closes the channel in answer to basic.consume.
-func (l *link) refuse(code uint16, reason string) {
-	l.say(l.ch, method{20, 40}, binary.BigEndian.AppendUint16(nil, code), short(reason), []byte{0, 60, 0, 20})
-}
-
 func TestTheStreamPositionSurvivesEveryErrorAndNotANewStream(t *testing.T) {
 	const missing = "NOT_FOUND - no queue 'orders' in vhost '/'"
-	lose := func(l *link) { _ = l.pipe.Close() }
-	cancelled := func(l *link) { l.say(l.ch, method{60, 30}, short(l.tags[len(l.tags)-1]), []byte{1}) }
+	lose := func(l *link) { l.cut() }
+	cancelled := func(l *link) {
+		l.request.Load().Reply(amqptest.BasicCancel(l.request.Load().Channel, l.tags[len(l.tags)-1]))
+	}
 	for name, c := range map[string]struct {
 		lose   func(*link)
 		refuse func(*link) // the second subscribe
-		first  []byte      // the first message after that
+		first  amqp.Table  // the headers of the first message after that
 		want   []byte      // where the third begins
 	}{
-		"403":                       {lose, func(l *link) { l.refuse(403, "ACCESS_REFUSED - read access refused") }, atOffset(40), atOffset(42)},
-		"404":                       {lose, func(l *link) { l.refuse(404, missing) }, atOffset(40), atOffset(42)},
+		"403":                       {lose, func(l *link) { l.refuse(403, "ACCESS_REFUSED - read access refused") }, offset(40, nil), atOffset(42)},
+		"404":                       {lose, func(l *link) { l.refuse(404, missing) }, offset(40, nil), atOffset(42)},
 		"404 after a cancel":        {cancelled, func(l *link) { l.refuse(404, missing) }, nil, atSpec("first")},
-		"a node that is down":       {cancelled, func(l *link) { l.refuse(404, "NOT_FOUND - process not found") }, atOffset(40), atOffset(42)},
-		"a connection that is lost": {lose, lose, atOffset(40), atOffset(42)},
-		"no answer":                 {lose, func(*link) {}, atOffset(40), atOffset(42)},
-		"older messages expired":    {lose, lose, atOffset(41), atOffset(42)},
+		"a node that is down":       {cancelled, func(l *link) { l.refuse(404, "NOT_FOUND - process not found") }, offset(40, nil), atOffset(42)},
+		"a connection that is lost": {lose, lose, offset(40, nil), atOffset(42)},
+		"no answer":                 {lose, func(*link) {}, offset(40, nil), atOffset(42)},
+		"older messages expired":    {lose, lose, offset(41, nil), atOffset(42)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := &fakeBroker{first: atOffset(40)}
-				set := func(mute method, first []byte) {
+				b := &connections{stream: true, first: offset(40, nil)}
+				set := func(mute method, first amqp.Table) {
 					b.mu.Lock()
 					defer b.mu.Unlock()
 					b.mute, b.first = mute, first
@@ -69,7 +78,7 @@ func TestTheStreamPositionSurvivesEveryErrorAndNotANewStream(t *testing.T) {
 					}
 					switch n++; n {
 					case 1:
-						l.deliver(atOffset(41))
+						l.deliver(offset(41, nil))
 						time.AfterFunc(time.Second, func() { set(consume, c.first); c.lose(l) })
 					case 2:
 						set(method{}, c.first)
@@ -94,19 +103,19 @@ func TestTheStreamPositionSurvivesEveryErrorAndNotANewStream(t *testing.T) {
 
 func TestAStreamThatWasDeclaredAgainIsReadFromItsFirstMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &fakeBroker{first: atOffset(40)}
+		b := &connections{stream: true, first: offset(40, nil)}
 		n := 0
 		b.on = func(m method, l *link) {
 			if m != consume || len(b.subscribes()) == n {
 				return
 			}
 			if n++; n == 1 {
-				l.deliver(atOffset(41))
+				l.deliver(offset(41, nil))
 				time.AfterFunc(time.Second, func() {
 					b.mu.Lock()
-					b.first = atOffset(0)
+					b.first = offset(0, nil)
 					b.mu.Unlock()
-					_ = l.pipe.Close()
+					l.cut()
 				})
 			}
 		}

@@ -14,7 +14,7 @@ func TestSubscribingIsBoundedWhereTheBrokerDoesNotAnswer(t *testing.T) {
 	for name, m := range map[string]method{"channel.open": openChannel, "basic.qos": qos, "basic.consume": consume} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := &fakeBroker{mute: m}
+				b := &connections{mute: m}
 				c, end := runOn(t, b, Config{}, nop)
 				time.Sleep(subscribeTime - time.Second)
 				synctest.Wait()
@@ -47,7 +47,7 @@ func TestSubscribingIsBoundedWhereTheBrokerDoesNotAnswer(t *testing.T) {
 
 func TestDeclareIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &fakeBroker{mute: declareQueue}
+		b := &connections{mute: declareQueue}
 		c, end := runOn(t, b, Config{Declare: func(_ context.Context, ac *amqp.Connection) (string, error) {
 			ch, err := ac.Channel()
 			if err != nil {

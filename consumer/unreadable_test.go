@@ -11,13 +11,15 @@ import (
 	"testing/synctest"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
 func TestAnUnreadableMessageIsRejectedWithoutTheHandlerAndTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
-		b := &fakeBroker{on: func(m method, l *link) {
+		b := &connections{on: func(m method, l *link) {
 			if m == consume {
 				l.deliver(nil)
 				l.deliver(poison())
@@ -51,7 +53,7 @@ func TestAnUnreadableMessageIsRejectedWithoutTheHandlerAndTheConnection(t *testi
 func TestAnUnreadableMessageOfAStreamIsSkipped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
-		b := &fakeBroker{}
+		b := &connections{stream: true}
 		settled := 0
 		b.on = func(m method, l *link) {
 			switch m {
@@ -62,7 +64,7 @@ func TestAnUnreadableMessageOfAStreamIsSkipped(t *testing.T) {
 				}
 			case ackMethod, rejectMethod:
 				if settled++; settled == 2 {
-					_ = l.pipe.Close()
+					l.cut()
 				}
 			}
 		}
@@ -73,7 +75,7 @@ func TestAnUnreadableMessageOfAStreamIsSkipped(t *testing.T) {
 			t.Errorf("logged %s", log.buf.String())
 		}
 		asked := slices.DeleteFunc(b.calls(consume), func(args []byte) bool { return bytes.Contains(args, []byte("first-")) })
-		if len(asked) < 2 || !bytes.Contains(asked[1], offset(9, nil)) {
+		if len(asked) < 2 || !bytes.Contains(asked[1], atOffset(9)) {
 			t.Errorf("consumed with %q, want to go on at 9", asked)
 		}
 		_ = end()
@@ -81,23 +83,14 @@ func TestAnUnreadableMessageOfAStreamIsSkipped(t *testing.T) {
 }
 
 // forged is a table with the mark of an unreadable message, as far as a publisher can know it.
-func forged() []byte {
-	return append(append(short("x-amqpkit-unreadable"), 'S'), long([]byte("forged"))...)
-}
-
-// offset puts a stream's offset before other headers.
-func offset(n uint64, headers []byte) []byte {
-	return append(binary.BigEndian.AppendUint64(append(short(streamOffset), 'l'), n), headers...)
-}
+func forged() amqp.Table { return amqp.Table{"x-amqpkit-unreadable": "forged"} }
 
 func TestGetReturnsAnUnreadableMessageWithAnError(t *testing.T) {
-	b := &fakeBroker{}
-	b.on = func(m method, l *link) {
+	b := &connections{on: func(m method, l *link) {
 		if m == (method{60, 70}) {
-			l.say(l.ch, method{60, 71}, binary.BigEndian.AppendUint64(nil, 1), []byte{0}, short(""), short("orders"), make([]byte, 4))
-			l.content(l.ch, poison())
+			l.deliver(poison())
 		}
-	}
+	}}
 	defer b.close()
 	d, ok, err := Get(t.Context(), b, "orders")
 	var unreadable *UnreadableError
@@ -116,7 +109,7 @@ func TestGetReturnsAnUnreadableMessageWithAnError(t *testing.T) {
 // without it.
 func TestAPoisonFirstMessageOfAStreamCostsOneConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &fakeBroker{}
+		b := &connections{stream: true}
 		var asked atomic.Int64
 		b.on = func(m method, l *link) {
 			if m == qos && len(l.tags) == 1 { // on the second channel, behind the consumer's own

@@ -65,7 +65,7 @@ func TestProxySpeaksForTheBroker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Inject(amqptest.FromBroker, amqptest.BasicDeliver(1, "tag", 7, true, "x", "k", []byte("forged"))...)
+	p.Inject(amqptest.FromBroker, amqptest.BasicDeliver(1, "tag", 7, amqptest.Message{Exchange: "x", Key: "k", Redelivered: true, Body: []byte("forged")})...)
 	if d := <-deliveries; string(d.Body) != "forged" || d.DeliveryTag != 7 || !d.Redelivered || d.RoutingKey != "k" {
 		t.Errorf("delivered: %+v", d)
 	}
