@@ -2,9 +2,11 @@ package amqpkit
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/amqpkit/amqpkit/amqptest"
 )
 
 func TestRenewalComesWhenAFifthOfTheTimeIsLeft(t *testing.T) {
@@ -56,7 +60,7 @@ func (p *provider) get(ctx context.Context) (Credentials, error) {
 	return p.answer(ctx, asked, token)
 }
 
-// expires is what the peer knows of a token.
+// expires returns when a token expires.
 func (p *provider) expires(secret string) time.Time {
 	var n int
 	_, _ = fmt.Sscanf(secret, "secret-%d", &n)
@@ -65,8 +69,45 @@ func (p *provider) expires(secret string) time.Time {
 	return p.began.Add(p.asked[n-1] + life)
 }
 
+// A tokenBroker is a broker in memory that accepts the tokens of a provider and closes connections when they expire.
+type tokenBroker struct {
+	expires func(secret string) time.Time // the provider's by default
+	answer  func(*amqptest.Request) bool  // intercepts the methods of connections; nil has the broker answer
+
+	mu      sync.Mutex
+	logins  []string // user and password of each connection
+	updates []string // secrets received later
+}
+
+var isUpdate = amqptest.IsMethod(10, 70) // connection.update-secret
+
+// start returns a dialer. The broker ends with the test.
+func (b *tokenBroker) start(t *testing.T) func(context.Context, string, string) (net.Conn, error) {
+	t.Helper()
+	broker := amqptest.Start(t, amqptest.Config{InMemory: true, Login: func(user, secret string) (time.Time, bool) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if len(b.updates) == 0 || b.updates[len(b.updates)-1] != secret {
+			b.logins = append(b.logins, user+" "+secret)
+		}
+		return b.expires(secret), true
+	}})
+	broker.Intercept(func(r *amqptest.Request) bool {
+		if class, _, _ := r.Method(); class != 10 {
+			return false
+		}
+		if isUpdate(r.Frame) {
+			b.mu.Lock()
+			b.updates = append(b.updates, string(r.Payload[8:8+binary.BigEndian.Uint32(r.Payload[4:])]))
+			b.mu.Unlock()
+		}
+		return b.answer != nil && b.answer(r)
+	})
+	return broker.Dial
+}
+
 // renewing is a Conn whose credentials come from p, and the broker it is connected to. What it logs holds no secret.
-func renewing(t *testing.T, p *provider, broker *peer) *Conn {
+func renewing(t *testing.T, p *provider, broker *tokenBroker) *Conn {
 	t.Helper()
 	p.began = time.Now()
 	if broker.expires == nil {
@@ -74,7 +115,7 @@ func renewing(t *testing.T, p *provider, broker *peer) *Conn {
 	}
 	var log strings.Builder
 	conn, err := DialConfig(t.Context(), Config{
-		URLs: []string{"amqp://h"}, Credentials: p.get, Dialer: broker.dial, Heartbeat: time.Hour,
+		URLs: []string{"amqp://h"}, Credentials: p.get, Dialer: broker.start(t), Heartbeat: time.Hour,
 		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
@@ -109,7 +150,7 @@ func minutes(ms ...float64) []time.Duration {
 func TestCredentialsAreRenewedOnTheLivingConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p provider
-		var broker peer
+		var broker tokenBroker
 		renewing(t, &p, &broker)
 		after(3 * life)
 		if want := minutes(0, 48, 96, 144); !slices.Equal(p.asked, want) {
@@ -132,7 +173,7 @@ func TestCredentialsThatNeverExpireAreNotAskedForAgain(t *testing.T) {
 					token.Expires = expires
 					return token, nil
 				}}
-				broker := peer{expires: func(string) time.Time { return time.Time{} }}
+				broker := tokenBroker{expires: func(string) time.Time { return time.Time{} }}
 				renewing(t, &p, &broker)
 				after(1000 * life)
 				if want := minutes(0); !slices.Equal(p.asked, want) {
@@ -151,7 +192,7 @@ func TestFailedRenewalIsTriedAgainBeforeTheExpiry(t *testing.T) {
 			}
 			return token, nil
 		}}
-		var broker peer
+		var broker tokenBroker
 		renewing(t, &p, &broker)
 		after(2 * life)
 		if want := minutes(0, 48, 54, 57, 58.5, 58.5+48); !slices.Equal(p.asked, want) {
@@ -172,7 +213,7 @@ func TestSourceThatKeepsItsTokenIsAskedUntilItHasANewOne(t *testing.T) {
 			}
 			return kept, nil
 		}}
-		var broker peer
+		var broker tokenBroker
 		renewing(t, &p, &broker)
 		after(10 * life)
 		if len(broker.logins) != 1 {
@@ -192,7 +233,7 @@ func TestSessionWithoutRenewalEndsAtTheExpiryAndTheNextHasTheNewestCredentials(t
 			}
 			return token, nil
 		}}
-		var broker peer
+		var broker tokenBroker
 		conn := renewing(t, &p, &broker)
 		after(life - time.Second)
 		if err := conn.Err(); err != nil {
@@ -217,7 +258,7 @@ func TestOtherUserTakesANewSession(t *testing.T) {
 			}
 			return token, nil
 		}}
-		var broker peer
+		var broker tokenBroker
 		conn := renewing(t, &p, &broker)
 		after(48*time.Minute + time.Second)
 		if want := []string{"bob secret-1", "eve secret-3"}; !slices.Equal(broker.logins, want) || len(broker.updates) != 0 {
@@ -238,7 +279,7 @@ func TestProviderHasTenSecondsToRenew(t *testing.T) {
 			}
 			return token, nil
 		}}
-		var broker peer
+		var broker tokenBroker
 		renewing(t, &p, &broker)
 		after(life + time.Minute)
 		// Half of what is left once the 10 s are over.
@@ -263,7 +304,7 @@ func TestRenewalEndsWithItsSession(t *testing.T) {
 			}
 			return token, ctx.Err()
 		}}
-		var broker peer
+		var broker tokenBroker
 		conn := renewing(t, &p, &broker)
 		after(life - time.Millisecond)
 		if n := waiting.Load(); n != 1 {
@@ -279,7 +320,12 @@ func TestRenewalEndsWithItsSession(t *testing.T) {
 func TestBrokerMayTakeUntilTheExpiryToHearOfNewCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p provider
-		broker := peer{answer: 9 * time.Minute} // as one that blocks publishing does
+		broker := tokenBroker{answer: func(r *amqptest.Request) bool {
+			if isUpdate(r.Frame) { // as under a memory alarm
+				time.Sleep(9 * time.Minute)
+			}
+			return false
+		}}
 		renewing(t, &p, &broker)
 		after(2 * life)
 		if len(broker.logins) != 1 || len(broker.updates) != 2 {
@@ -297,10 +343,16 @@ func TestCloseInterruptsARenewal(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		p      *provider
-		broker *peer
+		broker *tokenBroker
 	}{
-		"that waits for the provider": {&provider{answer: waiting}, &peer{}},
-		"that waits for the broker":   {&provider{}, &peer{answer: life}},
+		"that waits for the provider": {&provider{answer: waiting}, &tokenBroker{}},
+		"that waits for the broker": {&provider{}, &tokenBroker{answer: func(r *amqptest.Request) bool {
+			if !isUpdate(r.Frame) { // connection.close
+				r.Reply(amqptest.Method(0, 10, 51))
+				time.AfterFunc(time.Nanosecond, r.DropConnection)
+			}
+			return true // no answer to the update
+		}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -327,7 +379,7 @@ func TestProviderThatIgnoresItsContextCostsTheSessionAtTheExpiryAndCloseIsBounde
 			}
 			return token, nil
 		}}
-		var broker peer
+		var broker tokenBroker
 		conn := renewing(t, &p, &broker)
 		after(life + time.Second)
 		if want := []string{"bob secret-1", "bob secret-3"}; !slices.Equal(broker.logins, want) {

@@ -12,7 +12,7 @@ import (
 
 func TestADedicatedConnectionIsServedLikeTheOthersUntilTheConnEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		broker := &peer{}
+		broker := &tokenBroker{}
 		conn := renewing(t, &provider{}, broker)
 		setUp := 0
 		conn.cfg.Setup = func(context.Context, *amqp.Connection) error {
@@ -54,7 +54,7 @@ func TestADedicatedConnectionIsServedLikeTheOthersUntilTheConnEnds(t *testing.T)
 // Close waits for the dialling, too: no goroutine may be left.
 func TestCloseEndsTheDialOfADedicatedConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := renewing(t, &provider{}, &peer{})
+		conn := renewing(t, &provider{}, &tokenBroker{})
 		conn.setup.sessions = nil // as if none were up: Setup runs
 		conn.cfg.Setup = func(ctx context.Context, _ *amqp.Connection) error {
 			<-ctx.Done()
