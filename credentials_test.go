@@ -348,7 +348,7 @@ func TestCloseInterruptsARenewal(t *testing.T) {
 		"that waits for the provider": {&provider{answer: waiting}, &tokenBroker{}},
 		"that waits for the broker": {&provider{}, &tokenBroker{answer: func(r *amqptest.Request) bool {
 			if !isUpdate(r.Frame) { // connection.close
-				r.Reply(amqptest.Method(0, 10, 51))
+				r.Reply(amqptest.MethodFrame(0, 10, 51))
 				time.AfterFunc(time.Nanosecond, r.DropConnection)
 			}
 			return true // no answer to the update

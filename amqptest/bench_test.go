@@ -25,7 +25,7 @@ func BenchmarkConfirmedPublish(b *testing.B) {
 			return
 		}
 		r := bufio.NewReaderSize(c, 64<<10)
-		_, _ = io.CopyN(io.Discard, r, int64(len(wireOf(Method(1, 85, 10, false)))))
+		_, _ = io.CopyN(io.Discard, r, int64(len(wireOf(MethodFrame(1, 85, 10, false)))))
 		for tag := uint64(1); ; tag++ {
 			if _, err := io.CopyN(io.Discard, r, int64(len(message[0]))); err != nil {
 				return
@@ -41,7 +41,7 @@ func BenchmarkConfirmedPublish(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer func() { _ = c.Close() }()
-	_, _ = c.Write(wireOf(Method(1, 85, 10, false)))
+	_, _ = c.Write(wireOf(MethodFrame(1, 85, 10, false)))
 	go func() {
 		for i := range b.N + 16 {
 			_, _ = c.Write(message[i%256])

@@ -38,7 +38,7 @@ type Config struct {
 	// StoppedClock has the broker's clock stand still but for Broker.Advance. Otherwise it goes as the real one does,
 	// and Advance moves it ahead. TTLs, expiries, delays and timeouts of deliveries go by this clock; heartbeats
 	// do not.
-	StoppedClock bool
+	ManualClock bool
 
 	// Heartbeat is the interval that the broker proposes to clients, in whole seconds. Zero means RabbitMQ's 60 s.
 	Heartbeat time.Duration

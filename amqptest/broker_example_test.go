@@ -129,7 +129,7 @@ func ExampleBroker_Kill() {
 
 // Does my schedule of delays do what it says? An hour takes no time.
 func ExampleBroker_Advance() {
-	b, err := amqptest.New(amqptest.Config{StoppedClock: true})
+	b, err := amqptest.New(amqptest.Config{ManualClock: true})
 	if err != nil {
 		log.Fatal(err)
 	}

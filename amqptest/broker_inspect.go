@@ -12,14 +12,14 @@ import (
 
 // A Queue is what a queue of a [Broker] has at a moment.
 type Queue struct {
-	Name      string
-	Type      string // "classic" or "quorum"
-	Durable   bool
-	Ready     int // messages that wait for a consumer
-	Unacked   int // messages delivered, and not settled
-	Delayed   int // messages that wait for their delayed retry
-	Pending   int // dead letters that nothing takes, kept by the strategy at-least-once
-	Consumers int
+	Name               string
+	Type               string // "classic" or "quorum"
+	Durable            bool
+	Ready              int // messages that wait for a consumer
+	Unacked            int // messages delivered, and not settled
+	Delayed            int // messages that wait for their delayed retry
+	PendingDeadLetters int // dead letters that nothing takes, kept by the strategy at-least-once
+	Consumers          int
 }
 
 // A Message is what a message of a [Broker] says. Properties that it does not have are zero.
@@ -74,7 +74,7 @@ func (b *Broker) Queues() []Queue {
 func newQueue(s broker.Queue) Queue {
 	return Queue{
 		Name: s.Name, Type: s.Type, Durable: s.Durable, Ready: s.Ready, Unacked: s.Unacked, Delayed: s.Delayed,
-		Pending: s.Pending, Consumers: s.Consumers,
+		PendingDeadLetters: s.PendingDeadLetters, Consumers: s.Consumers,
 	}
 }
 

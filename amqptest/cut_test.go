@@ -63,7 +63,7 @@ func TestCutAfterCutsAtTheByteAndOnce(t *testing.T) {
 	client, broker = s.link()
 	client.write(frames)
 	broker.expectBytes(frames)
-	s.Resume()
+	s.Clear()
 	client.write(make([]byte, 1000))
 	broker.expectBytes(make([]byte, 1000))
 
@@ -75,7 +75,7 @@ func TestCutAfterCutsAtTheByteAndOnce(t *testing.T) {
 }
 
 func TestCutAtCutsBeforeInsideOrAfterAFrame(t *testing.T) {
-	for at, passes := range map[Point]int{Before: 0, Inside: 10, After: 21} {
+	for at, passes := range map[CutPoint]int{BeforeFrame: 0, InsideFrame: 10, AfterFrame: 21} {
 		s := newStage(t)
 		client, broker := s.link()
 		other, behind := s.link()
@@ -94,7 +94,7 @@ func TestCutAtCutsBeforeInsideOrAfterAFrame(t *testing.T) {
 func TestCutAtSeesWholeBodies(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
-	s.CutAt(FromClient, Inside, func(f Frame) bool { return f.Type == FrameBody && f.Payload[len(f.Payload)-1] == 'x' })
+	s.CutAt(FromClient, InsideFrame, func(f Frame) bool { return f.Type == FrameBody && f.Payload[len(f.Payload)-1] == 'x' })
 	innocent, last := body(1, 1, 200_000), body(1, 2, 200_000)
 	last.Payload[199_999] = 'x'
 	client.send(innocent)

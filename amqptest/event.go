@@ -32,7 +32,7 @@ type Event struct {
 
 	// Stray is set in a settlement or confirm of a tag that was not outstanding: never sent on that channel, or
 	// settled before.
-	Stray bool
+	UnknownTag bool
 
 	Requeue     bool
 	Redelivered bool
@@ -55,8 +55,8 @@ type Kind int
 
 // The kinds of events, with the frames behind them.
 const (
-	Opened           Kind = iota + 1 // a link, to the broker and back
-	Lost                             // a link, whatever the reason
+	LinkOpened       Kind = iota + 1 // a link, to the broker and back
+	LinkClosed                       // a link, whatever the reason
 	ConnectionOpened                 // connection.open-ok
 	ConnectionClosed                 // connection.close, by either side
 	ChannelOpened                    // channel.open
@@ -73,17 +73,17 @@ const (
 	Delivered                        // basic.deliver or basic.get-ok and its content
 	Acked                            // basic.ack from the client
 	Rejected                         // basic.reject
-	NackedByClient                   // basic.nack from the client
+	DeliveryNacked                   // basic.nack from the client
 )
 
 var kindNames = [...]string{
-	Opened: "Opened", Lost: "Lost",
+	LinkOpened: "LinkOpened", LinkClosed: "LinkClosed",
 	ConnectionOpened: "ConnectionOpened", ConnectionClosed: "ConnectionClosed",
 	ChannelOpened: "ChannelOpened", ChannelClosed: "ChannelClosed",
 	Blocked: "Blocked", Unblocked: "Unblocked",
 	Published: "Published", Confirmed: "Confirmed", Nacked: "Nacked", ConfirmHeld: "ConfirmHeld", Returned: "Returned",
 	Subscribed: "Subscribed", Cancelled: "Cancelled", Delivered: "Delivered",
-	Acked: "Acked", Rejected: "Rejected", NackedByClient: "NackedByClient",
+	Acked: "Acked", Rejected: "Rejected", DeliveryNacked: "DeliveryNacked",
 }
 
 // String returns the name of the constant.
@@ -136,7 +136,7 @@ func (p *Proxy) Next(match func(Event) bool) <-chan Event {
 }
 
 // Settlements returns what clients have settled: the newest 10,000 events of the kinds Acked, Rejected and
-// NackedByClient, oldest first. What makes more uses Observe.
+// DeliveryNacked, oldest first. What makes more uses Observe.
 func (p *Proxy) Settlements() []Event {
 	p.journal.mu.Lock()
 	defer p.journal.mu.Unlock()
@@ -158,7 +158,7 @@ func (j *journal) tell(e Event) {
 		return true
 	})
 	switch e.Kind {
-	case Acked, Rejected, NackedByClient:
+	case Acked, Rejected, DeliveryNacked:
 		if len(j.settlements) == 2*maxSettlements {
 			j.settlements = append(j.settlements[:0], j.settlements[maxSettlements:]...)
 		}

@@ -33,7 +33,7 @@ func line(e Event) string {
 	add("ch", e.Channel)
 	add("tag", e.Tag)
 	add("multiple", e.Multiple)
-	add("stray", e.Stray)
+	add("stray", e.UnknownTag)
 	add("requeue", e.Requeue)
 	add("redelivered", e.Redelivered)
 	add("id", e.MessageID)
@@ -72,13 +72,13 @@ func startOk(name string) Frame {
 	table = append(table, entry("capabilities", 'F', long(entry("connection_name", 'S', long([]byte("no")))))...)
 	table = append(table, entry("number", 'd', make([]byte, 8))...)
 	table = append(table, entry("connection_name", 'S', long([]byte(name)))...)
-	return Method(0, 10, 11, table, "PLAIN", []byte("\x00u\x00p"), "en_US")
+	return MethodFrame(0, 10, 11, table, "PLAIN", []byte("\x00u\x00p"), "en_US")
 }
 
 // contentFrames are the header and the body of a message with most properties before its id.
 func contentFrames(channel uint16, id, body string) []Frame {
 	flags := uint16(1<<15 | 1<<13 | 1<<12 | 1<<11 | 1<<8 | 1<<7 | 1<<6)
-	header := Method(channel, 60, 0, uint64(len(body)), flags, "text/plain", []byte("\x01at\x01"), uint8(2), uint8(1), "60000", id, uint64(1))
+	header := MethodFrame(channel, 60, 0, uint64(len(body)), flags, "text/plain", []byte("\x01at\x01"), uint8(2), uint8(1), "60000", id, uint64(1))
 	header.Type = FrameHeader
 	frames := []Frame{header}
 	if body != "" {
@@ -88,11 +88,11 @@ func contentFrames(channel uint16, id, body string) []Frame {
 }
 
 func publish(channel uint16, id, body string) []Frame {
-	return append([]Frame{Method(channel, 60, 40, uint16(0), "x", "k", uint8(1))}, contentFrames(channel, id, body)...)
+	return append([]Frame{MethodFrame(channel, 60, 40, uint16(0), "x", "k", uint8(1))}, contentFrames(channel, id, body)...)
 }
 
 func deliver(channel uint16, tag uint64, redelivered bool, id string) []Frame {
-	return append([]Frame{Method(channel, 60, 60, "c1", tag, redelivered, "x", "k")}, contentFrames(channel, id, "body")...)
+	return append([]Frame{MethodFrame(channel, 60, 60, "c1", tag, redelivered, "x", "k")}, contentFrames(channel, id, "body")...)
 }
 
 func TestEventsOfAPublisher(t *testing.T) {
@@ -108,22 +108,22 @@ func TestEventsOfAPublisher(t *testing.T) {
 	client.write([]byte(protocolHeader))
 	broker.expectBytes([]byte(protocolHeader))
 	say(client, broker, startOk("billing"))
-	say(broker, client, Method(0, 10, 41, ""))
-	say(client, broker, Method(1, 20, 10, ""))
+	say(broker, client, MethodFrame(0, 10, 41, ""))
+	say(client, broker, MethodFrame(1, 20, 10, ""))
 	say(client, broker, publish(1, "before", "")...)
-	say(client, broker, Method(1, 85, 10, false)) // confirm.select
+	say(client, broker, MethodFrame(1, 85, 10, false)) // confirm.select
 	for _, id := range []string{"a", "b", "c", "d", "e"} {
 		say(client, broker, publish(1, id, "body")...)
 	}
 	say(broker, client, BasicAck(1, 2, true))
-	say(broker, client, append([]Frame{Method(1, 60, 50, uint16(312), "NO_ROUTE", "x", "k")}, contentFrames(1, "d", "body")...)...)
+	say(broker, client, append([]Frame{MethodFrame(1, 60, 50, uint16(312), "NO_ROUTE", "x", "k")}, contentFrames(1, "d", "body")...)...)
 	say(broker, client, BasicAck(1, 4, false), BasicNack(1, 3, false, false), BasicAck(1, 4, false), BasicAck(1, 0, true))
 	say(broker, client, ConnectionBlocked("low on memory"), ConnectionUnblocked())
 	say(broker, client, ChannelClose(1, 404, "NOT_FOUND"))
-	say(client, broker, Method(1, 20, 41), Method(1, 20, 10, ""), Method(1, 85, 10, false))
+	say(client, broker, MethodFrame(1, 20, 41), MethodFrame(1, 20, 10, ""), MethodFrame(1, 85, 10, false))
 	say(client, broker, publish(1, "f", "")...)
 	say(client, broker, ConnectionClose(200, "bye"))
-	lost := s.Next(func(e Event) bool { return e.Kind == Lost })
+	lost := s.Next(func(e Event) bool { return e.Kind == LinkClosed })
 	_, _ = client.Close(), broker.Close()
 	<-lost
 	r.expect(t,
@@ -148,7 +148,7 @@ func TestEventsOfAPublisher(t *testing.T) {
 		"ChannelOpened from=client name=billing ch=1",
 		"Published from=client name=billing ch=1 tag=1 id=f exchange=x key=k",
 		"ConnectionClosed from=client name=billing code=200 text=bye",
-		"Lost name=billing",
+		"LinkClosed name=billing",
 	)
 }
 
@@ -162,30 +162,30 @@ func TestEventsOfAConsumer(t *testing.T) {
 		from.send(frames...)
 		to.expect(frames...)
 	}
-	say(client, broker, Method(3, 20, 10, ""))
-	say(client, broker, Method(3, 60, 20, uint16(0), "q", "c1", uint8(0), []byte(nil)))
+	say(client, broker, MethodFrame(3, 20, 10, ""))
+	say(client, broker, MethodFrame(3, 60, 20, uint16(0), "q", "c1", uint8(0), []byte(nil)))
 	for tag := range uint64(6) {
 		say(broker, client, deliver(3, tag+1, tag == 0, fmt.Sprint("m", tag+1))...)
 	}
-	say(broker, client, append([]Frame{Method(3, 60, 71, uint64(7), true, "x", "k", uint32(0))}, contentFrames(3, "m7", "")...)...)
+	say(broker, client, append([]Frame{MethodFrame(3, 60, 71, uint64(7), true, "x", "k", uint32(0))}, contentFrames(3, "m7", "")...)...)
 	say(client, broker, BasicAck(3, 2, true))
-	say(client, broker, Method(3, 60, 90, uint64(4), true), BasicNack(3, 5, true, true))
+	say(client, broker, MethodFrame(3, 60, 90, uint64(4), true), BasicNack(3, 5, true, true))
 	say(client, broker, BasicAck(3, 5, false), BasicAck(3, 99, false), BasicNack(3, 0, true, false))
 	say(broker, client, BasicCancel(3, "c1"))
-	say(client, broker, Method(3, 60, 30, "c2", false))
+	say(client, broker, MethodFrame(3, 60, 30, "c2", false))
 	settled := []string{
 		"Acked from=client ch=3 tag=1 multiple=true id=m1",
 		"Acked from=client ch=3 tag=2 multiple=true id=m2",
 		"Rejected from=client ch=3 tag=4 requeue=true id=m4",
-		"NackedByClient from=client ch=3 tag=3 multiple=true requeue=true id=m3",
-		"NackedByClient from=client ch=3 tag=5 multiple=true requeue=true id=m5",
+		"DeliveryNacked from=client ch=3 tag=3 multiple=true requeue=true id=m3",
+		"DeliveryNacked from=client ch=3 tag=5 multiple=true requeue=true id=m5",
 		"Acked from=client ch=3 tag=5 stray=true",
 		"Acked from=client ch=3 tag=99 stray=true",
-		"NackedByClient from=client ch=3 tag=6 multiple=true id=m6",
-		"NackedByClient from=client ch=3 tag=7 multiple=true id=m7",
+		"DeliveryNacked from=client ch=3 tag=6 multiple=true id=m6",
+		"DeliveryNacked from=client ch=3 tag=7 multiple=true id=m7",
 	}
 	cancelled := s.Next(func(e Event) bool { return e.ConsumerTag == "c3" })
-	say(client, broker, Method(3, 60, 30, "c3", false))
+	say(client, broker, MethodFrame(3, 60, 30, "c3", false))
 	<-cancelled
 	r.expect(t, append(append([]string{
 		"ChannelOpened from=client ch=3",
@@ -213,8 +213,8 @@ func TestNoEventOfWhatDoesNotGoOn(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	opened := s.Next(func(e Event) bool { return e.Kind == ChannelOpened })
-	client.send(Method(1, 20, 10, ""), Method(1, 85, 10, false))
-	broker.expect(Method(1, 20, 10, ""), Method(1, 85, 10, false))
+	client.send(MethodFrame(1, 20, 10, ""), MethodFrame(1, 85, 10, false))
+	broker.expect(MethodFrame(1, 20, 10, ""), MethodFrame(1, 85, 10, false))
 	<-opened
 	var r record
 	s.Observe(r.observe)
@@ -222,10 +222,10 @@ func TestNoEventOfWhatDoesNotGoOn(t *testing.T) {
 	whole := publish(1, "half", "body")
 	client.send(whole[0], whole[1])
 	broker.expect(whole[0], whole[1]) // and no body
-	s.Discard(FromBroker)
+	s.Blackhole(FromBroker)
 	broker.send(ConnectionBlocked("lost"))
 	client.expectSilence()
-	s.Resume()
+	s.Clear()
 	s.Inject(FromBroker, ConnectionBlocked("injected"))
 	client.expect(ConnectionBlocked("injected"))
 	for _, part := range []string{"bo", "dy"} {
@@ -246,7 +246,7 @@ func TestNoEventOfWhatDoesNotGoOn(t *testing.T) {
 	s.Delay(FromBroker, soon*100)
 	broker.send(ConnectionBlocked("on its way"))
 	client.expectSilence()
-	lost := s.Next(func(e Event) bool { return e.Kind == Lost })
+	lost := s.Next(func(e Event) bool { return e.Kind == LinkClosed })
 	s.Cut()
 	<-lost
 	r.expect(t,
@@ -255,7 +255,7 @@ func TestNoEventOfWhatDoesNotGoOn(t *testing.T) {
 		"Unblocked from=broker",
 		"ConfirmHeld from=broker ch=1 tag=1 id=half",
 		"Confirmed from=broker ch=1 tag=1 id=half",
-		"Lost",
+		"LinkClosed",
 	)
 }
 
@@ -288,12 +288,12 @@ func TestSettlementsAreTheNewest(t *testing.T) {
 }
 
 func TestKindsHaveNames(t *testing.T) {
-	for k := Opened; k <= NackedByClient; k++ {
+	for k := LinkOpened; k <= DeliveryNacked; k++ {
 		if k.String() == "" {
 			t.Errorf("kind %d has no name", int(k))
 		}
 	}
-	if s := (NackedByClient + 1).String(); s != "Kind(20)" {
+	if s := (DeliveryNacked + 1).String(); s != "Kind(20)" {
 		t.Errorf("String of no kind = %q", s)
 	}
 }

@@ -23,7 +23,7 @@ func Example() {
 	defer proxy.Close()
 	ch := connect(proxy.URL())
 
-	proxy.Discard(amqptest.FromBroker)
+	proxy.Blackhole(amqptest.FromBroker)
 	confirm, err := ch.PublishWithDeferredConfirm("", "orders", true, false, amqp.Publishing{Body: []byte("order 1")})
 	if err != nil {
 		log.Fatal(err)
@@ -47,7 +47,7 @@ func ExampleFaults_CutAt() {
 	defer proxy.Close()
 	ch := connect(proxy.URL())
 
-	proxy.CutAt(amqptest.FromBroker, amqptest.Before, amqptest.IsConfirm)
+	proxy.CutAt(amqptest.FromBroker, amqptest.BeforeFrame, amqptest.IsConfirm)
 	confirm, err := ch.PublishWithDeferredConfirm("", "orders", true, false, amqp.Publishing{Body: []byte("order 1")})
 	if err != nil {
 		log.Fatal(err)
@@ -134,7 +134,7 @@ func ExampleFaults_Inject() {
 }
 
 // One service of several loses its connection.
-func ExampleFaults_Only() {
+func ExampleFaults_ForLinks() {
 	broker := startBroker()
 	defer broker.Close()
 	proxy, err := amqptest.NewProxy(broker.URL())
@@ -152,7 +152,7 @@ func ExampleFaults_Only() {
 		lost[name] = conn.NotifyClose(make(chan *amqp.Error, 1))
 	}
 
-	billing := proxy.Only(func(l amqptest.Link) bool { return l.Name == "billing" })
+	billing := proxy.ForLinks(func(l amqptest.Link) bool { return l.Name == "billing" })
 	fmt.Println("cut:", billing.Cut(), "left:", proxy.Links())
 	fmt.Println("billing was told:", (<-lost["billing"]).Code)
 	// Output:

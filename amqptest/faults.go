@@ -12,9 +12,9 @@ type Direction int
 
 // What flows from whom.
 const (
-	FromClient Direction = 1 << iota // what the client sends
-	FromBroker                       // what the broker sends
-	Both       = FromClient | FromBroker
+	FromClient     Direction = 1 << iota // what the client sends
+	FromBroker                           // what the broker sends
+	BothDirections = FromClient | FromBroker
 )
 
 // ways are the directions as indexes.
@@ -69,7 +69,7 @@ type Faults struct {
 // them again. match is asked whenever something about a link becomes known, so a fault for links of a name begins
 // when the client has told its name, and one for links that publish with the first frame that shows it. It must be
 // quick, must not call the Proxy, and is called by one goroutine at a time.
-func (f *Faults) Only(match func(Link) bool) *Faults {
+func (f *Faults) ForLinks(match func(Link) bool) *Faults {
 	outer := f.match
 	return &Faults{proxy: f.proxy, match: func(l Link) bool { return (outer == nil || outer(l)) && match(l) }}
 }
@@ -127,13 +127,13 @@ func (f *Faults) HalfClose(d Direction) int {
 // Discard makes a black hole: what is sent is read and thrown away, from the next frame on, and a hang-up of the
 // sender is not passed on. The receiver meets silence and has to notice by itself. After Resume a link goes on
 // with the next whole frame; what was thrown away is gone, which not every peer takes well: Cut may be kinder.
-func (f *Faults) Discard(d Direction) {
+func (f *Faults) Blackhole(d Direction) {
 	f.ask(d, func(w *plan) { w.discard = true })
 }
 
 // Hold stops reading, so that the sender meets back-pressure once the TCP buffers between are full: the peer that
 // is alive and does not listen. A hang-up of the sender is not passed on. After Resume all of it goes on.
-func (f *Faults) Hold(d Direction) {
+func (f *Faults) Pause(d Direction) {
 	f.ask(d, func(w *plan) { w.hold = true })
 }
 
@@ -163,13 +163,13 @@ func (f *Faults) CutAfter(d Direction, n int64) {
 }
 
 // A Point is a place relative to a frame.
-type Point int
+type CutPoint int
 
 // Where CutAt cuts.
 const (
-	Before Point = iota // nothing of the frame goes on
-	Inside              // half of it
-	After               // all of it
+	BeforeFrame CutPoint = iota // nothing of the frame goes on
+	InsideFrame                 // half of it
+	AfterFrame                  // all of it
 )
 
 // CutAt resets a link (RST on both sides) at a frame for which match is true. It does so once, in the link in
@@ -178,7 +178,7 @@ const (
 // CutAfter.
 //
 //	proxy.CutAt(amqptest.FromBroker, amqptest.Before, amqptest.IsConfirm) // stored, and nobody knows
-func (f *Faults) CutAt(d Direction, at Point, match func(Frame) bool) {
+func (f *Faults) CutAt(d Direction, at CutPoint, match func(Frame) bool) {
 	t := &trigger{at: at, match: match}
 	f.ask(d, func(w *plan) { w.points = append(armed(w.points), t) })
 }
@@ -229,7 +229,7 @@ func (f *Faults) inject(d Direction, p parcel) int {
 
 // Resume ends all faults that were asked for here; those of the Proxy itself end all there are. What was held or
 // delayed goes on at once. Redirect and Refuse are not concerned.
-func (f *Faults) Resume() {
+func (f *Faults) Clear() {
 	f.proxy.update(func() {
 		f.ways = [2]plan{}
 		if f == &f.proxy.Faults {

@@ -17,7 +17,7 @@ func TestDiscardIsABlackHole(t *testing.T) {
 		}
 		from.send(body(0, 0, 8))
 		to.expect(body(0, 0, 8))
-		s.Discard(way)
+		s.Blackhole(way)
 		for i := range 2000 { // more than any buffer holds
 			from.send(body(0, 1+i, 10_000))
 		}
@@ -25,7 +25,7 @@ func TestDiscardIsABlackHole(t *testing.T) {
 		to.send(Heartbeat()) // the other way is open
 		from.expect(Heartbeat())
 
-		s.Resume()
+		s.Clear()
 		from.send(body(0, 1<<20, 8))
 		got := make([]byte, 10_000+frameHeader+1)
 		for { // the last ones may have come after Resume
@@ -43,10 +43,10 @@ func TestDiscardIsABlackHole(t *testing.T) {
 			}
 		}
 
-		s.Discard(way)
+		s.Blackhole(way)
 		_ = from.Close()
 		to.expectSilence()
-		s.Resume()
+		s.Clear()
 		to.expectEnd(io.EOF)
 	}
 }
@@ -54,13 +54,13 @@ func TestDiscardIsABlackHole(t *testing.T) {
 func TestALinkThatDiscardsLastsUntilBothSidesHaveHungUp(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
-	s.Discard(Both)
+	s.Blackhole(BothDirections)
 	_ = client.Close()
 	if err := s.AwaitLinks(within(t, soon), 0); err != nil {
 		t.Error(err)
 	}
 	broker.expectSilence()
-	lost := s.Next(func(e Event) bool { return e.Kind == Lost })
+	lost := s.Next(func(e Event) bool { return e.Kind == LinkClosed })
 	_ = broker.Close()
 	select {
 	case <-lost:
@@ -72,7 +72,7 @@ func TestALinkThatDiscardsLastsUntilBothSidesHaveHungUp(t *testing.T) {
 func TestHoldIsBackPressure(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
-	s.Hold(FromClient)
+	s.Pause(FromClient)
 	sent := bytes.Buffer{}
 	for i := 0; ; i++ {
 		b := wireOf(body(1, i, 100_000))
@@ -90,7 +90,7 @@ func TestHoldIsBackPressure(t *testing.T) {
 	broker.expectSilence()
 	broker.send(Heartbeat())
 	client.expect(Heartbeat())
-	s.Resume()
+	s.Clear()
 	broker.expectBytes(sent.Bytes())
 	broker.expectEnd(io.EOF)
 }
@@ -122,7 +122,7 @@ func TestDelayKeepsOrderAndBandwidth(t *testing.T) {
 	s.Delay(FromBroker, time.Hour)
 	broker.send(Heartbeat())
 	client.expectSilence()
-	s.Resume()
+	s.Clear()
 	client.expect(Heartbeat())
 }
 

@@ -92,7 +92,7 @@ func nextFrame(b []byte) (f Frame, size int64, err error) {
 // Method makes a method frame. Arguments are encoded by their type: bool and uint8 as an octet (which holds
 // up to eight bits), uint16, uint32 and uint64 as themselves, string as a short string of at most 255 bytes, []byte
 // as a long string or, if empty, as a table. It panics on anything else.
-func Method(channel, class, method uint16, args ...any) Frame {
+func MethodFrame(channel, class, method uint16, args ...any) Frame {
 	b := binary.BigEndian.AppendUint16(nil, class)
 	b = binary.BigEndian.AppendUint16(b, method)
 	for _, arg := range args {

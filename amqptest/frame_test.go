@@ -7,7 +7,7 @@ import (
 )
 
 func TestMethodEncodesArgumentsByTheirType(t *testing.T) {
-	f := Method(7, 60, 80, true, uint8(2), uint16(3), uint32(4), uint64(5), "six", []byte("seven"), []byte(nil))
+	f := MethodFrame(7, 60, 80, true, uint8(2), uint16(3), uint32(4), uint64(5), "six", []byte("seven"), []byte(nil))
 	want := "\x01\x00\x07\x00\x00\x00\x25" + "\x00\x3c\x00\x50" + "\x01" + "\x02" + "\x00\x03" + "\x00\x00\x00\x04" +
 		"\x00\x00\x00\x00\x00\x00\x00\x05" + "\x03six" + "\x00\x00\x00\x05seven" + "\x00\x00\x00\x00" + "\xce"
 	if got := string(wireOf(f)); got != want {
@@ -31,7 +31,7 @@ func TestMethodEncodesArgumentsByTheirType(t *testing.T) {
 					t.Errorf("an argument of type %T was encoded", bad)
 				}
 			}()
-			Method(1, 2, 3, bad)
+			MethodFrame(1, 2, 3, bad)
 		}()
 	}
 }

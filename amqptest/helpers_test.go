@@ -48,7 +48,7 @@ func listen(t *testing.T) *net.TCPListener {
 // link opens a link and returns both of its ends.
 func (s *stage) link() (client, broker peer) {
 	s.t.Helper()
-	opened := s.Next(func(e Event) bool { return e.Kind == Opened })
+	opened := s.Next(func(e Event) bool { return e.Kind == LinkOpened })
 	c, err := net.Dial("tcp", s.Addr())
 	if err != nil {
 		s.t.Fatal(err)

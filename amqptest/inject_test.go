@@ -22,7 +22,7 @@ func TestConfirmsAreHeldReleasedAndDroppedWhileAllElsePasses(t *testing.T) {
 	if e := <-kept; e.Tag != 3 || e.Channel != 1 {
 		t.Errorf("kept back: %+v", e)
 	}
-	s.Resume()
+	s.Clear()
 	client.expect(BasicAck(1, 3, false))
 
 	s.DropConfirms(true)
@@ -58,7 +58,7 @@ func TestInjectKeepsFramesAndMessagesWhole(t *testing.T) {
 	client.expectBytes(long[500:])
 	client.expect(Heartbeat())
 
-	s.InjectRaw(Both, []byte("garbage"))
+	s.InjectRaw(BothDirections, []byte("garbage"))
 	client.expectBytes([]byte("garbage"))
 	broker.expectBytes([]byte("garbage"))
 }

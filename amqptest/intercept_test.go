@@ -19,7 +19,7 @@ func TestInterceptAnswersOrRefusesARequest(t *testing.T) {
 	}{
 		"reply": {
 			func(r *amqptest.Request) {
-				r.Reply(amqptest.Method(r.Channel, 60, 21, "c"))
+				r.Reply(amqptest.MethodFrame(r.Channel, 60, 21, "c"))
 				r.Reply(amqptest.BasicDeliver(r.Channel, "c", 9, amqptest.Message{Key: "q", Redelivered: true, Body: []byte("forged")})...)
 			},
 			func(t *testing.T, d <-chan amqp.Delivery, err error) {
@@ -132,7 +132,7 @@ func TestConfirmsDoNotWaitForAnInterceptedRequest(t *testing.T) {
 
 func TestLoginDecidesAndItsExpiryClosesTheConnection(t *testing.T) {
 	var b *amqptest.Broker
-	b = amqptest.Start(t, amqptest.Config{StoppedClock: true, Login: func(user, secret string) (time.Time, bool) {
+	b = amqptest.Start(t, amqptest.Config{ManualClock: true, Login: func(user, secret string) (time.Time, bool) {
 		switch secret {
 		case "hour":
 			return b.Now().Add(time.Hour), user == "app"

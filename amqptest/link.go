@@ -33,7 +33,7 @@ func (l *link) run() {
 		return
 	}
 	l.start(c.(*net.TCPConn))
-	p.journal.tell(Event{Kind: Opened, At: time.Now(), Link: l.ID, Addr: l.client.RemoteAddr().String()})
+	p.journal.tell(Event{Kind: LinkOpened, At: time.Now(), Link: l.ID, Addr: l.client.RemoteAddr().String()})
 	var wg sync.WaitGroup
 	wg.Go(l.pumps[toClient].run)
 	l.pumps[toBroker].run()
@@ -43,7 +43,7 @@ func (l *link) run() {
 		_ = l.client.Close() // after a FIN in both directions, or after cut
 		_ = l.broker.Close()
 	})
-	p.journal.tell(Event{Kind: Lost, At: time.Now(), Link: l.ID, Name: l.Name})
+	p.journal.tell(Event{Kind: LinkClosed, At: time.Now(), Link: l.ID, Name: l.Name})
 }
 
 // start makes the pumps. If the link was cut meanwhile, they find that out.

@@ -34,34 +34,34 @@ const (
 func Heartbeat() Frame { return Frame{Type: FrameHeartbeat} }
 
 // ConnectionBlocked is how a broker says that it takes no publishes for now.
-func ConnectionBlocked(reason string) Frame { return Method(0, 10, 60, reason) }
+func ConnectionBlocked(reason string) Frame { return MethodFrame(0, 10, 60, reason) }
 
 // ConnectionUnblocked is how it says that it takes them again.
-func ConnectionUnblocked() Frame { return Method(0, 10, 61) }
+func ConnectionUnblocked() Frame { return MethodFrame(0, 10, 61) }
 
 // ConnectionClose ends a connection with a reply code, such as 320 (CONNECTION_FORCED).
 func ConnectionClose(code uint16, text string) Frame {
-	return Method(0, 10, 50, code, text, uint16(0), uint16(0))
+	return MethodFrame(0, 10, 50, code, text, uint16(0), uint16(0))
 }
 
 // ChannelClose ends a channel with a reply code, such as 406 (PRECONDITION_FAILED).
 func ChannelClose(channel, code uint16, text string) Frame {
-	return Method(channel, 20, 40, code, text, uint16(0), uint16(0))
+	return MethodFrame(channel, 20, 40, code, text, uint16(0), uint16(0))
 }
 
 // BasicAck is a broker's confirm or a client's acknowledgement.
 func BasicAck(channel uint16, tag uint64, multiple bool) Frame {
-	return Method(channel, 60, 80, tag, multiple)
+	return MethodFrame(channel, 60, 80, tag, multiple)
 }
 
 // BasicNack is a broker's refusal of a message, or a client's of a delivery.
 func BasicNack(channel uint16, tag uint64, multiple, requeue bool) Frame {
-	return Method(channel, 60, 120, tag, bits(multiple, requeue))
+	return MethodFrame(channel, 60, 120, tag, bits(multiple, requeue))
 }
 
 // BasicCancel tells a client that its consumer has ended, as when the queue was deleted.
 func BasicCancel(channel uint16, consumerTag string) Frame {
-	return Method(channel, 60, 30, consumerTag, true)
+	return MethodFrame(channel, 60, 30, consumerTag, true)
 }
 
 // BasicDeliver returns the frames of a delivery to a consumer, for one call of [Faults.Inject] or [Request.Reply]. It panics if
@@ -73,7 +73,7 @@ func BasicDeliver(channel uint16, consumerTag string, tag uint64, m Message) []F
 	}
 	header := binary.BigEndian.AppendUint64([]byte{0, 60, 0, 0}, uint64(len(m.Body)))
 	frames := []Frame{
-		Method(channel, 60, 60, consumerTag, tag, m.Redelivered, m.Exchange, m.Key),
+		MethodFrame(channel, 60, 60, consumerTag, tag, m.Redelivered, m.Exchange, m.Key),
 		{Type: FrameHeader, Channel: channel, Payload: p.Append(header)},
 	}
 	for part := range slices.Chunk(m.Body, 4096-frameHeader-1) { // every peer accepts frames of this size

@@ -7,8 +7,8 @@ import (
 
 func TestOnlyMeansTheLinksThatItChooses(t *testing.T) {
 	s := newStage(t)
-	billing := s.Only(func(l Link) bool { return l.Name == "billing" })
-	billing.Hold(FromBroker)
+	billing := s.ForLinks(func(l Link) bool { return l.Name == "billing" })
+	billing.Pause(FromBroker)
 	client, broker := s.link()
 	other, behind := s.link()
 	for _, p := range []struct {
@@ -26,7 +26,7 @@ func TestOnlyMeansTheLinksThatItChooses(t *testing.T) {
 	if all, some := s.Links(), billing.Links(); all != 2 || some != 1 {
 		t.Errorf("%d links, %d of them billing's", all, some)
 	}
-	billing.Resume()
+	billing.Clear()
 	client.expect(ConnectionBlocked("billing"))
 
 	if n := billing.Inject(FromBroker, Heartbeat()); n != 1 {
@@ -49,12 +49,12 @@ func TestOnlyMeansTheLinksThatItChooses(t *testing.T) {
 
 func TestOnlyTellsPublishersFromConsumers(t *testing.T) {
 	s := newStage(t)
-	publishers := s.Only(func(l Link) bool { return l.Publishes })
-	consumers := s.Only(func(l Link) bool { return l.Consumes })
-	second := s.Only(func(l Link) bool { return l.ID == 2 })
+	publishers := s.ForLinks(func(l Link) bool { return l.Publishes })
+	consumers := s.ForLinks(func(l Link) bool { return l.Consumes })
+	second := s.ForLinks(func(l Link) bool { return l.ID == 2 })
 	for _, first := range [][]Frame{
-		{Method(1, 85, 10, false)}, publish(1, "", ""), // publishers
-		{Method(1, 60, 20, uint16(0), "q", "c", uint8(0), []byte(nil))}, {Method(1, 60, 70, uint16(0), "q", false)},
+		{MethodFrame(1, 85, 10, false)}, publish(1, "", ""), // publishers
+		{MethodFrame(1, 60, 20, uint16(0), "q", "c", uint8(0), []byte(nil))}, {MethodFrame(1, 60, 70, uint16(0), "q", false)},
 	} {
 		client, broker := s.link()
 		client.send(first...)
@@ -65,10 +65,10 @@ func TestOnlyTellsPublishersFromConsumers(t *testing.T) {
 	if p, c, n := publishers.Links(), consumers.Links(), second.Links(); p != 2 || c != 2 || n != 1 {
 		t.Errorf("%d publishers, %d consumers, want 2 and 2; %d of one id", p, c, n)
 	}
-	if n := publishers.Only(func(l Link) bool { return l.ID == 2 }).Links(); n != 1 {
+	if n := publishers.ForLinks(func(l Link) bool { return l.ID == 2 }).Links(); n != 1 {
 		t.Errorf("%d publishers with the id 2, want 1", n)
 	}
-	if n := consumers.Only(func(l Link) bool { return l.ID == 2 }).Links(); n != 0 {
+	if n := consumers.ForLinks(func(l Link) bool { return l.ID == 2 }).Links(); n != 0 {
 		t.Errorf("%d consumers with the id 2, want none", n)
 	}
 }
@@ -76,23 +76,23 @@ func TestOnlyTellsPublishersFromConsumers(t *testing.T) {
 func TestNarrowerNumbersWinAndResumeOfTheProxyEndsAll(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
-	first := s.Only(func(l Link) bool { return l.ID == 1 })
+	first := s.ForLinks(func(l Link) bool { return l.ID == 1 })
 	first.Delay(FromBroker, time.Hour)
 	s.Delay(FromBroker, time.Millisecond)
 	broker.send(Heartbeat())
 	client.expectSilence()
-	first.Resume()
+	first.Clear()
 	client.expect(Heartbeat())
 
 	first.HoldConfirms()
-	first.Hold(FromClient)
+	first.Pause(FromClient)
 	client.send(Heartbeat())
 	broker.send(BasicAck(1, 1, false))
 	broker.expectSilence()
-	s.Resume()
+	s.Clear()
 	broker.expect(Heartbeat())
 	client.expect(BasicAck(1, 1, false))
-	first.Fragment(Both, 1) // and nothing of what it asked for before
+	first.Fragment(BothDirections, 1) // and nothing of what it asked for before
 	client.send(Heartbeat())
 	broker.expect(Heartbeat())
 }

@@ -42,7 +42,7 @@ func (p plan) with(q plan) plan {
 type trigger struct {
 	fired atomic.Bool
 	after int64
-	at    Point
+	at    CutPoint
 
 	mu    sync.Mutex // one call at a time
 	match func(Frame) bool

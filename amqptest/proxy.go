@@ -102,7 +102,7 @@ func (p *Proxy) Close() error {
 func (p *Proxy) Redirect(addr string) { p.update(func() { p.target = addr }) }
 
 // Refuse resets new connections as soon as they come (RST), while it is on. The open ones stay.
-func (p *Proxy) Refuse(on bool) { p.update(func() { p.refuse = on }) }
+func (p *Proxy) RefuseConnections(on bool) { p.update(func() { p.refuse = on }) }
 
 func (p *Proxy) accept() {
 	for {

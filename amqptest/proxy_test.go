@@ -88,7 +88,7 @@ func TestPeerThatDoesNotReadStopsOneWayOnly(t *testing.T) {
 	}
 	broker.send(Heartbeat())
 	client.expect(Heartbeat())
-	s.Hold(FromBroker) // is noticed as well
+	s.Pause(FromBroker) // is noticed as well
 	broker.send(Heartbeat())
 	client.expectSilence()
 }
@@ -105,7 +105,7 @@ func TestLinksThatEndLeaveNoSocketOpen(t *testing.T) {
 	before := open()
 	for range 20 {
 		client, broker := s.link()
-		lost := s.Next(func(e Event) bool { return e.Kind == Lost })
+		lost := s.Next(func(e Event) bool { return e.Kind == LinkClosed })
 		_, _ = client.Close(), broker.Close()
 		<-lost
 	}
@@ -131,11 +131,11 @@ func TestCutReachesALinkThatIsBeingDialled(t *testing.T) {
 func TestRefuseResetsNewConnections(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
-	s.Refuse(true)
+	s.RefuseConnections(true)
 	s.expectRefusal()
 	client.send(Heartbeat())
 	broker.expect(Heartbeat())
-	s.Refuse(false)
+	s.RefuseConnections(false)
 	s.link()
 }
 
@@ -174,10 +174,10 @@ func TestProxyTellsWhatItCannotStandBefore(t *testing.T) {
 func TestCloseEndsEveryWait(t *testing.T) {
 	for name, fault := range map[string]func(*Proxy){
 		"nothing":  func(*Proxy) {},
-		"hold":     func(p *Proxy) { p.Hold(Both) },
-		"discard":  func(p *Proxy) { p.Discard(Both) },
-		"delay":    func(p *Proxy) { p.Delay(Both, time.Hour) },
-		"throttle": func(p *Proxy) { p.Throttle(Both, 1) },
+		"hold":     func(p *Proxy) { p.Pause(BothDirections) },
+		"discard":  func(p *Proxy) { p.Blackhole(BothDirections) },
+		"delay":    func(p *Proxy) { p.Delay(BothDirections, time.Hour) },
+		"throttle": func(p *Proxy) { p.Throttle(BothDirections, 1) },
 		"stuck":    func(*Proxy) {}, // nobody reads
 	} {
 		s := newStage(t)
@@ -207,7 +207,7 @@ func TestCloseEndsEveryWait(t *testing.T) {
 func TestAFrameThatClaimsFourGigabytesCostsNothing(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
-	s.CutAt(Both, Before, func(Frame) bool { return false }) // looks at bodies too
+	s.CutAt(BothDirections, BeforeFrame, func(Frame) bool { return false }) // looks at bodies too
 	for _, kind := range []byte{FrameMethod, FrameHeader, FrameBody} {
 		huge := []byte{kind, 0, 1, 0xFF, 0xFF, 0xFF, 0xFF}
 		client.write(huge)

@@ -119,9 +119,9 @@ func (p *pump) judge(f Frame, b []byte) {
 	}
 	if t := p.plan.pointAt(f); t != nil {
 		switch t.at {
-		case Inside:
+		case InsideFrame:
 			p.out.put(b[:len(b)/2])
-		case After:
+		case AfterFrame:
 			p.trace(f, int64(len(b)))
 			p.out.put(b)
 		}

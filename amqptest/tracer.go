@@ -201,7 +201,7 @@ func (t *tracer) settled(f Frame, e Event) {
 		e.Tag, e.MessageID = tag, id
 		t.events = append(t.events, e)
 	}) {
-		e.Stray = true
+		e.UnknownTag = true
 		t.events = append(t.events, e)
 	}
 }
@@ -229,7 +229,7 @@ func settlement(f Frame, from Direction) (k Kind, tag uint64, multiple, requeue 
 	case id == basicAck:
 		return Confirmed, tag, flags&1 != 0, false
 	case from == FromClient:
-		return NackedByClient, tag, flags&1 != 0, flags&2 != 0
+		return DeliveryNacked, tag, flags&1 != 0, flags&2 != 0
 	}
 	return Nacked, tag, flags&1 != 0, false
 }

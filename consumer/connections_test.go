@@ -224,12 +224,12 @@ func (b *connections) intercept(r *amqptest.Request) (answered bool) {
 	if b.stream && !muted {
 		switch m {
 		case consume:
-			l.reply(amqptest.Method(r.Channel, 60, 21, consumerTag(r)))
+			l.reply(amqptest.MethodFrame(r.Channel, 60, 21, consumerTag(r)))
 			if reading && first != nil {
 				l.reply(amqptest.BasicDeliver(r.Channel, consumerTag(r), 1, message(first))...)
 			}
 		case cancel:
-			l.reply(amqptest.Method(r.Channel, 60, 31, string(args[1:1+args[0]])))
+			l.reply(amqptest.MethodFrame(r.Channel, 60, 31, string(args[1:1+args[0]])))
 		case ackMethod, rejectMethod, nackMethod:
 			l.replied = true
 		}
@@ -317,7 +317,7 @@ func (l *link) reply(frames ...amqptest.Frame) {
 func (l *link) confirmConsume() {
 	r := l.last.Load()
 	if class, id, _ := r.Method(); (method{class, id}) == consume && !l.replied {
-		l.reply(amqptest.Method(r.Channel, 60, 21, consumerTag(r)))
+		l.reply(amqptest.MethodFrame(r.Channel, 60, 21, consumerTag(r)))
 	}
 }
 

@@ -40,7 +40,7 @@ func TestAcknowledgedSettlementsStopBeingInDoubt(t *testing.T) {
 				b := &connections{mute: c.mute}
 				b.on = func(m method, l *link) {
 					if m == declareQueue && c.leaderless { // the queue reports no consumers
-						l.reply(amqptest.Method(l.last.Load().Channel, 50, 11, "orders", uint32(0), uint32(0)))
+						l.reply(amqptest.MethodFrame(l.last.Load().Channel, 50, 11, "orders", uint32(0), uint32(0)))
 					}
 					if m != consume {
 						return

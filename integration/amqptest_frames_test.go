@@ -145,7 +145,7 @@ func TestProxyTellsWhatWasSettledOnTheWire(t *testing.T) {
 			want = append(want, fmt.Sprint(amqptest.Rejected, d.DeliveryTag, d.MessageId, false))
 		case i < 20:
 			err = d.Nack(false, false)
-			want = append(want, fmt.Sprint(amqptest.NackedByClient, d.DeliveryTag, d.MessageId, false))
+			want = append(want, fmt.Sprint(amqptest.DeliveryNacked, d.DeliveryTag, d.MessageId, false))
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -180,8 +180,8 @@ func TestProxyTellsAConnsTwoConnectionsApart(t *testing.T) {
 	if _, err := ch.Consume(quorumQueue(t, nil), "", true, false, false, false, nil); err != nil {
 		t.Fatal(err)
 	}
-	named := proxy.Only(func(l amqptest.Link) bool { return l.Name == name })
-	consuming := named.Only(func(l amqptest.Link) bool { return l.Consumes })
+	named := proxy.ForLinks(func(l amqptest.Link) bool { return l.Name == name })
+	consuming := named.ForLinks(func(l amqptest.Link) bool { return l.Consumes })
 	if all, some := named.Links(), consuming.Links(); all != 2 || some != 1 {
 		t.Errorf("%d links, %d of them consuming", all, some)
 	}

@@ -81,9 +81,9 @@ func TestProxyCutsLinks(t *testing.T) {
 		"what the broker sends":    {func(p *proxied) { p.HalfClose(amqptest.FromBroker) }, "EOF", 0},
 		"what the client sends":    {func(p *proxied) { p.HalfClose(amqptest.FromClient) }, "EOF", 0},
 		"in mid-frame":             {func(p *proxied) { p.CutAfter(amqptest.FromClient, 300); p.publish(make([]byte, 500)) }, "reset by peer", 0},
-		"before a publish":         {func(p *proxied) { p.cutAtPublish(amqptest.Before) }, "reset by peer", 0},
-		"inside a body":            {func(p *proxied) { p.cutAtBody(amqptest.Inside) }, "reset by peer", 0},
-		"stored, and nobody knows": {func(p *proxied) { p.cutAtConfirm(amqptest.Before) }, "reset by peer", 1},
+		"before a publish":         {func(p *proxied) { p.cutAtPublish(amqptest.BeforeFrame) }, "reset by peer", 0},
+		"inside a body":            {func(p *proxied) { p.cutAtBody(amqptest.InsideFrame) }, "reset by peer", 0},
+		"stored, and nobody knows": {func(p *proxied) { p.cutAtConfirm(amqptest.BeforeFrame) }, "reset by peer", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newProxied(t)
@@ -100,17 +100,17 @@ func TestProxyCutsLinks(t *testing.T) {
 	}
 }
 
-func (p *proxied) cutAtPublish(at amqptest.Point) {
+func (p *proxied) cutAtPublish(at amqptest.CutPoint) {
 	p.CutAt(amqptest.FromClient, at, amqptest.IsMethod(60, 40))
 	p.publish([]byte("m"))
 }
 
-func (p *proxied) cutAtBody(at amqptest.Point) {
+func (p *proxied) cutAtBody(at amqptest.CutPoint) {
 	p.CutAt(amqptest.FromClient, at, func(f amqptest.Frame) bool { return f.Type == amqptest.FrameBody })
 	p.publish([]byte("m"))
 }
 
-func (p *proxied) cutAtConfirm(at amqptest.Point) {
+func (p *proxied) cutAtConfirm(at amqptest.CutPoint) {
 	p.CutAt(amqptest.FromBroker, at, amqptest.IsConfirm)
 	if ok := p.publish([]byte("m")).Wait(); ok {
 		p.t.Error("the confirm came")
@@ -119,33 +119,33 @@ func (p *proxied) cutAtConfirm(at amqptest.Point) {
 
 // The broker's own hang-up must not reach the client, or it would not have to notice by itself.
 func TestProxyIsABlackHoleThatOnlyHeartbeatsTell(t *testing.T) {
-	for _, d := range []amqptest.Direction{amqptest.FromBroker, amqptest.Both} {
+	for _, d := range []amqptest.Direction{amqptest.FromBroker, amqptest.BothDirections} {
 		p := newProxied(t)
 		start := time.Now()
-		p.Discard(d)
+		p.Blackhole(d)
 		p.expectLoss("timeout")
 		if took := time.Since(start); took < 500*time.Millisecond {
 			t.Errorf("noticed after %v, before the heartbeats were missing", took)
 		}
 	}
 	p := newProxied(t)
-	p.Discard(amqptest.FromClient) // RabbitMQ misses the client's heartbeats, closes, and is heard
+	p.Blackhole(amqptest.FromClient) // RabbitMQ misses the client's heartbeats, closes, and is heard
 	p.expectLoss("EOF")
 }
 
 func TestProxyHoldsAndTheClientIsStuckUntilItResumes(t *testing.T) {
 	p := newProxied(t)
-	p.Hold(amqptest.FromBroker) // for less than heartbeats take
+	p.Pause(amqptest.FromBroker) // for less than heartbeats take
 	c := p.publish([]byte("m"))
 	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if _, err := c.WaitContext(short); err == nil {
 		t.Error("a confirm passed")
 	}
-	p.Resume()
+	p.Clear()
 	p.confirmed(c)
 
-	p.Hold(amqptest.FromClient)
+	p.Pause(amqptest.FromClient)
 	sent := make(chan error, 1)
 	go func() { // more than the buffers between take
 		var err error
@@ -160,7 +160,7 @@ func TestProxyHoldsAndTheClientIsStuckUntilItResumes(t *testing.T) {
 		t.Errorf("40 MiB went into nowhere: %v", err)
 	case <-time.After(300 * time.Millisecond):
 	}
-	p.Resume()
+	p.Clear()
 	if err := <-sent; err != nil {
 		t.Error(err)
 	}
@@ -173,17 +173,17 @@ func TestProxyDelaysThrottlesAndFragments(t *testing.T) {
 		p.confirmed(p.publish(make([]byte, size)))
 		return time.Since(start)
 	}
-	p.Delay(amqptest.Both, 100*time.Millisecond)
+	p.Delay(amqptest.BothDirections, 100*time.Millisecond)
 	if d := took(1); d < 200*time.Millisecond {
 		t.Errorf("confirmed after %v with 100 ms each way", d)
 	}
-	p.Resume()
+	p.Clear()
 	p.Throttle(amqptest.FromClient, 50_000)
 	if d := took(25_000); d < 400*time.Millisecond {
 		t.Errorf("25 kB took %v at 50 kB/s", d)
 	}
-	p.Resume()
-	p.Fragment(amqptest.Both, 1)
+	p.Clear()
+	p.Fragment(amqptest.BothDirections, 1)
 	took(10_000)
 	got := take(t, p.queue, 3)
 	if !bytes.Equal(got[2].Body, make([]byte, 10_000)) {
@@ -193,11 +193,11 @@ func TestProxyDelaysThrottlesAndFragments(t *testing.T) {
 
 func TestProxyRefusesAndRedirects(t *testing.T) {
 	p := newProxied(t)
-	p.Refuse(true)
+	p.RefuseConnections(true)
 	if _, err := amqp.Dial(p.URL()); err == nil {
 		t.Error("a connection was not refused")
 	}
-	p.Refuse(false)
+	p.RefuseConnections(false)
 	second := amqptest.StartProxy(t, broker(t).URL())
 	p.Redirect(second.Addr())
 	ac, err := amqp.Dial(p.URL())

@@ -23,8 +23,8 @@ func TestS48SubscribingThatIsNotAnsweredStartsAgainOnAnotherConnection(t *testin
 	if _, err := b.conn.ConsumeConnection(b.ctx()); err != nil {
 		t.Fatal(err)
 	}
-	stuck := proxy.Only(func(l amqptest.Link) bool { return l.ID == 1 })
-	stuck.Hold(amqptest.FromBroker)
+	stuck := proxy.ForLinks(func(l amqptest.Link) bool { return l.ID == 1 })
+	stuck.Pause(amqptest.FromBroker)
 	got := make(chan string, 1)
 	began := time.Now()
 	r := b.begin(consumer.Config{Queue: queue}, func(_ context.Context, d *consumer.Delivery) error {
@@ -47,7 +47,7 @@ func TestS48SubscribingThatIsNotAnsweredStartsAgainOnAnotherConnection(t *testin
 		t.Errorf("%d links dialled, want 2", n)
 	}
 	r.stopClean()
-	stuck.Resume()
+	stuck.Clear()
 }
 
 func TestS63ADeliveryLargerThanTheBoundIsDeadLettered(t *testing.T) {

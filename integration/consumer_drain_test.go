@@ -343,8 +343,8 @@ func TestPromise15AStalledLinkPutsNoAcknowledgementBack(t *testing.T) {
 		if err := b.AwaitQueue(ctx, queue, func(c rabbit.Counts) bool { return c.Ready == 1 }); err != nil {
 			t.Fatal(err)
 		}
-		proxy.Hold(amqptest.FromClient)
-		time.AfterFunc(stall, proxy.Resume)
+		proxy.Pause(amqptest.FromClient)
+		time.AfterFunc(stall, proxy.Clear)
 		close(finish)
 		if err := <-ended; err != nil {
 			t.Errorf("Run = %v", err)

@@ -15,19 +15,19 @@ func TestPromise15AcknowledgementsLostInTheDrainAreReported(t *testing.T) {
 	const n = 3
 	for name, lose := range map[string]func(p *amqptest.Proxy, r *running, finish func()){
 		"before the end of ctx": func(p *amqptest.Proxy, r *running, finish func()) {
-			p.Discard(amqptest.FromClient)
+			p.Blackhole(amqptest.FromClient)
 			finish()
 			r.end()
 			p.Cut()
 		},
 		"in the drain": func(p *amqptest.Proxy, r *running, finish func()) {
-			p.Discard(amqptest.FromClient)
+			p.Blackhole(amqptest.FromClient)
 			r.end()
 			finish()
 			p.Cut()
 		},
 		"into a black hole": func(p *amqptest.Proxy, r *running, finish func()) {
-			p.Discard(amqptest.Both)
+			p.Blackhole(amqptest.BothDirections)
 			finish()
 			r.end()
 		},
@@ -77,7 +77,7 @@ func TestPromise15AcknowledgementsLostInTheDrainAreReported(t *testing.T) {
 				t.Error("the log does not tell of the end in one line")
 			}
 			proxy.Cut()
-			proxy.Resume()
+			proxy.Clear()
 			b.expectLeft(queue, n)
 		})
 	}

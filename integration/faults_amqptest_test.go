@@ -15,7 +15,7 @@ func sameOnAmqptest(t *testing.T, scenarios []conformance.Scenario) {
 	for _, c := range scenarios {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel() // most of a scenario is waiting
-			fake := amqptest.Start(t, amqptest.Config{StoppedClock: true})
+			fake := amqptest.Start(t, amqptest.Config{ManualClock: true})
 			want := c.Transcript(t, conformance.Broker{URL: b.URL(), Pass: time.Sleep})
 			got := c.Transcript(t, conformance.Broker{URL: fake.URL(), Pass: fake.Advance})
 			if got != want {

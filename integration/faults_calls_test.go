@@ -68,8 +68,8 @@ func TestS11EveryCallReturnsInTimeWhenThePeerDoesNotRead(t *testing.T) {
 	proxy := amqptest.StartProxy(t, b.URL())
 	for name, fault := range map[string]struct{ begin, end func(context.Context) error }{
 		"held in the network": {
-			func(context.Context) error { proxy.Hold(amqptest.FromClient); return nil },
-			func(context.Context) error { proxy.Resume(); return nil },
+			func(context.Context) error { proxy.Pause(amqptest.FromClient); return nil },
+			func(context.Context) error { proxy.Clear(); return nil },
 		},
 		"memory alarm": {
 			func(ctx context.Context) error { return b.MemoryAlarm(ctx, true) },

@@ -66,7 +66,7 @@ func TestS01SilenceAmidTheHandshakeIsBounded(t *testing.T) {
 	leavesNothing(t)
 	name := unique("silent")
 	proxy := amqptest.StartProxy(t, broker(t).URL())
-	proxy.Only(func(l amqptest.Link) bool { return l.Name == name }).Discard(amqptest.FromBroker)
+	proxy.ForLinks(func(l amqptest.Link) bool { return l.Name == name }).Blackhole(amqptest.FromBroker)
 	for what, cfg := range map[string]struct{ ctx, dial time.Duration }{
 		"ctx":         {ctx: 300 * time.Millisecond},
 		"DialTimeout": {ctx: 20 * time.Second, dial: 300 * time.Millisecond},
@@ -97,7 +97,7 @@ func TestS02CutDuringLoginIsNotTakenForARefusal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			proxy := amqptest.StartProxy(t, broker(t).URL())
 			p := newPauses(t)
-			proxy.CutAt(amqptest.FromClient, amqptest.Before, c.frame)
+			proxy.CutAt(amqptest.FromClient, amqptest.BeforeFrame, c.frame)
 			conn, err := amqpkit.Open(amqpkit.Config{
 				URLs: []string{proxy.URL()}, Name: t.Name(), Logger: logger(t), Backoff: func() backoff.BackOff { return p },
 			})
@@ -112,7 +112,7 @@ func TestS02CutDuringLoginIsNotTakenForARefusal(t *testing.T) {
 					t.Errorf("cut %d: %v, want kind %q and another try", i+1, err, c.kind)
 				}
 				if i < 2 {
-					proxy.CutAt(amqptest.FromClient, amqptest.Before, c.frame)
+					proxy.CutAt(amqptest.FromClient, amqptest.BeforeFrame, c.frame)
 				}
 				p.over <- struct{}{}
 			}

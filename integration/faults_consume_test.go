@@ -50,9 +50,9 @@ func (w *wireLog) of(k amqptest.Kind) []amqptest.Event {
 // before, and over a channel that the broker closed.
 func (w *wireLog) expectTrueSettlements(t *testing.T) {
 	t.Helper()
-	for _, k := range []amqptest.Kind{amqptest.Acked, amqptest.Rejected, amqptest.NackedByClient} {
+	for _, k := range []amqptest.Kind{amqptest.Acked, amqptest.Rejected, amqptest.DeliveryNacked} {
 		for _, e := range w.of(k) {
-			if e.Stray {
+			if e.UnknownTag {
 				t.Errorf("%v of tag %d on link %d, channel %d: no such delivery was unsettled", e.Kind, e.Tag, e.Link, e.Channel)
 			}
 		}
@@ -204,10 +204,10 @@ func TestS30AnAckOnADeadLinkComesBackFlaggedAsRedelivered(t *testing.T) {
 	if receive(t, begun, "delivery") {
 		t.Error("the first delivery is flagged as redelivered")
 	}
-	proxy.Discard(amqptest.FromClient)
+	proxy.Blackhole(amqptest.FromClient)
 	release <- struct{}{} // acked into the void
 	proxy.Cut()
-	proxy.Resume()
+	proxy.Clear()
 	if !receive(t, begun, "redelivery") {
 		t.Error("the second delivery is not flagged as redelivered")
 	}
@@ -314,7 +314,7 @@ func TestS34RunEndsInTimeOnADeadLink(t *testing.T) {
 	}
 	b.publish(queue, "left")
 	receive(t, begun, "delivery")
-	proxy.Discard(amqptest.Both)
+	proxy.Blackhole(amqptest.BothDirections)
 	ended := time.Now()
 	err := r.stop()
 	took := time.Since(ended)
@@ -323,7 +323,7 @@ func TestS34RunEndsInTimeOnADeadLink(t *testing.T) {
 		t.Errorf("Run returned after %v, want %v at most", took, most)
 	}
 	proxy.Cut()
-	proxy.Resume()
+	proxy.Clear()
 }
 
 func TestS35APanicOrAHangingHandlerDisturbsNoOther(t *testing.T) {
@@ -393,7 +393,7 @@ func TestS36AFailingMessageEndsAtTheDeliveryLimit(t *testing.T) {
 	if at[1].Sub(at[0]) < time.Second || at[2].Sub(at[1]) < 2*time.Second {
 		t.Errorf("delivered at %v: no pause between the failures", at)
 	}
-	if n := len(wire.of(amqptest.NackedByClient)); n != 0 {
+	if n := len(wire.of(amqptest.DeliveryNacked)); n != 0 {
 		t.Errorf("%d nacks, want only rejects", n)
 	}
 	if log.count("has no dead-letter exchange") != 1 {

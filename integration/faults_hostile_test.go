@@ -26,7 +26,7 @@ func TestS62HostileBrokerCostsItsConnectionAndNothingElse(t *testing.T) {
 			return p.Inject(amqptest.FromBroker, amqptest.BasicAck(77, 1, false))
 		},
 		"unknown method": func(p *amqptest.Proxy, e amqptest.Event) int {
-			return p.Inject(amqptest.FromBroker, amqptest.Method(e.Channel, 99, 9))
+			return p.Inject(amqptest.FromBroker, amqptest.MethodFrame(e.Channel, 99, 9))
 		},
 		"ack of a tag far ahead": func(p *amqptest.Proxy, e amqptest.Event) int {
 			return p.Inject(amqptest.FromBroker, amqptest.BasicAck(e.Channel, 1<<33, true))
@@ -35,10 +35,10 @@ func TestS62HostileBrokerCostsItsConnectionAndNothingElse(t *testing.T) {
 			return p.Inject(amqptest.FromBroker, amqptest.BasicNack(e.Channel, 1<<64-1, true, false))
 		},
 		"answer that nobody asked for": func(p *amqptest.Proxy, e amqptest.Event) int {
-			return p.Inject(amqptest.FromBroker, amqptest.Method(e.Channel, 50, 11, "queue", uint32(0), uint32(0)))
+			return p.Inject(amqptest.FromBroker, amqptest.MethodFrame(e.Channel, 50, 11, "queue", uint32(0), uint32(0)))
 		},
 		"answer on channel 0": func(p *amqptest.Proxy, _ amqptest.Event) int {
-			return p.Inject(amqptest.FromBroker, amqptest.Method(0, 10, 30, uint16(1), uint32(4096), uint16(1)))
+			return p.Inject(amqptest.FromBroker, amqptest.MethodFrame(0, 10, 30, uint16(1), uint32(4096), uint16(1)))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

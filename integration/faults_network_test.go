@@ -26,7 +26,7 @@ func TestS09LinkDeadRightAfterOpenIsNoticedEachOfAHundredTimes(t *testing.T) {
 	proxy := amqptest.StartProxy(t, broker(t).URL())
 	proxy.Observe(func(e amqptest.Event) {
 		if e.Kind == amqptest.ConnectionOpened {
-			proxy.Only(func(l amqptest.Link) bool { return l.ID == e.Link }).Discard(amqptest.Both)
+			proxy.ForLinks(func(l amqptest.Link) bool { return l.ID == e.Link }).Blackhole(amqptest.BothDirections)
 		}
 	})
 	ctx := within(t, 20*time.Second)
@@ -76,7 +76,7 @@ func TestS10BlackHoleIsUnconfirmedInTimeAndLeftForAnotherNode(t *testing.T) {
 		here, there = there, here
 	}
 
-	here.Discard(amqptest.Both)
+	here.Blackhole(amqptest.BothDirections)
 	start := time.Now()
 	resent := make(chan error, 1)
 	go func() { resent <- again.Publish(ctx, "", queue, amqp.Publishing{Body: []byte("resent")}) }()
@@ -111,9 +111,9 @@ func TestS16SlowLinkIsNotTakenForADeadOne(t *testing.T) {
 		fault func(*amqptest.Proxy)
 		size  int
 	}{
-		"500 ms of latency":       {func(p *amqptest.Proxy) { p.Delay(amqptest.Both, 500*time.Millisecond) }, 1 << 10},
-		"1 MiB at 50 kB a second": {func(p *amqptest.Proxy) { p.Throttle(amqptest.Both, 50_000) }, 1 << 20},
-		"one byte at a time":      {func(p *amqptest.Proxy) { p.Fragment(amqptest.Both, 1) }, 10 << 10},
+		"500 ms of latency":       {func(p *amqptest.Proxy) { p.Delay(amqptest.BothDirections, 500*time.Millisecond) }, 1 << 10},
+		"1 MiB at 50 kB a second": {func(p *amqptest.Proxy) { p.Throttle(amqptest.BothDirections, 50_000) }, 1 << 20},
+		"one byte at a time":      {func(p *amqptest.Proxy) { p.Fragment(amqptest.BothDirections, 1) }, 10 << 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -48,7 +48,7 @@ func TestS15WorkGoesOnWithinASecondOfTheEndOfAnOutage(t *testing.T) {
 	ctx := within(t, 2*time.Minute)
 	for range 3 {
 		bestOf(t, func() error {
-			proxy.Refuse(true)
+			proxy.RefuseConnections(true)
 			proxy.Cut()
 			for _, a := range apps {
 				a.dials.Store(0)
@@ -57,7 +57,7 @@ func TestS15WorkGoesOnWithinASecondOfTheEndOfAnOutage(t *testing.T) {
 				return !slices.ContainsFunc(apps, func(a *application) bool { return a.dials.Load() < 20 })
 			})
 			start := time.Now()
-			proxy.Refuse(false)
+			proxy.RefuseConnections(false)
 			return backAfter(ctx, t, start, apps)
 		})
 	}

@@ -80,7 +80,7 @@ const soon = 250 * time.Millisecond
 func TestS17StoredButAckLostIsUnconfirmed(t *testing.T) {
 	for name, lose := range map[string]func(*amqptest.Proxy){
 		"cut at the ack": func(proxy *amqptest.Proxy) {
-			proxy.CutAt(amqptest.FromBroker, amqptest.Before, amqptest.IsConfirm)
+			proxy.CutAt(amqptest.FromBroker, amqptest.BeforeFrame, amqptest.IsConfirm)
 		},
 		"ack swallowed, then cut": func(proxy *amqptest.Proxy) {
 			proxy.DropConfirms(true)

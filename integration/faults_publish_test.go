@@ -76,7 +76,7 @@ func TestS21PublishReturnsAtTheEndOfItsCtxWhileTheLinkTakesNothing(t *testing.T)
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxy.Hold(amqptest.FromClient)
+	proxy.Pause(amqptest.FromClient)
 	body := make([]byte, 12<<20) // more than the socket's buffers take
 	var unconfirmed, notPublished int
 	for range 4 {
@@ -97,7 +97,7 @@ func TestS21PublishReturnsAtTheEndOfItsCtxWhileTheLinkTakesNothing(t *testing.T)
 	if unconfirmed != 1 || notPublished != 3 {
 		t.Errorf("%d unconfirmed and %d not published, want the one that is stuck and the three behind it", unconfirmed, notPublished)
 	}
-	proxy.Resume()
+	proxy.Clear()
 	if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
 		t.Errorf("when the link takes something again: %v", err)
 	}
@@ -185,7 +185,7 @@ func TestS26ImmediateIsNeverAskedFor(t *testing.T) {
 	queue := quorumQueue(t, nil)
 	proxy, conn := through(t, amqpkit.Config{})
 	var flags []byte // of every basic.publish; CutAt calls its match by one goroutine at a time
-	proxy.CutAt(amqptest.FromClient, amqptest.Before, func(f amqptest.Frame) bool {
+	proxy.CutAt(amqptest.FromClient, amqptest.BeforeFrame, func(f amqptest.Frame) bool {
 		if amqptest.IsMethod(60, 40)(f) {
 			flags = append(flags, f.Payload[len(f.Payload)-1])
 		}

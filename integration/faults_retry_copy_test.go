@@ -211,7 +211,7 @@ func TestS71CopiesCarryEverythingThatAConsumerCanReceive(t *testing.T) {
 		t.Errorf("logged %v, want what was shortened", changes)
 	}
 	const closed = 3 // the separate connections of Peek, Export and Replay
-	if n := len(lost.of(amqptest.Lost)); n != closed {
+	if n := len(lost.of(amqptest.LinkClosed)); n != closed {
 		t.Errorf("%d connections ended, want %d", n, closed)
 	}
 }

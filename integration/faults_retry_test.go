@@ -92,15 +92,15 @@ func TestS43CrashBetweenConfirmAndAckLeavesASecondCopyWithTheSameID(t *testing.T
 	log := observe(proxy)
 	b.publish(work, "m")
 	acked := proxy.Next(kind(amqptest.Acked))
-	consuming := proxy.Only(func(l amqptest.Link) bool { return l.Consumes })
-	consuming.CutAt(amqptest.FromClient, amqptest.Before, amqptest.IsConfirm)
+	consuming := proxy.ForLinks(func(l amqptest.Link) bool { return l.Consumes })
+	consuming.CutAt(amqptest.FromClient, amqptest.BeforeFrame, amqptest.IsConfirm)
 	b.start(consumer.Config{Queue: work}, move(p, retry))
 	receive(t, acked, "ack")
 	if got := copies(drained(t, b.plain, retry)); got["m"] != 2 || len(got) != 1 {
 		t.Errorf("the other queue held %v, want m twice", got)
 	}
 	b.expectLeft(work, 0)
-	if lost := log.of(amqptest.Lost); len(lost) != 1 {
+	if lost := log.of(amqptest.LinkClosed); len(lost) != 1 {
 		t.Errorf("%d links were lost, want the one that was cut", len(lost))
 	}
 }
@@ -128,7 +128,7 @@ func TestS44WhereDeadLettersGoIsDeclaredFirst(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = ac.CloseDeadline(time.Now()) })
 	var order []string // of the declarations; CutAt calls its match by one goroutine at a time
-	proxy.CutAt(amqptest.FromClient, amqptest.Before, func(f amqptest.Frame) bool {
+	proxy.CutAt(amqptest.FromClient, amqptest.BeforeFrame, func(f amqptest.Frame) bool {
 		for what, is := range map[string]func(amqptest.Frame) bool{"exchange": amqptest.IsMethod(40, 10), "queue": amqptest.IsMethod(50, 10), "bind": amqptest.IsMethod(50, 20)} {
 			for _, own := range []string{"dlx", "work", "failed"} {
 				if is(f) && bytes.HasPrefix(f.Payload[7:], []byte(name(own))) { // after the ids, a reserved short and the name's length

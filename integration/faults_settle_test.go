@@ -46,7 +46,7 @@ func TestS89AcknowledgedSettlementsStopBeingInDoubt(t *testing.T) {
 				return s.result
 			})
 			if s.discard {
-				proxy.Discard(amqptest.FromClient)
+				proxy.Blackhole(amqptest.FromClient)
 			}
 			for _, body := range numbers(n) {
 				if s.gap == 0 {
@@ -63,7 +63,7 @@ func TestS89AcknowledgedSettlementsStopBeingInDoubt(t *testing.T) {
 				b.expectLeft(queue, 0)
 			}
 			work(2 * time.Second)
-			proxy.Refuse(true)
+			proxy.RefuseConnections(true)
 			proxy.Cut()
 			waitFor(t, func() bool { return r.Err() != nil })
 			err := r.stop()
@@ -109,7 +109,7 @@ func TestS89AReadOnlyUserIsAskedNothingThatItMayNot(t *testing.T) {
 			t.Errorf("consumer %d: Err = %v", i, err)
 		}
 	}
-	proxy.Refuse(true)
+	proxy.RefuseConnections(true)
 	proxy.Cut()
 	for i, r := range consumers {
 		waitFor(t, func() bool { return r.Err() != nil })
@@ -150,7 +150,7 @@ func (c *clusterBench) keepsDoubt(t *testing.T) {
 	}
 	close(release)
 	work(2 * time.Second)
-	proxy.Refuse(true)
+	proxy.RefuseConnections(true)
 	proxy.Cut()
 	waitFor(t, func() bool { return cons.Err() != nil })
 	end()

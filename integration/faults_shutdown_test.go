@@ -40,7 +40,7 @@ func TestS45EndingEverythingOnABlackHoleIsBoundedAndTellsWhatIsLeft(t *testing.T
 	for range 3 {
 		receive(t, begun, "delivery")
 	}
-	proxy.Discard(amqptest.Both)
+	proxy.Blackhole(amqptest.BothDirections)
 	const pending = 5
 	for range pending {
 		if _, err := p.PublishAsync(context.Background(), "", other, amqp.Publishing{}); err != nil {
@@ -75,7 +75,7 @@ func TestS45EndingEverythingOnABlackHoleIsBoundedAndTellsWhatIsLeft(t *testing.T
 		t.Errorf("conn.Close = %v, want nil: nothing of it is held", err)
 	}
 	close(release)
-	proxy.Resume()
+	proxy.Clear()
 	b.expectLeft(queue, 3)
 	b.expectLeft(other, 1)
 }

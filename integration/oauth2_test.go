@@ -293,7 +293,7 @@ func closeInterruptsTheUpdate(t *testing.T, b *secured) {
 	proxy := amqptest.StartProxy(t, b.amqp())
 	s := b.source(func(_ context.Context, n int, _ *amqpkit.Credentials) error {
 		if n == 1 {
-			proxy.Hold(amqptest.FromBroker)
+			proxy.Pause(amqptest.FromBroker)
 		}
 		return nil
 	}, 6*time.Second)

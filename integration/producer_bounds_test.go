@@ -27,7 +27,7 @@ func TestFullWindowIsBackPressureBoundedByCtx(t *testing.T) {
 			if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
 				t.Fatal(err)
 			}
-			proxy.Hold(amqptest.FromBroker)
+			proxy.Pause(amqptest.FromBroker)
 			body := make([]byte, 100)
 			var receipts []*producer.Receipt
 			for range 3 {
@@ -57,7 +57,7 @@ func TestFullWindowIsBackPressureBoundedByCtx(t *testing.T) {
 			}
 			waits := make(chan error)
 			go func() { waits <- p.Publish(ctx, "", queue, amqp.Publishing{Body: body}) }()
-			proxy.Resume()
+			proxy.Clear()
 			for _, r := range receipts {
 				if err := r.Wait(ctx); err != nil {
 					t.Error(err)
@@ -112,7 +112,7 @@ func TestCloseOfAProducerThatCannotFlushTellsHowManyAreLeft(t *testing.T) {
 	if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
 		t.Fatal(err)
 	}
-	proxy.Hold(amqptest.FromBroker)
+	proxy.Pause(amqptest.FromBroker)
 	var receipts []*producer.Receipt
 	for range 7 {
 		r, err := p.PublishAsync(ctx, "", queue, amqp.Publishing{})

@@ -110,7 +110,7 @@ func TestReturnCountsAlsoWithoutItsAck(t *testing.T) {
 			if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
 				t.Fatal(err)
 			}
-			proxy.CutAt(amqptest.FromBroker, amqptest.Before, amqptest.IsConfirm)
+			proxy.CutAt(amqptest.FromBroker, amqptest.BeforeFrame, amqptest.IsConfirm)
 			var returned *producer.ReturnedError
 			if err := p.Publish(ctx, "", "nobody", amqp.Publishing{}); !errors.As(err, &returned) || producer.MaybeDelivered(err) {
 				t.Errorf("Publish = %v, want *ReturnedError", err)

@@ -99,14 +99,14 @@ func TestUnconfirmedMessagesAreSentAgainUnderTheSameIDAfterAConnectionLoss(t *te
 	if err := p.Publish(ctx, "", queue, amqp.Publishing{}); err != nil {
 		t.Fatal(err)
 	}
-	proxy.Hold(amqptest.FromBroker)
+	proxy.Pause(amqptest.FromBroker)
 	r, err := p.PublishAsync(ctx, "", queue, amqp.Publishing{Body: []byte("again")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, func() bool { return ready(t, queue) == 2 })
 	proxy.Cut()
-	proxy.Resume()
+	proxy.Clear()
 	if err := r.Wait(ctx); err != nil {
 		t.Fatalf("Wait = %v, want nil after the second attempt", err)
 	}
@@ -128,7 +128,7 @@ func TestAfterAnUnknownAttemptEveryFailureIsUnconfirmed(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := ready(t, queue)
-		proxy.Hold(amqptest.FromBroker)
+		proxy.Pause(amqptest.FromBroker)
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		r, err := p.PublishAsync(ctx, "", queue, amqp.Publishing{})
@@ -146,7 +146,7 @@ func TestAfterAnUnknownAttemptEveryFailureIsUnconfirmed(t *testing.T) {
 			t.Fatal(err)
 		}
 		proxy.Cut()
-		proxy.Resume()
+		proxy.Clear()
 	})
 	var returned *producer.ReturnedError
 	if !errors.Is(err, producer.ErrUnconfirmed) || errors.As(err, &returned) || !strings.Contains(err.Error(), "NO_ROUTE") {
@@ -155,7 +155,7 @@ func TestAfterAnUnknownAttemptEveryFailureIsUnconfirmed(t *testing.T) {
 
 	queue = quorumQueue(t, nil)
 	err = unknownThen(func(cancel context.CancelFunc) { // ctx ends before the second attempt
-		proxy.Refuse(true)
+		proxy.RefuseConnections(true)
 		proxy.Cut()
 		waitFor(t, func() bool { return conn.Err() != nil })
 		cancel()

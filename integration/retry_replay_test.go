@@ -300,9 +300,9 @@ func TestWhatLooksIntoAQueueReturnsInTimeOnAStalledConnection(t *testing.T) {
 			proxy := amqptest.StartProxy(t, broker(t).URL())
 			b := newRetryBench(t, oneTry, proxy.URL())
 			b.park(50) // which are taken before it is stalled
-			t.Cleanup(proxy.Resume)
+			t.Cleanup(proxy.Clear)
 			start := time.Now()
-			err := look(within(t, deadline), b, func() { proxy.Discard(amqptest.Both) })
+			err := look(within(t, deadline), b, func() { proxy.Blackhole(amqptest.BothDirections) })
 			if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took > deadline+time.Second {
 				t.Errorf("%s = %v after %v, want the end of its ctx", name, err, took)
 			}

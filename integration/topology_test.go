@@ -361,7 +361,7 @@ func TestDeclareReturnsWhenItsContextEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = ac.CloseDeadline(time.Now()) })
-	p.Hold(amqptest.FromBroker)
+	p.Pause(amqptest.FromBroker)
 	why := errors.New("shutting down")
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, why)
 	defer cancel()

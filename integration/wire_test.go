@@ -59,7 +59,7 @@ func TestS48CallReturnsSoonAfterItsCtxAndKillsTheStuckLink(t *testing.T) {
 				t.Fatal(err)
 			}
 			lost := ac.NotifyClose(make(chan *amqp.Error, 1))
-			proxy.Hold(amqptest.FromBroker)
+			proxy.Pause(amqptest.FromBroker)
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()
 			start := time.Now()
@@ -75,7 +75,7 @@ func TestS48CallReturnsSoonAfterItsCtxAndKillsTheStuckLink(t *testing.T) {
 			case <-within(t, 5*time.Second).Done():
 				t.Error("the link is alive")
 			}
-			proxy.Resume()
+			proxy.Clear()
 			fresh, err := conn.Channel(within(t, 15*time.Second))
 			if err != nil {
 				t.Fatal(err)
@@ -117,7 +117,7 @@ func TestS48CloseOfAStuckConnectionIsBoundedByItsCtx(t *testing.T) {
 	if _, err := conn.ConsumeConnection(within(t, 10*time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	proxy.Hold(amqptest.FromBroker)
+	proxy.Pause(amqptest.FromBroker)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	start := time.Now()

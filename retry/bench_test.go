@@ -130,7 +130,7 @@ func (b *bench) parked(after time.Duration) amqptest.Message {
 		b.t.Fatalf("%d messages are parked, want 1", len(ms))
 	}
 	for _, q := range b.Queues() {
-		if q.Name != "orders.parked" && q.Ready+q.Unacked+q.Pending != 0 {
+		if q.Name != "orders.parked" && q.Ready+q.Unacked+q.PendingDeadLetters != 0 {
 			b.t.Errorf("something is left in %+v", q)
 		}
 	}

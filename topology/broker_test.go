@@ -81,7 +81,7 @@ func many() topology.Topology {
 }
 
 func TestWhatIsDeclaredRoutesAsItSays(t *testing.T) {
-	b := amqptest.Start(t, amqptest.Config{StoppedClock: true})
+	b := amqptest.Start(t, amqptest.Config{ManualClock: true})
 	ac := dial(t, b)
 	declare(t, ac, many())
 	if err := many().Verify(t.Context(), ac); err != nil {

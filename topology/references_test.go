@@ -105,7 +105,7 @@ func TestS73EveryReferenceThatIsMissingIsReportedAndTheOthersAreDeclared(t *test
 func TestS73ReferencesWithinTheTopologyAndToTheBrokersOwnCostNothing(t *testing.T) {
 	p := amqptest.StartProxy(t, amqptest.Start(t).URL())
 	var passive atomic.Int64
-	p.CutAt(amqptest.FromClient, amqptest.Before, func(f amqptest.Frame) bool {
+	p.CutAt(amqptest.FromClient, amqptest.BeforeFrame, func(f amqptest.Frame) bool {
 		for _, declare := range []func(amqptest.Frame) bool{amqptest.IsMethod(40, 10), amqptest.IsMethod(50, 10)} {
 			if declare(f) && passiveBit(f) {
 				passive.Add(1)

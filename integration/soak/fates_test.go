@@ -112,14 +112,14 @@ func TestJudgeFindsReportsThatTheWireDisproves(t *testing.T) {
 			t.publish("m")
 			t.wire(1, "Nacked", Wire{Tag: t.sent(1, "m")})
 			t.told("m", Unconfirmed)
-			t.wire(1, "Lost", Wire{})
+			t.wire(1, "LinkClosed", Wire{})
 			t.open(2)
 			t.fault(1, Cut)
 		}, misreported},
 		"a nack, after an attempt of unknown outcome": {func(t *tale) {
 			t.publish("m").Once = false
 			t.sent(1, "m")
-			t.wire(1, "Lost", Wire{})
+			t.wire(1, "LinkClosed", Wire{})
 			t.open(2)
 			t.wire(2, "Nacked", Wire{Tag: t.sent(2, "m")})
 			t.told("m", Nacked)
@@ -127,7 +127,7 @@ func TestJudgeFindsReportsThatTheWireDisproves(t *testing.T) {
 		"unknown, after an attempt of unknown outcome and a nack": {func(t *tale) {
 			p := t.publish("m")
 			t.sent(1, "m")
-			t.wire(1, "Lost", Wire{})
+			t.wire(1, "LinkClosed", Wire{})
 			t.open(2)
 			t.wire(2, "Nacked", Wire{Tag: t.sent(2, "m")})
 			t.told("m", Unconfirmed)
@@ -145,7 +145,7 @@ func TestJudgeFindsReportsThatTheWireDisproves(t *testing.T) {
 		}, ""},
 		"unknown, its link lost before it was handed on, to be sent once": {func(t *tale) {
 			t.publish("m").Once = true
-			t.wire(1, "Lost", Wire{})
+			t.wire(1, "LinkClosed", Wire{})
 			t.told("m", Unconfirmed)
 			t.open(2)
 			t.fault(1, Cut)
@@ -184,7 +184,7 @@ func TestJudgeFindsReportsThatTheWireDisproves(t *testing.T) {
 		"a confirm that the client did not live to read": {func(t *tale) {
 			t.publish("m")
 			t.wire(1, "Confirmed", Wire{Tag: t.sent(1, "m")})
-			t.wire(1, "Lost", Wire{})
+			t.wire(1, "LinkClosed", Wire{})
 			t.now += 5e9
 			t.open(2)
 			t.wire(2, "Confirmed", Wire{Tag: t.sent(2, "m")})
@@ -230,14 +230,14 @@ func TestJudgeFindsReportsThatTheWireDisproves(t *testing.T) {
 				t.told(id, Confirmed)
 			}
 			t.sent(1, "n")
-			t.wire(1, "Lost", Wire{})
+			t.wire(1, "LinkClosed", Wire{})
 			t.processed("m")
 			t.processed("n")
 		}, ""},
 		"sent twice, to be sent once": {func(t *tale) {
 			t.publish("m").Once = true
 			t.sent(1, "m")
-			t.wire(1, "Lost", Wire{})
+			t.wire(1, "LinkClosed", Wire{})
 			t.open(2)
 			t.wire(2, "Confirmed", Wire{Tag: t.sent(2, "m")})
 			t.told("m", Confirmed)

@@ -29,7 +29,7 @@ func plenty() *tale {
 	t.sent(1, "unknown")
 	p.Deadline, p.Hasty = t.now, true
 	t.told("unknown", Unconfirmed)
-	for result, frame := range map[string]Wire{Fail: {Event: "Rejected", Requeue: true}, Reject: {Event: "Rejected"}, Requeue: {Event: "NackedByClient", Requeue: true}} {
+	for result, frame := range map[string]Wire{Fail: {Event: "Rejected", Requeue: true}, Reject: {Event: "Rejected"}, Requeue: {Event: "DeliveryNacked", Requeue: true}} {
 		tag := t.delivered(1, "w-1-X", "0", true)
 		t.handled("w-1-X", "0", tag, result).Redelivered = true
 		frame.Tag = tag
@@ -40,7 +40,7 @@ func plenty() *tale {
 	t.fails("parked", 2, "parked")
 	t.parked("parked", 2, "rule")
 	run.Retry.Enough = 1
-	t.wire(1, "Lost", Wire{})
+	t.wire(1, "LinkClosed", Wire{})
 	t.fault(1, Cut)
 	t.open(2)
 	return t
@@ -79,7 +79,7 @@ func TestRunWithTooLittleOfAnythingIsInvalid(t *testing.T) {
 		"confirms": {without(of("1")), "messages confirmed a second"},
 		"time":     {func() *tale { x := plenty(); x.lasted = 60e9; return x }(), "messages confirmed a second"},
 		"postponed": {without(func(r Record) bool {
-			return r.Handled != nil && r.Handled.Result == Requeue || r.Wire != nil && r.Wire.Event == "NackedByClient"
+			return r.Handled != nil && r.Handled.Result == Requeue || r.Wire != nil && r.Wire.Event == "DeliveryNacked"
 		}), `no handler's result "requeue"`},
 		"done": {func() *tale {
 			x := plenty()

@@ -46,9 +46,9 @@ func newNemesis(h *History, q *queues, s *system, seen *traffic, say func(string
 	for _, client := range clients {
 		for _, p := range s.proxies {
 			n.links[client] = append(n.links[client], sides{
-				all:        p.Only(func(l amqptest.Link) bool { return l.Name == client }),
-				publishing: p.Only(func(l amqptest.Link) bool { return l.Name == client && l.Publishes }),
-				consuming:  p.Only(func(l amqptest.Link) bool { return l.Name == client && l.Consumes }),
+				all:        p.ForLinks(func(l amqptest.Link) bool { return l.Name == client }),
+				publishing: p.ForLinks(func(l amqptest.Link) bool { return l.Name == client && l.Publishes }),
+				consuming:  p.ForLinks(func(l amqptest.Link) bool { return l.Name == client && l.Consumes }),
 			})
 		}
 	}

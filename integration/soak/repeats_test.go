@@ -52,7 +52,7 @@ func TestJudgeFindsRepeatsWithoutReason(t *testing.T) {
 		"delivered as often as sent": {func(t *tale) {
 			t.publish("m")
 			t.sent(1, "m")
-			t.wire(1, "Lost", Wire{})
+			t.wire(1, "LinkClosed", Wire{})
 			t.open(2)
 			t.wire(2, "Confirmed", Wire{Tag: t.sent(2, "m")})
 			t.told("m", Confirmed)

@@ -126,7 +126,7 @@ func TestJudgeFindsRetriesBeyondThePolicy(t *testing.T) {
 			t.fated("m", 1, "")
 			tag, began, _ := t.tries("m", 1, Fail)
 			t.hops(1, "m", "wait1")
-			t.wire(1, "Lost", Wire{})
+			t.wire(1, "LinkClosed", Wire{})
 			t.fault(1, Cut)
 			t.open(2)
 			h := t.handled("r-1-X", "m", tag, Requeue)
@@ -264,7 +264,7 @@ func TestJudgeFindsFailedMessagesThatGoAstray(t *testing.T) {
 			t.wire(1, "Nacked", Wire{Tag: t.hops(1, "m", "wait1")})
 			h := t.handled("r-1-X", "m", tag, Requeue)
 			h.Began, h.Stayed, h.Unmoved = began, true, 1
-			t.wire(1, "NackedByClient", Wire{Tag: tag, Requeue: true})
+			t.wire(1, "DeliveryNacked", Wire{Tag: tag, Requeue: true})
 			tag, began = t.delivered(1, "r-1-X", "m", true), t.now
 			t.wire(1, "Confirmed", Wire{Tag: t.hops(1, "m", "wait1")})
 			t.settles("m", tag, began, Moved).Redelivered = true

@@ -18,7 +18,7 @@ var settlements = map[string]string{
 	OK:      "Acked",
 	Reject:  "Rejected",
 	Fail:    "Rejected requeue",
-	Requeue: "NackedByClient requeue",
+	Requeue: "DeliveryNacked requeue",
 	Moved:   "Acked",
 }
 
@@ -37,7 +37,7 @@ func (s *story) wrong(c *channel, w *Wire) string {
 		return at + ", which was settled before"
 	}
 	d.settled = true
-	back := frame == "NackedByClient requeue" && s.stopped[runOf(d.consumer)] // given back, not begun
+	back := frame == "DeliveryNacked requeue" && s.stopped[runOf(d.consumer)] // given back, not begun
 	h := s.handled[deliveryID{d.consumer, w.Tag}]
 	switch {
 	case h == nil && !back:

@@ -28,8 +28,8 @@ func (n *nemesis) strikeClient(ctx context.Context, kind, client string, rng *ra
 	return n.during(x, func() error {
 		defer func() {
 			for _, l := range links {
-				l.all.Resume()
-				l.publishing.Resume()
+				l.all.Clear()
+				l.publishing.Clear()
 			}
 		}()
 		return n.strike(kind, client, links, rng)
@@ -59,11 +59,11 @@ func (n *nemesis) strike(kind, client string, links []sides, rng *rand.Rand) err
 		all(func(l sides) { l.all.HalfClose(way) })
 		lasts(lossTime/2, lossTime)
 	case Hole:
-		all(func(l sides) { l.all.Discard(amqptest.Both) })
+		all(func(l sides) { l.all.Blackhole(amqptest.BothDirections) })
 		time.Sleep(deafFor)
 		all(func(l sides) { l.all.Cut() }) // with what was thrown away, nothing can go on
 	case Hold:
-		all(func(l sides) { l.all.Hold(amqptest.FromClient) })
+		all(func(l sides) { l.all.Pause(amqptest.FromClient) })
 		lasts(300*time.Millisecond, 2*heartbeat)
 	case Unheard:
 		all(func(l sides) { l.all.HoldConfirms() })

@@ -52,7 +52,7 @@ func (t *tale) wire(link int, event string, w Wire) {
 
 func (t *tale) open(link int) {
 	t.link = link
-	t.wire(link, "Opened", Wire{Addr: fmt.Sprint(link)})
+	t.wire(link, "LinkOpened", Wire{Addr: fmt.Sprint(link)})
 	t.wire(link, "ConnectionOpened", Wire{Client: "a", FromBroker: true})
 	t.wire(link, "ChannelOpened", Wire{})
 }

@@ -106,9 +106,9 @@ func (s *story) see(at int64, w *Wire) {
 		c = l.newChannel(w.Channel)
 	}
 	switch w.Event {
-	case "Opened":
+	case "LinkOpened":
 		s.byAddr[w.Addr] = l
-	case "Lost":
+	case "LinkClosed":
 		l.lose(at)
 	case "ConnectionClosed":
 		l.end(at)
@@ -164,7 +164,7 @@ func (s *story) see(at int64, w *Wire) {
 		default:
 			s.traceOf(w.MessageID).fresh++
 		}
-	case "Acked", "Rejected", "NackedByClient":
+	case "Acked", "Rejected", "DeliveryNacked":
 		if why := s.wrong(c, w); why != "" {
 			s.settles = append(s.settles, falseSettle{at, why})
 		}

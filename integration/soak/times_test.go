@@ -39,7 +39,7 @@ func TestJudgeFindsWhatTookTooLong(t *testing.T) {
 		"a dead peer that nobody notices": {func(t *tale) {
 			t.put(Record{Fault: &Fault{N: 1, Kind: "hole", Clients: []string{"a"}, Deaf: true}})
 			t.now += 5e9
-			t.wire(1, "Lost", Wire{})
+			t.wire(1, "LinkClosed", Wire{})
 			t.put(Record{Fault: &Fault{N: 1, Over: true}})
 			t.open(2)
 		}, late},
@@ -55,7 +55,7 @@ func (t *tale) lose(n, link int, until time.Duration) {
 	gone := t.now
 	t.put(Record{T: gone, Wire: &Wire{Link: link, Event: "ConnectionClosed", FromBroker: true, Code: 320}})
 	t.wire(link, "Confirmed", Wire{FromBroker: true})
-	t.wire(link, "Lost", Wire{})
+	t.wire(link, "LinkClosed", Wire{})
 	t.put(Record{Fault: &Fault{N: n, Kind: Close, Over: true}})
 	t.open(link + 1)
 	t.wire(link+1, "Subscribed", Wire{Consumer: "w-1-X"})
@@ -102,7 +102,7 @@ func TestRecoveryAmidAnotherFaultDoesNotCount(t *testing.T) {
 func TestOutageEndsWithTheBroker(t *testing.T) {
 	x := newTale()
 	x.put(Record{Fault: &Fault{N: 1, Kind: Kill, Clients: []string{"a"}, Nodes: []int{0}, Outage: true}})
-	x.wire(1, "Lost", Wire{})
+	x.wire(1, "LinkClosed", Wire{})
 	x.now += 5e9
 	x.put(Record{Fault: &Fault{N: 1, Kind: Kill, Over: true}})
 	x.now += 100 * ms

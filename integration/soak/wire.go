@@ -17,7 +17,7 @@ func observe(h *History, node int, seen *traffic) func(amqptest.Event) {
 		}
 		h.PutAt(e.At, Record{Wire: &Wire{
 			Node: node, Link: e.Link, Addr: e.Addr, Client: e.Name, Event: e.Kind.String(), FromBroker: e.From == amqptest.FromBroker,
-			Channel: e.Channel, Tag: e.Tag, Stray: e.Stray, Requeue: e.Requeue, Redelivered: e.Redelivered,
+			Channel: e.Channel, Tag: e.Tag, Stray: e.UnknownTag, Requeue: e.Requeue, Redelivered: e.Redelivered,
 			MessageID: e.MessageID, Key: e.Key, Consumer: e.ConsumerTag, Code: e.Code, Text: e.Text,
 		}})
 	}

@@ -15,7 +15,7 @@ func TestConformanceOfAmqptest(t *testing.T) {
 	for _, c := range All() {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
-			b := amqptest.Start(t, amqptest.Config{StoppedClock: true})
+			b := amqptest.Start(t, amqptest.Config{ManualClock: true})
 			got := c.Transcript(t, Broker{URL: b.URL(), Pass: b.Advance})
 			if want := c.Recorded(t); got != want {
 				t.Errorf("amqptest and RabbitMQ differ:\n%s", Diff(got, want))

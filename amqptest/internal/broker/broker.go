@@ -19,7 +19,7 @@ type Config struct {
 	Users           map[string]string
 	Login           func(user, secret string) (expires time.Time, ok bool)
 	VHosts          []string
-	StoppedClock    bool
+	ManualClock     bool
 	Heartbeat       time.Duration
 	ChannelMax      int
 	FrameMax        int
@@ -73,7 +73,7 @@ func New(cfg Config) (*Broker, error) {
 		cfg: cfg, turn: make(chan struct{}, 1),
 		conns: make(map[*conn]struct{}), vhosts: make(map[string]*vhost), replies: make(map[string]*replyTo),
 	}
-	b.clock.init(cfg.StoppedClock, b.tick)
+	b.clock.init(cfg.ManualClock, b.tick)
 	for _, name := range cfg.VHosts {
 		b.vhosts[name] = newVHost(name)
 	}

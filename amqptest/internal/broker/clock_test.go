@@ -32,7 +32,7 @@ func TestAdvanceRunsWhatIsDueOneAfterAnother(t *testing.T) {
 func TestTimePassesByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := testConfig()
-		cfg.StoppedClock = false
+		cfg.ManualClock = false
 		s := newStageWith(t, cfg)
 		s.quorum("wait", amqp.Table{"x-message-ttl": 3_600_000, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "work"})
 		s.classic("work", nil)

@@ -215,12 +215,12 @@ func TestAtLeastOnceKeepsWhatNothingTakes(t *testing.T) {
 		d, _ := s.get("q")
 		s.must(d.Reject(false))
 		s.expectReady("q")
-		if q, _ := s.Queue("/", "q"); q.Pending != 1 {
+		if q, _ := s.Queue("/", "q"); q.PendingDeadLetters != 1 {
 			t.Fatalf("without the %s: %+v, want one pending", missing, q)
 		}
 		come(s)
 		s.expectReady("dlq", "m")
-		if q, _ := s.Queue("/", "q"); q.Pending != 0 {
+		if q, _ := s.Queue("/", "q"); q.PendingDeadLetters != 0 {
 			t.Errorf("with the %s: %+v, want none pending", missing, q)
 		}
 	}

@@ -26,7 +26,7 @@ type stage struct {
 
 func testConfig() Config {
 	return Config{
-		InMemory: true, Users: map[string]string{"guest": "guest"}, VHosts: []string{"/"}, StoppedClock: true, Heartbeat: time.Minute,
+		InMemory: true, Users: map[string]string{"guest": "guest"}, VHosts: []string{"/"}, ManualClock: true, Heartbeat: time.Minute,
 		ChannelMax: 2047, FrameMax: 131072, MaxMessageSize: 16 << 20, ConsumerTimeout: 30 * time.Minute, PublishedLimit: 100,
 	}
 }

@@ -10,10 +10,10 @@ import (
 
 // Queue is what amqptest.Queue says.
 type Queue struct {
-	Name, Type              string
-	Durable                 bool
-	Ready, Unacked, Delayed int
-	Consumers, Pending      int
+	Name, Type                    string
+	Durable                       bool
+	Ready, Unacked, Delayed       int
+	Consumers, PendingDeadLetters int
 }
 
 // Message is what amqptest.Message says.
@@ -73,7 +73,7 @@ func (q *queue) describe() Queue {
 	}
 	return Queue{
 		Name: q.name, Type: kind, Durable: q.durable, Ready: q.ready, Unacked: q.unsettled, Delayed: len(q.delayed),
-		Consumers: len(q.consumers), Pending: len(q.pending),
+		Consumers: len(q.consumers), PendingDeadLetters: len(q.pending),
 	}
 }
 

@@ -28,14 +28,14 @@ func TestAtLeastOnceTriesAgainWhenAFullQueueHasRoom(t *testing.T) {
 			d, _ := s.get("work")
 			s.must(d.Nack(false, false))
 			s.expectReady("free", "m")
-			if q, _ := s.Queue("/", "work"); q.Pending != 1 {
+			if q, _ := s.Queue("/", "work"); q.PendingDeadLetters != 1 {
 				t.Fatalf("%+v", q)
 			}
 			_, err := s.ch.QueuePurge("full", false)
 			s.must(err)
 			s.expectReady("full", "m")
 			s.expectReady("free", "m")
-			if q, _ := s.Queue("/", "work"); q.Pending != 0 {
+			if q, _ := s.Queue("/", "work"); q.PendingDeadLetters != 0 {
 				t.Errorf("%+v", q)
 			}
 		})

@@ -15,7 +15,7 @@ import (
 
 // Are delays in the broker correct? The test controls the broker's clock, so a day passes immediately.
 func TestReminderFollowsADayAfterTheInvoice(t *testing.T) {
-	broker := amqptest.Start(t, amqptest.Config{StoppedClock: true})
+	broker := amqptest.Start(t, amqptest.Config{ManualClock: true})
 	start(t, broker)
 	order(t, broker, `{"ID": "7", "Cents": 1250}`)
 	await(t, broker, func() bool { return len(broker.Messages("reminders.wait")) == 1 && settled(broker) })
