@@ -2,14 +2,14 @@ package amqptest
 
 import "encoding/binary"
 
-// arguments reads the fields of a method or of a content header, one after another. What is missing reads as zero,
-// and bad stays set: the bytes come from anywhere.
+// arguments reads the fields of a method or a content header in order. The bytes are untrusted: a missing field reads
+// as zero and sets bad.
 type arguments struct {
 	rest []byte
 	bad  bool
 }
 
-// take returns the next n bytes, a part of the frame, or nil.
+// take returns the next n bytes, which alias the frame, or nil.
 func (a *arguments) take(n uint64) []byte {
 	if a.bad || uint64(len(a.rest)) < n {
 		a.bad, a.rest = true, nil
@@ -50,10 +50,10 @@ func (a *arguments) longlong() uint64 {
 
 func (a *arguments) shortString() string { return string(a.take(uint64(a.octet()))) }
 
-// longString also reads a table, unparsed.
+// longString reads a long string, or a table without decoding it.
 func (a *arguments) longString() []byte { return a.take(uint64(a.long())) }
 
-// lookup returns the value of a key in a table, if that is a long string.
+// lookup returns a key's value in a table if it is a long string.
 func lookup(table []byte, key string) string {
 	a := arguments{rest: table}
 	for len(a.rest) > 0 && !a.bad {
@@ -67,8 +67,8 @@ func lookup(table []byte, key string) string {
 	return ""
 }
 
-// value returns a table's value of any type, unparsed. RabbitMQ's types are those of its errata to the
-// specification (https://www.rabbitmq.com/amqp-0-9-1-errata).
+// value returns a table value of any type without decoding it. The types are RabbitMQ's
+// (https://www.rabbitmq.com/amqp-0-9-1-errata).
 func (a *arguments) value(kind byte) []byte {
 	switch kind {
 	case 't', 'b', 'B':
@@ -90,7 +90,7 @@ func (a *arguments) value(kind byte) []byte {
 	return nil
 }
 
-// contentHeader reads the size of a body and, of the properties, the message id.
+// contentHeader reads the body size and the message id.
 func contentHeader(payload []byte) (bodySize uint64, messageID string, ok bool) {
 	a := arguments{rest: payload}
 	a.take(4) // class, weight

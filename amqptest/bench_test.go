@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// What a message costs that is published through the proxy and confirmed.
+// BenchmarkConfirmedPublish publishes through the proxy and waits for the confirm.
 func BenchmarkConfirmedPublish(b *testing.B) {
 	broker, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -14,16 +14,16 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/broker"
 )
 
-// Config says what kind of [Broker] New makes. The zero value is a RabbitMQ as it is installed.
+// Config configures a [Broker]. The zero value behaves like a RabbitMQ with its default configuration.
 type Config struct {
-	// Addr is where the broker listens, host:port. Empty means a free port of 127.0.0.1.
+	// Addr is the host:port to listen on. Empty means a free port on 127.0.0.1.
 	Addr string
 
-	// InMemory has the broker not listen at all: only Broker.Dial reaches it. That is what testing/synctest needs,
-	// which cannot see what waits for a network.
+	// InMemory disables the listener, so that clients can connect only through Broker.Dial. It is required in a
+	// testing/synctest bubble, whose clock does not advance while a goroutine waits for the network.
 	InMemory bool
 
-	// Users are who may log in, with their passwords. Nil means guest with the password guest.
+	// Users maps user names to passwords. Nil means guest with the password guest.
 	Users map[string]string
 
 	// Login decides about each login instead of Users, for example to test credentials that expire. It returns when the login
@@ -32,32 +32,32 @@ type Config struct {
 	// connection. Login may be called concurrently. Expiry follows the broker's clock.
 	Login func(user, secret string) (expires time.Time, ok bool)
 
-	// VHosts are the virtual hosts. Nil means the one called /.
+	// VHosts are the virtual hosts. Nil means "/".
 	VHosts []string
 
-	// StoppedClock has the broker's clock stand still but for Broker.Advance. Otherwise it goes as the real one does,
-	// and Advance moves it ahead. TTLs, expiries, delays and timeouts of deliveries go by this clock; heartbeats
-	// do not.
+	// ManualClock stops the broker's clock, so that only Broker.Advance moves it. By default the clock runs in real
+	// time and Advance moves it ahead. Message TTLs, queue expiry, delayed retries, consumer timeouts and the expiry of
+	// logins use this clock; heartbeats do not.
 	ManualClock bool
 
-	// Heartbeat is the interval that the broker proposes to clients, in whole seconds. Zero means RabbitMQ's 60 s.
+	// Heartbeat is the interval that the broker proposes to clients, in whole seconds. Zero means 60 s, as in RabbitMQ.
 	Heartbeat time.Duration
 
-	// ChannelMax is how many channels a connection may have. Zero means RabbitMQ's 2047.
+	// ChannelMax is the maximum number of channels per connection. Zero means 2047, as in RabbitMQ.
 	ChannelMax int
 
-	// FrameMax is the size of the largest frame in bytes, 8192 or more. Zero means RabbitMQ's 131072.
+	// FrameMax is the maximum frame size in bytes, at least 8192. Zero means 131072, as in RabbitMQ.
 	FrameMax int
 
-	// MaxMessageSize is the size of the largest body in bytes. Zero means RabbitMQ's 16 MiB.
+	// MaxMessageSize is the maximum body size in bytes. Zero means 16 MiB, as in RabbitMQ.
 	MaxMessageSize int
 
-	// ConsumerTimeout is how long a delivery from a quorum queue may stay unsettled, unless the queue or the consumer
-	// says otherwise (x-consumer-timeout). Zero means RabbitMQ's 30 minutes.
+	// ConsumerTimeout limits how long a delivery from a quorum queue may stay unsettled, unless the queue or the
+	// consumer sets x-consumer-timeout. Zero means 30 minutes, as in RabbitMQ.
 	ConsumerTimeout time.Duration
 
-	// PublishedLimit is how many messages Broker.Published remembers, the latest. Zero means 10,000; -1 means none. Their bodies
-	// come to 64 MiB at most.
+	// PublishedLimit is the number of messages that Broker.Published returns. Older messages are dropped, also when the
+	// bodies exceed 64 MiB in total. Zero means 10,000; -1 disables the record.
 	PublishedLimit int
 }
 
@@ -89,39 +89,38 @@ func (c Config) withDefaults() Config {
 }
 
 func (c Config) validate() error {
-	var faults []error
+	var problems []error
 	check := func(ok bool, field, fix string) {
 		if !ok {
-			faults = append(faults, fmt.Errorf("amqptest: Config.%s: %s", field, fix))
+			problems = append(problems, fmt.Errorf("amqptest: Config.%s %s", field, fix))
 		}
 	}
-	check(len(c.Users) > 0 || c.Login != nil, "Users", "nobody could log in: leave it nil for guest")
-	check(len(c.VHosts) > 0, "VHosts", "there is none: leave it nil for /")
+	check(len(c.Users) > 0 || c.Login != nil, "Users", "is empty, so no login is possible: set Users or Login, or use nil for guest")
+	check(len(c.VHosts) > 0, "VHosts", "is empty: name a virtual host, or use nil for /")
 	check(c.Heartbeat >= time.Second && c.Heartbeat <= 65535*time.Second && c.Heartbeat%time.Second == 0, "Heartbeat",
-		"it must be whole seconds from 1 to 65535: leave it zero for 60 s")
-	check(c.ChannelMax >= 1 && c.ChannelMax <= 65535, "ChannelMax", "it must be from 1 to 65535: leave it zero for 2047")
-	check(c.FrameMax >= 8192 && c.FrameMax <= 1<<30, "FrameMax", "it must be from 8192 to 1 GiB: leave it zero for 131072")
-	check(c.MaxMessageSize > 0 && c.MaxMessageSize <= 1<<30, "MaxMessageSize", "it must be from 1 to 1 GiB: leave it zero for 16 MiB")
-	check(c.ConsumerTimeout >= time.Millisecond, "ConsumerTimeout", "it must be a millisecond or more: leave it zero for 30 minutes")
-	check(c.PublishedLimit >= -1, "PublishedLimit", "it must be -1 or more: leave it zero for 10,000")
-	return errors.Join(faults...)
+		"must be whole seconds from 1 to 65535: use zero for 60 s")
+	check(c.ChannelMax >= 1 && c.ChannelMax <= 65535, "ChannelMax", "must be from 1 to 65535: use zero for 2047")
+	check(c.FrameMax >= 8192 && c.FrameMax <= 1<<30, "FrameMax", "must be from 8192 bytes to 1 GiB: use zero for 131072")
+	check(c.MaxMessageSize > 0 && c.MaxMessageSize <= 1<<30, "MaxMessageSize", "must be from 1 byte to 1 GiB: use zero for 16 MiB")
+	check(c.ConsumerTimeout >= time.Millisecond, "ConsumerTimeout", "must be at least 1 ms: use zero for 30 minutes")
+	check(c.PublishedLimit >= -1, "PublishedLimit", "must be at least -1: use zero for 10,000")
+	return errors.Join(problems...)
 }
 
-// A Broker is a RabbitMQ inside the process, for tests: to a client it behaves like RabbitMQ 4.3, with nothing on disk.
-// What it does not do it refuses with 540 NOT_IMPLEMENTED and a text that names amqptest. It speaks AMQP 0-9-1 over TCP
-// on 127.0.0.1 (URL), with any client, and over connections in memory (Dial).
+// A Broker is an AMQP 0-9-1 broker inside the test process. To a client it behaves like RabbitMQ 4.3, but it stores
+// nothing on disk. Clients connect over TCP on 127.0.0.1 (URL) or in memory (Dial). The broker refuses features that it
+// does not implement with 540 NOT_IMPLEMENTED and a text that names amqptest.
 //
-// All methods may be called by several goroutines at once. Those that take the name of a queue look for it in the first
-// of Config.VHosts.
+// All methods are safe for concurrent use. Methods that take a queue name use the first of Config.VHosts.
 type Broker struct {
 	broker *broker.Broker
 	cfg    Config
 }
 
-// ErrClosed reports that a broker does not listen: it was closed, or stopped.
+// ErrClosed reports that the broker is stopped or closed.
 var ErrClosed = broker.ErrClosed
 
-// New starts a broker. Its error names every field of the Config that cannot be, or says why it cannot listen.
+// New starts a broker. Its error reports every invalid field of the Config, or why the broker cannot listen.
 func New(c Config) (*Broker, error) {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
@@ -134,8 +133,8 @@ func New(c Config) (*Broker, error) {
 	return &Broker{broker: b, cfg: c}, nil
 }
 
-// Start is New for a test, which fails if that does. The broker is closed at the end of the test. Of several
-// configurations the first counts; without one it is the zero one.
+// Start calls New, fails the test on an error, and closes the broker at the end of the test. The first Config is used;
+// the default is the zero Config.
 func Start(tb testing.TB, c ...Config) *Broker {
 	tb.Helper()
 	b, err := New(append(c, Config{})[0])
@@ -146,15 +145,16 @@ func Start(tb testing.TB, c ...Config) *Broker {
 	return b
 }
 
-// Close cuts all connections and returns when all goroutines of the broker have ended. The error is always nil, and a
-// second call does nothing.
+// Close resets all connections and waits for the broker's goroutines. It always returns nil. Further calls have no
+// effect.
 func (b *Broker) Close() error {
 	b.broker.Close()
 	return nil
 }
 
-// URL is the broker's address, with a login and the first virtual host, such as amqp://guest:guest@127.0.0.1:49152/.
-// It does not change while the broker lives. With Config.InMemory nobody listens there: it is for use with Dial.
+// URL returns the broker's address with a login and the first virtual host, for example
+// amqp://guest:guest@127.0.0.1:49152/. It stays the same until Close, also across Stop and Start. With Config.InMemory
+// the URL can only be used together with Dial.
 func (b *Broker) URL() string {
 	user := "guest"
 	if _, ok := b.cfg.Users[user]; !ok && len(b.cfg.Users) > 0 {
@@ -167,7 +167,7 @@ func (b *Broker) URL() string {
 	return (&url.URL{Scheme: "amqp", User: url.UserPassword(user, b.cfg.Users[user]), Host: b.Addr()}).String() + "/" + path
 }
 
-// Addr is where the broker listens, host:port.
+// Addr returns the host:port that the broker listens on.
 func (b *Broker) Addr() string {
 	if b.cfg.InMemory {
 		return "amqptest:5672"
@@ -175,8 +175,8 @@ func (b *Broker) Addr() string {
 	return b.broker.Addr()
 }
 
-// Dial connects in memory, whatever the network and the address are: it fits amqpkit.Config.Dialer, and net.Dialer's
-// place elsewhere. While the broker is stopped or closed it returns ErrClosed.
+// Dial opens a connection in memory and ignores the network and the address. It can be used as amqpkit.Config.Dialer
+// and in place of net.Dialer.DialContext. While the broker is stopped or closed it returns ErrClosed.
 func (b *Broker) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -184,21 +184,21 @@ func (b *Broker) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return b.broker.Dial()
 }
 
-// Stop ends the broker as an orderly shutdown does: clients are told (320 CONNECTION_FORCED), new ones are refused.
-// Durable exchanges and queues stay, with the messages of quorum queues and the persistent ones of classic queues.
-// Faults end. It returns when all goroutines have ended.
+// Stop shuts the broker down like an orderly RabbitMQ shutdown and waits for its goroutines. Connections are closed
+// with 320 (CONNECTION_FORCED) and new ones are refused. Durable exchanges and queues survive, with all messages of
+// quorum queues and the persistent messages of classic queues. All faults are cleared.
 func (b *Broker) Stop() { b.broker.Stop() }
 
-// Kill is Stop without a word: connections are reset.
+// Kill is like Stop but resets the connections without connection.close.
 func (b *Broker) Kill() { b.broker.Kill() }
 
-// Start listens again on the same address after Stop or Kill. It does nothing if the broker runs, and returns
+// Start listens again on the same address after Stop or Kill. It has no effect on a running broker and returns
 // ErrClosed after Close.
 func (b *Broker) Start() error { return b.broker.Start() }
 
-// Advance moves the broker's clock ahead. What becomes due on the way happens one after another, as it would have:
-// messages expire and are dead-lettered, delays end, queues expire, deliveries time out.
+// Advance moves the broker's clock ahead. Events that become due on the way happen in order: messages expire and are
+// dead-lettered, delayed retries return, queues expire, deliveries time out.
 func (b *Broker) Advance(d time.Duration) { b.broker.Advance(d) }
 
-// Now is the time on the broker's clock.
+// Now returns the time on the broker's clock.
 func (b *Broker) Now() time.Time { return b.broker.Now() }

@@ -14,7 +14,7 @@ import (
 	"github.com/amqpkit/amqpkit/producer"
 )
 
-// orders declares a queue whose refused messages go to orders.dead.
+// orders declares the queue orders, which dead-letters rejected messages to orders.dead.
 func orders(_ context.Context, ac *amqp.Connection) error {
 	ch, err := ac.Channel()
 	if err != nil {
@@ -32,7 +32,7 @@ func orders(_ context.Context, ac *amqp.Connection) error {
 	return nil
 }
 
-// How does my handler treat what it cannot use? In a test, amqptest.Start(t) is shorter.
+// How does my handler treat invalid messages? A test would use amqptest.Start(t).
 func ExampleBroker() {
 	b, err := amqptest.New(amqptest.Config{})
 	if err != nil {
@@ -68,7 +68,7 @@ func ExampleBroker() {
 	ran := make(chan error)
 	go func() { ran <- c.Run(running) }()
 
-	// Wait until the dead letter is there, and all is settled.
+	// Wait for the dead-lettered message, then until everything is settled.
 	if err := b.Await(ctx, func() bool { return len(b.Messages("orders.dead")) == 1 }); err != nil {
 		log.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func ExampleBroker() {
 	// dead: bad, rejected
 }
 
-// What does my service do when the broker goes away?
+// How does my service behave when the broker crashes?
 func ExampleBroker_Kill() {
 	b, err := amqptest.New(amqptest.Config{})
 	if err != nil {
@@ -107,7 +107,7 @@ func ExampleBroker_Kill() {
 	}
 	defer p.Close(ctx)
 
-	b.HoldConfirms() // stored, and the broker goes before it says so
+	b.HoldConfirms() // stored, but the broker crashes before it confirms
 	receipt, err := p.PublishAsync(ctx, "", "orders", amqp.Publishing{Body: []byte("paid")})
 	if err != nil {
 		log.Fatal(err)
@@ -127,7 +127,7 @@ func ExampleBroker_Kill() {
 	// 2 stored, the same message: true
 }
 
-// Does my schedule of delays do what it says? An hour takes no time.
+// Are my delays correct? An hour passes at once.
 func ExampleBroker_Advance() {
 	b, err := amqptest.New(amqptest.Config{ManualClock: true})
 	if err != nil {
@@ -164,7 +164,7 @@ func ExampleBroker_Advance() {
 	// after an hour: 1
 }
 
-// A test publishes the input of a service in one call, without a connection of its own.
+// A test publishes the input of a service in one call, without a connection.
 func ExampleBroker_Publish() {
 	b, err := amqptest.New(amqptest.Config{})
 	if err != nil {

@@ -1,44 +1,46 @@
 package amqptest
 
-// DropConnections resets all connections, as a network that fails does (RST), and returns how many there were.
+// DropConnections resets all connections (RST), like a network failure, and returns their number.
 func (b *Broker) DropConnections() int { return b.broker.DropConnections() }
 
-// CloseConnections closes all connections with a code and a text, such as 320 and "CONNECTION_FORCED - ...", and returns
-// how many there were. The code is that of an AMQP connection exception: 320, or 501 and more.
+// CloseConnections closes all connections with a reply code and text, for example 320 and "CONNECTION_FORCED - ...",
+// and returns their number. The code must be that of a connection exception: 320, or 501 and above.
 func (b *Broker) CloseConnections(code int, text string) int {
 	return b.broker.CloseConnections(code, text)
 }
 
-// CloseChannels closes all channels with a code and a text, such as 406 and "PRECONDITION_FAILED - ...", and returns how
-// many there were. What was unsettled on them is back in its queues.
+// CloseChannels closes all channels with a reply code and text, for example 406 and "PRECONDITION_FAILED - ...", and
+// returns their number. Unsettled deliveries are requeued.
 func (b *Broker) CloseChannels(code int, text string) int { return b.broker.CloseChannels(code, text) }
 
-// CancelConsumers ends the consumers of a queue with basic.cancel, as RabbitMQ does when the queue's node goes, and
-// returns how many there were.
+// CancelConsumers cancels the consumers of a queue with basic.cancel, as RabbitMQ does when the queue's node fails, and
+// returns their number.
 func (b *Broker) CancelConsumers(queue string) int {
 	return b.broker.CancelConsumers(b.cfg.VHosts[0], queue)
 }
 
-// HoldConfirms stores what is published and keeps the confirms back, until ReleaseConfirms.
+// HoldConfirms delays all confirms until ReleaseConfirms. Published messages are still routed and stored.
 func (b *Broker) HoldConfirms() { b.broker.HoldConfirms() }
 
-// ReleaseConfirms sends the confirms that HoldConfirms kept back, and all confirms from now on. Like RabbitMQ it sends one
-// basic.ack with multiple set for a run of messages.
+// ReleaseConfirms ends HoldConfirms and sends the delayed confirms. Like RabbitMQ, it confirms consecutive messages
+// with one basic.ack whose multiple flag is set.
 func (b *Broker) ReleaseConfirms() { b.broker.ReleaseConfirms() }
 
-// DropConfirms stores what is published and loses the confirms, while it is on.
+// DropConfirms discards all confirms while on is true. Published messages are still routed and stored.
 func (b *Broker) DropConfirms(on bool) { b.broker.DropConfirms(on) }
 
-// NackNext rejects the next n messages published with confirms: basic.nack, and no queue gets them.
+// NackNext rejects the next n messages that are published with confirms: the client receives basic.nack and no queue
+// stores the message.
 func (b *Broker) NackNext(n int) { b.broker.NackNext(n) }
 
-// Block raises an alarm, as RabbitMQ does when memory is low: a connection that publishes is told (connection.blocked)
-// and not read any more, from its next message on. The others go on.
+// Block raises a resource alarm, as RabbitMQ does when memory runs low. From its next message on, a publishing
+// connection receives connection.blocked and is not read. Other connections are unaffected.
 func (b *Broker) Block(reason string) { b.broker.Block(reason) }
 
-// Unblock ends the alarm: what has been sent meanwhile is read.
+// Unblock clears the alarm. The broker continues to read the blocked connections.
 func (b *Broker) Unblock() { b.broker.Unblock() }
 
-// RefuseLogins has all logins fail with 403 ACCESS_REFUSED, or by a closed socket where the client does not know
-// better, while it is on. Other than RabbitMQ the broker does not wait three seconds first.
+// RefuseLogins makes all logins fail with 403 (ACCESS_REFUSED) while on is true. Clients without the capability
+// authentication_failure_close see a closed socket instead. Unlike RabbitMQ, the broker does not wait three seconds
+// first.
 func (b *Broker) RefuseLogins(on bool) { b.broker.RefuseLogins(on) }

@@ -10,59 +10,117 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// A Queue is what a queue of a [Broker] has at a moment.
+// A Queue is the state of a queue of a [Broker].
 type Queue struct {
-	Name               string
-	Type               string // "classic" or "quorum"
-	Durable            bool
-	Ready              int // messages that wait for a consumer
-	Unacked            int // messages delivered, and not settled
-	Delayed            int // messages that wait for their delayed retry
-	PendingDeadLetters int // dead letters that nothing takes, kept by the strategy at-least-once
-	Consumers          int
+	// Name is the queue's name.
+	Name string
+
+	// Type is "classic" or "quorum".
+	Type string
+
+	// Durable reports whether the queue survives Broker.Stop and Broker.Kill.
+	Durable bool
+
+	// Ready is the number of messages ready for delivery.
+	Ready int
+
+	// Unacked is the number of unacknowledged messages.
+	Unacked int
+
+	// Delayed is the number of messages of a quorum queue that wait for their delayed retry (x-delayed-retry-type).
+	Delayed int
+
+	// PendingDeadLetters is the number of dead-lettered messages that the queue keeps because no target queue has accepted them
+	// (x-dead-letter-strategy is at-least-once).
+	PendingDeadLetters int
+
+	// Consumers is the number of consumers.
+	Consumers int
 }
 
-// A Message is what a message of a [Broker] says. Properties that it does not have are zero.
+// A Message is a message of a [Broker]. Properties that are not set are zero.
 type Message struct {
+	// Exchange is the exchange that the message was published or dead-lettered to, empty for the default exchange.
 	Exchange string
-	Key      string // the routing key
-	// Headers are the headers as a consumer would get them. Nested tables are map[string]any, arrays []any, timestamps
-	// time.Time, decimals float64, numbers of their width on the wire.
-	Headers         map[string]any
-	ContentType     string
+
+	// Key is the routing key.
+	Key string
+
+	// Headers are the headers as a consumer would receive them. Nested tables are map[string]any, arrays []any, timestamps
+	// time.Time, decimals float64. Numbers keep their width.
+	Headers map[string]any
+
+	// ContentType is the MIME type of the body.
+	ContentType string
+
+	// ContentEncoding is the encoding of the body, for example gzip.
 	ContentEncoding string
-	DeliveryMode    uint8 // 2 is persistent
-	Priority        uint8
-	CorrelationID   string
-	ReplyTo         string
-	Expiration      string
-	MessageID       string
-	Timestamp       time.Time
-	Type            string
-	UserID          string
-	AppID           string
-	Body            []byte
 
-	Redelivered bool      // of one in a queue: it was delivered before
-	Expires     time.Time // of one in a queue: when its TTL is over, by the broker's clock; zero for never
+	// DeliveryMode is 2 for a persistent message.
+	DeliveryMode uint8
+
+	// Priority is the message's priority.
+	Priority uint8
+
+	// CorrelationID connects a reply to its request.
+	CorrelationID string
+
+	// ReplyTo is the queue for replies.
+	ReplyTo string
+
+	// Expiration is the message's TTL in milliseconds, as a decimal number.
+	Expiration string
+
+	// MessageID is the publisher's id of the message.
+	MessageID string
+
+	// Timestamp is the time set by the publisher, in whole seconds.
+	Timestamp time.Time
+
+	// Type is the publisher's name of the kind of message.
+	Type string
+
+	// UserID is the publisher's user.
+	UserID string
+
+	// AppID is the publisher's application.
+	AppID string
+
+	// Body is the content.
+	Body []byte
+
+	// Redelivered is set for a message in a queue that was delivered before.
+	Redelivered bool
+
+	// Expires is when the TTL of a message in a queue elapses on the broker's clock, zero for never.
+	Expires time.Time
 }
 
-// A Connection is an open connection of a [Broker].
+// A Connection is an open connection to a [Broker].
 type Connection struct {
-	Name     string // as the client calls it (connection_name)
-	User     string
-	VHost    string
+	// Name is the client's connection_name.
+	Name string
+
+	// User is the user that logged in.
+	User string
+
+	// VHost is the virtual host.
+	VHost string
+
+	// Channels is the number of open channels.
 	Channels int
-	Blocked  bool
+
+	// Blocked reports whether the connection publishes and is blocked by Broker.Block.
+	Blocked bool
 }
 
-// Queue returns what a queue has. ok is false if there is no such queue.
+// Queue returns the state of a queue. ok is false if the queue does not exist.
 func (b *Broker) Queue(name string) (q Queue, ok bool) {
 	s, ok := b.broker.Queue(b.cfg.VHosts[0], name)
 	return newQueue(s), ok
 }
 
-// Queues lists the queues by their names.
+// Queues returns the state of all queues, sorted by name.
 func (b *Broker) Queues() []Queue {
 	var list []Queue
 	for _, s := range b.broker.Queues(b.cfg.VHosts[0]) {
@@ -78,15 +136,16 @@ func newQueue(s broker.Queue) Queue {
 	}
 }
 
-// Messages lists what is ready in a queue, the next to be delivered first. It takes nothing out.
+// Messages returns the ready messages of a queue in delivery order. It does not remove them.
 func (b *Broker) Messages(queue string) []Message {
 	return newMessages(b.broker.Messages(b.cfg.VHosts[0], queue))
 }
 
-// Published lists what clients have published, the latest last, also what no queue took: Config.PublishedLimit says how many.
+// Published returns the messages published by clients and by Publish, oldest first, including unroutable ones.
+// Config.PublishedLimit bounds their number.
 func (b *Broker) Published() []Message { return newMessages(b.broker.Published()) }
 
-// Connections lists the open connections, in no order.
+// Connections returns the open connections in no particular order.
 func (b *Broker) Connections() []Connection {
 	var list []Connection
 	for _, c := range b.broker.Connections() {
@@ -95,8 +154,8 @@ func (b *Broker) Connections() []Connection {
 	return list
 }
 
-// Await returns nil when a condition holds. It looks again whenever something changed in the broker, so that the
-// condition may ask the broker, and needs no sleep. It returns an error when ctx ends before.
+// Await waits until condition returns true. The condition is checked after every change in the broker and may call the
+// broker, so tests need no sleep. Await returns an error if ctx ends first.
 func (b *Broker) Await(ctx context.Context, condition func() bool) error {
 	if err := b.broker.Await(ctx, condition); err != nil {
 		return fmt.Errorf("amqptest: await: %w", err)
@@ -104,15 +163,15 @@ func (b *Broker) Await(ctx context.Context, condition func() bool) error {
 	return nil
 }
 
-// AwaitIdle returns nil when nothing is on its way: no delivery is unsettled, no message ready in a queue that has a
-// consumer, no confirm held back, nothing unsent. What a client is still to send the broker cannot know. It returns an
-// error that says what is not quiet when ctx ends before.
+// AwaitIdle waits until no delivery is unsettled, no queue with consumers has ready messages, no confirm is delayed,
+// and everything has been sent. It cannot know what clients will send next. If ctx ends first, the error describes the
+// pending work.
 func (b *Broker) AwaitIdle(ctx context.Context) error {
 	err := b.broker.Await(ctx, b.broker.Quiet)
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("amqptest: not quiet: %w", err)
+	err = fmt.Errorf("amqptest: not idle: %w", err)
 	for _, q := range b.Queues() {
 		if q.Ready+q.Unacked > 0 {
 			err = fmt.Errorf("%w; queue %q has %d ready, %d unacked, %d consumers", err, q.Name, q.Ready, q.Unacked, q.Consumers)

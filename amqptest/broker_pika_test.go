@@ -15,10 +15,10 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest"
 )
 
-// python is the one that Debian's python3-pika is for. Another one, first on PATH, may not have it.
+// python is Debian's interpreter, which has python3-pika. Another one first on PATH may not have it.
 const python = "/usr/bin/python3"
 
-// A script is one of pika's, as it runs.
+// A script is a running tutorial of pika.
 type script struct {
 	t       *testing.T
 	name    string
@@ -28,7 +28,7 @@ type script struct {
 
 func startScript(t *testing.T, b *amqptest.Broker, name string, args ...string) *script {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // or it prints no line that is waited for
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // in case an expected line is not printed
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, python, append([]string{"-u", filepath.Join("testdata", "pika", name+".py")}, args...)...)
 	cmd.Env = append(os.Environ(), "AMQP_URL="+b.URL())
@@ -54,7 +54,7 @@ func (s *script) signal(sig syscall.Signal) {
 	}
 }
 
-// expect wants these lines next.
+// expect compares the next lines.
 func (s *script) expect(lines ...string) {
 	s.t.Helper()
 	for _, want := range lines {
@@ -98,7 +98,7 @@ func TestPikaRunsItsTutorials(t *testing.T) {
 		slow.expect(" [x] Received slow.")
 		slow.signal(syscall.SIGSTOP)
 		task("a")
-		task("b") // it would be the other one's turn, but that is busy, and has one at a time
+		task("b") // round robin would choose the other one, but that is busy and has a prefetch of one
 		fast.expect(" [x] Received a", " [x] Done", " [x] Received b", " [x] Done")
 		slow.signal(syscall.SIGCONT)
 		slow.expect(" [x] Done")

@@ -17,7 +17,7 @@ import (
 	"github.com/amqpkit/amqpkit/producer"
 )
 
-// dial connects amqp091-go and opens a channel.
+// dial connects with amqp091-go and opens a channel.
 func dial(tb testing.TB, b *amqptest.Broker) (*amqp.Connection, *amqp.Channel) {
 	tb.Helper()
 	conn, err := amqp.Dial(b.URL())
@@ -39,7 +39,7 @@ func must(tb testing.TB, err error) {
 	}
 }
 
-func TestWhatABrokerHasCanBeSeen(t *testing.T) {
+func TestBrokerReportsItsState(t *testing.T) {
 	b := amqptest.Start(t, amqptest.Config{Users: map[string]string{"app": "p@ss/word"}, VHosts: []string{"my/host", "/"}})
 	if want := "amqp://app:p%40ss%2Fword@" + b.Addr() + "/my%2Fhost"; b.URL() != want {
 		t.Errorf("URL = %s, want %s", b.URL(), want)
@@ -80,7 +80,7 @@ func TestWhatABrokerHasCanBeSeen(t *testing.T) {
 	}
 }
 
-func TestPublishedRemembersTheLatest(t *testing.T) {
+func TestPublishedKeepsTheLatestMessages(t *testing.T) {
 	for logged, want := range map[int]string{-1: "", 3: "789", 0: "0123456789"} {
 		b := amqptest.Start(t, amqptest.Config{PublishedLimit: logged})
 		_, ch := dial(t, b)
@@ -98,14 +98,14 @@ func TestPublishedRemembersTheLatest(t *testing.T) {
 	}
 }
 
-func TestAwaitTellsWhatItWaitedFor(t *testing.T) {
+func TestAwaitErrorsDescribePendingWork(t *testing.T) {
 	b := amqptest.Start(t)
 	_, ch := dial(t, b)
 	_, err := ch.QueueDeclare("q", true, false, false, false, nil)
 	must(t, err)
 	go func() { _ = ch.PublishWithContext(context.Background(), "", "q", false, false, amqp.Publishing{}) }()
 	must(t, b.Await(t.Context(), func() bool { return len(b.Messages("q")) == 1 }))
-	must(t, b.AwaitIdle(t.Context())) // nobody is there to take it
+	must(t, b.AwaitIdle(t.Context())) // no consumer
 
 	_, _, err = ch.Get("q", false)
 	must(t, err)
@@ -116,22 +116,22 @@ func TestAwaitTellsWhatItWaitedFor(t *testing.T) {
 	}
 }
 
-func TestConfigTellsAllThatIsWrong(t *testing.T) {
+func TestNewReportsEveryInvalidField(t *testing.T) {
 	_, err := amqptest.New(amqptest.Config{
 		Users: map[string]string{}, VHosts: []string{}, Heartbeat: time.Millisecond, ChannelMax: 70000, FrameMax: 4096, MaxMessageSize: -1,
 		ConsumerTimeout: -1, PublishedLimit: -2,
 	})
 	for _, field := range []string{"Users", "VHosts", "Heartbeat", "ChannelMax", "FrameMax", "MaxMessageSize", "ConsumerTimeout", "PublishedLimit"} {
-		if err == nil || !strings.Contains(err.Error(), "Config."+field+":") {
-			t.Errorf("%v does not tell of %s", err, field)
+		if err == nil || !strings.Contains(err.Error(), "Config."+field+" ") {
+			t.Errorf("%v does not name %s", err, field)
 		}
 	}
 	if _, err := amqptest.New(amqptest.Config{Addr: "nowhere.invalid:1"}); err == nil {
-		t.Error("a broker listens nowhere")
+		t.Error("New accepted an address that does not exist")
 	}
 }
 
-func TestStartAgainListensOnTheSameAddress(t *testing.T) {
+func TestRestartKeepsTheAddress(t *testing.T) {
 	b := amqptest.Start(t)
 	conn, ch := dial(t, b)
 	_, err := ch.QueueDeclare("q", true, false, false, false, nil)
@@ -157,8 +157,7 @@ func TestStartAgainListensOnTheSameAddress(t *testing.T) {
 	}
 }
 
-// amqpkit on a broker in memory: two hours of trouble take no time.
-func TestAnOutageInABubble(t *testing.T) {
+func TestOutageInSynctestBubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := amqptest.Start(t, amqptest.Config{InMemory: true})
 		conn, err := amqpkit.Open(amqpkit.Config{
@@ -203,7 +202,7 @@ func TestAnOutageInABubble(t *testing.T) {
 	})
 }
 
-func TestAThousandBrokersLeaveNothing(t *testing.T) {
+func TestThousandBrokersLeaveNoGoroutines(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	for i := range 1000 {
 		b, err := amqptest.New(amqptest.Config{InMemory: i%2 == 0})

@@ -25,7 +25,7 @@ func TestCutResetsBothSides(t *testing.T) {
 	broker.expect(Heartbeat())
 }
 
-func TestHalfCloseEndsOneWay(t *testing.T) {
+func TestHalfCloseClosesOneDirection(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	if n := s.HalfClose(FromBroker); n != 1 {
@@ -34,25 +34,25 @@ func TestHalfCloseEndsOneWay(t *testing.T) {
 	client.expectEnd(io.EOF)
 	client.send(Heartbeat())
 	broker.expect(Heartbeat())
-	for range 100 { // what goes to nobody hurts nobody
+	for range 100 { // writes after the reader closed have no effect
 		broker.send(body(1, 0, 200_000))
 	}
 	client.send(Heartbeat())
 	broker.expect(Heartbeat())
 }
 
-func TestCutAfterCutsAtTheByteAndOnce(t *testing.T) {
+func TestCutAfterCutsOnceAtTheExactByte(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	other, behind := s.link()
 	client.send(Heartbeat())
 	broker.expect(Heartbeat())
 	s.CutAfter(FromClient, 12)
-	s.CutAfter(FromClient, 1000) // both stand
+	s.CutAfter(FromClient, 1000) // two limits
 	frames := wireOf(Heartbeat(), Heartbeat())
 	client.write(frames[:8])
 	broker.expectBytes(frames[:8])
-	s.Delay(FromClient, 0) // does not begin the count again
+	s.Delay(FromClient, 0) // does not restart the count
 	client.write(frames[8:])
 	broker.expectBytes(frames[8:12])
 	broker.expectEnd(errReset)
@@ -68,7 +68,7 @@ func TestCutAfterCutsAtTheByteAndOnce(t *testing.T) {
 	broker.expectBytes(make([]byte, 1000))
 
 	s.CutAfter(FromBroker, 3)
-	client, broker = s.link() // counted from its begin
+	client, broker = s.link() // counted from its start
 	broker.write(frames)
 	client.expectBytes(frames[:3])
 	client.expectEnd(errReset)
@@ -86,7 +86,7 @@ func TestCutAtCutsBeforeInsideOrAfterAFrame(t *testing.T) {
 		client.expectBytes(ack[:passes])
 		client.expectEnd(errReset)
 		broker.expectEnd(errReset)
-		behind.write(ack) // once
+		behind.write(ack) // only once
 		other.expectBytes(ack)
 	}
 }

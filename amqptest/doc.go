@@ -1,58 +1,56 @@
-// Package amqptest shows what a program does with RabbitMQ, and when RabbitMQ, or the way to it, fails.
+// Package amqptest tests how a program uses RabbitMQ and how it behaves when RabbitMQ or the network fails.
 //
-// A [Broker] is a RabbitMQ inside the test process, for any AMQP 0-9-1 client, in milliseconds and without Docker. It
-// fails on demand, tells what it has, and its clock can be moved. What it does, and what it refuses, is said there;
-// docs/testing.md tests a whole service with it.
+// A [Broker] is a RabbitMQ-compatible broker inside the test process. It serves any AMQP 0-9-1 client, starts in
+// milliseconds and needs no Docker. A test can make it fail, inspect its queues and move its clock. docs/testing.md tests a
+// whole service with it.
 //
 //	func TestInvoiceSurvivesALostConfirm(t *testing.T) {
 //		broker := amqptest.Start(t)
 //		service := startService(t, broker.URL())
-//		broker.HoldConfirms() // stored, and nobody knows
+//		broker.HoldConfirms() // stored, but not confirmed
 //		service.Order("book")
 //		broker.DropConnections()
-//		// … and the invoice is there: broker.Messages("invoices")
+//		// … and the invoice exists: broker.Messages("invoices")
 //	}
 //
-// A [Proxy] stands between AMQP 0-9-1 clients and a broker, that one or a real one. It carries everything on unchanged,
-// until a test asks it to misbehave. It knows frames, so it can lose a confirm and nothing else, cut a connection in the
-// middle of a message, or speak for the broker; and it tells what really went over the wire, whatever the client says of
-// itself.
+// A [Proxy] forwards connections to a broker, either a Broker or a real RabbitMQ, and injects faults. Because it parses
+// frames, it can drop only the confirms, cut a connection in the middle of a message, or send frames in the broker's name.
+// It also reports the frames on the wire, independently of the client's own reports.
 //
 //	func TestOrderSurvivesALostConfirm(t *testing.T) {
 //		proxy := amqptest.StartProxy(t, "amqp://guest:guest@localhost:5672/")
 //		service := startService(t, proxy.URL())
-//		proxy.CutAt(amqptest.FromBroker, amqptest.Before, amqptest.IsConfirm) // stored, and nobody knows
+//		proxy.CutAt(amqptest.FromBroker, amqptest.BeforeFrame, amqptest.IsConfirm) // stored, but not confirmed
 //		service.Order("book")
-//		// … and the order is there, once.
+//		// … and the order was stored exactly once.
 //	}
 //
-// What to ask of a Broker:
+// Use a Broker to
 //
-//   - The network fails: [Broker.DropConnections]. The broker is restarted, or crashes: [Broker.Stop], [Broker.Kill],
-//     [Broker.Start].
-//   - It has the message, and its confirm is late or lost: [Broker.HoldConfirms], [Broker.DropConfirms]. It refuses the
-//     message: [Broker.NackNext].
-//   - It is out of memory: [Broker.Block]. The password has changed: [Broker.RefuseLogins].
-//   - A queue moves, an operator or a neighbour's mistake ends things: [Broker.CancelConsumers],
-//     [Broker.CloseConnections], [Broker.CloseChannels].
-//   - What is where? [Broker.Messages], [Broker.Queue], [Broker.Published]. Is everything done? [Broker.Await],
-//     [Broker.AwaitIdle].
-//   - What happens in an hour? [Config.StoppedClock] and [Broker.Advance], or testing/synctest with [Config.InMemory].
+//   - publish the input of a test: [Broker.Publish]
+//   - inspect the results: [Broker.Messages], [Broker.Queue], [Broker.Published]
+//   - wait for a result: [Broker.Await], [Broker.AwaitIdle]
+//   - simulate network failures: [Broker.DropConnections]
+//   - restart or crash the broker: [Broker.Stop], [Broker.Kill], [Broker.Start]
+//   - delay, lose or reject publishes: [Broker.HoldConfirms], [Broker.DropConfirms], [Broker.NackNext]
+//   - block publishers by a memory alarm: [Broker.Block]
+//   - refuse or expire logins: [Broker.RefuseLogins], [Config.Login]
+//   - cancel consumers and close channels or connections: [Broker.CancelConsumers], [Broker.CloseChannels],
+//     [Broker.CloseConnections]
+//   - delay, refuse or answer a single request: [Broker.Intercept]
+//   - let time pass: [Config.ManualClock] and [Broker.Advance], or testing/synctest with [Config.InMemory].
 //
-// What to ask of a Proxy, and with which fault:
+// Use a Proxy to
 //
-//   - The connection breaks: [Faults.Cut]. In the middle of a frame: [Faults.CutAfter]. At the worst moment:
-//     [Faults.CutAt].
-//   - A network drops everything, and nobody says so: [Faults.Discard] of [Both].
-//   - The broker is alive and does not listen, as under a memory alarm: [Faults.Hold] of [FromClient], with
-//     [ConnectionBlocked] injected.
-//   - The broker has the message and its confirm is late or lost: [Faults.HoldConfirms], [Faults.DropConfirms].
-//   - The network is slow: [Faults.Delay], [Faults.Throttle], [Faults.Fragment].
-//   - A queue is deleted, a channel is closed, an operator closes the connection: [Faults.Inject] of [BasicCancel],
-//     [ChannelClose], [ConnectionClose].
-//   - The broker is down, or another node takes over: [Proxy.Refuse], [Proxy.Redirect].
-//   - What did my service settle? [Proxy.Settlements], and [Proxy.Observe] for everything.
+//   - cut connections, also in the middle of a frame or at a certain frame: [Faults.Cut], [Faults.CutAfter], [Faults.CutAt]
+//   - drop all packets silently: [Faults.Blackhole]
+//   - simulate a peer that is alive but does not read, as under a memory alarm: [Faults.Pause] of [FromClient]
+//   - delay or lose confirms: [Faults.HoldConfirms], [Faults.DropConfirms]
+//   - slow the network down: [Faults.Delay], [Faults.Throttle], [Faults.Fragment]
+//   - send frames in the broker's name: [Faults.Inject] with [BasicCancel], [ChannelClose], [ConnectionClose] and others
+//   - make the broker unreachable, or switch to another node: [Proxy.RefuseConnections], [Proxy.Redirect]
+//   - check how a service settled its deliveries: [Proxy.Settlements], [Proxy.Observe].
 //
-// A fault concerns all links, or with [Faults.Only] those of one client. The proxy needs nothing but the standard
-// library, and works for clients in any language. It cannot look into TLS: the broker's URL has to be of amqp://.
+// A fault affects all links, or the links selected by [Faults.ForLinks]. The proxy works for clients in any language. It
+// cannot read TLS, so the broker's URL must be an amqp:// URL.
 package amqptest

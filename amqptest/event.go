@@ -7,56 +7,78 @@ import (
 	"time"
 )
 
-// An Event is something that happened on the wire: the proxy has written all its bytes to the other side (where a
-// reset that follows at once may still outrun them). There is no event for what was discarded, held, cut off or
-// injected; for confirms that do not go on there is ConfirmHeld. A message is one event, when the last byte of its body
-// is written.
+// An Event reports that the proxy has written the bytes of an AMQP method, with its content if there is any, to the receiver. If
+// a reset follows at once, the receiver may still not get them. Discarded, held and injected frames cause no event, except that
+// held or dropped confirms are reported as [ConfirmHeld].
 type Event struct {
+	// Kind states what happened.
 	Kind Kind
-	From Direction // who sent it: FromClient or FromBroker; zero for Opened and Lost
 
-	// At is when the proxy began to write the end of it.
+	// From is the sender: FromClient or FromBroker, and zero for LinkOpened and LinkClosed.
+	From Direction
+
+	// At is the time when the proxy started to write the last bytes.
 	At time.Time
 
-	Link    int    // Link.ID
-	Addr    string // of Opened: the client's address, as its LocalAddr has it
-	Name    string // Link.Name, as far as known
+	// Link is the ID of the [Link].
+	Link int
+
+	// Addr is the client's address as its LocalAddr returns it. It is set for LinkOpened only.
+	Addr string
+
+	// Name is the Name of the Link. It is empty until the client has sent it.
+	Name string
+
+	// Channel is the channel number, zero for events of the connection.
 	Channel uint16
 
-	// Tag is the delivery tag. For Published it is the number that a confirm will carry: publishes of the channel
-	// count from 1 since confirm.select, and are 0 without.
+	// Tag is the delivery tag. For Published it is the number that the confirm will carry, counted per channel from 1 since
+	// confirm.select, and zero without confirms.
 	Tag uint64
 
-	// Multiple tells that the frame settled all up to a tag. There is one event for each message settled.
+	// Multiple is set if one frame settled or confirmed all tags up to one. Each of the messages has its own event.
 	Multiple bool
 
-	// Stray is set in a settlement or confirm of a tag that was not outstanding: never sent on that channel, or
-	// settled before.
+	// UnknownTag is set if a settlement or confirm has a tag that was not outstanding: never sent on the channel, or already
+	// settled.
 	UnknownTag bool
 
-	Requeue     bool
+	// Requeue is the requeue flag of Rejected and DeliveryNacked.
+	Requeue bool
+
+	// Redelivered is the redelivered flag of Delivered.
 	Redelivered bool
 
-	// MessageID is the property of the message published, returned or delivered, and of the one that is confirmed
-	// or settled. The newest 65,536 unsettled ones of each channel and direction are known.
+	// MessageID is the message id of the message that was published, returned, delivered, confirmed or settled. It is known for
+	// the latest 65,536 unsettled messages of each channel and direction.
 	MessageID string
 
-	Queue       string // of Subscribed
-	ConsumerTag string
-	Exchange    string
-	Key         string
+	// Queue is the queue of Subscribed.
+	Queue string
 
-	Code int    // reply code of Returned, ChannelClosed, ConnectionClosed
-	Text string // its text; the reason of Blocked
+	// ConsumerTag is the consumer tag of Subscribed, Cancelled and Delivered.
+	ConsumerTag string
+
+	// Exchange is the exchange of Published, Returned and Delivered.
+	Exchange string
+
+	// Key is the routing key of Published, Returned and Delivered.
+	Key string
+
+	// Code is the reply code of Returned, ChannelClosed and ConnectionClosed.
+	Code int
+
+	// Text is the reply text that belongs to Code, or the reason of Blocked.
+	Text string
 }
 
-// A Kind is a kind of Event.
+// A Kind is the kind of an [Event].
 type Kind int
 
-// The kinds of events, with the frames behind them.
+// The kinds of events and the frames that cause them.
 const (
-	LinkOpened       Kind = iota + 1 // a link, to the broker and back
-	LinkClosed                       // a link, whatever the reason
+	LinkOpened       Kind = iota + 1 // the client is connected to the broker
+	LinkClosed                       // both connections are closed
 	ConnectionOpened                 // connection.open-ok
 	ConnectionClosed                 // connection.close, by either side
 	ChannelOpened                    // channel.open
@@ -66,7 +88,7 @@ const (
 	Published                        // basic.publish and its content
 	Confirmed                        // basic.ack from the broker
 	Nacked                           // basic.nack from the broker
-	ConfirmHeld                      // either of them, kept back or thrown away by the proxy
+	ConfirmHeld                      // basic.ack or basic.nack from the broker, delayed or dropped by the proxy
 	Returned                         // basic.return and its content
 	Subscribed                       // basic.consume
 	Cancelled                        // basic.cancel, by either side
@@ -94,15 +116,15 @@ func (k Kind) String() string {
 	return fmt.Sprintf("Kind(%d)", int(k))
 }
 
-// maxSettlements is how many Settlements returns at most.
+// maxSettlements is the number of events that Settlements returns.
 const maxSettlements = 10_000
 
-// A journal tells events to those who want to know.
-type journal struct {
+// A recorder passes events to Observe and Next and keeps the settlements.
+type recorder struct {
 	mu          sync.Mutex
 	observer    func(Event)
 	waiting     []waiter
-	settlements []Event // the newest, up to twice as many as are told of
+	settlements []Event // oldest first, up to 2*maxSettlements
 }
 
 type waiter struct {
@@ -110,41 +132,41 @@ type waiter struct {
 	found chan Event
 }
 
-// Observe has every event from now on told to f, by one goroutine at a time. On each link the events of one direction
-// come in the order of the wire, and causes before effects: a delivery before its settlement, a publish before its
-// confirm. What a peer receives is told when it has been written, so the peer may be a moment ahead: use Next to wait
-// for an event. While f runs nothing passes: it must be quick. It may make faults, but must not call Observe, Next,
-// Settlements or Close. Nil ends it.
+// Observe calls f with every event from now on, one call at a time. Events of one direction of a link arrive in wire
+// order, and causes precede effects: a delivery its settlement, a publish its confirm. f is called after the bytes were
+// written, so the receiver may already have acted on them; use Next to wait for an event. The proxy forwards nothing
+// while f runs, so f must return quickly. It may set faults, but must not call Observe, Next, Settlements or Close. Nil
+// stops the observation.
 func (p *Proxy) Observe(f func(Event)) {
-	p.journal.mu.Lock()
-	defer p.journal.mu.Unlock()
-	p.journal.observer = f
+	p.recorder.mu.Lock()
+	defer p.recorder.mu.Unlock()
+	p.recorder.observer = f
 }
 
-// Next returns a channel that gets the first event from now on for which match is true. For match the rules are
-// those of Observe.
+// Next returns a channel that receives the first event from now on for which match returns true. The restrictions of
+// Observe apply to match.
 //
 //	stored := proxy.Next(func(e amqptest.Event) bool { return e.Kind == amqptest.ConfirmHeld })
 //	// publish, and then:
-//	<-stored // the broker has confirmed what the client still waits for
+//	<-stored // the broker has confirmed, but the client has not received it
 func (p *Proxy) Next(match func(Event) bool) <-chan Event {
-	p.journal.mu.Lock()
-	defer p.journal.mu.Unlock()
+	p.recorder.mu.Lock()
+	defer p.recorder.mu.Unlock()
 	found := make(chan Event, 1)
-	p.journal.waiting = append(p.journal.waiting, waiter{match, found})
+	p.recorder.waiting = append(p.recorder.waiting, waiter{match, found})
 	return found
 }
 
-// Settlements returns what clients have settled: the newest 10,000 events of the kinds Acked, Rejected and
-// DeliveryNacked, oldest first. What makes more uses Observe.
+// Settlements returns the latest 10,000 events of the kinds Acked, Rejected and DeliveryNacked, oldest first. Use
+// Observe for more.
 func (p *Proxy) Settlements() []Event {
-	p.journal.mu.Lock()
-	defer p.journal.mu.Unlock()
-	all := p.journal.settlements
+	p.recorder.mu.Lock()
+	defer p.recorder.mu.Unlock()
+	all := p.recorder.settlements
 	return slices.Clone(all[max(0, len(all)-maxSettlements):])
 }
 
-func (j *journal) tell(e Event) {
+func (j *recorder) record(e Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.observer != nil {

@@ -19,7 +19,7 @@ func (r *record) observe(e Event) {
 	r.events = append(r.events, e)
 }
 
-// line writes down what is not zero, except for the time.
+// line formats the fields that are not zero, except the time.
 func line(e Event) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%v", e.Kind)
@@ -61,7 +61,7 @@ func (r *record) expect(t *testing.T, want ...string) {
 	r.events = nil
 }
 
-// startOk is what a client of that name logs in with. Other entries of the table stand around the name.
+// startOk is the login of a client with that connection_name, in a table with other entries.
 func startOk(name string) Frame {
 	entry := func(key string, kind byte, value []byte) []byte {
 		return append(append([]byte{byte(len(key))}, key...), append([]byte{kind}, value...)...)
@@ -75,7 +75,7 @@ func startOk(name string) Frame {
 	return MethodFrame(0, 10, 11, table, "PLAIN", []byte("\x00u\x00p"), "en_US")
 }
 
-// contentFrames are the header and the body of a message with most properties before its id.
+// contentFrames returns the header and body of a message, with most of the properties that precede the id.
 func contentFrames(channel uint16, id, body string) []Frame {
 	flags := uint16(1<<15 | 1<<13 | 1<<12 | 1<<11 | 1<<8 | 1<<7 | 1<<6)
 	header := MethodFrame(channel, 60, 0, uint64(len(body)), flags, "text/plain", []byte("\x01at\x01"), uint8(2), uint8(1), "60000", id, uint64(1))
@@ -208,8 +208,7 @@ func TestEventsOfAConsumer(t *testing.T) {
 	r.expect(t, settled...)
 }
 
-// What has not been handed on is no event.
-func TestNoEventOfWhatDoesNotGoOn(t *testing.T) {
+func TestDiscardedFramesCauseNoEvent(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	opened := s.Next(func(e Event) bool { return e.Kind == ChannelOpened })
@@ -221,7 +220,7 @@ func TestNoEventOfWhatDoesNotGoOn(t *testing.T) {
 
 	whole := publish(1, "half", "body")
 	client.send(whole[0], whole[1])
-	broker.expect(whole[0], whole[1]) // and no body
+	broker.expect(whole[0], whole[1]) // without a body
 	s.Blackhole(FromBroker)
 	broker.send(ConnectionBlocked("lost"))
 	client.expectSilence()
@@ -259,7 +258,7 @@ func TestNoEventOfWhatDoesNotGoOn(t *testing.T) {
 	)
 }
 
-func TestObserverMayMakeFaults(t *testing.T) {
+func TestObserverMaySetFaults(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	s.Observe(func(e Event) {
@@ -272,13 +271,13 @@ func TestObserverMayMakeFaults(t *testing.T) {
 	client.expectEnd(errReset)
 }
 
-func TestSettlementsAreTheNewest(t *testing.T) {
+func TestSettlementsKeepsTheLatestEvents(t *testing.T) {
 	var p Proxy
 	for i := range 5*maxSettlements/2 + 1 {
-		p.journal.tell(Event{Kind: Acked, Tag: uint64(i)})
-		p.journal.tell(Event{Kind: Delivered})
+		p.recorder.record(Event{Kind: Acked, Tag: uint64(i)})
+		p.recorder.record(Event{Kind: Delivered})
 	}
-	if n := len(p.journal.settlements); n > 2*maxSettlements {
+	if n := len(p.recorder.settlements); n > 2*maxSettlements {
 		t.Errorf("%d are kept", n)
 	}
 	got := p.Settlements()

@@ -11,8 +11,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest"
 )
 
-// The broker goes silent: it takes what is sent, and nothing ever comes back. A service that waits without a
-// deadline waits until its heartbeats are missed.
+// The broker becomes silent. A service that waits without a deadline waits until heartbeats are missed.
 func Example() {
 	broker := startBroker() // or a RabbitMQ
 	defer broker.Close()
@@ -35,8 +34,8 @@ func Example() {
 	// Output: after 100 ms: context deadline exceeded
 }
 
-// The broker has stored the message, and the connection is lost just before the confirm arrives. Whoever takes
-// "not confirmed" for "not stored" loses nothing here, but says what is not true.
+// The broker has stored the message, but the connection is cut just before the confirm arrives. "Not confirmed" does
+// not mean "not stored".
 func ExampleFaults_CutAt() {
 	broker := startBroker()
 	defer broker.Close()
@@ -59,7 +58,7 @@ func ExampleFaults_CutAt() {
 	// stored: 1
 }
 
-// The connection breaks in the middle of a frame: half a message is no message.
+// The connection is cut in the middle of a frame. The broker does not store half a message.
 func ExampleFaults_CutAfter() {
 	broker := startBroker()
 	defer broker.Close()
@@ -82,7 +81,7 @@ func ExampleFaults_CutAfter() {
 	// stored: 0
 }
 
-// Confirms are late, and only they: the connection is healthy.
+// Only the confirms are late. The connection is healthy.
 func ExampleFaults_HoldConfirms() {
 	broker := startBroker()
 	defer broker.Close()
@@ -99,7 +98,7 @@ func ExampleFaults_HoldConfirms() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	<-stored // the broker has it, and the client does not know
+	<-stored // stored by the broker, unknown to the client
 	fmt.Println("confirmed:", confirm.Acked())
 	proxy.ReleaseConfirms()
 	fmt.Println("confirmed:", confirm.Wait())
@@ -108,7 +107,7 @@ func ExampleFaults_HoldConfirms() {
 	// confirmed: true
 }
 
-// A memory alarm, as far as a client can tell.
+// A memory alarm, as a client sees it.
 func ExampleFaults_Inject() {
 	broker := startBroker()
 	defer broker.Close()
@@ -133,7 +132,7 @@ func ExampleFaults_Inject() {
 	// {Active:false Reason:}
 }
 
-// One service of several loses its connection.
+// One of several services loses its connection.
 func ExampleFaults_ForLinks() {
 	broker := startBroker()
 	defer broker.Close()
@@ -160,7 +159,7 @@ func ExampleFaults_ForLinks() {
 	// billing was told: 501
 }
 
-// The wire tells what happened, whatever the client says of itself.
+// The proxy reports the frames on the wire, independently of the client.
 func ExampleProxy_Observe() {
 	broker := startBroker()
 	defer broker.Close()
@@ -185,7 +184,7 @@ func ExampleProxy_Observe() {
 	// Confirmed 1 order 1
 }
 
-// connect returns a channel in confirm mode. The proxy or the broker, when it is closed, ends its connection.
+// connect returns a channel in confirm mode. Its connection ends when the proxy or the broker is closed.
 func connect(url string) *amqp.Channel {
 	conn, err := amqp.Dial(url)
 	if err != nil {
@@ -201,7 +200,7 @@ func connect(url string) *amqp.Channel {
 	return ch
 }
 
-// startBroker starts a broker in the process, with the queue orders.
+// startBroker starts a broker in the process with the queue orders.
 func startBroker() *amqptest.Broker {
 	b, err := amqptest.New(amqptest.Config{})
 	if err != nil {

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// A Direction is one of the two ways that bytes flow through a link, or both.
+// A Direction selects one or both directions of the bytes on a link.
 type Direction int
 
-// What flows from whom.
+// The directions.
 const (
-	FromClient     Direction = 1 << iota // what the client sends
-	FromBroker                           // what the broker sends
+	FromClient     Direction = 1 << iota // bytes that clients send
+	FromBroker                           // bytes that the broker sends
 	BothDirections = FromClient | FromBroker
 )
 
-// ways are the directions as indexes.
+// ways returns the indexes of the directions.
 func (d Direction) ways() []int {
 	var ways []int
 	if d&FromClient != 0 {
@@ -29,60 +29,58 @@ func (d Direction) ways() []int {
 	return ways
 }
 
-// The two ways as indexes.
+// The indexes of the two directions.
 const (
 	toBroker = 0
 	toClient = 1
 )
 
-// A Link is one client connection, with the connection to the broker that carries it on.
+// A Link is a client connection through a [Proxy], together with the proxy's connection to the broker.
 type Link struct {
-	// ID counts the links of a Proxy from 1, in the order in which they came.
+	// ID numbers the links of a Proxy from 1 in the order of their arrival.
 	ID int
 
-	// Name is the connection_name of the client's properties, empty until it has sent them.
+	// Name is the client's connection_name. It is empty until the client has sent it.
 	Name string
 
-	// Publishes is set once the client asks for confirms or publishes, Consumes once it subscribes or gets: what
-	// tells the two connections of an amqpkit.Conn apart.
+	// Publishes is set once the client selects confirm mode or publishes. Consumes is set once it subscribes or calls
+	// basic.get. They distinguish the two connections of an amqpkit.Conn.
 	Publishes, Consumes bool
 }
 
-// Faults are what goes wrong: with every link of a Proxy, which has these methods itself, or with those that
-// [Faults.Only] chose.
+// Faults are the faults of all links of a [Proxy], which embeds them, or of the links selected by [Faults.ForLinks].
 //
-// A fault stands until it is changed or ended by Resume, for the links that are open and for those that come
-// later, unless its method says otherwise. What reaches the proxy after the call meets the fault; what was on its
-// way already may still arrive. Faults can be combined. Where a narrower choice was made, its yes and its numbers
-// win.
+// Unless a method states otherwise, a fault affects open and future links until it is changed or removed with Clear.
+// Bytes that the proxy has already received may still pass. Faults can be combined. If several selections match a link,
+// a fault that is on in any of them is on, and the numbers of the last selection apply.
 //
-// All methods may be called by several goroutines at once.
+// All methods are safe for concurrent use.
 type Faults struct {
 	proxy *Proxy
-	match func(Link) bool // nil: all
+	match func(Link) bool // nil selects all links
 
 	// Guarded by proxy.mu.
 	ways [2]plan // by direction
 }
 
-// Only returns the same faults for some of the links: those for which match is true. Keep what it returns to end
-// them again. match is asked whenever something about a link becomes known, so a fault for links of a name begins
-// when the client has told its name, and one for links that publish with the first frame that shows it. It must be
-// quick, must not call the Proxy, and is called by one goroutine at a time.
+// ForLinks returns faults that affect only links for which match returns true. Keep the result to clear its faults
+// later. match is called whenever more of a link becomes known: a fault for a named link starts when the client has
+// sent its name, and a fault for publishers starts with the first frame that identifies one. match must return quickly
+// and must not call the Proxy. Its calls are serialized.
 func (f *Faults) ForLinks(match func(Link) bool) *Faults {
 	outer := f.match
 	return &Faults{proxy: f.proxy, match: func(l Link) bool { return (outer == nil || outer(l)) && match(l) }}
 }
 
-// Links returns how many client connections are open and carried on to the broker. A client that hung up is
-// counted no more, except where Hold, or a broker that does not read, keeps the proxy from seeing it.
+// Links returns the number of clients that are connected through to the broker. A client that hung up is still counted
+// while Pause, or a broker that does not read, prevents the proxy from noticing.
 func (f *Faults) Links() int {
 	f.proxy.mu.Lock()
 	defer f.proxy.mu.Unlock()
 	return f.links()
 }
 
-// AwaitLinks waits until Links is n. It returns an error that tells the last number when ctx ends before.
+// AwaitLinks waits until Links returns n. If ctx ends first, the error contains the last number.
 func (f *Faults) AwaitLinks(ctx context.Context, n int) error {
 	for {
 		f.proxy.mu.Lock()
@@ -94,17 +92,17 @@ func (f *Faults) AwaitLinks(ctx context.Context, n int) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("amqptest: %d links are open, not %d: %w", now, n, context.Cause(ctx))
+			return fmt.Errorf("amqptest: %d links are open, want %d: %w", now, n, context.Cause(ctx))
 		}
 	}
 }
 
-// Cut resets every link on both sides (RST) and returns how many, also of clients that are just being connected.
-// What is held or delayed in them is lost. Later links are not concerned, and other faults stay as they are.
+// Cut resets every link on both sides (RST), including clients whose connection to the broker is still being opened,
+// and returns their number. Held and delayed bytes are lost. Future links and other faults are unaffected.
 func (f *Faults) Cut() (n int) {
 	f.proxy.update(func() {
 		for _, l := range f.proxy.links {
-			if !l.over && f.matches(l.Link) {
+			if !l.closed && f.matches(l.Link) {
 				l.cut()
 				n++
 			}
@@ -113,9 +111,9 @@ func (f *Faults) Cut() (n int) {
 	return n
 }
 
-// HalfClose ends one way of every open link, at once and for good, and returns how many: the receiver reads the
-// end of the stream (FIN), whatever the sender still sends is thrown away, and the other way goes on. Later links
-// are not concerned.
+// HalfClose permanently closes one direction of every open link and returns their number. The receiver reads the end of
+// the stream (FIN), further bytes from the sender are discarded, and the other direction continues. Future links are
+// unaffected.
 func (f *Faults) HalfClose(d Direction) int {
 	return f.forEach(func(l *link) {
 		for _, way := range d.ways() {
@@ -124,85 +122,84 @@ func (f *Faults) HalfClose(d Direction) int {
 	})
 }
 
-// Discard makes a black hole: what is sent is read and thrown away, from the next frame on, and a hang-up of the
-// sender is not passed on. The receiver meets silence and has to notice by itself. After Resume a link goes on
-// with the next whole frame; what was thrown away is gone, which not every peer takes well: Cut may be kinder.
+// Blackhole reads and discards everything from the next frame on, including the end of the stream, so that the receiver
+// sees only silence. After Clear, forwarding continues with the next complete frame, but the discarded frames are
+// missing. Not every peer can handle that; consider Cut.
 func (f *Faults) Blackhole(d Direction) {
-	f.ask(d, func(w *plan) { w.discard = true })
+	f.set(d, func(w *plan) { w.blackhole = true })
 }
 
-// Hold stops reading, so that the sender meets back-pressure once the TCP buffers between are full: the peer that
-// is alive and does not listen. A hang-up of the sender is not passed on. After Resume all of it goes on.
+// Pause stops reading, so that the sender experiences backpressure once the TCP buffers are full, like a peer that is
+// alive but does not read. The end of the stream is not forwarded. After Clear everything is forwarded.
 func (f *Faults) Pause(d Direction) {
-	f.ask(d, func(w *plan) { w.hold = true })
+	f.set(d, func(w *plan) { w.pause = true })
 }
 
-// Delay hands everything on that much later, in order and with full bandwidth, as long as no more than 16 MiB are
-// on their way. Zero ends it.
+// Delay forwards everything later by the given duration, in order and at full bandwidth, with at most 16 MiB in
+// transit. Zero disables it.
 func (f *Faults) Delay(d Direction, by time.Duration) {
-	f.ask(d, func(w *plan) { w.delay = by })
+	f.set(d, func(w *plan) { w.delay = by })
 }
 
-// Throttle hands on that many bytes a second at most, evenly. The sender meets back-pressure. Zero ends it.
+// Throttle limits the forwarded bytes per second. The sender experiences backpressure. Zero disables it.
 func (f *Faults) Throttle(d Direction, bytesPerSecond int) {
-	f.ask(d, func(w *plan) { w.rate = bytesPerSecond })
+	f.set(d, func(w *plan) { w.rate = bytesPerSecond })
 }
 
-// Fragment hands everything on in writes of at most that many bytes. Zero ends it.
+// Fragment forwards everything in writes of at most size bytes. Zero disables it.
 func (f *Faults) Fragment(d Direction, size int) {
-	f.ask(d, func(w *plan) { w.fragment = size })
+	f.set(d, func(w *plan) { w.fragment = size })
 }
 
-// CutAfter resets a link (RST on both sides) when n more bytes have been handed on in that direction, wherever in
-// a frame that is. It does so once, in the link that gets there first. A link's bytes count from this call, or
-// from when the link is opened, or comes to be chosen by Only. A reset throws away what is in TCP's buffers: small
-// frames before it arrive, but of more than some ten thousand bytes that the receiver has not read, the end may not.
+// CutAfter resets a link (RST on both sides) after n more bytes were forwarded in the direction, even inside a frame.
+// It fires once, on the first link that reaches n. The count starts with this call, or later when the link is opened or
+// first matches ForLinks. A reset also discards bytes in the TCP buffers: small frames before it usually arrive, but
+// the end of more than about 10,000 unread bytes may not.
 func (f *Faults) CutAfter(d Direction, n int64) {
 	t := &trigger{after: n}
-	f.ask(d, func(w *plan) { w.limits = append(armed(w.limits), t) })
+	f.set(d, func(w *plan) { w.limits = append(armed(w.limits), t) })
 }
 
-// A Point is a place relative to a frame.
+// A CutPoint is a position relative to a frame.
 type CutPoint int
 
-// Where CutAt cuts.
+// The positions at which CutAt cuts.
 const (
-	BeforeFrame CutPoint = iota // nothing of the frame goes on
-	InsideFrame                 // half of it
-	AfterFrame                  // all of it
+	BeforeFrame CutPoint = iota // the frame is not forwarded
+	InsideFrame                 // half of the frame is forwarded
+	AfterFrame                  // the whole frame is forwarded
 )
 
-// CutAt resets a link (RST on both sides) at a frame for which match is true. It does so once, in the link in
-// which such a frame comes first. match must be quick, must not keep the payload, and is called by one goroutine
-// at a time. Frames of more than 1 MiB are not shown to it. What the reset does to bytes on their way is said at
-// CutAfter.
+// CutAt resets a link (RST on both sides) at a frame for which match returns true. It fires once, on the first link
+// with such a frame. match must return quickly and must not keep the payload. Its calls are serialized. It does not see
+// frames larger than 1 MiB. See CutAfter for the effect of a reset on bytes in transit.
 //
-//	proxy.CutAt(amqptest.FromBroker, amqptest.Before, amqptest.IsConfirm) // stored, and nobody knows
+//	proxy.CutAt(amqptest.FromBroker, amqptest.BeforeFrame, amqptest.IsConfirm) // stored, but not confirmed
 func (f *Faults) CutAt(d Direction, at CutPoint, match func(Frame) bool) {
 	t := &trigger{at: at, match: match}
-	f.ask(d, func(w *plan) { w.points = append(armed(w.points), t) })
+	f.set(d, func(w *plan) { w.points = append(armed(w.points), t) })
 }
 
-// HoldConfirms keeps the broker's basic.ack and basic.nack back, until ReleaseConfirms or Resume hands them on in
-// their order. Everything else passes: deliveries, returns, heartbeats. What is kept is reported as [ConfirmHeld].
+// HoldConfirms delays basic.ack and basic.nack from the broker until ReleaseConfirms or Clear, which forward them in
+// order. Everything else passes. Delayed confirms are reported as [ConfirmHeld].
 func (f *Faults) HoldConfirms() {
-	f.ask(FromBroker, func(w *plan) { w.holdConfirms = true })
+	f.set(FromBroker, func(w *plan) { w.holdConfirms = true })
 }
 
-// ReleaseConfirms ends HoldConfirms and hands on what it kept.
+// ReleaseConfirms ends HoldConfirms and forwards the delayed confirms.
 func (f *Faults) ReleaseConfirms() {
-	f.ask(FromBroker, func(w *plan) { w.holdConfirms = false })
+	f.set(FromBroker, func(w *plan) { w.holdConfirms = false })
 }
 
-// DropConfirms throws the broker's basic.ack and basic.nack away, while it is on. What is thrown away is reported
-// as [ConfirmHeld]. Note that a later ack with the multiple bit confirms all before it.
+// DropConfirms discards basic.ack and basic.nack from the broker while on is true and reports them as [ConfirmHeld]. A
+// later ack with the multiple flag also confirms the earlier messages.
 func (f *Faults) DropConfirms(on bool) {
-	f.ask(FromBroker, func(w *plan) { w.dropConfirms = on })
+	f.set(FromBroker, func(w *plan) { w.dropConfirms = on })
 }
 
-// Inject writes frames into every open link, together, before the next frame that comes that way (or now), but not
-// amid the content of a message on the same channel. It returns how many links. What the proxy injects is no
-// [Event]. Later links are not concerned.
+// Inject writes frames into every open link, contiguously and before the next frame in that direction, or at once if
+// none is pending. It does not split the content of a message on the same channel. It returns the number of links.
+// Injected frames are not reported as [Event]. Future links are unaffected.
 func (f *Faults) Inject(d Direction, frames ...Frame) int {
 	if len(frames) == 0 {
 		return 0
@@ -211,15 +208,15 @@ func (f *Faults) Inject(d Direction, frames ...Frame) int {
 	for _, frame := range frames {
 		b = frame.appendTo(b)
 	}
-	return f.inject(d, parcel{bytes: b, channel: frames[0].Channel})
+	return f.inject(d, insertion{bytes: b, channel: frames[0].Channel})
 }
 
-// InjectRaw is Inject for bytes of any kind, such as garbage.
+// InjectRaw is like Inject for arbitrary bytes, for example garbage.
 func (f *Faults) InjectRaw(d Direction, b []byte) int {
-	return f.inject(d, parcel{bytes: slices.Clone(b)})
+	return f.inject(d, insertion{bytes: slices.Clone(b)})
 }
 
-func (f *Faults) inject(d Direction, p parcel) int {
+func (f *Faults) inject(d Direction, p insertion) int {
 	return f.forEach(func(l *link) {
 		for _, way := range d.ways() {
 			l.pumps[way].inbox = append(l.pumps[way].inbox, p)
@@ -227,38 +224,38 @@ func (f *Faults) inject(d Direction, p parcel) int {
 	})
 }
 
-// Resume ends all faults that were asked for here; those of the Proxy itself end all there are. What was held or
-// delayed goes on at once. Redirect and Refuse are not concerned.
+// Clear removes the faults set through f; called on the Proxy, it removes all faults of all selections. Held and delayed
+// bytes are forwarded at once. Redirect and RefuseConnections stay in effect.
 func (f *Faults) Clear() {
 	f.proxy.update(func() {
 		f.ways = [2]plan{}
 		if f == &f.proxy.Faults {
-			for _, chosen := range f.proxy.chosen {
+			for _, chosen := range f.proxy.selected {
 				chosen.ways = [2]plan{}
 			}
-			f.proxy.chosen = nil
+			f.proxy.selected = nil
 		}
-		f.proxy.chosen = slices.DeleteFunc(f.proxy.chosen, func(c *Faults) bool { return c == f })
+		f.proxy.selected = slices.DeleteFunc(f.proxy.selected, func(c *Faults) bool { return c == f })
 	})
 }
 
-// ask changes what is asked for in a direction.
-func (f *Faults) ask(d Direction, change func(*plan)) {
+// set changes the faults of a direction.
+func (f *Faults) set(d Direction, change func(*plan)) {
 	f.proxy.update(func() {
 		for _, way := range d.ways() {
 			change(&f.ways[way])
 		}
-		if f != &f.proxy.Faults && !slices.Contains(f.proxy.chosen, f) {
-			f.proxy.chosen = append(f.proxy.chosen, f)
+		if f != &f.proxy.Faults && !slices.Contains(f.proxy.selected, f) {
+			f.proxy.selected = append(f.proxy.selected, f)
 		}
 	})
 }
 
-// forEach calls do with the links that are carried on to the broker, and returns how many.
+// forEach calls do with each link that is connected to the broker and returns their number.
 func (f *Faults) forEach(do func(*link)) (n int) {
 	f.proxy.update(func() {
 		for _, l := range f.proxy.links {
-			if l.pumps[toBroker] != nil && !l.over && f.matches(l.Link) {
+			if l.pumps[toBroker] != nil && !l.closed && f.matches(l.Link) {
 				do(l)
 				n++
 			}
@@ -267,7 +264,7 @@ func (f *Faults) forEach(do func(*link)) (n int) {
 	return n
 }
 
-// links counts what Links tells of. It is called with proxy.mu held.
+// links implements Links. It is called with proxy.mu held.
 func (f *Faults) links() (n int) {
 	for _, l := range f.proxy.links {
 		if l.isOpen() && f.matches(l.Link) {

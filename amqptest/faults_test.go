@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestDiscardIsABlackHole(t *testing.T) {
+func TestBlackholeDiscardsEverythingSilently(t *testing.T) {
 	for _, way := range []Direction{FromClient, FromBroker} {
 		s := newStage(t)
 		client, broker := s.link()
@@ -18,17 +18,17 @@ func TestDiscardIsABlackHole(t *testing.T) {
 		from.send(body(0, 0, 8))
 		to.expect(body(0, 0, 8))
 		s.Blackhole(way)
-		for i := range 2000 { // more than any buffer holds
+		for i := range 2000 { // more than the buffers hold
 			from.send(body(0, 1+i, 10_000))
 		}
 		to.expectSilence()
-		to.send(Heartbeat()) // the other way is open
+		to.send(Heartbeat()) // the other direction is open
 		from.expect(Heartbeat())
 
 		s.Clear()
 		from.send(body(0, 1<<20, 8))
 		got := make([]byte, 10_000+frameHeader+1)
-		for { // the last ones may have come after Resume
+		for { // the last ones may arrive after Clear
 			_ = to.SetReadDeadline(time.Now().Add(soon))
 			if _, err := io.ReadFull(to, got[:frameHeader]); err != nil {
 				t.Fatal(err)
@@ -51,7 +51,7 @@ func TestDiscardIsABlackHole(t *testing.T) {
 	}
 }
 
-func TestALinkThatDiscardsLastsUntilBothSidesHaveHungUp(t *testing.T) {
+func TestBlackholedLinkEndsWhenBothPeersHangUp(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	s.Blackhole(BothDirections)
@@ -69,7 +69,7 @@ func TestALinkThatDiscardsLastsUntilBothSidesHaveHungUp(t *testing.T) {
 	}
 }
 
-func TestHoldIsBackPressure(t *testing.T) {
+func TestPauseCausesBackpressure(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	s.Pause(FromClient)
@@ -114,7 +114,7 @@ func TestDelayKeepsOrderAndBandwidth(t *testing.T) {
 	}
 	client.expectBytes(want[1:])
 	client.expectEnd(io.EOF)
-	if took := time.Since(start); took > 10*by { // one after another they would take 40 times as long
+	if took := time.Since(start); took > 10*by { // sequential delays would take 40 times as long
 		t.Errorf("all came after %v", took)
 	}
 
@@ -143,7 +143,7 @@ func TestThrottleLimitsBandwidth(t *testing.T) {
 	broker.expectBytes(wireOf(body(1, 2, 30_000))[1:])
 }
 
-func TestFragmentWritesPiecemeal(t *testing.T) {
+func TestFragmentLimitsWriteSize(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	s.Fragment(FromClient, 1)

@@ -6,19 +6,20 @@ import (
 	"time"
 )
 
-// A write that meets back-pressure is given up after writeTime and tried again after a pause that grows to maxPause.
-// Meanwhile the other direction goes on, and a change is noticed.
+// A write is abandoned after writeTimeout if the receiver does not read, and retried after a pause that grows to
+// maxPause. Meanwhile the other direction continues, and changed faults are noticed.
 const (
-	writeTime = 2 * time.Millisecond
-	maxPause  = 16 * time.Millisecond
+	writeTimeout = 2 * time.Millisecond
+	maxPause     = 16 * time.Millisecond
 )
 
-// flush writes what is due. It returns when more will be, or zero if nothing will be before a change.
+// flush writes everything that is due. It returns the time at which more becomes due, or zero if only a change can make
+// it due.
 func (p *pump) flush() time.Time {
-	p.tell(time.Now())
+	p.reportDue(time.Now())
 	for {
-		if p.deaf {
-			p.out.discard()
+		if p.dstClosed {
+			p.out.drop()
 		}
 		if p.limit(1) == 0 {
 			p.link.proxy.update(p.link.cut)
@@ -30,8 +31,8 @@ func (p *pump) flush() time.Time {
 		if due := next.at.Add(p.plan.delay); p.plan.delay > 0 && due.After(now) {
 			return due
 		}
-		if next.ending != goesOn {
-			if !p.finish(next.ending) {
+		if next.end != open {
+			if !p.finish(next.end) {
 				return time.Time{}
 			}
 			continue
@@ -55,12 +56,12 @@ func (p *pump) flush() time.Time {
 	}
 }
 
-// limit returns how many of n bytes may be written before a CutAfter cuts here, 0 if it does now.
+// limit returns how many of n bytes may be written before a CutAfter fires, 0 if it fires now.
 func (p *pump) limit(n int) int {
 	for _, l := range p.limits {
 		left := l.end - p.out.passed
 		switch {
-		case l.fired.Load(): // in another link
+		case l.fired.Load(): // on another link
 		case left > 0:
 			n = int(min(int64(n), left))
 		case l.fire():
@@ -70,7 +71,7 @@ func (p *pump) limit(n int) int {
 	return n
 }
 
-// spend notes when Throttle lets more pass after n bytes. What a late timer lost is made up for.
+// spend computes when Throttle allows more bytes after n. It compensates for late timers, up to 50 ms.
 func (p *pump) spend(n int, now time.Time) {
 	if late := now.Add(-50 * time.Millisecond); p.next.Before(late) {
 		p.next = late
@@ -78,47 +79,48 @@ func (p *pump) spend(n int, now time.Time) {
 	p.next = p.next.Add(time.Duration(n) * time.Second / time.Duration(p.plan.rate))
 }
 
-// write writes and tells what came of it, and returns false if dst takes no more for now. The other direction writes
-// before it or after it: so what a peer answers is told after what it answers to.
+// write writes and reports the resulting events. It returns false if dst currently accepts no more. The lock orders the
+// writes of both directions, so that a reply is reported after its request.
 func (p *pump) write(b []byte, now time.Time) bool {
-	p.link.order.Lock()
-	_ = p.dst.SetWriteDeadline(now.Add(writeTime))
+	p.link.writeOrder.Lock()
+	_ = p.dst.SetWriteDeadline(now.Add(writeTimeout))
 	n, err := p.dst.Write(b)
 	p.out.wrote(n)
-	p.tellAll(now)
-	p.link.order.Unlock()
+	p.report(now)
+	p.link.writeOrder.Unlock()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return false
 	}
 	if err != nil {
 		p.link.proxy.update(func() {
-			p.deaf = true
-			p.link.settle()
+			p.dstClosed = true
+			p.link.closeIfAbandoned()
 		})
 	}
 	return true
 }
 
-// tell tells what is due without a write.
-func (p *pump) tell(now time.Time) {
-	if len(p.out.marks) > 0 && p.out.marks[0].end <= p.out.passed {
-		p.link.order.Lock()
-		defer p.link.order.Unlock()
-		p.tellAll(now)
+// reportDue reports events that are due without a write.
+func (p *pump) reportDue(now time.Time) {
+	if len(p.out.pending) > 0 && p.out.pending[0].end <= p.out.passed {
+		p.link.writeOrder.Lock()
+		defer p.link.writeOrder.Unlock()
+		p.report(now)
 	}
 }
 
-// tellAll tells the events of all that has been written, which began at a time. It is called with link.order held.
-func (p *pump) tellAll(at time.Time) {
+// report reports the events of everything written by a write that began at the given time. It is called with
+// link.writeOrder held.
+func (p *pump) report(at time.Time) {
 	for _, e := range p.out.due() {
 		e.event.At, e.event.Link, e.event.Name = at, p.known.ID, p.known.Name
-		p.link.proxy.journal.tell(e.event)
+		p.link.proxy.recorder.record(e.event)
 	}
 }
 
-// finish ends the stream. It returns false if that is to be kept from dst for now.
-func (p *pump) finish(e ending) bool {
-	if e != cut && p.plan.discard && !p.alone {
+// finish forwards the end of the stream. It returns false if a black hole hides the end from dst.
+func (p *pump) finish(e streamEnd) bool {
+	if e != cut && p.plan.blackhole && !p.bothHungUp {
 		return false
 	}
 	p.out.pieces = p.out.pieces[1:]
@@ -129,7 +131,7 @@ func (p *pump) finish(e ending) bool {
 		}
 		_ = p.dst.CloseWrite()
 		p.ended = true
-		p.link.settle()
+		p.link.closeIfAbandoned()
 	})
 	return true
 }

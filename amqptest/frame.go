@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// The types of frames.
+// The frame types.
 const (
 	FrameMethod    byte = 1
 	FrameHeader    byte = 2
@@ -15,20 +15,24 @@ const (
 )
 
 const (
-	frameHeader = 7    // type, channel, size of the payload
-	frameEnd    = 0xCE // one octet after the payload
+	frameHeader = 7    // type, channel, payload size
+	frameEnd    = 0xCE // the octet after the payload
 )
 
-// protocolHeader is what a client sends before its first frame, and a broker that speaks another version answers.
+// protocolHeader is sent by a client before its first frame, and by a broker that requires another protocol version.
 const protocolHeader = "AMQP\x00\x00\x09\x01"
 
-// errFrame reports bytes that are no frame.
 var errFrame = errors.New("amqptest: not an AMQP frame")
 
-// A Frame is what AMQP 0-9-1 sends everything in (section 2.3.5 of its specification). The end octet is implied.
+// A Frame is an AMQP 0-9-1 frame (section 2.3.5 of the specification) without the end octet.
 type Frame struct {
-	Type    byte
+	// Type is one of FrameMethod, FrameHeader, FrameBody and FrameHeartbeat.
+	Type byte
+
+	// Channel is the channel number, zero for methods of the connection and heartbeats.
 	Channel uint16
+
+	// Payload is the encoded payload.
 	Payload []byte
 }
 
@@ -41,16 +45,16 @@ func (f Frame) Method() (class, method uint16, ok bool) {
 	return binary.BigEndian.Uint16(f.Payload), binary.BigEndian.Uint16(f.Payload[2:]), true
 }
 
-// id is Method in one number, 0 for all other frames.
+// id returns the class and method ids in one number, 0 for frames other than method frames.
 func (f Frame) id() methodID {
 	class, method, _ := f.Method()
 	return methodID(class)<<16 | methodID(method)
 }
 
-// arguments reads what follows the ids in a method frame.
+// arguments reads the arguments of a method frame.
 func (f Frame) arguments() arguments { return arguments{rest: f.Payload[4:]} }
 
-// appendTo appends the frame as it goes over the wire.
+// appendTo appends the encoded frame.
 func (f Frame) appendTo(b []byte) []byte {
 	b = append(b, f.Type)
 	b = binary.BigEndian.AppendUint16(b, f.Channel)
@@ -59,8 +63,8 @@ func (f Frame) appendTo(b []byte) []byte {
 	return append(b, frameEnd)
 }
 
-// peekFrame reads the header of the frame that b begins with, and returns the frame's whole size on the wire. The
-// size is what the sender claims: up to 4 GiB. It is 0 while the header is incomplete.
+// peekFrame reads the frame header at the start of b. size is the size of the encoded frame as claimed by the sender,
+// up to 4 GiB, and 0 while the header is incomplete.
 func peekFrame(b []byte) (f Frame, size int64, err error) {
 	if len(b) > 0 {
 		switch b[0] {
@@ -76,7 +80,7 @@ func peekFrame(b []byte) (f Frame, size int64, err error) {
 	return f, frameHeader + int64(binary.BigEndian.Uint32(b[3:])) + 1, nil
 }
 
-// nextFrame is peekFrame with the payload, which is a part of b, once b holds the whole frame.
+// nextFrame is like peekFrame, and sets the payload, which aliases b, once b contains the whole frame.
 func nextFrame(b []byte) (f Frame, size int64, err error) {
 	f, size, err = peekFrame(b)
 	if err != nil || size == 0 || int64(len(b)) < size {
@@ -89,9 +93,9 @@ func nextFrame(b []byte) (f Frame, size int64, err error) {
 	return f, size, nil
 }
 
-// Method makes a method frame. Arguments are encoded by their type: bool and uint8 as an octet (which holds
-// up to eight bits), uint16, uint32 and uint64 as themselves, string as a short string of at most 255 bytes, []byte
-// as a long string or, if empty, as a table. It panics on anything else.
+// MethodFrame returns a method frame. The type of an argument selects its encoding: bool and uint8 an octet (up to
+// eight packed bits), uint16, uint32 and uint64 an integer, string a short string of at most 255 bytes, and []byte a
+// long string, or a table if empty. It panics on other types.
 func MethodFrame(channel, class, method uint16, args ...any) Frame {
 	b := binary.BigEndian.AppendUint16(nil, class)
 	b = binary.BigEndian.AppendUint16(b, method)
@@ -109,19 +113,19 @@ func MethodFrame(channel, class, method uint16, args ...any) Frame {
 			b = binary.BigEndian.AppendUint64(b, v)
 		case string:
 			if len(v) > 255 {
-				panic(fmt.Sprintf("amqptest: a short string of %d bytes", len(v)))
+				panic(fmt.Sprintf("amqptest: short string of %d bytes, at most 255 are allowed", len(v)))
 			}
 			b = append(append(b, byte(len(v))), v...)
 		case []byte:
 			b = append(binary.BigEndian.AppendUint32(b, uint32(len(v))), v...)
 		default:
-			panic(fmt.Sprintf("amqptest: an argument of type %T", arg))
+			panic(fmt.Sprintf("amqptest: cannot encode an argument of type %T", arg))
 		}
 	}
 	return Frame{Type: FrameMethod, Channel: channel, Payload: b}
 }
 
-// bits packs flags as AMQP does, the first one lowest.
+// bits packs flags into an octet, the first one in the lowest bit.
 func bits(flags ...bool) uint8 {
 	var b uint8
 	for i, set := range flags {
@@ -132,7 +136,7 @@ func bits(flags ...bool) uint8 {
 	return b
 }
 
-// IsMethod matches the frames of one method, for [Faults.CutAt]: IsMethod(60, 40) is basic.publish.
+// IsMethod returns a function that matches the frames of one method: IsMethod(60, 40) matches basic.publish.
 func IsMethod(class, method uint16) func(Frame) bool {
 	return func(f Frame) bool {
 		c, m, ok := f.Method()
@@ -140,7 +144,7 @@ func IsMethod(class, method uint16) func(Frame) bool {
 	}
 }
 
-// IsConfirm matches basic.ack and basic.nack: from the broker they are confirms, from the client settlements.
+// IsConfirm matches basic.ack and basic.nack: confirms from the broker, settlements from the client.
 func IsConfirm(f Frame) bool {
 	return f.id() == basicAck || f.id() == basicNack
 }

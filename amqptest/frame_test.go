@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestMethodEncodesArgumentsByTheirType(t *testing.T) {
+func TestMethodFrameEncodesArgumentsByType(t *testing.T) {
 	f := MethodFrame(7, 60, 80, true, uint8(2), uint16(3), uint32(4), uint64(5), "six", []byte("seven"), []byte(nil))
 	want := "\x01\x00\x07\x00\x00\x00\x25" + "\x00\x3c\x00\x50" + "\x01" + "\x02" + "\x00\x03" + "\x00\x00\x00\x04" +
 		"\x00\x00\x00\x00\x00\x00\x00\x05" + "\x03six" + "\x00\x00\x00\x05seven" + "\x00\x00\x00\x00" + "\xce"
@@ -36,7 +36,7 @@ func TestMethodEncodesArgumentsByTheirType(t *testing.T) {
 	}
 }
 
-func TestLookupStepsOverValuesOfEveryKind(t *testing.T) {
+func TestLookupSkipsValuesOfEveryType(t *testing.T) {
 	var table []byte
 	for kind, size := range map[byte]int{'t': 1, 'b': 1, 'B': 1, 's': 2, 'u': 2, 'I': 4, 'i': 4, 'f': 4, 'D': 5, 'l': 8, 'L': 8, 'd': 8, 'T': 8, 'V': 0} {
 		table = append(append(table, "\x01x"...), kind)
@@ -79,12 +79,12 @@ func TestBasicDeliverFitsTheSmallestFrames(t *testing.T) {
 	}
 }
 
-// Whatever comes: no panic, nothing read beyond it, and what is read writes back the same.
+// Parsing must not panic or read beyond the input, and parsed frames must encode to the same bytes.
 func FuzzFrame(f *testing.F) {
 	f.Add(wireOf(Heartbeat(), startOk("x"), ConnectionBlocked("why")))
 	f.Add(wireOf(publish(1, "id", "body")...))
 	f.Add([]byte{FrameHeader, 0, 1, 0xFF, 0xFF, 0xFF, 0xFF})
-	f.Add([]byte{FrameHeartbeat, 0, 0, 0, 0, 0, 0, 'x'}) // the end is wrong
+	f.Add([]byte{FrameHeartbeat, 0, 0, 0, 0, 0, 0, 'x'}) // wrong end octet
 	f.Fuzz(func(t *testing.T, b []byte) {
 		channels := &channels{byNumber: map[uint16]*channel{}}
 		client := tracer{from: FromClient, channels: channels, contents: map[uint16]*content{}}
@@ -110,7 +110,7 @@ func FuzzFrame(f *testing.F) {
 	})
 }
 
-// A scanner passes every stream as it is, however it comes, and holds little of it.
+// A scanner forwards every stream unchanged, however it is split, and buffers little of it.
 func FuzzScan(f *testing.F) {
 	f.Add(append([]byte(protocolHeader), wireOf(append(publish(1, "id", "body"), startOk("x"))...)...), uint8(1), true)
 	f.Add(wireOf(body(1, 1, 100_000)), uint8(200), false)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// soon is how long anything that must come may take.
+// soon bounds every wait for an expected event.
 const soon = 10 * time.Second
 
 func within(t *testing.T, d time.Duration) context.Context {
@@ -59,7 +59,7 @@ func (s *stage) link() (client, broker peer) {
 	return peer{c.(*net.TCPConn), s.t}, broker
 }
 
-// expectRefusal connects and is reset, at once or a moment later.
+// expectRefusal connects and expects a reset.
 func (s *stage) expectRefusal() {
 	s.t.Helper()
 	c, err := net.Dial("tcp", s.Addr())
@@ -126,7 +126,7 @@ func (p peer) expectBytes(want []byte) {
 	}
 }
 
-// expectEnd reads the end of the stream and nothing before it.
+// expectEnd expects the end of the stream and no bytes before it.
 func (p peer) expectEnd(want error) {
 	p.t.Helper()
 	_ = p.SetReadDeadline(time.Now().Add(soon))
@@ -135,7 +135,7 @@ func (p peer) expectEnd(want error) {
 	}
 }
 
-// expectSilence watches for a moment that neither bytes nor an end come.
+// expectSilence expects neither bytes nor the end of the stream for a moment.
 func (p peer) expectSilence() {
 	p.t.Helper()
 	_ = p.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
@@ -146,7 +146,7 @@ func (p peer) expectSilence() {
 
 var errReset = syscall.ECONNRESET
 
-// body returns a body frame of n bytes, the first of which are a number.
+// body returns a body frame of n bytes that start with a number.
 func body(channel uint16, number, n int) Frame {
 	payload := make([]byte, n)
 	for i := range min(n, 8) {

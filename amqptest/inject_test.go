@@ -2,7 +2,7 @@ package amqptest
 
 import "testing"
 
-func TestConfirmsAreHeldReleasedAndDroppedWhileAllElsePasses(t *testing.T) {
+func TestHoldAndDropConfirmsAffectOnlyConfirms(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	s.HoldConfirms()
@@ -33,7 +33,7 @@ func TestConfirmsAreHeldReleasedAndDroppedWhileAllElsePasses(t *testing.T) {
 	client.expect(BasicAck(1, 5, false))
 }
 
-func TestInjectKeepsFramesAndMessagesWhole(t *testing.T) {
+func TestInjectDoesNotSplitFramesOrMessages(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	message := BasicDeliver(1, "c", 1, Message{Key: "q", Body: []byte("hello")})
@@ -43,7 +43,7 @@ func TestInjectKeepsFramesAndMessagesWhole(t *testing.T) {
 	if n := s.Inject(FromBroker, BasicCancel(1, "c")) + s.Inject(FromBroker, ConnectionBlocked("why")); n != 2 {
 		t.Errorf("Inject reached %d links, want one twice", n)
 	}
-	client.expectSilence() // amid a frame, and then amid a message of the channel
+	client.expectSilence() // inside a frame, then inside a message on the channel
 	broker.write(started[len(started)-1:])
 	client.expect(message[1])
 	broker.send(message[2])
@@ -63,7 +63,7 @@ func TestInjectKeepsFramesAndMessagesWhole(t *testing.T) {
 	broker.expectBytes([]byte("garbage"))
 }
 
-func TestInjectReachesAChannelAmidAnothersMessage(t *testing.T) {
+func TestInjectDuringAnotherChannelsMessage(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	message := BasicDeliver(1, "c", 1, Message{Key: "q", Body: []byte("hello")})

@@ -17,7 +17,7 @@ type Request struct {
 // Intercept calls f with each method frame that a client sends after the handshake, before the broker handles it. If f returns
 // true, the broker ignores the frame and the content that follows it: the request stays unanswered unless f answers it with
 // [Request.Reply]. f may sleep, which delays all requests of that connection, and may call any method of the Broker except
-// Close, Stop and Kill. It is called concurrently for different connections. Nil ends the interception, as do Stop and Kill.
+// Close, Stop and Kill. It is called concurrently for different connections. Nil, Stop and Kill remove it.
 func (b *Broker) Intercept(f func(*Request) bool) {
 	if f == nil {
 		b.broker.Intercept(nil)

@@ -77,7 +77,7 @@ func expectCode(code int) func(*testing.T, <-chan amqp.Delivery, error) {
 	}
 }
 
-func TestAnInterceptedPublishIsIgnoredWithItsContent(t *testing.T) {
+func TestInterceptedPublishIsIgnoredWithItsContent(t *testing.T) {
 	b := amqptest.Start(t)
 	_, ch := dial(t, b)
 	_, err := ch.QueueDeclare("q", true, false, false, false, nil)
@@ -93,7 +93,7 @@ func TestAnInterceptedPublishIsIgnoredWithItsContent(t *testing.T) {
 	for _, body := range []string{"ignored", "stored"} {
 		must(t, ch.PublishWithContext(t.Context(), "", "q", false, false, amqp.Publishing{Body: []byte(body)}))
 	}
-	must(t, ch.Qos(0, 0, false)) // everything before it was handled
+	must(t, ch.Qos(0, 0, false)) // all earlier requests were handled
 	if got := b.Messages("q"); len(got) != 1 || string(got[0].Body) != "stored" {
 		t.Errorf("stored %+v", got)
 	}
@@ -130,7 +130,7 @@ func TestConfirmsDoNotWaitForAnInterceptedRequest(t *testing.T) {
 	})
 }
 
-func TestLoginDecidesAndItsExpiryClosesTheConnection(t *testing.T) {
+func TestConnectionClosesWhenItsLoginExpires(t *testing.T) {
 	var b *amqptest.Broker
 	b = amqptest.Start(t, amqptest.Config{ManualClock: true, Login: func(user, secret string) (time.Time, bool) {
 		switch secret {

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// A link carries one client connection. Its two goroutines are the pumps, one for each direction; run owns them.
+// A link forwards one client connection. It runs two pumps, one per direction.
 type link struct {
-	proxy  *Proxy
-	client *net.TCPConn
-	order  sync.Mutex // held to write and to tell of it, by one direction at a time
+	proxy      *Proxy
+	client     *net.TCPConn
+	writeOrder sync.Mutex // held while writing and reporting the write's events
 
 	// Guarded by proxy.mu.
 	Link
-	broker *net.TCPConn // nil until it is dialled
-	pumps  [2]*pump     // by direction; nil until then
-	over   bool         // both sockets are closed
+	broker *net.TCPConn // nil until dialled
+	pumps  [2]*pump     // by direction; nil until dialled
+	closed bool         // both sockets are closed
 }
 
 func (l *link) run() {
@@ -33,25 +33,25 @@ func (l *link) run() {
 		return
 	}
 	l.start(c.(*net.TCPConn))
-	p.journal.tell(Event{Kind: LinkOpened, At: time.Now(), Link: l.ID, Addr: l.client.RemoteAddr().String()})
+	p.recorder.record(Event{Kind: LinkOpened, At: time.Now(), Link: l.ID, Addr: l.client.RemoteAddr().String()})
 	var wg sync.WaitGroup
 	wg.Go(l.pumps[toClient].run)
 	l.pumps[toBroker].run()
 	wg.Wait()
 	p.update(func() {
-		l.over = true
+		l.closed = true
 		_ = l.client.Close() // after a FIN in both directions, or after cut
 		_ = l.broker.Close()
 	})
-	p.journal.tell(Event{Kind: LinkClosed, At: time.Now(), Link: l.ID, Name: l.Name})
+	p.recorder.record(Event{Kind: LinkClosed, At: time.Now(), Link: l.ID, Name: l.Name})
 }
 
-// start makes the pumps. If the link was cut meanwhile, they find that out.
+// start creates the pumps. If the link was cut meanwhile, the pumps stop at once.
 func (l *link) start(broker *net.TCPConn) {
 	known := &channels{byNumber: map[uint16]*channel{}}
 	l.proxy.update(func() {
 		l.broker = broker
-		if l.over {
+		if l.closed {
 			reset(broker)
 		}
 		l.pumps = [2]*pump{
@@ -61,34 +61,33 @@ func (l *link) start(broker *net.TCPConn) {
 	})
 }
 
-// isOpen tells whether the client is connected to the broker, as far as is known. It is called with proxy.mu held.
+// isOpen reports whether the client is connected to the broker, as far as is known. It is called with proxy.mu held.
 func (l *link) isOpen() bool {
-	return !l.over && l.pumps[toBroker] != nil && !l.pumps[toBroker].hungUp
+	return !l.closed && l.pumps[toBroker] != nil && !l.pumps[toBroker].hungUp
 }
 
 // cut resets both connections. It is called with proxy.mu held.
 func (l *link) cut() {
-	if l.over {
+	if l.closed {
 		return
 	}
-	l.over = true
+	l.closed = true
 	reset(l.client)
 	if l.broker != nil {
 		reset(l.broker)
 	}
 }
 
-// settle cuts a link of which one peer has left altogether: it closed its side, and takes nothing more either. It
-// is called with proxy.mu held.
-func (l *link) settle() {
+// closeIfAbandoned cuts a link if one peer has closed its side and no longer reads. It is called with proxy.mu held.
+func (l *link) closeIfAbandoned() {
 	for way, p := range l.pumps {
-		if p.deaf && l.pumps[1-way].ended {
+		if p.dstClosed && l.pumps[1-way].ended {
 			l.cut()
 		}
 	}
 }
 
-// wake makes the pumps look again. It is called with proxy.mu held, after the version has changed.
+// wake makes the pumps check for changes. It is called with proxy.mu held, after the version has changed.
 func (l *link) wake() {
 	for _, p := range l.pumps {
 		if p != nil {

@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// methodID is the class and the method id of a method frame.
+// methodID is the class id and the method id of a method frame.
 type methodID uint32
 
-// The methods that a proxy looks at.
+// The methods that the proxy evaluates.
 const (
 	connectionStartOk   methodID = 10<<16 | 11
 	connectionOpenOk    methodID = 10<<16 | 41
@@ -30,36 +30,36 @@ const (
 	confirmSelect       methodID = 85<<16 | 10
 )
 
-// Heartbeat returns a heartbeat.
+// Heartbeat returns a heartbeat frame.
 func Heartbeat() Frame { return Frame{Type: FrameHeartbeat} }
 
-// ConnectionBlocked is how a broker says that it takes no publishes for now.
+// ConnectionBlocked returns connection.blocked, with which a broker reports that it stops reading from publishers.
 func ConnectionBlocked(reason string) Frame { return MethodFrame(0, 10, 60, reason) }
 
-// ConnectionUnblocked is how it says that it takes them again.
+// ConnectionUnblocked returns connection.unblocked, which ends connection.blocked.
 func ConnectionUnblocked() Frame { return MethodFrame(0, 10, 61) }
 
-// ConnectionClose ends a connection with a reply code, such as 320 (CONNECTION_FORCED).
+// ConnectionClose returns connection.close with a reply code, for example 320 (CONNECTION_FORCED).
 func ConnectionClose(code uint16, text string) Frame {
 	return MethodFrame(0, 10, 50, code, text, uint16(0), uint16(0))
 }
 
-// ChannelClose ends a channel with a reply code, such as 406 (PRECONDITION_FAILED).
+// ChannelClose returns channel.close with a reply code, for example 406 (PRECONDITION_FAILED).
 func ChannelClose(channel, code uint16, text string) Frame {
 	return MethodFrame(channel, 20, 40, code, text, uint16(0), uint16(0))
 }
 
-// BasicAck is a broker's confirm or a client's acknowledgement.
+// BasicAck returns basic.ack: a confirm from a broker or an acknowledgement from a client.
 func BasicAck(channel uint16, tag uint64, multiple bool) Frame {
 	return MethodFrame(channel, 60, 80, tag, multiple)
 }
 
-// BasicNack is a broker's refusal of a message, or a client's of a delivery.
+// BasicNack returns basic.nack: a negative confirm from a broker or a rejected delivery from a client.
 func BasicNack(channel uint16, tag uint64, multiple, requeue bool) Frame {
 	return MethodFrame(channel, 60, 120, tag, bits(multiple, requeue))
 }
 
-// BasicCancel tells a client that its consumer has ended, as when the queue was deleted.
+// BasicCancel returns basic.cancel, by which a broker cancels a consumer, for example because the queue was deleted.
 func BasicCancel(channel uint16, consumerTag string) Frame {
 	return MethodFrame(channel, 60, 30, consumerTag, true)
 }

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A plan is what is asked for one direction. Its zero value lets everything pass.
+// A plan is the combination of all faults of one direction of a link. The zero value forwards everything.
 type plan struct {
-	hold, discard              bool
+	pause, blackhole           bool
 	holdConfirms, dropConfirms bool
 	delay                      time.Duration
 	rate                       int // bytes per second
@@ -18,10 +18,10 @@ type plan struct {
 	points                     []*trigger
 }
 
-// with returns the plan with what a narrower choice asks for.
+// with adds the faults of a narrower selection.
 func (p plan) with(q plan) plan {
-	p.hold = p.hold || q.hold
-	p.discard = p.discard || q.discard
+	p.pause = p.pause || q.pause
+	p.blackhole = p.blackhole || q.blackhole
 	p.holdConfirms = p.holdConfirms || q.holdConfirms
 	p.dropConfirms = p.dropConfirms || q.dropConfirms
 	if q.delay > 0 {
@@ -38,20 +38,20 @@ func (p plan) with(q plan) plan {
 	return p
 }
 
-// A trigger is a cut that happens once: after some bytes, or at a frame.
+// A trigger is a cut that happens once, after some bytes or at a frame.
 type trigger struct {
 	fired atomic.Bool
 	after int64
 	at    CutPoint
 
-	mu    sync.Mutex // one call at a time
+	mu    sync.Mutex // serializes match
 	match func(Frame) bool
 }
 
-// fire returns true to the first who calls it.
+// fire returns true on its first call only.
 func (t *trigger) fire() bool { return t.fired.CompareAndSwap(false, true) }
 
-// pointAt returns a trigger that fires at this frame, or nil.
+// pointAt returns a trigger that fires at the frame, or nil.
 func (p plan) pointAt(f Frame) *trigger {
 	for _, t := range p.points {
 		if !t.fired.Load() && t.matches(f) && t.fire() {
@@ -67,7 +67,7 @@ func (t *trigger) matches(f Frame) bool {
 	return t.match(f)
 }
 
-// limitsFrom returns where the plan's CutAfter cut: counted from here, except for those that are known already.
+// limitsFrom returns the positions at which CutAfter cuts. New ones count from here; known ones keep their position.
 func (p plan) limitsFrom(known []limit, here int64) []limit {
 	var limits []limit
 	for _, t := range p.limits {

@@ -12,43 +12,42 @@ import (
 	"time"
 )
 
-// A Proxy stands between AMQP 0-9-1 clients and a broker, and misbehaves on demand. Its faults are those of
-// [Faults], for all links. What is not AMQP passes as bytes, without events, and meets those faults that need no
-// frames. All methods may be called by several goroutines at once.
+// A Proxy forwards AMQP 0-9-1 connections to a broker and injects faults. Its embedded [Faults] affect all links. Other
+// protocols are forwarded as bytes, without events, and only faults that need no frames affect them. All methods are
+// safe for concurrent use.
 type Proxy struct {
 	Faults
 
 	url      string
 	listener *net.TCPListener
-	journal  journal
+	recorder recorder
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
 
-	// version counts the changes of what mu guards: a pump has to look again when it has moved.
+	// version counts the changes of the fields guarded by mu. A pump refreshes its plan when the version has changed.
 	version atomic.Uint64
 
-	mu      sync.Mutex
-	target  string
-	refuse  bool
-	chosen  []*Faults // those of Only that something was asked of
-	links   []*link
-	count   int
-	changed chan struct{} // closed at the next change
+	mu       sync.Mutex
+	target   string
+	refuse   bool
+	selected []*Faults // the faults of ForLinks that were set
+	links    []*link
+	count    int
+	changed  chan struct{} // closed at the next change
 }
 
-// NewProxy listens on a free port of 127.0.0.1 and carries what connects there on to the broker, an amqp:// URL.
-// It does not connect to the broker by itself. A URL of amqps:// is an error: nothing could be told of what is
-// encrypted.
+// NewProxy listens on a free port of 127.0.0.1 and forwards connections to the broker at an amqp:// URL. It does not
+// connect until a client does. An amqps:// URL is an error, because the proxy cannot read encrypted frames.
 func NewProxy(brokerURL string) (*Proxy, error) {
 	u, err := url.Parse(brokerURL)
 	switch {
-	case err != nil: // and what it says may hold a piece of the password
-		return nil, errors.New("amqptest: the broker's URL is malformed")
+	case err != nil: // err is dropped, because it may contain a part of the password
+		return nil, errors.New("amqptest: invalid broker URL")
 	case u.Scheme == "amqps":
-		return nil, errors.New("amqptest: the broker's URL is of amqps, which a proxy cannot look into: use amqp")
+		return nil, errors.New("amqptest: broker URL has scheme amqps, but the proxy cannot read TLS: use amqp")
 	case u.Scheme != "amqp" || u.Hostname() == "":
-		return nil, errors.New("amqptest: the broker's URL is not of the form amqp://host:port/vhost")
+		return nil, errors.New("amqptest: broker URL must have the form amqp://host:port/vhost")
 	}
 	port := u.Port()
 	if port == "" {
@@ -67,7 +66,7 @@ func NewProxy(brokerURL string) (*Proxy, error) {
 	return p, nil
 }
 
-// StartProxy is NewProxy for a test, which fails if that does. The proxy is closed at the end of the test.
+// StartProxy calls NewProxy, fails the test on an error, and closes the proxy at the end of the test.
 func StartProxy(tb testing.TB, brokerURL string) *Proxy {
 	tb.Helper()
 	p, err := NewProxy(brokerURL)
@@ -78,14 +77,14 @@ func StartProxy(tb testing.TB, brokerURL string) *Proxy {
 	return p
 }
 
-// URL is the broker's URL, with its login and virtual host, but with the address of the proxy.
+// URL returns the broker's URL with the proxy's address.
 func (p *Proxy) URL() string { return p.url }
 
-// Addr is the proxy's address, 127.0.0.1:PORT.
+// Addr returns the proxy's address, 127.0.0.1:PORT.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// Close cuts all links, stops listening and returns when all goroutines of the proxy have ended. The error is always
-// nil, and a second call does nothing.
+// Close resets all links, stops listening and waits for the proxy's goroutines. It always returns nil. Further calls
+// have no effect.
 func (p *Proxy) Close() error {
 	p.cancel()
 	_ = p.listener.Close()
@@ -98,10 +97,10 @@ func (p *Proxy) Close() error {
 	return nil
 }
 
-// Redirect carries new connections to another broker, host:port. The open ones stay where they are.
+// Redirect forwards new connections to another broker at host:port. Open links are unaffected.
 func (p *Proxy) Redirect(addr string) { p.update(func() { p.target = addr }) }
 
-// Refuse resets new connections as soon as they come (RST), while it is on. The open ones stay.
+// RefuseConnections resets new connections at once (RST) while on is true. Open links are unaffected.
 func (p *Proxy) RefuseConnections(on bool) { p.update(func() { p.refuse = on }) }
 
 func (p *Proxy) accept() {
@@ -113,7 +112,7 @@ func (p *Proxy) accept() {
 			}
 			return
 		}
-		if err != nil { // such as too many open files, which may pass
+		if err != nil { // for example too many open files, which may be temporary
 			select {
 			case <-time.After(10 * time.Millisecond):
 			case <-p.ctx.Done():
@@ -137,7 +136,7 @@ func (p *Proxy) accept() {
 	}
 }
 
-// update changes what p.mu guards, and has everyone look who waits for a change.
+// update changes fields guarded by p.mu and wakes everything that waits for a change.
 func (p *Proxy) update(change func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -150,10 +149,10 @@ func (p *Proxy) update(change func()) {
 	p.changed = make(chan struct{})
 }
 
-// planFor merges what is asked for one way of a link, narrower choices last. It is called with p.mu held.
+// planFor combines the faults of one direction of a link, narrower selections last. It is called with p.mu held.
 func (p *Proxy) planFor(l Link, way int) plan {
 	sum := p.ways[way]
-	for _, f := range p.chosen {
+	for _, f := range p.selected {
 		if f.matches(l) {
 			sum = sum.with(f.ways[way])
 		}

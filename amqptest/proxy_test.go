@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-func TestEverythingPassesUnchanged(t *testing.T) {
+func TestProxyForwardsBytesUnchanged(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	r := rand.New(rand.NewPCG(1, 2))
@@ -42,14 +42,14 @@ func TestEverythingPassesUnchanged(t *testing.T) {
 	}
 }
 
-func TestHangUpsPassAsTheyCame(t *testing.T) {
+func TestHangUpsAreForwarded(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	client.send(Heartbeat())
 	_ = client.CloseWrite()
 	broker.expect(Heartbeat())
 	broker.expectEnd(io.EOF)
-	broker.send(Heartbeat()) // the other way is open
+	broker.send(Heartbeat()) // the other direction is open
 	client.expect(Heartbeat())
 	_ = broker.Close()
 	client.expectEnd(io.EOF)
@@ -59,13 +59,13 @@ func TestHangUpsPassAsTheyCame(t *testing.T) {
 	broker.expectEnd(errReset)
 
 	client, broker = s.link()
-	broker.write([]byte{FrameBody, 0}) // half a frame passes too
+	broker.write([]byte{FrameBody, 0}) // an incomplete frame passes too
 	_ = broker.Close()
 	client.expectBytes([]byte{FrameBody, 0})
 	client.expectEnd(io.EOF)
 }
 
-func TestPeerThatIsGoneAltogetherIsToldAsAReset(t *testing.T) {
+func TestFullyClosedPeerCausesAReset(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	_ = client.Close()
@@ -79,7 +79,7 @@ func TestPeerThatIsGoneAltogetherIsToldAsAReset(t *testing.T) {
 	}
 }
 
-func TestPeerThatDoesNotReadStopsOneWayOnly(t *testing.T) {
+func TestPeerThatDoesNotReadBlocksOneDirection(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	_ = client.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
@@ -88,16 +88,16 @@ func TestPeerThatDoesNotReadStopsOneWayOnly(t *testing.T) {
 	}
 	broker.send(Heartbeat())
 	client.expect(Heartbeat())
-	s.Pause(FromBroker) // is noticed as well
+	s.Pause(FromBroker) // noticed as well
 	broker.send(Heartbeat())
 	client.expectSilence()
 }
 
-func TestLinksThatEndLeaveNoSocketOpen(t *testing.T) {
+func TestClosedLinksLeaveNoSocketOpen(t *testing.T) {
 	open := func() int {
 		files, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
-			t.Skip(err) // only Linux tells
+			t.Skip(err) // needs Linux
 		}
 		return len(files)
 	}
@@ -114,7 +114,7 @@ func TestLinksThatEndLeaveNoSocketOpen(t *testing.T) {
 	}
 }
 
-func TestCutReachesALinkThatIsBeingDialled(t *testing.T) {
+func TestCutResetsALinkThatIsBeingDialled(t *testing.T) {
 	s := newStage(t)
 	client, dialled := s.link() // any two connections
 	l := &link{proxy: s.Proxy, client: client.TCPConn}
@@ -128,7 +128,7 @@ func TestCutReachesALinkThatIsBeingDialled(t *testing.T) {
 	}
 }
 
-func TestRefuseResetsNewConnections(t *testing.T) {
+func TestRefuseConnectionsResetsNewConnections(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	s.RefuseConnections(true)
@@ -151,10 +151,10 @@ func TestRedirectMovesNewConnections(t *testing.T) {
 	client.send(Heartbeat())
 	broker.expect(Heartbeat())
 	_ = other.Close()
-	s.expectRefusal() // nobody listens there
+	s.expectRefusal() // no listener
 }
 
-func TestProxyTellsWhatItCannotStandBefore(t *testing.T) {
+func TestNewProxyRejectsUnusableURLs(t *testing.T) {
 	for _, u := range []string{"amqps://guest:s3cret@127.0.0.1", "http://guest:s3cret@127.0.0.1", "amqp://guest:s3c%ret@h", "amqp:", ""} {
 		p, err := NewProxy(u)
 		if err == nil {
@@ -170,15 +170,15 @@ func TestProxyTellsWhatItCannotStandBefore(t *testing.T) {
 	}
 }
 
-// What a link waits for must not keep Close: main_test.go looks for goroutines.
-func TestCloseEndsEveryWait(t *testing.T) {
+// goleak in main_test.go finds goroutines that Close leaves behind.
+func TestCloseInterruptsEveryWait(t *testing.T) {
 	for name, fault := range map[string]func(*Proxy){
 		"nothing":  func(*Proxy) {},
 		"hold":     func(p *Proxy) { p.Pause(BothDirections) },
 		"discard":  func(p *Proxy) { p.Blackhole(BothDirections) },
 		"delay":    func(p *Proxy) { p.Delay(BothDirections, time.Hour) },
 		"throttle": func(p *Proxy) { p.Throttle(BothDirections, 1) },
-		"stuck":    func(*Proxy) {}, // nobody reads
+		"stuck":    func(*Proxy) {}, // the client does not read
 	} {
 		s := newStage(t)
 		fault(s.Proxy)
@@ -200,14 +200,14 @@ func TestCloseEndsEveryWait(t *testing.T) {
 		if _, err := net.Dial("tcp", s.Addr()); err == nil {
 			t.Errorf("%s: a closed proxy listens", name)
 		}
-		_ = s.Close() // again
+		_ = s.Close() // a second call
 	}
 }
 
-func TestAFrameThatClaimsFourGigabytesCostsNothing(t *testing.T) {
+func TestFrameClaimingFourGigabytesIsNotBuffered(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
-	s.CutAt(BothDirections, BeforeFrame, func(Frame) bool { return false }) // looks at bodies too
+	s.CutAt(BothDirections, BeforeFrame, func(Frame) bool { return false }) // evaluates bodies too
 	for _, kind := range []byte{FrameMethod, FrameHeader, FrameBody} {
 		huge := []byte{kind, 0, 1, 0xFF, 0xFF, 0xFF, 0xFF}
 		client.write(huge)

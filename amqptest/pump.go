@@ -8,41 +8,41 @@ import (
 	"time"
 )
 
-// A pump carries one direction of a link. What is not said to be guarded belongs to its goroutine.
+// A pump forwards one direction of a link. Fields not marked as guarded belong to its goroutine.
 type pump struct {
 	link     *link
 	from     Direction
 	src, dst *net.TCPConn
-	kick     chan struct{} // by wake
+	wakeup   chan struct{} // signalled by wake
 
-	// Guarded by proxy.mu, and changed by the pump alone except for inbox.
-	inbox  []parcel
-	hungUp bool // src has: nothing more will come
-	deaf   bool // dst takes nothing more
-	ended  bool // src hung up, and dst was told
+	// Guarded by proxy.mu. Only the pump changes them, except inbox.
+	inbox     []insertion
+	hungUp    bool // src has closed the stream
+	dstClosed bool // dst no longer reads
+	ended     bool // src closed the stream and dst was notified
 
-	// What was asked for when refresh last looked.
-	version  uint64
-	plan     plan
-	limits   []limit
-	known    Link
-	alone    bool // both peers have hung up
-	deadline bool // src may have a read deadline
+	// The state at the last refresh.
+	version    uint64
+	plan       plan
+	limits     []limit
+	known      Link
+	bothHungUp bool // both peers closed their streams
+	deadline   bool // src may have a read deadline
 
 	scanner
 	out   queue
-	next  time.Time     // when Throttle lets more pass
-	pause time.Duration // because dst takes nothing
+	next  time.Time     // when Throttle allows more bytes
+	pause time.Duration // because dst does not read
 }
 
-// A parcel is something to be put between the frames of a stream.
-type parcel struct {
+// An insertion is written between two frames of a stream.
+type insertion struct {
 	bytes   []byte
 	channel uint16
-	confirm bool // it came from the broker and was kept back
+	confirm bool // a delayed confirm from the broker
 }
 
-// A limit is a CutAfter, with the place in this stream where it cuts.
+// A limit is a CutAfter with its position in this stream.
 type limit struct {
 	*trigger
 	end int64
@@ -50,7 +50,7 @@ type limit struct {
 
 func newPump(l *link, from Direction, src, dst *net.TCPConn, known *channels) *pump {
 	return &pump{
-		link: l, from: from, src: src, dst: dst, kick: make(chan struct{}, 1),
+		link: l, from: from, src: src, dst: dst, wakeup: make(chan struct{}, 1),
 		scanner: scanner{
 			tracer: tracer{from: from, link: l.Link, channels: known, contents: map[uint16]*content{}},
 			buf:    make([]byte, 64<<10),
@@ -58,14 +58,14 @@ func newPump(l *link, from Direction, src, dst *net.TCPConn, known *channels) *p
 	}
 }
 
-// run returns when src has hung up and dst knows it, or when the link is cut.
+// run returns when src has closed the stream and dst was notified, or when the link was cut.
 func (p *pump) run() {
 	for p.refresh() && !p.ended {
 		var due time.Time // when more can be written
-		if !p.plan.hold {
+		if !p.plan.pause {
 			p.scan()
 			due = p.flush()
-			p.out.keep()
+			p.out.own()
 		}
 		if !p.ended {
 			p.wait(due)
@@ -73,10 +73,10 @@ func (p *pump) run() {
 	}
 }
 
-// stale tells that something has changed since refresh.
+// stale reports whether something changed since refresh.
 func (p *pump) stale() bool { return p.version != p.link.proxy.version.Load() }
 
-// refresh looks what is asked for. It returns false if the link was cut.
+// refresh reads the current faults. It returns false if the link was cut.
 func (p *pump) refresh() bool {
 	if !p.stale() {
 		return true
@@ -87,38 +87,38 @@ func (p *pump) refresh() bool {
 	p.version = x.version.Load()
 	p.known = p.link.Link
 	p.plan = x.planFor(p.known, p.from.ways()[0])
-	p.alone = p.link.pumps[toBroker].hungUp && p.link.pumps[toClient].hungUp
-	p.deadline = true // wake has set one
+	p.bothHungUp = p.link.pumps[toBroker].hungUp && p.link.pumps[toClient].hungUp
+	p.deadline = true // wake set one
 	p.limits = p.plan.limitsFrom(p.limits, p.out.passed)
 	if !p.plan.holdConfirms {
-		p.parcels = append(p.parcels, p.kept...)
-		p.kept = nil
+		p.insertions = append(p.insertions, p.heldConfirms...)
+		p.heldConfirms = nil
 	}
-	p.parcels = append(p.parcels, p.inbox...)
+	p.insertions = append(p.insertions, p.inbox...)
 	p.inbox = nil
-	return !p.link.over
+	return !p.link.closed
 }
 
-// wake makes the pump look again, whatever it waits for. It is called with proxy.mu held and the version changed.
+// wake interrupts the pump. It is called with proxy.mu held, after the version has changed.
 func (p *pump) wake() {
 	_ = p.src.SetReadDeadline(time.Unix(1, 0))
 	select {
-	case p.kick <- struct{}{}:
+	case p.wakeup <- struct{}{}:
 	default:
 	}
 }
 
-// wait returns when there is more to scan, when more can be written, or after a change.
+// wait returns when there is more to scan or to write, or after a change.
 func (p *pump) wait(due time.Time) {
 	full := len(p.out.pieces) > 0 && (p.plan.delay == 0 || p.out.size >= maxDelayed)
-	if p.plan.hold || p.hungUp || p.closed || full {
+	if p.plan.pause || p.hungUp || p.closed || full {
 		p.sleep(due)
 		return
 	}
 	if p.deadline || !due.IsZero() {
 		x := p.link.proxy
 		x.mu.Lock()
-		stale := p.stale() // or the deadline that wake has set would be lost
+		stale := p.stale() // otherwise the deadline set by wake would be overwritten
 		if !stale {
 			_ = p.src.SetReadDeadline(due)
 			p.deadline = !due.IsZero()
@@ -137,8 +137,8 @@ func (p *pump) wait(due time.Time) {
 	}
 }
 
-// hangUp notes that src has ended the stream. A frame that is not whole passes as it is.
-func (p *pump) hangUp(e ending) {
+// hangUp records the end of the stream from src. An incomplete frame is forwarded as it is.
+func (p *pump) hangUp(e streamEnd) {
 	p.eof, p.raw = e, true
 	p.link.proxy.update(func() { p.hungUp = true })
 }
@@ -149,7 +149,7 @@ func (p *pump) sleep(due time.Time) {
 		timer = time.After(time.Until(due))
 	}
 	select {
-	case <-p.kick:
+	case <-p.wakeup:
 	case <-timer:
 	}
 }

@@ -6,43 +6,43 @@ import (
 	"time"
 )
 
-// maxDelayed is how much may be on its way in one direction under Delay.
+// maxDelayed is the number of bytes in transit in one direction under Delay.
 const maxDelayed = 16 << 20
 
-// A queue holds what is to be written to one side of a link, and the events that are then due.
+// A queue holds the bytes to be written to one side of a link, and the events to be reported then.
 type queue struct {
-	pieces []piece
-	size   int   // bytes in it
-	end    int64 // place in the stream of what is put next
-	passed int64 // how much of the stream has been written
-	marks  []mark
+	pieces  []piece
+	size    int   // bytes in the queue
+	end     int64 // stream position after the queued bytes
+	passed  int64 // stream position after the written bytes
+	pending []pendingEvent
 }
 
-// A piece is some bytes, or the end of the stream.
+// A piece is a run of bytes or the end of the stream.
 type piece struct {
 	data   []byte
-	at     time.Time // when it came
-	shared bool      // data is a part of a buffer that will be used again
-	ending ending
+	at     time.Time // arrival
+	shared bool      // data aliases a buffer that will be reused
+	end    streamEnd
 }
 
-// An ending is how a stream ends.
-type ending int
+// A streamEnd is how a stream ends.
+type streamEnd int
 
 const (
-	goesOn ending = iota
-	fin           // the sender closed its side
-	rst           // the sender reset the connection
-	cut           // a fault resets it
+	open streamEnd = iota
+	fin            // the sender closed its side
+	rst            // the sender reset the connection
+	cut            // a fault resets the connection
 )
 
-// A mark is an event that is due when the stream has been written up to a place.
-type mark struct {
+// A pendingEvent is reported when the stream has been written up to a position.
+type pendingEvent struct {
 	event Event
 	end   int64
 }
 
-// put adds bytes, which must not change until keep is called.
+// put adds bytes, which must not change until own is called.
 func (q *queue) put(b []byte) {
 	q.end += int64(len(b))
 	q.size += len(b)
@@ -56,35 +56,37 @@ func (q *queue) put(b []byte) {
 	}
 }
 
-// follows tells whether b begins where a ends, in the same array: then the two are one write.
+// follows reports whether b directly follows a in the same array, so that one write can send both.
 func follows(a, b []byte) bool {
 	return len(a) > 0 && len(b) > 0 && cap(a)-len(a) >= len(b) && &a[:len(a)+1][len(a)] == &b[0]
 }
 
 // finish adds the end of the stream.
-func (q *queue) finish(e ending) {
-	q.pieces = append(q.pieces, piece{at: time.Now(), ending: e})
+func (q *queue) finish(e streamEnd) {
+	q.pieces = append(q.pieces, piece{at: time.Now(), end: e})
 }
 
-// mark adds an event that is due when the next size bytes have been written.
-func (q *queue) mark(e Event, size int64) { q.marks = append(q.marks, mark{e, q.end + size}) }
+// expect adds an event that is due when the next size bytes have been written.
+func (q *queue) expect(e Event, size int64) {
+	q.pending = append(q.pending, pendingEvent{e, q.end + size})
+}
 
-// due takes the marks of all that has been written. They are valid until the next mark.
-func (q *queue) due() []mark {
+// due removes and returns the events of everything that has been written. The result is valid until the next expect.
+func (q *queue) due() []pendingEvent {
 	n := 0
-	for n < len(q.marks) && q.marks[n].end <= q.passed {
+	for n < len(q.pending) && q.pending[n].end <= q.passed {
 		n++
 	}
-	due := q.marks[:n]
-	q.marks = q.marks[n:]
-	if len(q.marks) == 0 {
-		q.marks = due[:0] // the same array again
+	due := q.pending[:n]
+	q.pending = q.pending[n:]
+	if len(q.pending) == 0 {
+		q.pending = due[:0] // reuse the array
 	}
 	return due
 }
 
-// keep makes what is left in the queue independent of the buffers that it came from.
-func (q *queue) keep() {
+// own copies queued bytes that alias a buffer.
+func (q *queue) own() {
 	for i := range q.pieces {
 		if p := &q.pieces[i]; p.shared {
 			p.data, p.shared = bytes.Clone(p.data), false
@@ -92,7 +94,7 @@ func (q *queue) keep() {
 	}
 }
 
-// wrote takes n bytes from the front.
+// wrote removes n bytes from the front.
 func (q *queue) wrote(n int) {
 	q.size -= n
 	q.passed += int64(n)
@@ -102,8 +104,8 @@ func (q *queue) wrote(n int) {
 	}
 }
 
-// discard throws all bytes away, but not the end of the stream. No event comes of them.
-func (q *queue) discard() {
-	q.pieces = slices.DeleteFunc(q.pieces, func(p piece) bool { return p.ending == goesOn })
-	q.size, q.marks = 0, nil
+// drop discards all bytes and their events, but keeps the end of the stream.
+func (q *queue) drop() {
+	q.pieces = slices.DeleteFunc(q.pieces, func(p piece) bool { return p.end == open })
+	q.size, q.pending = 0, nil
 }

@@ -5,27 +5,27 @@ import (
 	"slices"
 )
 
-// maxFrame is how long a frame may be that is looked at, as it is on the wire. A longer one passes as bytes, so that
-// nobody makes the proxy allocate what he claims to send. RabbitMQ's default frame_max is 128 KiB.
+// maxFrame is the largest encoded frame that is evaluated. Larger ones are forwarded as bytes, so that a sender cannot
+// make the proxy allocate the size it claims. RabbitMQ's default frame_max is 128 KiB.
 const maxFrame = 1 << 20
 
-// A scanner cuts a stream into frames. It waits for the whole of those that are looked at: methods, content headers
-// and, for CutAt, bodies. Other bytes go on as they come.
+// A scanner splits a stream into frames. It waits for complete method and header frames, and for CutAt also body
+// frames. Other bytes are forwarded as they arrive.
 type scanner struct {
 	tracer tracer
 	buf    []byte
-	in     []byte // what is read and not scanned, a part of buf
-	raw    bool   // it is not AMQP (any more): bytes, no frames
-	skip   int64  // how much of a frame is to come that was judged already
-	drop   bool   // that it does not go on
-	eof    ending // src hung up this way, after what is in
-	closed bool   // the end is in the queue
+	in     []byte    // read but not yet scanned, aliases buf
+	raw    bool      // the stream is not AMQP, or no longer
+	skip   int64     // remaining bytes of a frame that was already handled
+	drop   bool      // the remaining bytes are discarded
+	eof    streamEnd // how src closed the stream after in
+	closed bool      // the end is in the queue
 
-	kept    []parcel // by HoldConfirms
-	parcels []parcel // to go out at the next opportunity
+	heldConfirms []insertion // held by HoldConfirms
+	insertions   []insertion // to be written at the next opportunity
 }
 
-// read reads what there is into the buffer, which grows if a frame to look at fills it.
+// read reads available bytes. It grows the buffer if an incomplete frame fills it.
 func (s *scanner) read(src io.Reader) error {
 	n := copy(s.buf, s.in)
 	if n == len(s.buf) {
@@ -42,18 +42,18 @@ func (s *scanner) take(n int64) []byte {
 	return b
 }
 
-// scan moves what goes on from the input to the queue.
+// scan moves input to the queue.
 func (p *pump) scan() {
 	for !p.closed && !p.stale() {
 		if p.skip == 0 {
-			p.unpack()
+			p.insertPending()
 		}
 		switch {
 		case len(p.in) > 0:
 			if !p.step() {
 				return
 			}
-		case p.eof != goesOn:
+		case p.eof != open:
 			p.out.finish(p.eof)
 			p.closed = true
 		default:
@@ -62,11 +62,11 @@ func (p *pump) scan() {
 	}
 }
 
-// unpack passes the parcels on, in their order, as far as the content of messages allows.
-func (p *pump) unpack() {
-	for len(p.parcels) > 0 && (p.raw || !p.tracer.amidContent(p.parcels[0].channel)) {
-		next := p.parcels[0]
-		p.parcels = p.parcels[1:]
+// insertPending moves insertions to the queue, in order, up to one that would split the content of a message.
+func (p *pump) insertPending() {
+	for len(p.insertions) > 0 && (p.raw || !p.tracer.inContent(p.insertions[0].channel)) {
+		next := p.insertions[0]
+		p.insertions = p.insertions[1:]
 		if next.confirm {
 			f, size, _ := nextFrame(next.bytes)
 			p.trace(f, size)
@@ -75,7 +75,7 @@ func (p *pump) unpack() {
 	}
 }
 
-// step scans one frame, or a part of it. It returns false if more has to be read first.
+// step handles one frame or a part of it. It returns false if more input is needed.
 func (p *pump) step() bool {
 	if p.skip > 0 {
 		b := p.take(min(p.skip, int64(len(p.in))))
@@ -86,11 +86,11 @@ func (p *pump) step() bool {
 		return true
 	}
 	if p.raw {
-		p.skip, p.drop = int64(len(p.in)), p.plan.discard
+		p.skip, p.drop = int64(len(p.in)), p.plan.blackhole
 		return true
 	}
-	if p.in[0] == protocolHeader[0] { // which is no frame's type
-		p.skip, p.drop = int64(len(protocolHeader)), p.plan.discard
+	if p.in[0] == protocolHeader[0] { // not a frame type
+		p.skip, p.drop = int64(len(protocolHeader)), p.plan.blackhole
 		return true
 	}
 	f, size, err := nextFrame(p.in)
@@ -100,9 +100,9 @@ func (p *pump) step() bool {
 	case size == 0:
 		return false
 	case int64(len(p.in)) >= size:
-		p.judge(f, p.take(size))
+		p.handleFrame(f, p.take(size))
 	case size > maxFrame, f.Type == FrameBody && len(p.plan.points) == 0:
-		p.skip, p.drop = size, p.plan.discard
+		p.skip, p.drop = size, p.plan.blackhole
 		if !p.drop {
 			p.trace(f, size)
 		}
@@ -112,9 +112,9 @@ func (p *pump) step() bool {
 	return true
 }
 
-// judge decides about a whole frame.
-func (p *pump) judge(f Frame, b []byte) {
-	if p.plan.discard {
+// handleFrame applies the faults to a complete frame.
+func (p *pump) handleFrame(f Frame, b []byte) {
+	if p.plan.blackhole {
 		return
 	}
 	if t := p.plan.pointAt(f); t != nil {
@@ -129,22 +129,22 @@ func (p *pump) judge(f Frame, b []byte) {
 		p.closed = true
 		return
 	}
-	if (p.plan.dropConfirms || p.plan.holdConfirms) && IsConfirm(f) { // only asked for from the broker
+	if (p.plan.dropConfirms || p.plan.holdConfirms) && IsConfirm(f) { // set only from the broker
 		if !p.plan.dropConfirms {
-			p.kept = append(p.kept, parcel{bytes: slices.Clone(b), channel: f.Channel, confirm: true})
+			p.heldConfirms = append(p.heldConfirms, insertion{bytes: slices.Clone(b), channel: f.Channel, confirm: true})
 		}
-		p.out.mark(p.tracer.withheld(f), 0)
+		p.out.expect(p.tracer.heldConfirm(f), 0)
 		return
 	}
 	p.trace(f, int64(len(b)))
 	p.out.put(b)
 }
 
-// trace notes what happens when a frame, which is put into the queue next, has been written.
+// trace adds the events of a frame that is queued next.
 func (p *pump) trace(f Frame, size int64) {
 	known := p.tracer.link
 	for _, e := range p.tracer.frame(f, size) {
-		p.out.mark(e, size)
+		p.out.expect(e, size)
 	}
 	if now := p.tracer.link; now != known {
 		p.link.proxy.update(func() { p.link.Link = now })

@@ -2,23 +2,23 @@ package amqptest
 
 import "sync"
 
-// A tracer turns the frames of one direction of a link into events. It belongs to the pump of that direction.
+// A tracer turns the frames of one direction of a link into events. The pump of that direction owns it.
 type tracer struct {
 	from     Direction
-	link     Link // what the client's frames have shown
+	link     Link // derived from the client's frames
 	channels *channels
 	contents map[uint16]*content
-	events   []Event // of the frame at hand
+	events   []Event // of the current frame
 }
 
-// A content is the message that a channel is in the middle of: the method has come, the rest of it follows.
+// A content is an incomplete message on a channel, after its method frame.
 type content struct {
 	event   Event
-	header  bool // has come
+	header  bool // was received
 	missing uint64
 }
 
-// channels are what the two directions of a link must know of each other.
+// channels is the state shared by the two directions of a link.
 type channels struct {
 	mu       sync.Mutex
 	byNumber map[uint16]*channel
@@ -27,8 +27,8 @@ type channels struct {
 type channel struct {
 	confirms    bool
 	published   uint64 // since confirm.select
-	unconfirmed ledger
-	unsettled   ledger
+	unconfirmed outstanding
+	unsettled   outstanding
 }
 
 // get is called with c.mu held.
@@ -41,8 +41,8 @@ func (c *channels) get(number uint16) *channel {
 	return ch
 }
 
-// frame returns what happened with this frame, until the next call. The payload of a body frame is not needed, only
-// its size.
+// frame returns the events of a frame, valid until the next call. It needs only the size of a body frame, not its
+// payload.
 func (t *tracer) frame(f Frame, size int64) []Event {
 	t.events = t.events[:0]
 	c := t.contents[f.Channel]
@@ -63,7 +63,7 @@ func (t *tracer) frame(f Frame, size int64) []Event {
 			return nil
 		}
 		c.header = true
-		t.enter(c.event)
+		t.register(c.event)
 		t.completed(f.Channel, c)
 	case f.Type == FrameBody && c != nil && c.header:
 		c.missing -= min(c.missing, uint64(size-frameHeader-1))
@@ -72,11 +72,11 @@ func (t *tracer) frame(f Frame, size int64) []Event {
 	return t.events
 }
 
-// amidContent tells whether the message of a channel is not complete.
-func (t *tracer) amidContent(channel uint16) bool { return t.contents[channel] != nil }
+// inContent reports whether a message on the channel is incomplete.
+func (t *tracer) inContent(channel uint16) bool { return t.contents[channel] != nil }
 
-// enter makes a message known before any of it can have arrived, so that its settlement cannot come first.
-func (t *tracer) enter(e Event) {
+// register records a message before any of it is forwarded, so that its settlement cannot arrive first.
+func (t *tracer) register(e Event) {
 	t.channels.mu.Lock()
 	defer t.channels.mu.Unlock()
 	switch ch := t.channels.get(e.Channel); {
@@ -102,8 +102,8 @@ func (t *tracer) fromClient(f Frame) {
 	case connectionClose:
 		t.closed(ConnectionClosed, e, a)
 	case channelOpen:
-		delete(t.channels.byNumber, f.Channel) // nothing is left of an earlier one of this number
-		t.happened(ChannelOpened, e)
+		delete(t.channels.byNumber, f.Channel) // drop the state of an earlier channel with this number
+		t.add(ChannelOpened, e)
 	case channelClose:
 		t.closed(ChannelClosed, e, a)
 	case confirmSelect:
@@ -116,18 +116,18 @@ func (t *tracer) fromClient(f Frame) {
 			ch.published++
 			e.Tag = ch.published
 		}
-		t.begins(Published, e)
+		t.startContent(Published, e)
 		t.link.Publishes = true
 	case basicConsume:
 		a.short()
 		e.Queue, e.ConsumerTag = a.shortString(), a.shortString()
-		t.happened(Subscribed, e)
+		t.add(Subscribed, e)
 		t.link.Consumes = true
 	case basicGet:
 		t.link.Consumes = true
 	case basicCancel:
 		e.ConsumerTag = a.shortString()
-		t.happened(Cancelled, e)
+		t.add(Cancelled, e)
 	case basicAck, basicNack, basicReject:
 		t.settled(f, e)
 	}
@@ -137,23 +137,23 @@ func (t *tracer) fromBroker(f Frame) {
 	e, a := Event{From: FromBroker, Channel: f.Channel}, f.arguments()
 	switch f.id() {
 	case connectionOpenOk:
-		t.happened(ConnectionOpened, e)
+		t.add(ConnectionOpened, e)
 	case connectionClose:
 		t.closed(ConnectionClosed, e, a)
 	case connectionBlocked:
 		e.Text = a.shortString()
-		t.happened(Blocked, e)
+		t.add(Blocked, e)
 	case connectionUnblocked:
-		t.happened(Unblocked, e)
+		t.add(Unblocked, e)
 	case channelClose:
 		t.closed(ChannelClosed, e, a)
 	case basicCancel:
 		e.ConsumerTag = a.shortString()
-		t.happened(Cancelled, e)
+		t.add(Cancelled, e)
 	case basicReturn:
 		e.Code, e.Text = int(a.short()), a.shortString()
 		e.Exchange, e.Key = a.shortString(), a.shortString()
-		t.begins(Returned, e)
+		t.startContent(Returned, e)
 	case basicDeliver:
 		e.ConsumerTag = a.shortString()
 		t.delivered(e, a)
@@ -164,18 +164,18 @@ func (t *tracer) fromBroker(f Frame) {
 	}
 }
 
-func (t *tracer) happened(k Kind, e Event) {
+func (t *tracer) add(k Kind, e Event) {
 	e.Kind = k
 	t.events = append(t.events, e)
 }
 
 func (t *tracer) closed(k Kind, e Event, a arguments) {
 	e.Code, e.Text = int(a.short()), a.shortString()
-	t.happened(k, e)
+	t.add(k, e)
 }
 
-// begins is called for a method that content follows. The event is complete when that is.
-func (t *tracer) begins(k Kind, e Event) {
+// startContent records a method that is followed by content. The event is complete with the content.
+func (t *tracer) startContent(k Kind, e Event) {
 	e.Kind = k
 	t.contents[e.Channel] = &content{event: e}
 }
@@ -184,10 +184,10 @@ func (t *tracer) delivered(e Event, a arguments) {
 	e.Tag = a.longlong()
 	e.Redelivered = a.octet()&1 != 0
 	e.Exchange, e.Key = a.shortString(), a.shortString()
-	t.begins(Delivered, e)
+	t.startContent(Delivered, e)
 }
 
-// settled is called for basic.ack, basic.nack and basic.reject: confirms or settlements.
+// settled handles basic.ack, basic.nack and basic.reject: confirms or settlements.
 func (t *tracer) settled(f Frame, e Event) {
 	var multiple bool
 	e.Kind, e.Tag, multiple, e.Requeue = settlement(f, t.from)
@@ -206,8 +206,8 @@ func (t *tracer) settled(f Frame, e Event) {
 	}
 }
 
-// withheld returns the event for a confirm that does not go on.
-func (t *tracer) withheld(f Frame) Event {
+// heldConfirm returns the event of a delayed or dropped confirm.
+func (t *tracer) heldConfirm(f Frame) Event {
 	e := Event{Kind: ConfirmHeld, From: t.from, Channel: f.Channel}
 	_, e.Tag, e.Multiple, _ = settlement(f, t.from)
 	t.channels.mu.Lock()
@@ -216,7 +216,7 @@ func (t *tracer) withheld(f Frame) Event {
 	return e
 }
 
-// settlement reads basic.ack, basic.nack or basic.reject.
+// settlement decodes basic.ack, basic.nack or basic.reject.
 func settlement(f Frame, from Direction) (k Kind, tag uint64, multiple, requeue bool) {
 	a := f.arguments()
 	tag = a.longlong()

@@ -7,10 +7,9 @@ import (
 	"testing"
 )
 
-// The ledger against a list.
-func TestLedgerKnowsWhatIsOutstanding(t *testing.T) {
+func TestOutstandingMatchesReferenceList(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	var l ledger
+	var l outstanding
 	var open []uint64
 	next := uint64(1)
 	for range 100_000 {
@@ -44,11 +43,11 @@ func TestLedgerKnowsWhatIsOutstanding(t *testing.T) {
 	}
 }
 
-func TestLedgerIsBounded(t *testing.T) {
-	var l ledger
+func TestOutstandingIsBounded(t *testing.T) {
+	var l outstanding
 	for tag := range uint64(10 * maxOutstanding) {
 		l.add(tag+1, "")
-		if tag > 0 && tag%3 > 0 { // the first one stays, as do others
+		if tag > 0 && tag%3 > 0 { // keeps the first one and others
 			l.take(tag+1, false, func(uint64, string) {})
 		}
 		if len(l.ids) > maxOutstanding || len(l.order) > 2*maxOutstanding {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestOnlyMeansTheLinksThatItChooses(t *testing.T) {
+func TestForLinksSelectsLinks(t *testing.T) {
 	s := newStage(t)
 	billing := s.ForLinks(func(l Link) bool { return l.Name == "billing" })
 	billing.Pause(FromBroker)
@@ -16,7 +16,7 @@ func TestOnlyMeansTheLinksThatItChooses(t *testing.T) {
 		name           string
 	}{{client, broker, "billing"}, {other, behind, "other"}} {
 		p.broker.send(Heartbeat())
-		p.client.expect(Heartbeat()) // nobody has a name yet
+		p.client.expect(Heartbeat()) // no link has a name yet
 		p.client.send(startOk(p.name))
 		p.broker.expect(startOk(p.name))
 		p.broker.send(ConnectionBlocked(p.name))
@@ -47,7 +47,7 @@ func TestOnlyMeansTheLinksThatItChooses(t *testing.T) {
 	}
 }
 
-func TestOnlyTellsPublishersFromConsumers(t *testing.T) {
+func TestForLinksDistinguishesPublishersFromConsumers(t *testing.T) {
 	s := newStage(t)
 	publishers := s.ForLinks(func(l Link) bool { return l.Publishes })
 	consumers := s.ForLinks(func(l Link) bool { return l.Consumes })
@@ -59,7 +59,7 @@ func TestOnlyTellsPublishersFromConsumers(t *testing.T) {
 		client, broker := s.link()
 		client.send(first...)
 		broker.expect(first...)
-		client.send(Heartbeat()) // sent after what was learned
+		client.send(Heartbeat()) // processed after the frames that identify the client
 		broker.expect(Heartbeat())
 	}
 	if p, c, n := publishers.Links(), consumers.Links(), second.Links(); p != 2 || c != 2 || n != 1 {
@@ -73,7 +73,7 @@ func TestOnlyTellsPublishersFromConsumers(t *testing.T) {
 	}
 }
 
-func TestNarrowerNumbersWinAndResumeOfTheProxyEndsAll(t *testing.T) {
+func TestNarrowerSelectionWinsAndProxyClearRemovesAll(t *testing.T) {
 	s := newStage(t)
 	client, broker := s.link()
 	first := s.ForLinks(func(l Link) bool { return l.ID == 1 })
@@ -92,7 +92,7 @@ func TestNarrowerNumbersWinAndResumeOfTheProxyEndsAll(t *testing.T) {
 	s.Clear()
 	broker.expect(Heartbeat())
 	client.expect(BasicAck(1, 1, false))
-	first.Fragment(BothDirections, 1) // and nothing of what it asked for before
+	first.Fragment(BothDirections, 1) // without the faults set before
 	client.send(Heartbeat())
 	broker.expect(Heartbeat())
 }

@@ -2,17 +2,17 @@ package amqptest
 
 import "slices"
 
-// maxOutstanding is how many unsettled messages of a channel and direction are known by their id.
+// maxOutstanding is the number of unsettled messages per channel and direction whose ids are remembered.
 const maxOutstanding = 1 << 16
 
-// A ledger knows the messages of a channel that are not settled, by their tag.
-type ledger struct {
+// outstanding holds the ids of a channel's unsettled messages by tag.
+type outstanding struct {
 	ids   map[uint64]string
-	order []uint64 // the tags as they came, some of them settled meanwhile
+	order []uint64 // the tags in order, including some that were settled
 }
 
-// add enters a message. If there are too many, the oldest one is forgotten.
-func (l *ledger) add(tag uint64, id string) {
+// add adds a message and forgets the oldest one if there are too many.
+func (l *outstanding) add(tag uint64, id string) {
 	if l.ids == nil {
 		l.ids = map[uint64]string{}
 	}
@@ -27,14 +27,14 @@ func (l *ledger) add(tag uint64, id string) {
 	l.trim()
 }
 
-func (l *ledger) has(tag uint64) bool {
+func (l *outstanding) has(tag uint64) bool {
 	_, ok := l.ids[tag]
 	return ok
 }
 
-// take removes the message of a tag or, with multiple, all up to it (all there are, if it is 0), and calls found
-// with each in their order. It returns false if there was none.
-func (l *ledger) take(tag uint64, multiple bool, found func(tag uint64, id string)) bool {
+// take removes the message with a tag or, with multiple, all messages up to it (all messages if tag is 0). It calls
+// found with each in order, and returns false if there was none.
+func (l *outstanding) take(tag uint64, multiple bool, found func(tag uint64, id string)) bool {
 	if !multiple {
 		id, ok := l.ids[tag]
 		if ok {
@@ -56,8 +56,8 @@ func (l *ledger) take(tag uint64, multiple bool, found func(tag uint64, id strin
 	return any
 }
 
-// trim drops what is settled from the front of the order, so that its first tag is outstanding.
-func (l *ledger) trim() {
+// trim removes settled tags from the front of the order.
+func (l *outstanding) trim() {
 	for len(l.order) > 0 && !l.has(l.order[0]) {
 		l.order = l.order[1:]
 	}
