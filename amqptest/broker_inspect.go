@@ -167,7 +167,7 @@ func (b *Broker) Await(ctx context.Context, condition func() bool) error {
 // and everything has been sent. It cannot know what clients will send next. If ctx ends first, the error describes the
 // pending work.
 func (b *Broker) AwaitIdle(ctx context.Context) error {
-	err := b.broker.Await(ctx, b.broker.Quiet)
+	err := b.broker.Await(ctx, b.broker.Idle)
 	if err == nil {
 		return nil
 	}

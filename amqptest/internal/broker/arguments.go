@@ -7,7 +7,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// The arguments that each type of queue knows. Redeclarations are compared in this order.
+// The arguments known to each queue type, in the order in which a redeclaration compares them.
 var (
 	classicArguments = []string{
 		"x-expires", "x-message-ttl", "x-dead-letter-exchange", "x-dead-letter-routing-key", "x-max-length",
@@ -32,13 +32,13 @@ var (
 	allConsumerArguments     = []string{"x-priority", "x-consumer-timeout", "x-stream-offset", "x-stream-filter", "x-stream-match-unfiltered"}
 )
 
-// A check returns what is wrong with the value of an argument, as Erlang prints it, or "".
+// A check validates the value of an argument. It returns RabbitMQ's Erlang description of the problem, or "".
 type check struct {
 	name string
 	of   func(v any, all codec.Table) string
 }
 
-// The checks of arguments, in the order in which RabbitMQ makes them.
+// The checks in RabbitMQ's order.
 var (
 	queueChecks = []check{
 		{"x-expires", func(v any, _ codec.Table) string {
@@ -141,7 +141,7 @@ func oneOf(fault string, values ...string) func(any, codec.Table) string {
 	}
 }
 
-// checkArguments checks values, and then whether the type of the queue knows all that some type knows.
+// checkArguments validates the values, then rejects arguments that only other queue types know.
 func checkArguments(t codec.Table, checks []check, known, all []string, where, kind string) *exception {
 	for _, c := range checks {
 		if !slices.Contains(known, c.name) {
@@ -161,7 +161,7 @@ func checkArguments(t codec.Table, checks []check, known, all []string, where, k
 	return nil
 }
 
-// inequivalent compares an argument of what is there with that of what is declared.
+// inequivalent compares an argument of an existing object with the one declared.
 func inequivalent(where, name string, has, want codec.Table) *exception {
 	x, hasIt := has.Get(name)
 	y, wantIt := want.Get(name)

@@ -22,7 +22,7 @@ func TestMessagesAreDeliveredInOrderAndSettled(t *testing.T) {
 				}
 				s.must(d.Ack(false))
 			}
-			s.await("all settled", s.Quiet)
+			s.await("all settled", s.Idle)
 			if q, _ := s.Queue("/", "q"); q.Ready+q.Unacked != 0 || q.Consumers != 1 || q.Type != kind {
 				t.Errorf("%+v", q)
 			}

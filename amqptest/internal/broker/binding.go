@@ -8,10 +8,10 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// A binding leads from an exchange to a queue, or to another exchange.
+// A binding routes from an exchange to a queue or to another exchange.
 type binding struct {
 	source, destination, key string
-	exchange                 bool // the destination is one
+	exchange                 bool // the destination is an exchange
 	arguments                codec.Table
 }
 
@@ -50,7 +50,7 @@ func (ch *channel) bind(add bool, bd binding) *exception {
 	}
 	x := v.exchanges[bd.source]
 	q := v.queues[bd.destination]
-	switch { // RabbitMQ looks for the source first
+	switch { // RabbitMQ checks the source first
 	case x == nil && add:
 		return v.noExchange(bd.source)
 	case bd.exchange && v.exchanges[bd.destination] == nil && add:
@@ -64,7 +64,7 @@ func (ch *channel) bind(add bool, bd binding) *exception {
 		return e
 	}
 	i := slices.IndexFunc(x.bindings, bd.equals)
-	if q != nil && !bd.exchange && (add || i >= 0) { // what is not bound is not asked whose it is
+	if q != nil && !bd.exchange && (add || i >= 0) { // the owner of a queue that is not bound is not checked
 		if e := ch.checkOwner(q); e != nil {
 			return e
 		}
@@ -72,7 +72,7 @@ func (ch *channel) bind(add bool, bd binding) *exception {
 	switch {
 	case add && i < 0:
 		x.bindings = append(x.bindings, bd)
-		v.rerouted()
+		v.retryDeadLetters()
 	case !add && i >= 0:
 		x.bindings = slices.Delete(x.bindings, i, i+1)
 		if len(x.bindings) == 0 && x.autoDelete {

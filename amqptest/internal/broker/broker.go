@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Config is what amqptest.Config says, with its defaults filled in.
+// Config is amqptest.Config with its defaults applied.
 type Config struct {
 	Addr            string
 	InMemory        bool
@@ -28,17 +28,18 @@ type Config struct {
 	PublishedLimit  int
 }
 
-// ErrClosed reports that the broker is closed, or stopped.
-var ErrClosed = errors.New("amqptest: the broker does not listen")
+// ErrClosed reports that the broker is stopped or closed.
+var ErrClosed = errors.New("amqptest: broker is stopped or closed")
 
-// A Broker serves the connections that come by TCP or Dial.
+// A Broker serves connections over TCP and Dial.
 type Broker struct {
 	cfg Config
 	wg  sync.WaitGroup // all goroutines
-	// turn is held by Start and the ways to end, one at a time. As a channel it is known to testing/synctest.
-	turn chan struct{}
+	// lifecycle serializes Start, Stop, Kill and Close. It is a channel because testing/synctest recognizes waiting for
+	// a channel.
+	lifecycle chan struct{}
 
-	mu       sync.Mutex // guards all that follows, and all state of connections, channels, queues and exchanges
+	mu       sync.Mutex // guards the fields below and the state of all connections, channels, queues and exchanges
 	listener net.Listener
 	addr     string
 	running  bool
@@ -46,31 +47,30 @@ type Broker struct {
 	conns    map[*conn]struct{}
 	vhosts   map[string]*vhost
 	clock    clock
-	now      time.Time // of the clock, while an update lasts
+	now      time.Time // the clock's time during an update
 	dirty    []*queue  // to be served at the end of the update
-	woken    []*conn   // whose writers have work
-	// confirming are the channels with confirms to send.
+	woken    []*conn   // connections whose writers have work
+	// confirming are the channels with unsent confirms.
 	confirming []*channel
 	watch      chan struct{}
-	seq        uint64 // the last number given to an entry, or used in a name
+	seq        uint64 // the last sequence number used for entries and names
 	faults     faults
 	log        []*message
 	logBytes   int
 	replies    map[string]*replyTo
 }
 
-// A vhost has exchanges and queues of its own.
+// A vhost is a namespace of exchanges and queues.
 type vhost struct {
-	name      string
-	exchanges map[string]*exchange
-	queues    map[string]*queue
-	waiting   map[*queue]struct{} // those with messages that they could not dead-letter
+	name        string
+	exchanges   map[string]*exchange
+	queues      map[string]*queue
+	undelivered map[*queue]struct{} // queues with messages that could not be dead-lettered
 }
 
-// New starts a broker.
 func New(cfg Config) (*Broker, error) {
 	b := &Broker{
-		cfg: cfg, turn: make(chan struct{}, 1),
+		cfg: cfg, lifecycle: make(chan struct{}, 1),
 		conns: make(map[*conn]struct{}), vhosts: make(map[string]*vhost), replies: make(map[string]*replyTo),
 	}
 	b.clock.init(cfg.ManualClock, b.tick)
@@ -81,9 +81,9 @@ func New(cfg Config) (*Broker, error) {
 	return b, b.Start()
 }
 
-// Start listens, again on the same address after Stop.
+// Start listens. After Stop or Kill it uses the same address.
 func (b *Broker) Start() error {
-	defer b.takeTurn()()
+	defer b.lockLifecycle()()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
@@ -104,19 +104,19 @@ func (b *Broker) Start() error {
 	return nil
 }
 
-// Stop ends as a RabbitMQ that is shut down does: clients are told, and only what is durable stays.
+// Stop shuts down like RabbitMQ: it sends connection.close and keeps only durable state.
 func (b *Broker) Stop() {
 	b.halt(false, &exception{code: connectionForced, text: "broker forced connection closure with reason 'shutdown'"})
 }
 
-// Kill ends as a RabbitMQ that loses its power does: its connections are reset.
+// Kill resets all connections and keeps only durable state, like a power failure.
 func (b *Broker) Kill() { b.halt(false, nil) }
 
-// Close ends all connections and returns when all goroutines have ended.
+// Close resets all connections and waits for all goroutines.
 func (b *Broker) Close() { b.halt(true, nil) }
 
 func (b *Broker) halt(forGood bool, tell *exception) {
-	defer b.takeTurn()()
+	defer b.lockLifecycle()()
 	b.update(func() {
 		b.running, b.closed = false, b.closed || forGood
 		if b.listener != nil {
@@ -146,13 +146,13 @@ func (b *Broker) halt(forGood bool, tell *exception) {
 	}
 }
 
-// takeTurn waits for the broker to be neither starting nor ending, and returns what lets the next one have it.
-func (b *Broker) takeTurn() (done func()) {
-	b.turn <- struct{}{}
-	return func() { <-b.turn }
+// lockLifecycle waits until no other Start, Stop, Kill or Close runs. It returns the function that unlocks.
+func (b *Broker) lockLifecycle() (done func()) {
+	b.lifecycle <- struct{}{}
+	return func() { <-b.lifecycle }
 }
 
-// restart keeps what RabbitMQ finds again when it starts.
+// restart keeps the state that RabbitMQ recovers.
 func (b *Broker) restart(v *vhost) {
 	for _, q := range v.queues {
 		if !q.durable || q.owner != nil {
@@ -174,7 +174,7 @@ func (b *Broker) accept(l net.Listener) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil { // such as too many open files, which may pass
+		if err != nil { // for example too many open files, which may be temporary
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
@@ -182,7 +182,7 @@ func (b *Broker) accept(l net.Listener) {
 	}
 }
 
-// serve starts a connection, or cuts it if the broker does not run.
+// serve starts a connection. It resets the connection if the broker is stopped.
 func (b *Broker) serve(nc net.Conn) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -197,7 +197,7 @@ func (b *Broker) serve(nc net.Conn) bool {
 	return true
 }
 
-// Dial connects in memory.
+// Dial opens a connection in memory.
 func (b *Broker) Dial() (net.Conn, error) {
 	client, server := pipe()
 	if !b.serve(server) {
@@ -206,14 +206,14 @@ func (b *Broker) Dial() (net.Conn, error) {
 	return client, nil
 }
 
-// Addr is where the broker listens, or listened.
+// Addr returns the address, also while the broker is stopped.
 func (b *Broker) Addr() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.addr
 }
 
-// update changes what b.mu guards, and does what follows from it.
+// update runs change with b.mu held and then processes its consequences.
 func (b *Broker) update(change func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -222,10 +222,10 @@ func (b *Broker) update(change func()) {
 	b.settle()
 }
 
-// begin is called with b.mu held, before anything is changed.
+// begin is called with b.mu held before each change.
 func (b *Broker) begin() { b.now = b.clock.now() }
 
-// settle delivers and expires what can be, and wakes the writers.
+// settle delivers and expires messages and wakes the writers.
 func (b *Broker) settle() {
 	for len(b.dirty) > 0 {
 		q := b.dirty[0]
@@ -246,7 +246,7 @@ func (b *Broker) settle() {
 	}
 }
 
-// tick runs what has become due.
+// tick runs the timers that are due.
 func (b *Broker) tick() {
 	b.update(func() {
 		if !b.closed {
@@ -255,7 +255,7 @@ func (b *Broker) tick() {
 	})
 }
 
-// next gives a number that grows.
+// next returns an increasing sequence number.
 func (b *Broker) next() uint64 {
 	b.seq++
 	return b.seq
@@ -263,7 +263,7 @@ func (b *Broker) next() uint64 {
 
 func newVHost(name string) *vhost {
 	v := &vhost{
-		name: name, exchanges: make(map[string]*exchange), queues: make(map[string]*queue), waiting: make(map[*queue]struct{}),
+		name: name, exchanges: make(map[string]*exchange), queues: make(map[string]*queue), undelivered: make(map[*queue]struct{}),
 	}
 	for _, x := range []struct{ name, kind string }{
 		{"", kindDirect},
@@ -280,7 +280,6 @@ func newVHost(name string) *vhost {
 	return v
 }
 
-// sortedQueues lists queues in the order of their names.
 func (v *vhost) sortedQueues() []*queue { return sortedByName(maps.Values(v.queues)) }
 
 func sortedByName(queues iter.Seq[*queue]) []*queue {

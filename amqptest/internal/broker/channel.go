@@ -6,20 +6,20 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// A channel is what a client does one thing after another on.
+// A channel executes the methods of one AMQP channel.
 type channel struct {
 	c       *conn
 	b       *Broker
 	number  uint16
 	opened  bool
-	closing bool // channel.close was sent: everything but the answer is ignored
+	closing bool // channel.close was sent; everything except its answer is ignored
 
-	carrier   codec.Method // whose content is being received: basic.publish, unless the client sends what only a broker may
+	carrier   codec.Method // the method whose content is being received: basic.publish, unless the client sends a method reserved for brokers
 	carrierID codec.ID
 	content   content
 
-	last      string // the queue declared last, which an empty name means
-	prefetch  int    // for the consumers to come
+	last      string // the last declared queue, which an empty queue name refers to
+	prefetch  int    // of future consumers
 	consumers map[string]*consumer
 	unacked   unacked
 	tag       uint64 // of the last delivery
@@ -28,7 +28,7 @@ type channel struct {
 	reply     *replyTo
 }
 
-// content is a message as it comes, frame by frame.
+// content is a partly received message.
 type content struct {
 	headed     bool
 	size       uint64
@@ -41,27 +41,27 @@ func newChannel(c *conn, number uint16) *channel {
 	return &channel{c: c, b: c.b, number: number, consumers: make(map[string]*consumer)}
 }
 
-// send sends a method behind the confirms of what was published before.
+// send sends a method after the confirms of earlier publishes.
 func (ch *channel) send(m codec.Method) {
 	ch.sendConfirms()
 	ch.c.send(ch.number, m)
 }
 
-// answer sends what a method is answered with, unless the client asked for silence.
+// answer sends the reply to a method unless the client set no-wait.
 func (ch *channel) answer(noWait bool, m codec.Method) {
 	if !noWait {
 		ch.send(m)
 	}
 }
 
-// release gives back what the channel holds of queues.
+// release requeues the channel's unsettled deliveries and removes its consumers.
 func (ch *channel) release() {
 	ch.dropReplyTo()
 	for tag := range ch.consumers {
 		ch.consumers[tag].remove()
 	}
 	clear(ch.consumers)
-	ch.b.faults.forget(ch)
+	ch.b.faults.dropChannel(ch)
 	held := ch.unacked.all()
 	if ch.tx != nil {
 		held = ch.tx.held(held)
@@ -72,15 +72,15 @@ func (ch *channel) release() {
 	}
 }
 
-// fail closes the channel, whatever kind the exception is of.
+// fail closes the channel for any exception, also for one that normally closes the connection.
 func (ch *channel) fail(id codec.ID, e *exception) {
 	ch.release()
 	ch.closing = true
 	ch.send(e.channelClose(id))
 }
 
-// frame carries out what a frame says. The id is that of a method frame. Also on a channel that the broker has closed, frames
-// have to be in order.
+// frame handles a frame. id is the method of a method frame. The order of frames is checked even after the broker
+// closed the channel.
 func (ch *channel) frame(f codec.Frame, id codec.ID) {
 	switch {
 	case ch.carrier == nil && f.Type == codec.FrameMethod:
@@ -98,11 +98,11 @@ func (ch *channel) frame(f codec.Frame, id codec.ID) {
 	}
 }
 
-// unexpected closes the connection for a frame that is not what has to come next.
-func (ch *channel) unexpected(text string) { ch.violated(unexpectedFrame, "%s", text) }
+// unexpected closes the connection because of a frame in the wrong order.
+func (ch *channel) unexpected(text string) { ch.protocolError(unexpectedFrame, "%s", text) }
 
-// violated closes the connection for the content of a method, or for no method.
-func (ch *channel) violated(code int, format string, args ...any) {
+// protocolError closes the connection, naming the method whose content is being received, if any.
+func (ch *channel) protocolError(code int, format string, args ...any) {
 	id := ch.carrierID
 	if ch.carrier == nil {
 		id = 0
@@ -122,12 +122,12 @@ func (ch *channel) methodFrame(f codec.Frame, id codec.ID) {
 	case id.HasContent():
 		ch.carrier, ch.carrierID, ch.content = m, id, content{}
 	default:
-		ch.carryOut(m, content{})
+		ch.execute(m, content{})
 	}
 }
 
-// carryOut carries out a method once all of it is there.
-func (ch *channel) carryOut(m codec.Method, in content) {
+// execute executes a method that was received completely.
+func (ch *channel) execute(m codec.Method, in content) {
 	var e *exception
 	p, isPublish := m.(*codec.BasicPublish)
 	switch {
@@ -143,7 +143,7 @@ func (ch *channel) carryOut(m codec.Method, in content) {
 	}
 }
 
-// whileClosing is method after channel.close was sent.
+// whileClosing handles methods received after channel.close was sent.
 func (ch *channel) whileClosing(m codec.Method) *exception {
 	switch m.(type) {
 	case *codec.ChannelCloseOk:
@@ -165,10 +165,10 @@ func (ch *channel) headerFrame(f codec.Frame) {
 		ch.unexpected("expected content header for class 60, got non content header frame instead")
 		return
 	case h.Class != codec.ClassBasic:
-		ch.violated(unexpectedFrame, "expected content header for class 60, got one for class %d instead", h.Class)
+		ch.protocolError(unexpectedFrame, "expected content header for class 60, got one for class %d instead", h.Class)
 		return
 	case h.Size > codec.MaxContent:
-		ch.violated(frameError, "content body size %d exceeds maximum allowed size %d", h.Size, codec.MaxContent)
+		ch.protocolError(frameError, "content body size %d exceeds maximum allowed size %d", h.Size, codec.MaxContent)
 		return
 	}
 	ch.content = content{headed: true, size: h.Size, properties: append([]byte(nil), h.Properties...)}
@@ -179,10 +179,10 @@ func (ch *channel) bodyFrame(f codec.Frame) {
 	p := &ch.content
 	p.got += uint64(len(f.Payload))
 	if p.got > p.size {
-		ch.violated(frameError, "content body frame exceeds remaining content size")
+		ch.protocolError(frameError, "content body frame exceeds remaining content size")
 		return
 	}
-	if p.got <= uint64(ch.b.cfg.MaxMessageSize) { // of a larger one only the size matters
+	if p.got <= uint64(ch.b.cfg.MaxMessageSize) { // only the size of a body beyond the limit matters
 		if p.body == nil {
 			p.body = make([]byte, 0, min(p.size, 2*uint64(len(f.Payload))))
 		}
@@ -191,17 +191,17 @@ func (ch *channel) bodyFrame(f codec.Frame) {
 	ch.complete()
 }
 
-// complete carries out a method once its content is there.
+// complete executes a method if its content is complete.
 func (ch *channel) complete() {
 	if ch.content.got < ch.content.size {
 		return
 	}
 	m, in := ch.carrier, ch.content
 	ch.carrier, ch.content = nil, content{}
-	ch.carryOut(m, in)
+	ch.execute(m, in)
 }
 
-// method carries out a method. An exception closes the channel, or the connection.
+// method executes a method. An exception closes the channel or the connection.
 func (ch *channel) method(m codec.Method) *exception {
 	if !ch.opened {
 		if _, ok := m.(*codec.ChannelOpen); !ok {
@@ -261,7 +261,7 @@ func (ch *channel) method(m codec.Method) *exception {
 	return nil
 }
 
-// done answers a method that did not fail.
+// done answers a method unless it failed.
 func (ch *channel) done(e *exception, noWait bool, m codec.Method) *exception {
 	if e == nil {
 		ch.answer(noWait, m)
@@ -269,21 +269,21 @@ func (ch *channel) done(e *exception, noWait bool, m codec.Method) *exception {
 	return e
 }
 
-// basic is method for the class basic.
+// basic executes the methods of class basic.
 func (ch *channel) basic(m codec.Method) *exception {
 	switch m := m.(type) {
 	case *codec.BasicQos:
 		if m.Size != 0 {
 			return raise(notImplemented, "prefetch_size!=0 (%d)", m.Size)
 		}
-		ch.prefetch = int(m.Count) // RabbitMQ 4.3 takes global for per consumer, too
+		ch.prefetch = int(m.Count) // RabbitMQ 4.3 applies both values of global per consumer
 		ch.send(new(codec.BasicQosOk))
 	case *codec.BasicConsume:
 		return ch.basicConsume(m)
 	case *codec.BasicCancel:
 		ch.cancel(m.Tag)
 		ch.answer(m.NoWait, &codec.BasicCancelOk{Tag: m.Tag})
-	case *codec.BasicCancelOk: // RabbitMQ takes it for basic.cancel, and stumbles where it has nothing to cancel
+	case *codec.BasicCancelOk: // RabbitMQ treats it as basic.cancel, and fails if there is no such consumer
 		if ch.consumers[m.Tag] == nil {
 			return raise(internalError, "")
 		}

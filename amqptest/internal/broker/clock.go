@@ -5,23 +5,23 @@ import (
 	"time"
 )
 
-// A clock is the real one, or a stopped one, moved ahead by advance. What waits for it waits in one heap. It is guarded
-// by Broker.mu, but for the function it calls when something is due.
+// A clock runs in real time or is moved manually. Timers are kept in one heap. Broker.mu guards it; due is called
+// without.
 type clock struct {
 	stopped bool
 	start   time.Time
 	ahead   time.Duration
 	heap    timers
-	timer   *time.Timer // nil while nothing waits for real time
+	timer   *time.Timer // nil while no timer waits for real time
 	armed   time.Time   // when timer fires
 	due     func()
 }
 
-// A timer calls what is due, once, with Broker.mu held. It may be set again.
+// A timer calls run once, with Broker.mu held. It can be set again.
 type timer struct {
 	at    time.Time
 	seq   uint64
-	index int // in the heap, plus one; zero if it is not set
+	index int // position in the heap plus one, zero while not set
 	run   func()
 }
 
@@ -36,7 +36,7 @@ func (c *clock) now() time.Time {
 	return time.Now().Add(c.ahead)
 }
 
-// set makes a timer run at a time, and no other.
+// set makes a timer fire at a time and replaces its earlier time.
 func (c *clock) set(t *timer, at time.Time) {
 	if t.index > 0 && t.at.Equal(at) {
 		return
@@ -54,14 +54,14 @@ func (c *clock) unset(t *timer) {
 	}
 }
 
-// run runs what is due at a time.
+// run runs the timers that are due.
 func (c *clock) run(now time.Time) {
 	for len(c.heap.list) > 0 && !c.heap.list[0].at.After(now) {
 		heap.Pop(&c.heap).(*timer).run()
 	}
 }
 
-// arm has due called when the first timer is.
+// arm schedules due for the earliest timer.
 func (c *clock) arm() {
 	if c.stopped || len(c.heap.list) == 0 {
 		return
@@ -83,7 +83,7 @@ func (c *clock) stop() {
 	}
 }
 
-// timers is a heap.Interface.
+// timers implements heap.Interface.
 type timers struct {
 	list  []*timer
 	count uint64

@@ -9,7 +9,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-func TestAdvanceRunsWhatIsDueOneAfterAnother(t *testing.T) {
+func TestAdvanceRunsTimersInOrder(t *testing.T) {
 	s := newStage(t)
 	for from, to := range map[string]string{"a": "b", "b": "c"} {
 		s.classic(from, amqp.Table{"x-message-ttl": 3_600_000, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": to})
@@ -28,8 +28,8 @@ func TestAdvanceRunsWhatIsDueOneAfterAnother(t *testing.T) {
 	}
 }
 
-// With the real clock nobody has to advance anything, and in a bubble of testing/synctest it takes no time.
-func TestTimePassesByItself(t *testing.T) {
+// In a testing/synctest bubble the real clock advances without Advance.
+func TestRealClockNeedsNoAdvance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := testConfig()
 		cfg.ManualClock = false
@@ -47,7 +47,7 @@ func TestTimePassesByItself(t *testing.T) {
 	})
 }
 
-func TestTimersRunInTheirOrder(t *testing.T) {
+func TestTimersFireInOrder(t *testing.T) {
 	var c clock
 	c.init(true, nil)
 	var ran []int

@@ -7,10 +7,10 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// closeTimeout is how long a client has to read what is left, to answer connection.close, and to hang up.
+// closeTimeout limits how long a client may take to read the remaining data, to answer connection.close and to hang up.
 const closeTimeout = 5 * time.Second
 
-// fail closes the channel, or the connection if the exception is of that kind or the channel is 0.
+// fail closes the channel. It closes the connection if the exception requires that or the channel is 0.
 func (c *conn) fail(channel uint16, id codec.ID, e *exception) {
 	ch := c.channels[channel]
 	if channel != 0 && !e.hard() && ch != nil {
@@ -26,15 +26,15 @@ func (c *conn) fail(channel uint16, id codec.ID, e *exception) {
 	c.limitWrites()
 }
 
-// sendConfirms sends what its channels have to confirm.
+// sendConfirms sends the pending confirms of all channels.
 func (c *conn) sendConfirms() {
 	for _, ch := range c.channels {
 		ch.sendConfirms()
 	}
 }
 
-// give tells the client what it did wrong, if it can be told.
-func (c *conn) give(err error) {
+// reportError sends the client the error that ends its connection, if the error has a code.
+func (c *conn) reportError(err error) {
 	var frame *codec.FrameError
 	var f *failure
 	switch {
@@ -52,10 +52,10 @@ func (c *conn) give(err error) {
 	c.drain()
 }
 
-// drain reads until the client or the writer has closed: a socket closed with something unread is reset, and the
-// client may never see what it was told.
+// drain reads until the client or the writer closes. A socket that is closed with unread data is reset, and the client
+// might miss the reply code.
 func (c *conn) drain() {
-	_ = c.nc.SetReadDeadline(time.Time{}) // the writer sees to the end
+	_ = c.nc.SetReadDeadline(time.Time{}) // the writer limits the time
 	b := make([]byte, 4096)
 	for {
 		if _, err := c.nc.Read(b); err != nil {
@@ -66,30 +66,30 @@ func (c *conn) drain() {
 
 // reset cuts the connection at once.
 func (c *conn) reset() {
-	c.giveUp()
+	c.interrupt()
 	reset(c.nc)
 }
 
-// cutSoon cuts the connection once it is written what waits.
+// cutSoon cuts the connection after the pending data was written.
 func (c *conn) cutSoon() {
-	c.giveUp()
+	c.interrupt()
 	c.finish = true
 	c.limitWrites()
 	c.pending()
 }
 
-// limitWrites bounds how long a client that does not read holds up the end of its connection.
+// limitWrites limits how long a client that does not read can delay the end of its connection.
 func (c *conn) limitWrites() { _ = c.nc.SetWriteDeadline(time.Now().Add(closeTimeout)) }
 
-func (c *conn) giveUp() {
-	if !c.isCut {
-		c.isCut = true
+func (c *conn) interrupt() {
+	if !c.interrupted {
+		c.interrupted = true
 		close(c.cut)
 	}
 }
 
-// hangUp ends what the client is sent, and waits until the client hangs up, too. One that is leaving may do that first, as
-// with RabbitMQ: it could take the end of its connection for a failure if it saw that with connection.close-ok.
+// hangUp closes the sending side and waits until the client hangs up too. A client that sent connection.close may hang
+// up first, as with RabbitMQ; otherwise it could mistake the end of the stream for a failure.
 func (c *conn) hangUp(leaving bool) {
 	if leaving {
 		select {
@@ -110,7 +110,7 @@ func (c *conn) hangUp(leaving bool) {
 	}
 }
 
-// end forgets the connection and all it had.
+// end removes the connection and its channels, consumers and exclusive queues.
 func (c *conn) end() {
 	c.b.update(func() {
 		for _, ch := range c.channels {
@@ -125,7 +125,7 @@ func (c *conn) end() {
 	_ = c.nc.Close()
 }
 
-// dropExclusive deletes the queues that are the connection's alone.
+// dropExclusive deletes the exclusive queues of the connection.
 func (c *conn) dropExclusive() {
 	for _, v := range c.b.vhosts {
 		for _, q := range v.queues {

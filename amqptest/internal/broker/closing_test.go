@@ -14,7 +14,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-func TestACloseThatTheClientAskedForIsNoLoss(t *testing.T) {
+func TestRequestedCloseIsNotReportedAsLoss(t *testing.T) {
 	for name, inMemory := range map[string]bool{"TCP": false, "in memory": true} {
 		t.Run(name, func(t *testing.T) {
 			cfg := testConfig()
@@ -36,8 +36,8 @@ func TestACloseThatTheClientAskedForIsNoLoss(t *testing.T) {
 	}
 }
 
-// The client hangs up first: the broker's end of the connection stays open until then.
-func TestAfterTheCloseTheBrokerWaitsForTheClientToHangUp(t *testing.T) {
+// After connection.close-ok the broker keeps its end open until the client hangs up.
+func TestBrokerWaitsForTheClientToHangUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
 		r := rawClient(t, s.Broker)
@@ -65,7 +65,7 @@ func TestAfterTheCloseTheBrokerWaitsForTheClientToHangUp(t *testing.T) {
 	})
 }
 
-func TestExclusiveQueuesAreGoneWhenTheCloseIsAnswered(t *testing.T) {
+func TestExclusiveQueuesAreDeletedBeforeCloseOk(t *testing.T) {
 	s := newStage(t)
 	r := rawClient(t, s.Broker)
 	r.method(1, &codec.QueueDeclare{Queue: "mine", Exclusive: true})
@@ -77,7 +77,7 @@ func TestExclusiveQueuesAreGoneWhenTheCloseIsAnswered(t *testing.T) {
 	}
 }
 
-func TestStartsAndStopsAtTheSameTime(t *testing.T) {
+func TestConcurrentStartAndStop(t *testing.T) {
 	s := newStage(t)
 	s.classic("kept", nil)
 	var all sync.WaitGroup
@@ -107,7 +107,7 @@ func TestStartsAndStopsAtTheSameTime(t *testing.T) {
 	}
 }
 
-// unread sends what the broker answers with a message as large, and does not read, until the broker takes no more.
+// unread sends messages whose answers are as large and reads none, until the broker stops reading.
 func unread(t *testing.T, r *rawConn) (sent int) {
 	t.Helper()
 	b := codec.AppendMethod(nil, 1, &codec.BasicPublish{Key: "nowhere", Mandatory: true})
@@ -124,7 +124,7 @@ func unread(t *testing.T, r *rawConn) (sent int) {
 	return sent
 }
 
-func TestAClientThatDoesNotReadIsNotReadEither(t *testing.T) {
+func TestBrokerStopsReadingFromAClientThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
 		r := rawClient(t, s.Broker)
@@ -132,7 +132,7 @@ func TestAClientThatDoesNotReadIsNotReadEither(t *testing.T) {
 			t.Errorf("%d bytes were taken, want %d at most", sent, most)
 		}
 		_ = r.nc.SetDeadline(time.Time{})
-		for range maxUnsent / (64 << 10) { // once it reads, all comes
+		for range maxUnsent / (64 << 10) { // everything arrives once the client reads
 			r.expect(new(codec.BasicReturn))
 			r.read()
 			r.read()
@@ -140,7 +140,7 @@ func TestAClientThatDoesNotReadIsNotReadEither(t *testing.T) {
 	})
 }
 
-func TestAClientThatDoesNotReadIsClosedInTime(t *testing.T) {
+func TestClientThatDoesNotReadIsClosedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
 		r := rawClient(t, s.Broker)

@@ -6,8 +6,8 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// confirms collects the outcomes of published messages. As in RabbitMQ they are coalesced: messages that arrive in one read
-// are confirmed by one basic.ack with multiple set.
+// confirms collects the outcomes of published messages. Like RabbitMQ, the broker confirms messages that arrive in one
+// read with a single basic.ack whose multiple flag is set.
 type confirms struct {
 	selected  bool
 	published uint64

@@ -8,7 +8,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// publishAll sends messages to a queue in one write.
+// publishAll publishes to queues in one write.
 func (r *rawConn) publishAll(queues ...string) {
 	r.t.Helper()
 	var b []byte
@@ -19,7 +19,7 @@ func (r *rawConn) publishAll(queues ...string) {
 	r.write(b)
 }
 
-// confirmsUntil returns the confirms that arrive before a method of the given kind.
+// confirmsUntil returns the confirms received before a method of the given kind.
 func (r *rawConn) confirmsUntil(last codec.Method) []string {
 	r.t.Helper()
 	var got []string
@@ -85,7 +85,7 @@ func TestConfirmsDoNotWaitForMoreThanWasRead(t *testing.T) {
 	}
 }
 
-func TestAFaultKeepsEarlierMessagesOutOfAMultipleConfirm(t *testing.T) {
+func TestMultipleConfirmExcludesHeldAndDroppedConfirms(t *testing.T) {
 	s, r := confirmingClient(t)
 	qos := func() []string {
 		r.method(1, new(codec.BasicQos))
@@ -110,12 +110,12 @@ func TestAFaultKeepsEarlierMessagesOutOfAMultipleConfirm(t *testing.T) {
 	}
 }
 
-func TestALostConnectionLeavesNoConfirmsBehind(t *testing.T) {
+func TestLostConnectionLeavesNoConfirms(t *testing.T) {
 	s, r := confirmingClient(t)
 	publish := codec.AppendContent(codec.AppendMethod(nil, 1, &codec.BasicPublish{Key: "q"}), 1, []byte{0, 0}, []byte("m"), 131072)
-	r.write(append(slices.Clone(publish), 1, 0, 1, 0, 0, 0, 0, 'x')) // a frame with a wrong end is there, too
+	r.write(append(slices.Clone(publish), 1, 0, 1, 0, 0, 0, 0, 'x')) // followed by a frame with a wrong end octet
 	r.expect(new(codec.BasicAck))
 	r.expect(new(codec.ConnectionClose))
 	s.must(r.nc.Close())
-	s.await("quiet", s.Quiet)
+	s.await("quiet", s.Idle)
 }

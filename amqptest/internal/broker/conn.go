@@ -9,23 +9,23 @@ import (
 )
 
 const (
-	// backlog is how many unsent bytes stop deliveries to a connection, until its client reads on.
+	// backlog is the number of unsent bytes at which deliveries to a connection pause until its client reads.
 	backlog = 1 << 20
-	// maxUnsent is how many unsent bytes keep the broker from reading on. Deliveries alone seldom come to that, so that
-	// a client may settle before it reads.
+	// maxUnsent is the number of unsent bytes at which the broker stops reading. Deliveries alone rarely reach it, so
+	// that a client can settle before it reads.
 	maxUnsent = 4 * backlog
 )
 
-// A conn is one client's connection.
+// A conn is a client's connection.
 type conn struct {
 	b      *Broker
 	nc     net.Conn
 	reader *codec.Reader
-	wakeup chan struct{} // there is something for the writer
-	cut    chan struct{} // closed when the connection is given up: ends a wait of the reader
-	ended  chan struct{} // closed when the reader has ended
+	wakeup chan struct{} // the writer has work
+	cut    chan struct{} // closed to interrupt the reader's waits
+	ended  chan struct{} // closed when the reader has returned
 
-	// Fixed by the handshake.
+	// Set by the handshake.
 	vhost        *vhost
 	user         string
 	name         string
@@ -36,22 +36,22 @@ type conn struct {
 
 	// Used by the reader only.
 	renewal renewal
-	ignored map[uint16]bool // channels whose content frames belong to an intercepted method
+	ignored map[uint16]bool // channels on which the content of an intercepted method is ignored
 
 	// Guarded by Broker.mu.
-	channels map[uint16]*channel
-	out      []byte
-	writing  int           // bytes that the writer has taken and not yet written
-	starved  bool          // deliveries wait for the writer
-	sent     chan struct{} // closed when the writer has written; nil if the reader does not wait for it
-	closing  bool          // connection.close was sent: everything but the answer is ignored
-	leaving  bool          // the client sent connection.close: it hangs up first
-	finish   bool          // the socket is closed once all is written
-	isCut    bool
-	told     bool // of connection.blocked
-	isWoken  bool // it is in Broker.woken
-	expiry   timer
-	more     bool // the reader has the next frame already: confirms wait for those that it leads to
+	channels    map[uint16]*channel
+	out         []byte
+	writing     int           // bytes taken by the writer but not yet written
+	backlogged  bool          // deliveries wait for the writer
+	sent        chan struct{} // closed when the writer has written; nil if the reader does not wait
+	closing     bool          // connection.close was sent; everything except its answer is ignored
+	leaving     bool          // the client sent connection.close and hangs up first
+	finish      bool          // close the socket after everything is written
+	interrupted bool
+	blockedSent bool // connection.blocked was due
+	isWoken     bool // in Broker.woken
+	expiry      timer
+	more        bool // the reader already has the next frame, so confirms wait for the ones it will cause
 }
 
 func newConn(b *Broker, nc net.Conn) *conn {
@@ -69,13 +69,13 @@ func newConn(b *Broker, nc net.Conn) *conn {
 func (c *conn) run() {
 	defer c.end()
 	if err := c.handshake(); err != nil {
-		c.give(err)
+		c.reportError(err)
 		return
 	}
 	for {
 		f, err := c.next()
 		if err != nil {
-			c.give(err)
+			c.reportError(err)
 			return
 		}
 		if c.intercept(f) {
@@ -97,7 +97,7 @@ func (c *conn) run() {
 	}
 }
 
-// next reads a frame. A client that is silent for two heartbeats is given up.
+// next reads a frame. It fails if the client is silent for two heartbeats.
 func (c *conn) next() (codec.Frame, error) {
 	if c.heartbeat > 0 && !c.reader.Buffered() {
 		_ = c.nc.SetReadDeadline(time.Now().Add(2 * c.heartbeat))
@@ -105,13 +105,13 @@ func (c *conn) next() (codec.Frame, error) {
 	return c.reader.Next()
 }
 
-// handle carries out what a frame says.
+// handle handles a frame.
 func (c *conn) handle(f codec.Frame) {
 	if c.finish {
-		return // until the client has hung up
+		return // wait until the client hangs up
 	}
 	if f.Channel == 0 {
-		c.handleOwn(f)
+		c.handleConnection(f)
 		return
 	}
 	if c.closing {
@@ -128,7 +128,7 @@ func (c *conn) handle(f codec.Frame) {
 	case f.Type == codec.FrameMethod:
 		var known bool
 		if id, known = codec.MethodID(f.Payload); !known {
-			c.cutSoon() // RabbitMQ stumbles over it, and the client is not told
+			c.cutSoon() // RabbitMQ crashes on it and sends no reply code
 			return
 		}
 	}
@@ -145,8 +145,8 @@ func (c *conn) handle(f codec.Frame) {
 	ch.frame(f, id)
 }
 
-// handleOwn is handle for channel 0.
-func (c *conn) handleOwn(f codec.Frame) {
+// handleConnection handles a frame on channel 0.
+func (c *conn) handleConnection(f codec.Frame) {
 	m, err := method0(f, stateRunning)
 	var told *failure
 	switch {
@@ -193,16 +193,16 @@ func (c *conn) handleOwn(f codec.Frame) {
 // failWith closes the connection.
 func (c *conn) failWith(f *failure) { c.fail(0, f.id, f.exception) }
 
-// awaitUnblocked keeps the reader from reading on, as RabbitMQ does at a publisher's next message under an alarm.
+// awaitUnblocked delays the reader during an alarm. As in RabbitMQ, this starts with a publisher's next message.
 func (c *conn) awaitUnblocked() {
 	for {
 		var unblocked chan struct{}
 		c.b.update(func() {
 			unblocked = c.b.faults.unblocked
 			c.more = c.more && unblocked == nil
-			if unblocked != nil && !c.told && !c.closing {
-				c.told = true
-				if c.can("connection.blocked") {
+			if unblocked != nil && !c.blockedSent && !c.closing {
+				c.blockedSent = true
+				if c.hasCapability("connection.blocked") {
 					c.send(0, &codec.ConnectionBlocked{Reason: c.b.faults.reason})
 				}
 			}
@@ -218,8 +218,8 @@ func (c *conn) awaitUnblocked() {
 	}
 }
 
-// can tells whether the client said that it knows an extension of the protocol.
-func (c *conn) can(capability string) bool {
+// hasCapability reports whether the client announced a protocol extension.
+func (c *conn) hasCapability(capability string) bool {
 	v, _ := c.capabilities.Get(capability)
 	return v == true
 }

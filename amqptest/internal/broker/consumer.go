@@ -9,10 +9,10 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// A consumer gets the messages of a queue.
+// A consumer receives the messages of a queue.
 type consumer struct {
 	ch        *channel
-	queue     *queue // nil for the consumer of direct reply-to
+	queue     *queue // nil for a direct reply-to consumer
 	tag       string
 	noAck     bool
 	exclusive bool
@@ -20,8 +20,8 @@ type consumer struct {
 	priority  int64
 	timeout   time.Duration
 	unsettled int
-	leaving   bool // the single active consumer, once its deliveries are settled, makes room for a higher priority
-	late      int  // deliveries that timed out and that the client has not settled yet: until then it gets no more
+	yielding  bool // a single active consumer that is replaced by one of higher priority once its deliveries are settled
+	timedOut  int  // timed-out deliveries that the client has not settled; the consumer receives nothing until then
 }
 
 func (ch *channel) basicConsume(m *codec.BasicConsume) *exception {
@@ -62,16 +62,17 @@ func (ch *channel) basicConsume(m *codec.BasicConsume) *exception {
 			c.prefetch = maxPrefetch
 		}
 	}
-	c.adopt()
+	c.inherit()
 	ch.consumers[tag] = c
 	ch.answer(m.NoWait, &codec.BasicConsumeOk{Tag: tag})
 	q.add(c)
 	return nil
 }
 
-// adopt takes over what an earlier consumer of the tag left unsettled on the channel: RabbitMQ goes by the tag. In a
-// quorum queue it counts; in a classic one it does not, but each settlement makes room for one more.
-func (c *consumer) adopt() {
+// inherit takes over the unsettled deliveries of an earlier consumer with the same tag on the channel, as RabbitMQ
+// does. In a quorum queue they count against the prefetch. In a classic queue they do not, but each settlement makes
+// room for one more.
+func (c *consumer) inherit() {
 	for _, d := range c.ch.unacked.items {
 		if !d.settled && d.queue == c.queue && d.consumer != nil && d.consumer.tag == c.tag {
 			d.consumer = c
@@ -82,14 +83,14 @@ func (c *consumer) adopt() {
 	}
 }
 
-// unique is the random part of a name that the broker gives.
+// unique returns the random part of a server-generated name.
 func unique() string {
 	b := make([]byte, 16)
 	_, _ = rand.Read(b)
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// cancel ends a consumer of the channel. There may be none of that tag.
+// cancel removes a consumer of the channel if the tag exists.
 func (ch *channel) cancel(tag string) {
 	if ch.reply != nil && ch.reply.tag == tag {
 		ch.dropReplyTo()
@@ -101,18 +102,18 @@ func (ch *channel) cancel(tag string) {
 	}
 }
 
-// tellCancelled tells the client that its consumer has ended, if it knows what that means.
-func (c *consumer) tellCancelled() {
-	if c.ch.c.can("consumer_cancel_notify") {
+// notifyCancelled sends basic.cancel if the client supports it.
+func (c *consumer) notifyCancelled() {
+	if c.ch.c.hasCapability("consumer_cancel_notify") {
 		c.ch.send(&codec.BasicCancel{Tag: c.tag, NoWait: true})
 	}
 }
 
-// add puts a consumer behind those of its priority.
+// add adds a consumer behind those of the same priority.
 func (q *queue) add(c *consumer) {
 	q.hadConsumers = true
 	q.insert(c)
-	q.used()
+	q.restartExpiry()
 	if q.single {
 		q.elect()
 	}
@@ -129,7 +130,7 @@ func (q *queue) insert(c *consumer) {
 	q.consumers = slices.Insert(q.consumers, i, c)
 }
 
-// remove takes a consumer from its queue. What it has unsettled stays with the channel.
+// remove removes a consumer from its queue. Its unsettled deliveries stay with the channel.
 func (c *consumer) remove() {
 	q := c.queue
 	if q == nil || q.gone {
@@ -140,7 +141,7 @@ func (c *consumer) remove() {
 		q.active = nil
 		q.elect()
 	}
-	q.used()
+	q.restartExpiry()
 	if q.autoDelete && len(q.consumers) == 0 {
 		q.b.removeQueue(q)
 		return
@@ -148,10 +149,10 @@ func (c *consumer) remove() {
 	q.touch()
 }
 
-// elect chooses the single active consumer: the first of the highest priority. A quorum queue replaces the active one
-// for a higher priority, once that has nothing unsettled.
+// elect chooses the single active consumer: the first one of the highest priority. A quorum queue replaces an active
+// consumer of lower priority once its deliveries are settled.
 func (q *queue) elect() {
-	i := slices.IndexFunc(q.consumers, func(c *consumer) bool { return c.late == 0 })
+	i := slices.IndexFunc(q.consumers, func(c *consumer) bool { return c.timedOut == 0 })
 	if i < 0 || !q.single {
 		return
 	}
@@ -161,16 +162,16 @@ func (q *queue) elect() {
 		q.active = first
 	case q.quorum && first.priority > q.active.priority:
 		if q.active.unsettled > 0 {
-			q.active.leaving = true
+			q.active.yielding = true
 			return
 		}
-		q.active.leaving = false
+		q.active.yielding = false
 		q.active = first
 	}
 	q.touch()
 }
 
-// nextConsumer returns who gets the next message, or nil. Consumers of a priority take turns.
+// nextConsumer returns the consumer of the next message, or nil. Consumers of the same priority take turns.
 func (q *queue) nextConsumer() *consumer {
 	if q.single {
 		if q.active != nil && q.active.ready() {
@@ -192,10 +193,10 @@ func (q *queue) nextConsumer() *consumer {
 }
 
 func (c *consumer) ready() bool {
-	return !c.leaving && c.late == 0 && (c.noAck || c.prefetch == 0 || c.unsettled < c.prefetch) && !c.ch.c.busy()
+	return !c.yielding && c.timedOut == 0 && (c.noAck || c.prefetch == 0 || c.unsettled < c.prefetch) && !c.ch.c.busy()
 }
 
-// find returns a queue that the connection may use. An empty name is that of the queue declared last.
+// find returns a queue that the connection may use. An empty name means the last declared queue.
 func (ch *channel) find(name string) (*queue, *exception) {
 	if name == "" {
 		if name = ch.last; name == "" {

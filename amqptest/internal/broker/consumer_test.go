@@ -40,7 +40,7 @@ func TestSingleActiveConsumer(t *testing.T) {
 		if q, _ := s.Queue("/", "q"); q.Unacked != 1 || len(b) != 0 {
 			t.Fatalf("%s: %+v, and the waiting consumer has %d", kind, q, len(b))
 		}
-		s.must(first.Cancel(d.ConsumerTag, false)) // the other one goes on while 2 is unsettled
+		s.must(first.Cancel(d.ConsumerTag, false)) // the first one remains active while 2 is unsettled
 		if got := s.next(b); string(got.Body) != "3" {
 			t.Errorf("%s: got %s", kind, got.Body)
 		}
@@ -53,7 +53,7 @@ func TestSingleActiveConsumer(t *testing.T) {
 	}
 }
 
-func TestAHigherPriorityTakesOverAQuorumQueueOnceAllIsSettled(t *testing.T) {
+func TestHigherPriorityConsumerTakesOverOnceAllIsSettled(t *testing.T) {
 	s := newStage(t)
 	s.quorum("q", amqp.Table{"x-single-active-consumer": true})
 	ch := s.channel()
@@ -71,8 +71,9 @@ func TestAHigherPriorityTakesOverAQuorumQueueOnceAllIsSettled(t *testing.T) {
 	}
 }
 
-// RabbitMQ goes by the tag: a new consumer that has an old one's inherits what that left unsettled.
-func TestAReusedTagInheritsWhatIsUnsettled(t *testing.T) {
+// RabbitMQ identifies a consumer by its tag: a new consumer with an earlier one's tag inherits its unsettled
+// deliveries.
+func TestReusedTagInheritsUnsettledDeliveries(t *testing.T) {
 	for kind, want := range map[string]string{kindClassic: "[2 3]", kindQuorum: "[2 0]"} {
 		s := newStage(t)
 		s.declare("q", amqp.Table{"x-queue-type": kind})
@@ -88,7 +89,7 @@ func TestAReusedTagInheritsWhatIsUnsettled(t *testing.T) {
 		first, second := s.next(ds), s.next(ds)
 		s.must(ch.Cancel("tag", false))
 		ds = consume()
-		if kind == kindQuorum { // it has its two already
+		if kind == kindQuorum { // it already has two
 			s.expectReady("q", "2", "3", "4")
 			s.must(second.Ack(false))
 			one := s.next(ds)
@@ -101,14 +102,14 @@ func TestAReusedTagInheritsWhatIsUnsettled(t *testing.T) {
 		if got := bodies(s.next(ds), s.next(ds)); got != want {
 			t.Errorf("%s: got %s, want %s", kind, got, want)
 		}
-		s.must(first.Nack(false, true)) // and there is room for one more
+		s.must(first.Nack(false, true)) // which makes room for one more
 		if got := bodies(s.next(ds)); got != "[0]" {
 			t.Errorf("%s: got %s, want what came back", kind, got)
 		}
 	}
 }
 
-func TestConsumersAreToldThatTheirQueueIsGone(t *testing.T) {
+func TestConsumersAreCancelledWhenTheirQueueIsDeleted(t *testing.T) {
 	s := newStage(t)
 	s.quorum("q", nil)
 	s.send("q", "1", "2")
@@ -122,18 +123,18 @@ func TestConsumersAreToldThatTheirQueueIsGone(t *testing.T) {
 	if tag := next(t, cancelled); tag != d.ConsumerTag || n != 1 {
 		t.Errorf("cancelled %q, deleted %d", tag, n)
 	}
-	s.must(d.Ack(false)) // nobody minds
+	s.must(d.Ack(false)) // no error
 	s.must(ch.Qos(0, 0, false))
 }
 
-func TestADeliveryTimesOut(t *testing.T) {
+func TestConsumerTimeout(t *testing.T) {
 	s := newStage(t)
 	s.quorum("q", amqp.Table{"x-consumer-timeout": 60000})
 	s.send("q", "1", "2", "3")
 	ch := s.channel()
 	s.must(ch.Qos(2, 0, false))
 	cancelled := ch.NotifyCancel(make(chan string, 1))
-	ds := s.consume(ch, "q", amqp.Table{"x-consumer-timeout": 1000}) // the consumer's own wins
+	ds := s.consume(ch, "q", amqp.Table{"x-consumer-timeout": 1000}) // the consumer's argument takes precedence
 	d := s.next(ds)
 	s.next(ds)
 	s.Advance(999 * time.Millisecond)
@@ -142,7 +143,7 @@ func TestADeliveryTimesOut(t *testing.T) {
 	}
 	s.Advance(time.Millisecond)
 	next(t, cancelled)
-	s.must(d.Ack(false)) // too late, and nobody minds
+	s.must(d.Ack(false)) // late, but no error
 	s.must(ch.Qos(0, 0, false))
 	s.expectReady("q", "1", "2", "3")
 	got, _ := s.get("q")
@@ -154,7 +155,7 @@ func TestADeliveryTimesOut(t *testing.T) {
 	expectError(t, next(t, closed), 406, "delivery acknowledgement on channel 1 timed out. Timeout value used: -1 ms.")
 }
 
-func TestClassicQueuesKnowNoTimeout(t *testing.T) {
+func TestClassicQueuesHaveNoConsumerTimeout(t *testing.T) {
 	s := newStage(t)
 	s.classic("q", nil)
 	s.send("q", "m")
@@ -165,7 +166,7 @@ func TestClassicQueuesKnowNoTimeout(t *testing.T) {
 	}
 }
 
-func TestQueuesGoWhenTheirTimeHasCome(t *testing.T) {
+func TestUnusedQueuesExpire(t *testing.T) {
 	s := newStage(t)
 	has := func(name string) bool { _, ok := s.Queue("/", name); return ok }
 	declare := func(ch *amqp.Channel, name string, autoDelete, exclusive bool, args amqp.Table) {
@@ -219,7 +220,7 @@ func TestQueuesGoWhenTheirTimeHasCome(t *testing.T) {
 func TestPriorities(t *testing.T) {
 	for kind, want := range map[string][]string{
 		kindClassic: {"9", "5", "3", "1", "0", "none"},
-		kindQuorum:  {"9", "5", "none", "3", "1", "0"}, // without one means 4
+		kindQuorum:  {"9", "5", "none", "3", "1", "0"}, // no priority means 4
 	} {
 		s := newStage(t)
 		s.declare("q", map[string]amqp.Table{
@@ -236,7 +237,7 @@ func TestPriorities(t *testing.T) {
 			}
 		}
 		s.publish("", "q", amqp.Publishing{Body: []byte("none")})
-		if kind == kindQuorum { // amqp091-go sends no priority of 0
+		if kind == kindQuorum { // amqp091-go does not send priority 0
 			want = slices.DeleteFunc(want, func(s string) bool { return s == "0" })
 		}
 		s.expectReady("q", want...)
@@ -266,7 +267,7 @@ func TestDirectReplyTo(t *testing.T) {
 		t.Error("no reply")
 	}
 	s.must(caller.Close())
-	// RabbitMQ 4.3 takes a reply that nobody waits for any more as routed.
+	// RabbitMQ 4.3 treats a reply to a closed channel as routed
 	if !answer(request.ReplyTo) || len(returned) != 0 {
 		t.Errorf("a late reply: %d returned", len(returned))
 	}

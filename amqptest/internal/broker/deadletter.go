@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// A pendingDeath waits, by the strategy at-least-once, until it can be dead-lettered.
-type pendingDeath struct {
+// A pendingDeadLetter waits until a queue accepts it (dead-letter strategy at-least-once).
+type pendingDeadLetter struct {
 	m      *message
 	reason string
-	taken  []*queue // those that have it already
+	stored []*queue // queues that stored it
 }
 
-// deadLetter sends on a message that left the queue, if the queue says where to.
+// deadLetter publishes a message that left the queue to the dead-letter exchange, if the queue has one.
 func (q *queue) deadLetter(e *entry, reason string, failures int) {
 	if q.dlx == nil {
 		return
 	}
-	m := e.died(q.name, reason, *q.dlx, q.dlk, failures, q.b.now)
+	m := e.deadLettered(q.name, reason, *q.dlx, q.dlk, failures, q.b.now)
 	if q.atLeastOnce {
-		q.pending = append(q.pending, &pendingDeath{m: m, reason: reason})
-		q.retrySoon()
+		q.pending = append(q.pending, &pendingDeadLetter{m: m, reason: reason})
+		q.scheduleDeadLetters()
 		return
 	}
 	x := q.v.exchanges[*q.dlx]
@@ -31,7 +31,7 @@ func (q *queue) deadLetter(e *entry, reason string, failures int) {
 	for _, to := range q.v.route(x, m) {
 		switch {
 		case reason != "rejected" && m.cycles(to.name):
-		case to.quorum: // it rejects only what its publisher waits for
+		case to.quorum: // without at-least-once a full quorum queue accepts dead letters
 			to.put(m)
 		default:
 			to.accept(m)
@@ -39,14 +39,14 @@ func (q *queue) deadLetter(e *entry, reason string, failures int) {
 	}
 }
 
-// retryDeaths dead-letters what waits for it, as far as there are queues and all of them take it. It tries again when
-// there is another way, or room in a queue that was full.
-func (q *queue) retryDeaths() {
+// deadLetterPending publishes pending dead letters. One is done when at least one queue is bound and all have accepted
+// it. It is retried when routing changes or a full queue has room.
+func (q *queue) deadLetterPending() {
 	if !q.retrying {
 		return
 	}
 	q.retrying = false
-	q.pending = slices.DeleteFunc(q.pending, func(p *pendingDeath) bool {
+	q.pending = slices.DeleteFunc(q.pending, func(p *pendingDeadLetter) bool {
 		x := q.v.exchanges[*q.dlx]
 		if x == nil {
 			return false
@@ -54,34 +54,34 @@ func (q *queue) retryDeaths() {
 		full := false
 		for _, to := range q.v.route(x, p.m) {
 			switch {
-			case slices.Contains(p.taken, to) || p.reason != "rejected" && p.m.cycles(to.name):
+			case slices.Contains(p.stored, to) || p.reason != "rejected" && p.m.cycles(to.name):
 			case to.accept(p.m):
-				p.taken = append(p.taken, to)
+				p.stored = append(p.stored, to)
 			default:
 				full = true
 			}
 		}
-		return !full && len(p.taken) > 0
+		return !full && len(p.stored) > 0
 	})
 	if len(q.pending) == 0 {
-		delete(q.v.waiting, q)
+		delete(q.v.undelivered, q)
 	}
 }
 
-func (q *queue) retrySoon() {
-	q.v.waiting[q] = struct{}{}
+func (q *queue) scheduleDeadLetters() {
+	q.v.undelivered[q] = struct{}{}
 	q.retrying = true
 	q.touch()
 }
 
-// rerouted has queues look whether what they could not dead-letter has a way now.
-func (v *vhost) rerouted() {
-	for _, q := range sortedByName(maps.Keys(v.waiting)) {
-		q.retrySoon()
+// retryDeadLetters retries the pending dead letters of all queues.
+func (v *vhost) retryDeadLetters() {
+	for _, q := range sortedByName(maps.Keys(v.undelivered)) {
+		q.scheduleDeadLetters()
 	}
 }
 
-// delay puts a message aside, if the queue is to do that.
+// delay schedules a delayed retry of a returned message if the queue has one configured.
 func (q *queue) delay(e *entry, failure bool) bool {
 	if failure && !q.retry.failed || !failure && !q.retry.returned {
 		return false
@@ -98,7 +98,7 @@ func (q *queue) delay(e *entry, failure bool) bool {
 	return true
 }
 
-// promote makes ready what was delayed long enough.
+// promote makes delayed messages ready when their delay has elapsed.
 func (q *queue) promote() {
 	for len(q.delayed) > 0 && !q.delayed[0].at.After(q.b.now) {
 		e := q.delayed[0]

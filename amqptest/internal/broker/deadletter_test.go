@@ -8,7 +8,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// deathOf tells an entry of x-death.
+// deathOf formats an entry of x-death.
 func deathOf(d amqp.Delivery, i int) string {
 	list, _ := d.Headers["x-death"].([]any)
 	if i >= len(list) {
@@ -18,7 +18,7 @@ func deathOf(d amqp.Delivery, i int) string {
 	return fmt.Sprint(e["queue"], " ", e["reason"], " ", e["count"])
 }
 
-func TestDeathsAreTold(t *testing.T) {
+func TestDeadLettersRecordTheirDeaths(t *testing.T) {
 	for _, kind := range []string{kindClassic, kindQuorum} {
 		s := newStage(t)
 		to := func(name string, more amqp.Table) amqp.Table {
@@ -57,7 +57,7 @@ func TestDeathsAreTold(t *testing.T) {
 			}
 		}
 
-		// What a client published again with these headers begins anew.
+		// A message republished by a client with these headers starts again.
 		s.must(d.Ack(false))
 		s.publish("", "work", amqp.Publishing{Headers: d.Headers})
 		if d, _ = s.get("work"); deathOf(d, 2) != "work rejected 3" {
@@ -72,7 +72,7 @@ func TestDeathsAreTold(t *testing.T) {
 	}
 }
 
-func TestACircleWithoutARejectionIsCut(t *testing.T) {
+func TestCycleWithoutRejectionIsDropped(t *testing.T) {
 	s := newStage(t)
 	s.classic("a", amqp.Table{"x-message-ttl": 10, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "b"})
 	s.quorum("b", amqp.Table{"x-message-ttl": 10, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "a"})
@@ -85,7 +85,7 @@ func TestACircleWithoutARejectionIsCut(t *testing.T) {
 	s.expectReady("b")
 }
 
-func TestMessagesExpireAtTheHead(t *testing.T) {
+func TestMessagesExpireOnlyAtTheHead(t *testing.T) {
 	for _, kind := range []string{kindClassic, kindQuorum} {
 		s := newStage(t)
 		s.declare("q", amqp.Table{"x-queue-type": kind, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dlq"})
@@ -95,7 +95,7 @@ func TestMessagesExpireAtTheHead(t *testing.T) {
 		}
 		s.sync()
 		s.Advance(299 * time.Millisecond)
-		s.expectReady("q", "ttl 300", "ttl 20", "ttl ") // the second waits behind the first
+		s.expectReady("q", "ttl 300", "ttl 20", "ttl ") // the second one expires only at the head
 		s.Advance(time.Millisecond)
 		s.expectReady("q", "ttl ")
 		s.expectReady("dlq", "ttl 300", "ttl 20")
@@ -158,12 +158,12 @@ func TestLengthLimits(t *testing.T) {
 	}
 }
 
-// A quorum queue that rejects takes messages again once it is well below its limit.
-func TestARejectingQuorumQueueAcceptsAgain(t *testing.T) {
+// A quorum queue that rejects messages accepts again once it is well below its limit.
+func TestRejectingQuorumQueueAcceptsAgain(t *testing.T) {
 	s := newStage(t)
 	s.quorum("q", amqp.Table{"x-max-length": 5, "x-overflow": "reject-publish"})
 	s.send("q", "1", "2", "3", "4", "5", "6", "rejected")
-	for _, more := range []string{"rejected", "7"} { // the second get leaves 4, 80 % of 5
+	for _, more := range []string{"rejected", "7"} { // the second get leaves 4, which is 80 % of 5
 		d, _ := s.get("q")
 		s.must(d.Ack(false))
 		s.send("q", more)
@@ -186,11 +186,11 @@ func TestCountsTravelWithDeadLetters(t *testing.T) {
 			}
 			s.must(d.Reject(true))
 		}
-		s.expectReady("dlq") // over its limit after two, since the rejection counts
+		s.expectReady("dlq") // the limit is exceeded after two, because the rejection counts
 	}
 }
 
-func TestAtLeastOnceKeepsWhatNothingTakes(t *testing.T) {
+func TestAtLeastOnceKeepsUndeliverableDeadLetters(t *testing.T) {
 	for missing, come := range map[string]func(s *stage){
 		"exchange": func(s *stage) {
 			s.must(s.ch.ExchangeDeclare("dlx", "fanout", true, false, false, false, amqp.Table{"alternate-exchange": "amq.fanout"}))

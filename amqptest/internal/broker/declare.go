@@ -26,7 +26,7 @@ func (ch *channel) queueDeclare(m *codec.QueueDeclare) *exception {
 	if !ok || isString && (kind == "" || kind == "undefined") {
 		kind, isString = kindClassic, true
 	}
-	if !ok { // an empty type is kept, and compared, as it is
+	if !ok { // an empty type is stored and compared as it is
 		arguments = arguments.With("x-queue-type", kindClassic)
 	}
 	switch {
@@ -42,15 +42,15 @@ func (ch *channel) queueDeclare(m *codec.QueueDeclare) *exception {
 		if e := q.differs(durable, m.AutoDelete, owner, arguments); e != nil {
 			return e
 		}
-		q.used()
+		q.restartExpiry()
 	} else {
 		if e := ch.checkQueue(name, kind, isString, m, arguments); e != nil {
 			return e
 		}
 		q = ch.b.newQueue(ch.c.vhost, name, durable, m.AutoDelete, owner, arguments)
-		ch.c.vhost.rerouted()
+		ch.c.vhost.retryDeadLetters()
 	}
-	ch.declared(q.name, q.ready, q.counted(), m.NoWait)
+	ch.declared(q.name, q.ready, q.consumerCount(), m.NoWait)
 	return nil
 }
 
@@ -62,10 +62,10 @@ func (ch *channel) declarePassive(name string, noWait bool) *exception {
 	if e := ch.checkOwner(q); e != nil {
 		return e
 	}
-	if !q.quorum { // to look at a classic queue is to use it
-		q.used()
+	if !q.quorum { // a passive declare counts as use of a classic queue
+		q.restartExpiry()
 	}
-	ch.declared(name, q.ready, q.counted(), noWait)
+	ch.declared(name, q.ready, q.consumerCount(), noWait)
 	return nil
 }
 
@@ -74,9 +74,10 @@ func (ch *channel) declared(name string, ready, consumers int, noWait bool) {
 	ch.answer(noWait, &codec.QueueDeclareOk{Queue: name, Messages: uint32(ready), Consumers: uint32(consumers)})
 }
 
-// counted is how many consumers queue.declare-ok tells. To a quorum queue a consumer is who may get a message, which those
-// that wait to be the single active one may not, or has one, by basic.get or since before it was cancelled.
-func (q *queue) counted() int {
+// consumerCount returns the number of consumers in queue.declare-ok. A quorum queue counts consumers that may receive
+// messages, which excludes inactive ones of a single active consumer, and holders of unsettled messages, also after
+// basic.get or basic.cancel.
+func (q *queue) consumerCount() int {
 	if !q.quorum {
 		return len(q.consumers)
 	}
@@ -99,7 +100,7 @@ func (q *queue) counted() int {
 	return n + len(cancelled)
 }
 
-// checkQueue tells whether a queue can be made.
+// checkQueue returns an error if the queue cannot be declared.
 func (ch *channel) checkQueue(name, kind string, isString bool, m *codec.QueueDeclare, arguments codec.Table) *exception {
 	where := "queue '" + name + "' in vhost '" + ch.c.vhost.name + "'"
 	if v, ok := arguments.Get("x-dead-letter-exchange"); ok {
@@ -115,7 +116,7 @@ func (ch *channel) checkQueue(name, kind string, isString bool, m *codec.QueueDe
 	case kind == kindQuorum:
 		known = quorumArguments
 	case kind == "stream":
-		return refuse("streams are not there (%s)", where)
+		return unsupported("streams are not implemented (%s)", where)
 	case kind != kindClassic:
 		return raise(preconditionFailed, "invalid arg 'x-queue-type' for %s: \"unsupported queue type '%s'\"", where, kind)
 	}
@@ -140,7 +141,7 @@ func (ch *channel) checkQueue(name, kind string, isString bool, m *codec.QueueDe
 	return nil
 }
 
-// differs compares what is there with what is declared, and tells the first difference in RabbitMQ's order.
+// differs compares an existing queue with the declared one and returns the first difference in RabbitMQ's order.
 func (q *queue) differs(durable, autoDelete bool, owner *conn, arguments codec.Table) *exception {
 	if q.owner != owner {
 		return q.locked()
@@ -167,7 +168,7 @@ func (q *queue) differs(durable, autoDelete bool, owner *conn, arguments codec.T
 }
 
 func (ch *channel) queuePurge(m *codec.QueuePurge) *exception {
-	if ch.b.replies[m.Queue] != nil { // which keeps nothing
+	if ch.b.replies[m.Queue] != nil { // it stores nothing
 		ch.answer(m.NoWait, new(codec.QueuePurgeOk))
 		return nil
 	}
@@ -198,7 +199,7 @@ func (ch *channel) queueDelete(m *codec.QueueDelete) *exception {
 		return e
 	}
 	ch.answer(m.NoWait, &codec.QueueDeleteOk{Messages: uint32(q.ready)})
-	ch.b.removeQueue(q) // its consumers, those of this channel included, are told after the answer
+	ch.b.removeQueue(q) // its consumers are notified after the answer
 	return nil
 }
 

@@ -6,7 +6,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// A delivery is a message at a client, that has not settled it.
+// A delivery is an unsettled message at a client.
 type delivery struct {
 	tag      uint64
 	entry    *entry
@@ -14,8 +14,8 @@ type delivery struct {
 	consumer *consumer // nil for basic.get
 	ch       *channel
 	deadline time.Time // zero for none
-	settled  bool      // also when the broker took it back: what the client says about it then does not count
-	late     bool      // it timed out: its consumer waits for the client to settle it nevertheless
+	settled  bool      // also if the broker requeued it; a later settlement by the client has no effect
+	timedOut bool      // timed out, but its consumer waits for the client to settle it
 }
 
 // deliver sends a message to the client.
@@ -23,14 +23,14 @@ func (c *consumer) deliver(e *entry) {
 	ch := c.ch
 	tag := ch.hold(c.queue, c, c.noAck, e)
 	redelivered := e.isRedelivered()
-	if !c.queue.quorum && e.seq > c.queue.served { // a classic queue does not look at what it passes on at once
+	if !c.queue.quorum && e.seq > c.queue.served { // a classic queue reports the flag as stored for messages that it passes on at once
 		redelivered = e.redelivered
 	}
 	m := codec.BasicDeliver{Consumer: c.tag, Tag: tag, Redelivered: redelivered, Exchange: e.exchange, Key: e.key}
 	ch.c.sendContent(ch.number, &m, e.wireIn(c.queue), e.body)
 }
 
-// hold gives a delivery its tag and keeps it until it is settled.
+// hold assigns a delivery tag and keeps the delivery until it is settled.
 func (ch *channel) hold(q *queue, c *consumer, noAck bool, e *entry) uint64 {
 	ch.tag++
 	if noAck {
@@ -47,8 +47,8 @@ func (ch *channel) hold(q *queue, c *consumer, noAck bool, e *entry) uint64 {
 	ch.unacked.push(d)
 	if timeout > 0 && q.quorum {
 		d.deadline = q.b.now.Add(timeout)
-		if q.slow.index == 0 || d.deadline.Before(q.slow.at) {
-			q.b.clock.set(&q.slow, d.deadline)
+		if q.consumerTimeout.index == 0 || d.deadline.Before(q.consumerTimeout.at) {
+			q.b.clock.set(&q.consumerTimeout, d.deadline)
 		}
 	}
 	return ch.tag
@@ -56,7 +56,7 @@ func (ch *channel) hold(q *queue, c *consumer, noAck bool, e *entry) uint64 {
 
 func (e *entry) isRedelivered() bool { return e.redelivered || e.failures > 0 }
 
-// wireIn returns the properties, with the counts that a quorum queue tells.
+// wireIn returns the encoded properties, with the counts of a quorum queue.
 func (e *entry) wireIn(q *queue) []byte {
 	acquired, failures := e.counts(q)
 	return e.wire(acquired, failures)
@@ -71,7 +71,7 @@ func (e *entry) counts(q *queue) (acquired, failures int) {
 	switch {
 	case !q.quorum:
 		return 0, 0
-	case e.acquired == 0: // another queue counted
+	case e.acquired == 0: // counted by another queue
 		return e.failures, e.failures
 	}
 	return e.acquired, e.failures
@@ -89,7 +89,7 @@ func (ch *channel) basicGet(m *codec.BasicGet) *exception {
 		return raise(resourceLocked, "cannot obtain access to locked %s. basic.get operations are not supported by "+
 			"<<\"quorum\">> queues with single active consumer", q.where())
 	}
-	q.used()
+	q.restartExpiry()
 	q.promote()
 	q.expire(q.expired)
 	l := q.head()
@@ -99,7 +99,7 @@ func (ch *channel) basicGet(m *codec.BasicGet) *exception {
 		return nil
 	}
 	got := q.pop(l)
-	if !q.quorum { // what has expired behind it is not counted any more
+	if !q.quorum { // expired messages behind it are excluded from the count
 		q.expire(q.expired)
 	}
 	tag := ch.hold(q, nil, m.NoAck, got)

@@ -1,7 +1,7 @@
-// Package broker is a RabbitMQ inside the process: what clients can tell of RabbitMQ 4.3, without its storage.
+// Package broker implements the in-process broker: RabbitMQ 4.3 as clients observe it, without persistent storage.
 //
-// A connection has two goroutines: a reader, which carries out what the client asks for, and a writer, which writes
-// what has been put into the connection's buffer. Everything they share, and all that a broker knows, is behind one
-// mutex (Broker.update). Queues have no goroutine: what is to be delivered, or has expired, is looked for at the end of
-// every update, in the queues that it touched. What becomes due later is in one heap (clock.go), with one timer.
+// Each connection has two goroutines: a reader that executes the client's methods and a writer that writes the
+// connection's buffer. All shared state is guarded by one mutex (Broker.update). Queues have no goroutine: at the end
+// of each update the broker delivers and expires messages in the queues that the update changed. Future events are
+// timers in one heap (clock.go).
 package broker

@@ -7,7 +7,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// The codes of AMQP 0-9-1 that are used here.
+// The AMQP 0-9-1 reply codes in use.
 const (
 	replySuccess       = 200
 	noRoute            = 312
@@ -45,16 +45,16 @@ var codeNames = map[int]string{
 	internalError:      "INTERNAL_ERROR",
 }
 
-// An exception closes a channel, or the connection if its code is of that kind.
+// An exception closes a channel, or the connection if its code requires that.
 type exception struct {
 	code  int
 	text  string
-	exact bool // the text is sent as it is
+	exact bool // text is sent without the code's name
 }
 
 func (e *exception) Error() string { return e.reply() }
 
-// reply is the text as it is sent: RabbitMQ cuts it to 255 characters.
+// reply returns the reply text. RabbitMQ truncates it to 255 characters.
 func (e *exception) reply() string {
 	text := e.text
 	switch {
@@ -64,7 +64,7 @@ func (e *exception) reply() string {
 	default:
 		text = codeNames[e.code] + " - " + text
 	}
-	if !utf8.ValidString(text) { // Erlang takes a name for Latin-1 then
+	if !utf8.ValidString(text) { // Erlang treats such a name as Latin-1
 		text = latin1(text)
 	}
 	if r := []rune(text); len(r) > 255 {
@@ -81,19 +81,20 @@ func latin1(s string) string {
 	return string(r)
 }
 
-// hard tells whether the connection is closed.
+// hard reports whether the exception closes the connection.
 func (e *exception) hard() bool { return e.code == connectionForced || e.code >= 500 }
 
 func raise(code int, format string, args ...any) *exception {
 	return &exception{code: code, text: fmt.Sprintf(format, args...)}
 }
 
-// refuse says that this broker, other than RabbitMQ, cannot do something.
-func refuse(format string, args ...any) *exception {
+// unsupported reports a feature that RabbitMQ has and this broker does not.
+func unsupported(format string, args ...any) *exception {
 	return raise(notImplemented, "amqptest: "+format, args...)
 }
 
-// connectionClose is what the client is sent, with the method that failed. An internal error without a text has none.
+// connectionClose returns connection.close with the failed method. RabbitMQ names no method for an internal error
+// without text.
 func (e *exception) connectionClose(id codec.ID) codec.Method {
 	if e.text == "" {
 		id = 0
@@ -105,7 +106,7 @@ func (e *exception) channelClose(id codec.ID) codec.Method {
 	return &codec.ChannelClose{Code: uint16(e.code), Text: e.reply(), Class: id.Class(), Method: id.Method()}
 }
 
-// A failure is an exception with the method that it is about, 0 for none.
+// A failure is an exception with the failed method, 0 for none.
 type failure struct {
 	id codec.ID
 	*exception

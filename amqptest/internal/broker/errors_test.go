@@ -9,8 +9,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// Each mistake is told with RabbitMQ's code and words, and costs the channel or the connection.
-func TestMistakesAreToldAsRabbitMQDoes(t *testing.T) {
+// Each mistake is answered with RabbitMQ's code and text and closes the channel or the connection.
+func TestErrorsMatchRabbitMQ(t *testing.T) {
 	type call = func(s *stage, ch *amqp.Channel) error
 	declare := func(name string, args amqp.Table) call {
 		return func(_ *stage, ch *amqp.Channel) error {
@@ -40,7 +40,7 @@ func TestMistakesAreToldAsRabbitMQDoes(t *testing.T) {
 		do   call
 	}{
 		"type":        {406, `invalid arg 'x-queue-type' for queue 'n' in vhost '/': "unsupported queue type 'nope'"`, declare("n", amqp.Table{"x-queue-type": "nope"})},
-		"stream":      {540, "amqptest: streams are not there", declare("n", amqp.Table{"x-queue-type": "stream"})},
+		"stream":      {540, "amqptest: streams are not implemented", declare("n", amqp.Table{"x-queue-type": "stream"})},
 		"foreign":     {406, "invalid arg 'x-max-priority' for queue 'n' in vhost '/' of queue type rabbit_quorum_queue", declare("n", amqp.Table{"x-queue-type": "quorum", "x-max-priority": 1})},
 		"no number":   {406, `invalid arg 'x-max-length' for queue 'n' in vhost '/': "expected integer, got longstr"`, declare("n", amqp.Table{"x-max-length": "1"})},
 		"negative":    {406, "invalid arg 'x-message-ttl' for queue 'n' in vhost '/': {value_negative,-1}", declare("n", amqp.Table{"x-message-ttl": -1})},
@@ -136,7 +136,7 @@ func TestMistakesAreToldAsRabbitMQDoes(t *testing.T) {
 	}
 }
 
-func TestRepliesAreCut(t *testing.T) {
+func TestReplyTextsAreTruncated(t *testing.T) {
 	s := newStage(t)
 	name := strings.Repeat("x", 250)
 	_, err := s.ch.QueueDeclarePassive(name, true, false, false, false, nil)
@@ -147,10 +147,10 @@ func TestRepliesAreCut(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoMistakePasses(t *testing.T) {
+func TestUnusualButValidRequestsPass(t *testing.T) {
 	s := newStage(t)
 	s.classic("q", amqp.Table{"x-foo": "unknown", "x-message-ttl": int32(5)})
-	s.classic("q", amqp.Table{"x-message-ttl": int64(5), "x-queue-type": "classic"}) // unknown ones are not compared
+	s.classic("q", amqp.Table{"x-message-ttl": int64(5), "x-queue-type": "classic"}) // unknown arguments are not compared
 	s.quorum("d", amqp.Table{"x-delivery-limit": "3", "x-overflow": "reject-publish-dlx"})
 	s.classic("lazy", amqp.Table{"x-queue-mode": "lazy"})
 	n, err := s.ch.QueueDelete("none", false, false, false)

@@ -7,7 +7,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// The types of exchanges.
+// The exchange types.
 const (
 	kindDirect  = "direct"
 	kindFanout  = "fanout"
@@ -39,7 +39,7 @@ func (ch *channel) exchangeDeclare(m *codec.ExchangeDeclare) *exception {
 	switch m.Type {
 	case kindDirect, kindFanout, kindTopic, kindHeaders:
 	case "x-local-random", "x-modulus-hash":
-		return refuse("exchange type '%s' is not there", m.Type)
+		return unsupported("exchange type '%s' is not implemented", m.Type)
 	case "":
 		return raise(preconditionFailed, "invalid exchange type ''")
 	default:
@@ -61,7 +61,7 @@ func (ch *channel) exchangeDeclare(m *codec.ExchangeDeclare) *exception {
 		v.exchanges[name] = &exchange{
 			name: name, kind: m.Type, durable: m.Durable, autoDelete: m.AutoDelete, internal: m.Internal, arguments: m.Arguments,
 		}
-		v.rerouted()
+		v.retryDeadLetters()
 	} else if e := x.differs(m, v.name); e != nil {
 		return e
 	}
@@ -115,7 +115,8 @@ func (b *Broker) removeExchange(v *vhost, x *exchange) {
 	b.unbindAll(v, x.name, true)
 }
 
-// unbindAll removes the bindings to what is no more, and the exchanges that are deleted with their last binding.
+// unbindAll removes the bindings to a deleted queue or exchange. Auto-delete exchanges are deleted with their last
+// binding.
 func (b *Broker) unbindAll(v *vhost, destination string, isExchange bool) {
 	for _, x := range v.exchanges {
 		had := len(x.bindings)
@@ -140,7 +141,7 @@ func (ch *channel) noQueue(name string) *exception {
 	return raise(notFound, "no queue '%s' in vhost '%s'", name, ch.c.vhost.name)
 }
 
-// plain is a name without line ends, which RabbitMQ strips.
+// plain removes line breaks from a name, as RabbitMQ does.
 func plain(name string) string { return lineEnds.Replace(name) }
 
 var lineEnds = strings.NewReplacer("\r", "", "\n", "")

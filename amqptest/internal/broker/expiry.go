@@ -2,8 +2,8 @@ package broker
 
 import "time"
 
-// expire dead-letters what has expired at the heads: a message expires behind another one only when that is gone. A
-// classic queue has one head, a quorum queue one for each priority.
+// expire dead-letters expired messages at the heads. A message behind another one expires only when it reaches the
+// head. A classic queue has one head, a quorum queue one for each priority.
 func (q *queue) expire(over func(*entry) bool) {
 	for i := -1; i < len(q.bands); i++ {
 		l := q.list(i)
@@ -20,12 +20,12 @@ func (q *queue) expire(over func(*entry) bool) {
 
 func (q *queue) expired(e *entry) bool { return !e.expires.After(q.b.now) }
 
-// overdue is expired, but for what has a TTL of 0 and is new: it is delivered, if somebody is there to take it.
+// overdue is like expired, except that a new message with a TTL of 0 is first offered to consumers.
 func (q *queue) overdue(e *entry) bool {
 	return e.expires.Before(q.b.now) || q.expired(e) && (e.redelivered || shorter(e.ttl, q.ttl) > 0)
 }
 
-// schedule sets the timer for the next message to expire or to come back.
+// schedule sets the timer for the next expiry or delayed retry.
 func (q *queue) schedule() {
 	var at time.Time
 	consider := func(t time.Time) {

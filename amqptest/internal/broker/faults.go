@@ -7,7 +7,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// faults are what is asked for with the methods below.
+// faults are the active faults.
 type faults struct {
 	refuseLogins bool
 	holdConfirms bool
@@ -16,25 +16,25 @@ type faults struct {
 	held         []confirmation
 	reason       string
 	intercept    func(*Request) bool
-	unblocked    chan struct{} // open while connections are blocked
+	unblocked    chan struct{} // open while publishers are blocked
 }
 
-// A confirmation waits for ReleaseConfirms.
+// A confirmation is held until ReleaseConfirms.
 type confirmation struct {
 	ch  *channel
 	seq uint64
 	ok  bool
 }
 
-// forget drops what is held for a channel that has ended.
-func (f *faults) forget(ch *channel) {
+// dropChannel drops the held confirms of a closed channel.
+func (f *faults) dropChannel(ch *channel) {
 	f.held = slices.DeleteFunc(f.held, func(c confirmation) bool { return c.ch == ch })
 }
 
-// RefuseLogins has every login fail while it is on.
+// RefuseLogins makes every login fail while on is true.
 func (b *Broker) RefuseLogins(on bool) { b.update(func() { b.faults.refuseLogins = on }) }
 
-// HoldConfirms keeps confirms back until ReleaseConfirms.
+// HoldConfirms delays confirms until ReleaseConfirms.
 func (b *Broker) HoldConfirms() { b.update(func() { b.faults.holdConfirms = true }) }
 
 // ReleaseConfirms sends the held confirms, coalesced.
@@ -48,13 +48,13 @@ func (b *Broker) ReleaseConfirms() {
 	})
 }
 
-// DropConfirms loses confirms while it is on.
+// DropConfirms discards confirms while on is true.
 func (b *Broker) DropConfirms(on bool) { b.update(func() { b.faults.dropConfirms = on }) }
 
-// NackNext has the next n messages on channels that confirm be nacked, and not stored.
+// NackNext rejects the next n messages on channels in confirm mode.
 func (b *Broker) NackNext(n int) { b.update(func() { b.faults.nackNext = n }) }
 
-// Block has publishing connections blocked, each at its next message.
+// Block blocks each publishing connection at its next message.
 func (b *Broker) Block(reason string) {
 	b.update(func() {
 		b.faults.reason = reason
@@ -64,7 +64,7 @@ func (b *Broker) Block(reason string) {
 	})
 }
 
-// Unblock lets them go on.
+// Unblock ends Block.
 func (b *Broker) Unblock() { b.update(b.unblock) }
 
 func (b *Broker) unblock() {
@@ -74,14 +74,14 @@ func (b *Broker) unblock() {
 	close(b.faults.unblocked)
 	b.faults.unblocked = nil
 	for c := range b.conns {
-		if c.told && c.can("connection.blocked") {
+		if c.blockedSent && c.hasCapability("connection.blocked") {
 			c.send(0, new(codec.ConnectionUnblocked))
 		}
-		c.told = false
+		c.blockedSent = false
 	}
 }
 
-// DropConnections resets all connections and returns how many there were.
+// DropConnections resets all connections and returns their number.
 func (b *Broker) DropConnections() int {
 	n := 0
 	b.update(func() {
@@ -93,7 +93,7 @@ func (b *Broker) DropConnections() int {
 	return n
 }
 
-// CloseConnections closes all open connections with a code and a text.
+// CloseConnections closes all open connections with a reply code and text.
 func (b *Broker) CloseConnections(code int, text string) int {
 	n := 0
 	b.update(func() {
@@ -107,7 +107,7 @@ func (b *Broker) CloseConnections(code int, text string) int {
 	return n
 }
 
-// CloseChannels closes all open channels with a code and a text.
+// CloseChannels closes all open channels with a reply code and text.
 func (b *Broker) CloseChannels(code int, text string) int {
 	n := 0
 	b.update(func() {
@@ -126,7 +126,7 @@ func (b *Broker) CloseChannels(code int, text string) int {
 	return n
 }
 
-// CancelConsumers ends the consumers of a queue as if its node had gone, and returns how many there were.
+// CancelConsumers cancels the consumers of a queue, as if its node had failed, and returns their number.
 func (b *Broker) CancelConsumers(vhost, name string) int {
 	n := 0
 	b.update(func() {
@@ -135,7 +135,7 @@ func (b *Broker) CancelConsumers(vhost, name string) int {
 			return
 		}
 		for _, c := range slices.Clone(q.consumers) {
-			c.tellCancelled()
+			c.notifyCancelled()
 			delete(c.ch.consumers, c.tag)
 			c.remove()
 			n++
@@ -144,7 +144,7 @@ func (b *Broker) CancelConsumers(vhost, name string) int {
 	return n
 }
 
-// Advance moves the clock ahead and runs, one after another, what becomes due on the way.
+// Advance moves the clock ahead and runs the timers that become due, in order.
 func (b *Broker) Advance(d time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -164,7 +164,7 @@ func (b *Broker) Advance(d time.Duration) {
 	b.settle()
 }
 
-// Now is the time on the broker's clock.
+// Now returns the clock's time.
 func (b *Broker) Now() time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// confirmed publishes with confirms.
+// confirmed publishes in confirm mode.
 func confirmed(t *testing.T, ch *amqp.Channel, queue, body string) *amqp.DeferredConfirmation {
 	t.Helper()
 	dc, err := ch.PublishWithDeferredConfirm("", queue, true, false, amqp.Publishing{Body: []byte(body)})
@@ -22,7 +22,7 @@ func confirmed(t *testing.T, ch *amqp.Channel, queue, body string) *amqp.Deferre
 	return dc
 }
 
-func TestReturnsComeBeforeTheirConfirms(t *testing.T) {
+func TestReturnsPrecedeTheirConfirms(t *testing.T) {
 	s := newStage(t)
 	s.must(s.ch.Confirm(false))
 	returned := s.ch.NotifyReturn(make(chan amqp.Return, 100))
@@ -42,8 +42,8 @@ func TestConfirmsAreHeldDroppedAndNacked(t *testing.T) {
 	s.must(s.ch.Confirm(false))
 	s.HoldConfirms()
 	held := confirmed(t, s.ch, "q", "held")
-	s.expectReady("q", "held") // stored, and the channel goes on
-	if s.Quiet() || held.Acked() {
+	s.expectReady("q", "held") // stored, and the channel is still open
+	if s.Idle() || held.Acked() {
 		t.Error("the confirm is not held")
 	}
 	s.ReleaseConfirms()
@@ -68,7 +68,7 @@ func TestConfirmsAreHeldDroppedAndNacked(t *testing.T) {
 	s.expectReady("q", "held", "acked", "dropped")
 }
 
-func TestDroppedConnectionsGiveBackWhatTheyHad(t *testing.T) {
+func TestDroppedConnectionsRequeueTheirDeliveries(t *testing.T) {
 	s := newStage(t)
 	s.quorum("q", nil)
 	s.send("q", "m")
@@ -116,7 +116,7 @@ func TestConsumersAreCancelledOnDemand(t *testing.T) {
 	s.expectReady("q", "m")
 }
 
-func TestBlockedPublishersWaitAndOthersGoOn(t *testing.T) {
+func TestBlockAffectsOnlyPublishers(t *testing.T) {
 	s := newStage(t)
 	s.classic("q", nil)
 	s.must(s.ch.Confirm(false))
@@ -126,7 +126,7 @@ func TestBlockedPublishersWaitAndOthersGoOn(t *testing.T) {
 	ds := s.consume(consuming, "q", nil)
 
 	s.Block("low on memory")
-	s.must(s.ch.Qos(0, 0, false)) // not before it publishes
+	s.must(s.ch.Qos(0, 0, false)) // blocked only when it publishes
 	var dcs []*amqp.DeferredConfirmation
 	for range 20 {
 		dcs = append(dcs, confirmed(t, s.ch, "q", "m"))
@@ -155,7 +155,7 @@ func TestBlockedPublishersWaitAndOthersGoOn(t *testing.T) {
 	}
 }
 
-func TestABlockedConnectionCanBeDropped(t *testing.T) {
+func TestBlockedConnectionCanBeDropped(t *testing.T) {
 	s := newStage(t)
 	closed := s.conn.NotifyClose(make(chan *amqp.Error, 1))
 	blocked := s.conn.NotifyBlocked(make(chan amqp.Blocking, 2))
@@ -190,7 +190,7 @@ func TestLogins(t *testing.T) {
 	s.must(conn.UpdateSecret("new", "why"))
 }
 
-func TestOnlyWhatIsDurableSurvivesARestart(t *testing.T) {
+func TestOnlyDurableStateSurvivesARestart(t *testing.T) {
 	for _, how := range []string{"stop", "kill"} {
 		s := newStage(t)
 		s.classic("classic", nil)
@@ -237,8 +237,8 @@ func TestOnlyWhatIsDurableSurvivesARestart(t *testing.T) {
 	}
 }
 
-// A client that does not read does not make the broker swell, and loses nothing.
-func TestDeliveriesWaitForASlowReader(t *testing.T) {
+// A client that does not read makes the broker neither grow nor lose messages.
+func TestDeliveriesPauseForASlowReader(t *testing.T) {
 	s := newStage(t)
 	s.classic("q", nil)
 	nc := rawClient(t, s.Broker)
@@ -259,7 +259,7 @@ func TestDeliveriesWaitForASlowReader(t *testing.T) {
 			got += len(f.Payload)
 		}
 	}
-	s.await("all is taken", s.Quiet)
+	s.await("all is taken", s.Idle)
 }
 
 func TestHeartbeats(t *testing.T) {
@@ -275,7 +275,7 @@ func TestHeartbeats(t *testing.T) {
 		if took := time.Since(began); took != 4*time.Second {
 			t.Errorf("two heartbeats came after %v, want one in half the interval", took)
 		}
-		for { // the client sends none
+		for { // the client sends no heartbeats
 			if _, err := nc.reader.Next(); err != nil {
 				if took := time.Since(began); took != 8*time.Second {
 					t.Errorf("%v after %v, want the end of the connection after two intervals", err, took)

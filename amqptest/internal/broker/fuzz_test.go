@@ -7,7 +7,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// Whatever a client sends after the handshake, the broker answers or hangs up, and goes on serving others.
+// The broker answers or hangs up whatever a client sends, and continues to serve other clients.
 func FuzzConnection(f *testing.F) {
 	frames := func(ms ...codec.Method) []byte {
 		var b []byte

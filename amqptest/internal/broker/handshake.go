@@ -11,18 +11,19 @@ import (
 )
 
 const (
-	// Version is the RabbitMQ that the broker says it is.
+	// Version is the RabbitMQ version that the broker announces.
 	Version = "4.3.6"
 
-	handshakeFrame   = 8192 // the largest before the tuning
+	handshakeFrame   = 8192 // the maximum before connection.tune
 	handshakeTimeout = 10 * time.Second
 	minFrameMax      = 8192
 )
 
-// errAbandoned ends a connection without a word, as RabbitMQ does before it trusts a client, though three seconds later.
-var errAbandoned = errors.New("abandoned")
+// errHangUp closes a connection without a reply code, as RabbitMQ does before the login, but without RabbitMQ's delay
+// of three seconds.
+var errHangUp = errors.New("abandoned")
 
-// handshake leads to an open connection, or to an error: an exception if the client is told.
+// handshake opens the connection. A *failure is reported to the client.
 func (c *conn) handshake() error {
 	_ = c.nc.SetReadDeadline(time.Now().Add(handshakeTimeout))
 	header, err := c.reader.Header()
@@ -36,7 +37,7 @@ func (c *conn) handshake() error {
 			c.cutSoon()
 		})
 		c.drain()
-		return errAbandoned
+		return errHangUp
 	}
 	c.reply(&codec.ConnectionStart{
 		Minor: 9, Properties: serverProperties(),
@@ -53,11 +54,11 @@ func (c *conn) handshake() error {
 
 func (c *conn) reply(m codec.Method) { c.b.update(func() { c.send(0, m) }) }
 
-// protocolHeader09 is that of AMQP 0-9, which RabbitMQ takes for 0-9-1.
+// protocolHeader09 is the header of AMQP 0-9, which RabbitMQ accepts as 0-9-1.
 const protocolHeader09 = "AMQP\x01\x01\x00\x09"
 
-// otherProtocol answers what is not the header of AMQP 0-9-1, with the version that RabbitMQ would have: a later 0-9 is told
-// 0-9-1, everything else AMQP 1.0. A client that speaks AMQP 1.0 is told 0-9-1, since this broker speaks nothing else.
+// otherProtocol returns the header that RabbitMQ sends for an unsupported protocol: 0-9-1 for a later 0-9, otherwise
+// AMQP 1.0. This broker does not support AMQP 1.0, so it answers AMQP 1.0 with 0-9-1.
 func otherProtocol(header string) string {
 	const amqp10 = "AMQP\x03\x01\x00\x00"
 	if header == amqp10 || strings.HasPrefix(header, "AMQP\x00\x00") && header[6] >= 9 {
@@ -66,7 +67,7 @@ func otherProtocol(header string) string {
 	return amqp10
 }
 
-// expect reads the method of channel 0 that has to come in a state of the connection.
+// expect reads the method that must come next on channel 0 in this state of the connection.
 func expect[M codec.Method](c *conn, state string) (M, error) {
 	var none M
 	for {
@@ -74,13 +75,13 @@ func expect[M codec.Method](c *conn, state string) (M, error) {
 		var broken *codec.FrameError
 		switch {
 		case errors.As(err, &broken) && state != stateOpening:
-			return none, errAbandoned
+			return none, errHangUp
 		case err != nil:
 			return none, err
 		case f.Channel != 0 && state == stateOpening:
 			return none, unexpectedFrameOf(f)
 		case f.Channel != 0:
-			return none, errAbandoned
+			return none, errHangUp
 		}
 		m, err := method0(f, state)
 		want, ok := m.(M)
@@ -93,7 +94,7 @@ func expect[M codec.Method](c *conn, state string) (M, error) {
 		case state == stateOpening:
 			return none, unexpectedMethod0(m, state)
 		default:
-			return none, errAbandoned
+			return none, errHangUp
 		}
 	}
 }
@@ -113,30 +114,30 @@ func (c *conn) login() error {
 	switch m.Mechanism {
 	case "PLAIN":
 		parts := strings.Split(string(m.Response), "\x00")
-		if len(parts) != 3 || parts[0] != "" { // RabbitMQ takes no identity besides the user
-			return errAbandoned
+		if len(parts) != 3 || parts[0] != "" { // RabbitMQ accepts no authorization identity
+			return errHangUp
 		}
 		user, password = parts[1], parts[2]
 	case "AMQPLAIN":
 		t, err := codec.ParseTable(m.Response)
 		if err != nil {
-			return errAbandoned
+			return errHangUp
 		}
 		var hasUser, hasPassword bool
 		user, hasUser = loginText(t, "LOGIN")
 		password, hasPassword = loginText(t, "PASSWORD")
 		if !hasUser || !hasPassword {
-			return errAbandoned
+			return errHangUp
 		}
-	case "ANONYMOUS": // which RabbitMQ takes for this login, unless it is told otherwise
+	case "ANONYMOUS": // RabbitMQ's default anonymous login
 		user, password = "guest", "guest"
 	default:
-		return errAbandoned
+		return errHangUp
 	}
 	expires, ok := c.b.admits(user, password)
 	if !ok {
-		if !c.can("authentication_failure_close") {
-			return errAbandoned
+		if !c.hasCapability("authentication_failure_close") {
+			return errHangUp
 		}
 		return &failure{0, raise(accessRefused,
 			"Login was refused using authentication mechanism %s. For details see the broker logfile.", m.Mechanism)}
@@ -146,7 +147,7 @@ func (c *conn) login() error {
 	return nil
 }
 
-// loginText returns a string or bytes of a table.
+// loginText returns a field of the table as text.
 func loginText(t codec.Table, key string) (string, bool) {
 	switch v, _ := t.Get(key); v := v.(type) {
 	case string:
@@ -157,7 +158,7 @@ func loginText(t codec.Table, key string) (string, bool) {
 	return "", false
 }
 
-// admits checks a login, and returns when it expires: zero for never.
+// admits checks a login and returns when it expires, zero for never.
 func (b *Broker) admits(user, secret string) (expires time.Time, ok bool) {
 	b.mu.Lock()
 	refuse := b.faults.refuseLogins
@@ -172,7 +173,7 @@ func (b *Broker) admits(user, secret string) (expires time.Time, ok bool) {
 	return time.Time{}, ok && subtle.ConstantTimeCompare([]byte(want), []byte(secret)) == 1
 }
 
-// expireAt closes the connection when its credentials expire.
+// expireAt schedules the end of the connection for the expiry of its login.
 func (c *conn) expireAt(t time.Time) {
 	c.expiry.run = func() {
 		if !c.closing && !c.finish {
@@ -196,8 +197,8 @@ func (c *conn) tune() error {
 		return err
 	}
 	frameMax, channelMax := int(m.FrameMax), int(m.ChannelMax)
-	if frameMax < minFrameMax || frameMax > cfg.FrameMax || channelMax < 1 || channelMax > cfg.ChannelMax { // zero is no limit
-		return errAbandoned
+	if frameMax < minFrameMax || frameMax > cfg.FrameMax || channelMax < 1 || channelMax > cfg.ChannelMax { // zero means no limit
+		return errHangUp
 	}
 	c.b.update(func() {
 		c.frameMax, c.channelMax = frameMax, channelMax
@@ -213,7 +214,7 @@ func (c *conn) open() error {
 	if err != nil {
 		return err
 	}
-	v := c.b.vhosts[m.VHost] // fixed when the broker was made
+	v := c.b.vhosts[m.VHost] // immutable after New
 	if v == nil {
 		return &failure{m.ID(), raise(notAllowed, "vhost %s not found", m.VHost)}
 	}
@@ -224,13 +225,13 @@ func (c *conn) open() error {
 	return nil
 }
 
-// A renewal is the answer of Config.Login to a new secret.
+// A renewal is the result of Config.Login for a new secret.
 type renewal struct {
 	expires time.Time
 	ok      bool
 }
 
-// renew asks Config.Login about the secret in a frame of connection.update-secret, before the frame is handled.
+// renew calls Config.Login for the secret of connection.update-secret, before the frame is handled.
 func (c *conn) renew(f codec.Frame) {
 	c.renewal = renewal{ok: true} // RabbitMQ's internal database accepts any secret
 	if c.b.cfg.Login == nil || f.Channel != 0 || f.Type != codec.FrameMethod {

@@ -13,10 +13,10 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// soon is when what does not come is taken for lost.
+// soon bounds every wait.
 const soon = 5 * time.Second
 
-// A stage is a broker, with a connection and a channel.
+// A stage is a broker with a connection and a channel.
 type stage struct {
 	*Broker
 	t    *testing.T
@@ -118,7 +118,7 @@ func (s *stage) publish(exchange, key string, p amqp.Publishing) {
 	s.must(s.ch.PublishWithContext(context.Background(), exchange, key, false, false, p))
 }
 
-// sync returns when the broker has taken what was sent on the channel.
+// sync returns when the broker has handled everything sent on the channel.
 func (s *stage) sync() {
 	s.t.Helper()
 	s.must(s.ch.Qos(0, 0, false))
@@ -151,7 +151,7 @@ func next[T any](t *testing.T, c <-chan T) T {
 	}
 }
 
-// get takes the next message of a queue, unacknowledged.
+// get fetches the next message of a queue without acknowledging it.
 func (s *stage) get(queue string) (amqp.Delivery, bool) {
 	s.t.Helper()
 	d, ok, err := s.ch.Get(queue, false)
@@ -163,7 +163,7 @@ func (s *stage) recover(ch *amqp.Channel, requeue bool) error {
 	return ch.Recover(requeue) //nolint:staticcheck // deprecated, and still there: clients may send it
 }
 
-// expectReady wants the bodies that are ready in a queue.
+// expectReady compares the ready messages of a queue.
 func (s *stage) expectReady(queue string, want ...string) {
 	s.t.Helper()
 	s.sync()
@@ -176,7 +176,6 @@ func (s *stage) expectReady(queue string, want ...string) {
 	}
 }
 
-// await waits until a condition holds.
 func (s *stage) await(what string, condition func() bool) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), soon)
@@ -186,7 +185,7 @@ func (s *stage) await(what string, condition func() bool) {
 	}
 }
 
-// expectError wants the code and a part of the text.
+// expectError compares the code and a part of the text.
 func expectError(t *testing.T, err error, code int, text string) {
 	t.Helper()
 	var e *amqp.Error

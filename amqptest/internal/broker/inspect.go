@@ -8,7 +8,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// Queue is what amqptest.Queue says.
+// A Queue has the fields of amqptest.Queue.
 type Queue struct {
 	Name, Type                    string
 	Durable                       bool
@@ -16,7 +16,7 @@ type Queue struct {
 	Consumers, PendingDeadLetters int
 }
 
-// Message is what amqptest.Message says.
+// A Message has the contents of amqptest.Message.
 type Message struct {
 	Exchange, Key string
 	Properties    *codec.Properties
@@ -26,7 +26,7 @@ type Message struct {
 	Expires       time.Time
 }
 
-// Connection is what amqptest.Connection says.
+// A Connection has the fields of amqptest.Connection.
 type Connection struct {
 	Name, User, VHost string
 	Channels          int
@@ -40,7 +40,7 @@ func (b *Broker) queue(vhost, name string) *queue {
 	return nil
 }
 
-// Queues lists the queues of a virtual host by their names.
+// Queues returns the queues of a virtual host, sorted by name.
 func (b *Broker) Queues(vhost string) []Queue {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -55,7 +55,7 @@ func (b *Broker) Queues(vhost string) []Queue {
 	return list
 }
 
-// Queue describes one queue.
+// Queue returns the state of a queue.
 func (b *Broker) Queue(vhost, name string) (Queue, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -77,7 +77,7 @@ func (q *queue) describe() Queue {
 	}
 }
 
-// Messages lists what is ready in a queue, in the order of its delivery.
+// Messages returns the ready messages of a queue in delivery order.
 func (b *Broker) Messages(vhost, name string) []Message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -103,7 +103,7 @@ func (m *message) describe() Message {
 	}
 }
 
-// Published lists what was published last, the latest last.
+// Published returns the latest published messages, oldest first.
 func (b *Broker) Published() []Message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -114,20 +114,20 @@ func (b *Broker) Published() []Message {
 	return list
 }
 
-// Connections lists the open connections.
+// Connections returns the open connections.
 func (b *Broker) Connections() []Connection {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	list := []Connection{}
 	for c := range b.conns {
 		if c.vhost != nil && c.channels != nil && !c.leaving {
-			list = append(list, Connection{Name: c.name, User: c.user, VHost: c.vhost.name, Channels: len(c.channels), Blocked: c.told})
+			list = append(list, Connection{Name: c.name, User: c.user, VHost: c.vhost.name, Channels: len(c.channels), Blocked: c.blockedSent})
 		}
 	}
 	return list
 }
 
-// Await returns when a condition holds, or with the cause of ctx's end. It looks at every change.
+// Await waits until condition returns true and checks it after every change. It returns the cause if ctx ends first.
 func (b *Broker) Await(ctx context.Context, condition func() bool) error {
 	for {
 		changed := b.changed()
@@ -142,7 +142,7 @@ func (b *Broker) Await(ctx context.Context, condition func() bool) error {
 	}
 }
 
-// changed is closed at the next change.
+// changed returns a channel that is closed at the next change.
 func (b *Broker) changed() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -152,8 +152,8 @@ func (b *Broker) changed() <-chan struct{} {
 	return b.watch
 }
 
-// Quiet tells whether nothing is on its way: nothing is unsettled, nothing ready where a consumer is, no confirm held.
-func (b *Broker) Quiet() bool {
+// Idle reports whether nothing is unsettled, unsent, ready for a consumer or held.
+func (b *Broker) Idle() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for c := range b.conns {

@@ -1,7 +1,7 @@
 package broker
 
-// full tells whether a message is to be rejected. A quorum queue does that once it is over its limit, until it is well
-// below; a classic one keeps to it, whether or not a consumer would take the message at once.
+// full reports whether a message must be rejected. A quorum queue rejects once it exceeds its limit, until it is well
+// below it. A classic queue never exceeds its limit, even if a consumer could receive the message at once.
 func (q *queue) full(m *message) bool {
 	switch {
 	case q.overflow == dropHead:
@@ -17,13 +17,13 @@ func (q *queue) over() bool {
 	return q.maxLength >= 0 && int64(q.ready+len(q.delayed)) > q.maxLength || q.maxBytes >= 0 && int64(q.bytes) > q.maxBytes
 }
 
-// below is when a quorum queue accepts again.
+// below reports whether a quorum queue accepts messages again.
 func (q *queue) below() bool {
 	return (q.maxLength < 0 || int64(q.ready+len(q.delayed)) <= q.maxLength*8/10) &&
 		(q.maxBytes < 0 || int64(q.bytes) <= q.maxBytes*8/10)
 }
 
-// hasRoom tells whether a queue that refused a message may take one now.
+// hasRoom reports whether a queue that rejected a message may accept one now.
 func (q *queue) hasRoom() bool {
 	if q.quorum {
 		return !q.rejecting
@@ -36,7 +36,7 @@ func (q *queue) count(e *entry, n int) {
 	q.bytes += n * q.size(e.message)
 }
 
-// size is what a message counts: in a quorum queue its properties count, too.
+// size returns the size that counts against the limit. A quorum queue includes the properties.
 func (q *queue) size(m *message) int {
 	if q.quorum {
 		return len(m.raw) + len(m.body)

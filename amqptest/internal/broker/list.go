@@ -5,7 +5,7 @@ import (
 	"sort"
 )
 
-// A list is a queue of entries.
+// A list is a FIFO of entries.
 type list struct {
 	items []*entry
 	head  int
@@ -34,7 +34,7 @@ func (l *list) pop() *entry {
 
 func (l *list) push(e *entry) { l.items = append(l.items, e) }
 
-// insert puts an entry back where it was.
+// insert returns an entry to its original position.
 func (l *list) insert(e *entry) {
 	i := l.head + sort.Search(l.len(), func(i int) bool { return l.items[l.head+i].seq > e.seq })
 	if i == l.head && l.head > 0 {
@@ -47,15 +47,15 @@ func (l *list) insert(e *entry) {
 
 func (l *list) all() []*entry { return l.items[l.head:] }
 
-// unacked is what a channel has delivered and not had an answer to, in the order of the delivery tags.
+// unacked holds the unsettled deliveries of a channel in the order of their tags.
 type unacked struct {
 	items []*delivery
 }
 
 func (u *unacked) push(d *delivery) { u.items = append(u.items, d) }
 
-// take removes the delivery with a tag, with multiple also all before it; tag 0 then means all. It returns none if
-// there is no such tag.
+// take removes and returns the delivery with a tag; with multiple also all before it, or all deliveries if tag is 0. It
+// returns nothing for an unknown tag.
 func (u *unacked) take(tag uint64, multiple bool) []*delivery {
 	if tag == 0 && multiple {
 		return u.all()
@@ -87,7 +87,7 @@ func (u *unacked) take(tag uint64, multiple bool) []*delivery {
 	return []*delivery{d}
 }
 
-// all removes all.
+// all removes and returns all deliveries.
 func (u *unacked) all() []*delivery {
 	taken := u.items
 	u.items = nil

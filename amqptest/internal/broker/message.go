@@ -9,23 +9,23 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// A message does not change once it is made: queues share it.
+// A message is immutable, because queues share it.
 type message struct {
 	exchange   string
 	key        string
-	keys       []string          // all it is routed by: the key, then those of the headers CC and BCC
-	bcc        []string          // those that recipients are not told
-	properties *codec.Properties // with the headers as they were published, but for BCC: they are what is routed by
-	raw        []byte            // the properties as they go over the wire
+	keys       []string          // the routing keys: the key, then those of the CC and BCC headers
+	bcc        []string          // keys hidden from recipients
+	properties *codec.Properties // as published, except that the BCC header is removed; used for routing
+	raw        []byte            // the encoded properties
 	body       []byte
 	ttl        int64 // milliseconds, -1 for none
 	persistent bool
 	deaths     []death // the latest first
-	first      *death  // the very first
-	failures   int     // how often it came back to the queues it was dead-lettered from, or was rejected there
+	first      *death  // the earliest
+	failures   int     // how often the message was requeued as failed or rejected, also in queues it was dead-lettered from
 }
 
-// A death is how often a message left a queue in one way.
+// A death is an entry of the x-death header.
 type death struct {
 	queue, reason, exchange string
 	keys                    []string
@@ -34,7 +34,7 @@ type death struct {
 	expiration              string
 }
 
-// newMessage makes a message of what was published. The properties become the message's own.
+// newMessage creates a message from a publish. It takes ownership of the properties.
 func newMessage(exchange, key string, p *codec.Properties, body []byte) (*message, *exception) {
 	m := &message{exchange: exchange, key: key, keys: []string{key}, properties: p, body: body, ttl: -1}
 	m.persistent = p.DeliveryMode == 2
@@ -44,7 +44,7 @@ func newMessage(exchange, key string, p *codec.Properties, body []byte) (*messag
 			return nil, e
 		}
 		m.ttl = ttl
-		p.Expiration = strconv.FormatInt(ttl, 10) // RabbitMQ keeps the number
+		p.Expiration = strconv.FormatInt(ttl, 10) // RabbitMQ normalizes the number
 	}
 	for _, name := range []string{"CC", "BCC"} {
 		v, ok := p.Headers.Get(name)
@@ -64,21 +64,21 @@ func newMessage(exchange, key string, p *codec.Properties, body []byte) (*messag
 			}
 		}
 		if name == "BCC" {
-			p.Headers = p.Headers.Without("BCC") // they are there even if none is left
+			p.Headers = p.Headers.Without("BCC") // remains removed even if it is empty
 		}
 	}
 	m.raw = encode(p)
 	return m, nil
 }
 
-// encode returns properties as RabbitMQ sends them: whatever the publisher sent was decoded, and is encoded again.
+// encode returns the properties as RabbitMQ encodes them after decoding.
 func encode(p *codec.Properties) []byte {
 	sent := *p
 	sent.Headers = p.Headers.Sorted()
 	return sent.Append(nil)
 }
 
-// parseExpiration reads the property as RabbitMQ does, with its words for what is wrong.
+// parseExpiration parses the expiration property with RabbitMQ's rules and error texts.
 func parseExpiration(s string) (int64, *exception) {
 	digits := strings.TrimLeft(s, "+-")
 	if len(s)-len(digits) > 1 {
@@ -108,8 +108,8 @@ func parseExpiration(s string) (int64, *exception) {
 // maxExpiry is ten years in milliseconds.
 const maxExpiry = 315_360_000_000
 
-// died returns the message as it is dead-lettered: from a queue, for a reason, to an exchange, by a key or by its own.
-func (m *message) died(queue, reason, exchange string, key *string, failures int, now time.Time) *message {
+// deadLettered returns the message as it is dead-lettered to an exchange, with a new routing key or its own.
+func (m *message) deadLettered(queue, reason, exchange string, key *string, failures int, now time.Time) *message {
 	d := death{queue: queue, reason: reason, exchange: m.exchange, count: 1, at: now}
 	for _, k := range m.keys {
 		if !slices.Contains(m.bcc, k) {
@@ -140,7 +140,7 @@ func (m *message) died(queue, reason, exchange string, key *string, failures int
 	return &c
 }
 
-// cycles tells whether a dead-lettered message has been in a queue before, with no rejection since.
+// cycles reports whether a dead-lettered message was in the queue before without having been rejected since.
 func (m *message) cycles(queue string) bool {
 	for _, d := range m.deaths {
 		if d.reason == "rejected" {
@@ -153,7 +153,7 @@ func (m *message) cycles(queue string) bool {
 	return false
 }
 
-// wire returns the properties for a delivery. The counts are those of a quorum queue, or 0.
+// wire returns the encoded properties of a delivery, with the counts of a quorum queue, or 0.
 func (m *message) wire(acquired, failures int) []byte {
 	if len(m.deaths) == 0 && acquired == 0 && failures == 0 {
 		return m.raw
@@ -163,7 +163,7 @@ func (m *message) wire(acquired, failures int) []byte {
 	return p.Append(nil)
 }
 
-// headers are those of a delivery.
+// headers returns the headers of a delivery.
 func (m *message) headers(acquired, failures int) codec.Table {
 	t := m.properties.Headers
 	if len(m.deaths) > 0 {

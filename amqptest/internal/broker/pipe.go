@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// pipeSize is what a connection in memory takes before its writer has to wait, as the buffers of a TCP connection do.
+// pipeSize is the buffer of a connection in memory, similar to the buffers of a TCP connection.
 const pipeSize = 256 << 10
 
-// pipe connects two ends in memory. Other than net.Pipe it buffers, and can be reset.
+// pipe returns the two ends of a connection in memory. Unlike net.Pipe it has buffers and can be reset.
 func pipe() (client, server net.Conn) {
 	up, down := newStream(), newStream()
 	return &end{in: down, out: up}, &end{in: up, out: down}
 }
 
-// A stream is one way of a pipe. Its channels and timers make waiting visible to testing/synctest.
+// A stream is one direction of a pipe. It blocks on channels and timers, which testing/synctest recognizes.
 type stream struct {
 	mu      sync.Mutex
 	buf     []byte
-	eof     bool // its writer has closed
-	gone    bool // its reader has
+	eof     bool // the writer has closed
+	gone    bool // the reader has closed
 	reset   bool
 	changed chan struct{}
 }
@@ -38,7 +38,7 @@ func (s *stream) update(change func()) {
 	s.changed = make(chan struct{})
 }
 
-// wait returns when something changed, or with an error when the deadline passed.
+// wait returns after a change, or with an error when the deadline has passed.
 func (s *stream) wait(d *deadline) error {
 	changed := s.changed
 	s.mu.Unlock()
@@ -51,7 +51,7 @@ func (s *stream) wait(d *deadline) error {
 	}
 }
 
-// A deadline closes a channel when it has passed.
+// A deadline closes a channel when its time has passed.
 type deadline struct {
 	mu    sync.Mutex
 	at    time.Time // zero for none
@@ -59,8 +59,8 @@ type deadline struct {
 	c     chan struct{}
 }
 
-// over tells whether it has passed, also before the timer gets to say so.
-func (d *deadline) over() bool {
+// elapsed reports whether the time has passed, even if the timer has not fired yet.
+func (d *deadline) elapsed() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return !d.at.IsZero() && !time.Now().Before(d.at)
@@ -75,7 +75,7 @@ func (d *deadline) passed() <-chan struct{} {
 	return d.c
 }
 
-// set changes the deadline, also for who waits for the former one.
+// set changes the deadline, also for waits in progress.
 func (d *deadline) set(t time.Time, wake func()) {
 	d.mu.Lock()
 	if d.timer != nil {
@@ -106,7 +106,7 @@ func (e *end) Read(b []byte) (int, error) {
 	defer s.mu.Unlock()
 	for {
 		switch {
-		case e.rd.over():
+		case e.rd.elapsed():
 			return 0, e.failed("read", os.ErrDeadlineExceeded)
 		case s.reset:
 			return 0, e.failed("read", syscall.ECONNRESET)
@@ -139,7 +139,7 @@ func (e *end) Write(b []byte) (int, error) {
 	defer s.mu.Unlock()
 	for {
 		switch {
-		case e.wd.over():
+		case e.wd.elapsed():
 			return written, e.failed("write", os.ErrDeadlineExceeded)
 		case s.reset:
 			return written, e.failed("write", syscall.ECONNRESET)
@@ -163,13 +163,13 @@ func (e *end) Write(b []byte) (int, error) {
 	}
 }
 
-// CloseWrite lets the other end read what was written, and then the end of it.
+// CloseWrite ends the stream after the written data.
 func (e *end) CloseWrite() error {
 	e.out.update(func() { e.out.eof = true })
 	return nil
 }
 
-// Close is CloseWrite, and nothing more can be read or comes.
+// Close closes both directions.
 func (e *end) Close() error {
 	_ = e.CloseWrite()
 	e.in.update(func() { e.in.gone, e.in.buf = true, nil })
@@ -177,7 +177,7 @@ func (e *end) Close() error {
 	return nil
 }
 
-// reset makes both ends fail at once, as RST does.
+// reset makes both ends fail at once, like RST.
 func (e *end) reset() {
 	for _, s := range []*stream{e.in, e.out} {
 		s.update(func() { s.reset, s.buf = true, nil })
@@ -199,7 +199,7 @@ func (e *end) failed(op string, err error) error {
 	return &net.OpError{Op: op, Net: "pipe", Source: e.LocalAddr(), Addr: e.RemoteAddr(), Err: err}
 }
 
-// LocalAddr and RemoteAddr are the same for all.
+// LocalAddr and RemoteAddr return the same constant address.
 func (e *end) LocalAddr() net.Addr  { return pipeAddr{} }
 func (e *end) RemoteAddr() net.Addr { return pipeAddr{} }
 

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-func TestAPipeBuffersAndEnds(t *testing.T) {
+func TestPipeBuffersAndCloses(t *testing.T) {
 	a, b := pipe()
 	write := func(nc net.Conn, s string) {
 		t.Helper()
@@ -19,7 +19,7 @@ func TestAPipeBuffersAndEnds(t *testing.T) {
 			t.Fatal(n, err)
 		}
 	}
-	write(a, "hello") // nobody has to read
+	write(a, "hello") // without a reader
 	if err := a.(*end).CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestAPipeBuffersAndEnds(t *testing.T) {
 	_ = b.Close()
 }
 
-func TestAFullPipeWaitsForItsReader(t *testing.T) {
+func TestFullPipeBlocksItsWriter(t *testing.T) {
 	a, b := pipe()
 	written := make(chan int)
 	go func() {
@@ -67,7 +67,7 @@ func TestAFullPipeWaitsForItsReader(t *testing.T) {
 	_ = b.Close()
 }
 
-func TestAPipeKeepsDeadlines(t *testing.T) {
+func TestPipeDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := pipe()
 		buf := make([]byte, 2*pipeSize)
@@ -80,7 +80,7 @@ func TestAPipeKeepsDeadlines(t *testing.T) {
 		if n, err := a.Write(buf); n != 0 || !errors.As(err, &ne) || !ne.Timeout() {
 			t.Errorf("wrote %d: %v", n, err)
 		}
-		go func() { // a deadline that is set reaches who waits already
+		go func() { // a new deadline also affects a wait in progress
 			time.Sleep(time.Second)
 			_ = b.SetReadDeadline(time.Now())
 		}()

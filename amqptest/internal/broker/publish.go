@@ -8,13 +8,13 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// A publishing is a message on its way to queues.
-type publishing struct {
+// An outgoing message has been routed but not yet stored.
+type outgoing struct {
 	*message
 	mandatory bool
-	seq       uint64 // its number on a channel that confirms, else 0
+	seq       uint64 // sequence number in confirm mode, otherwise 0
 	queues    []*queue
-	replies   []string // names of direct reply-to
+	replies   []string // direct reply-to names
 }
 
 func (ch *channel) basicPublish(p *codec.BasicPublish, in content) *exception {
@@ -43,7 +43,7 @@ func (ch *channel) basicPublish(p *codec.BasicPublish, in content) *exception {
 	if props.Has&codec.HasUserID != 0 && props.UserID != ch.c.user {
 		return raise(preconditionFailed, "user_id property set to '%s' but authenticated user was '%s'", props.UserID, ch.c.user)
 	}
-	out := publishing{message: m, mandatory: p.Mandatory, queues: v.route(x, m)}
+	out := outgoing{message: m, mandatory: p.Mandatory, queues: v.route(x, m)}
 	if x.name == "" {
 		out.replies = slices.DeleteFunc(slices.Clone(m.keys), func(k string) bool { return !isReply(k) })
 	}
@@ -60,7 +60,7 @@ func (ch *channel) basicPublish(p *codec.BasicPublish, in content) *exception {
 	return nil
 }
 
-// publishable returns the exchange with this name if a message of this size can be published to it.
+// publishable returns the exchange if a message of this size can be published to it.
 func (b *Broker) publishable(v *vhost, name string, size uint64) (*exchange, *exception) {
 	if most := uint64(b.cfg.MaxMessageSize); size > most {
 		return nil, raise(preconditionFailed, "message size %d is larger than configured max size %d", size, most)
@@ -75,10 +75,10 @@ func (b *Broker) publishable(v *vhost, name string, size uint64) (*exchange, *ex
 	return x, nil
 }
 
-// ErrNacked reports that a queue rejected a message, because it is full.
+// ErrNacked reports that a full queue rejected the message.
 var ErrNacked = errors.New("amqptest: a queue rejected the message")
 
-// An Error is the exception that answers a publish.
+// An Error is the exception that a publish caused.
 type Error struct {
 	Code int
 	Text string
@@ -88,7 +88,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("amqptest: publish refused: %d %s", e.Code, e.Text)
 }
 
-// Publish publishes a message without a connection. It reports whether the message was routed to a queue.
+// Publish publishes a message without a connection and reports whether it was routed to a queue.
 func (b *Broker) Publish(vhost, exchange, key string, p *codec.Properties, body []byte) (routed bool, err error) {
 	b.update(func() {
 		if !b.running {
@@ -116,9 +116,9 @@ func (b *Broker) Publish(vhost, exchange, key string, p *codec.Properties, body 
 	return routed, err
 }
 
-// distribute puts a message into its queues, returns it if there are none, and confirms it. It returns false if a
+// distribute stores a message in its queues, returns it if it was unroutable, and confirms it. It returns false if a
 // queue rejected the message.
-func (ch *channel) distribute(p publishing) bool {
+func (ch *channel) distribute(p outgoing) bool {
 	if p.seq > 0 && ch.b.faults.nackNext > 0 {
 		ch.b.faults.nackNext--
 		ch.confirm(p.seq, false)
@@ -137,17 +137,17 @@ func (ch *channel) distribute(p publishing) bool {
 	}
 	if p.seq > 0 {
 		ch.confirm(p.seq, ok)
-		if len(p.queues) == 0 { // RabbitMQ waits for queues only
+		if len(p.queues) == 0 { // RabbitMQ delays only confirms that wait for queues
 			ch.sendConfirms()
 		}
 	}
 	return ok
 }
 
-// maxLogBytes is how much the bodies in the log come to at most, but for a larger single one.
+// maxLogBytes limits the bodies in the log. A single larger body is kept.
 const maxLogBytes = 64 << 20
 
-// record logs what was published, as far as the log reaches.
+// record appends a message to the log and drops the oldest ones beyond the limits.
 func (b *Broker) record(m *message) {
 	if b.cfg.PublishedLimit <= 0 {
 		return
@@ -161,9 +161,9 @@ func (b *Broker) record(m *message) {
 	}
 }
 
-// A transaction keeps back what its channel publishes and settles.
+// A transaction holds the publishes and settlements of a channel until tx.commit.
 type transaction struct {
-	publishings []publishing
+	publishings []outgoing
 	settlements []settlement
 }
 
@@ -176,7 +176,7 @@ func (t *transaction) settle(ds []*delivery, o outcome) {
 	t.settlements = append(t.settlements, settlement{ds, o})
 }
 
-// held returns the deliveries of the channel that are not settled, with those that the transaction would settle.
+// held returns the unsettled deliveries of the channel, including those that the transaction would settle.
 func (t *transaction) held(rest []*delivery) []*delivery {
 	all := slices.Clone(rest)
 	for _, s := range t.settlements {

@@ -16,11 +16,11 @@ const (
 	rejectPublish    = "reject-publish"
 	rejectPublishDLX = "reject-publish-dlx"
 
-	// maxPrefetch is what a quorum queue has outstanding at a consumer at most.
+	// maxPrefetch is the maximum number of unsettled deliveries per consumer of a quorum queue.
 	maxPrefetch = 2000
 )
 
-// A queue keeps messages in order until they are delivered and settled.
+// A queue holds messages in order until they are delivered and settled.
 type queue struct {
 	b          *Broker
 	v          *vhost
@@ -31,31 +31,31 @@ type queue struct {
 	arguments  codec.Table
 	settings
 
-	returns   list   // of a quorum queue: delivered before all others
-	bands     []band // by priority, the highest first
+	returns   list   // requeued messages of a quorum queue, delivered before all others
+	bands     []band // by priority, highest first
 	ready     int
-	bytes     int // of what is ready
+	bytes     int // of the ready messages
 	delayed   []*entry
-	pending   []*pendingDeath
-	unsettled int // delivered, and not settled
+	pending   []*pendingDeadLetter
+	unsettled int // delivered and unsettled
 	rejecting bool
-	refused   bool                   // it rejected a message, and has had no room since
-	retrying  bool                   // what is pending is to be tried again
-	served    uint64                 // the last number when it was served: what has a higher one has not waited for a consumer
-	delivered map[*delivery]struct{} // those unsettled
+	refused   bool                   // it rejected a message and has not had room since
+	retrying  bool                   // pending dead letters must be retried
+	served    uint64                 // sequence number at the last serve; later entries have not waited for a consumer
+	delivered map[*delivery]struct{} // the unsettled ones
 
-	consumers    []*consumer // the highest priority first, within one the next to be served
-	active       *consumer   // of a queue with a single active consumer
+	consumers    []*consumer // by priority, highest first, then in the order of their turns
+	active       *consumer   // the single active consumer
 	hadConsumers bool
 
-	due    timer // a message expires, or its delay is over
-	unused timer // the queue expires
-	slow   timer // a delivery has been unsettled too long
-	dirty  bool
-	gone   bool
+	due             timer // a message expires or its delay elapses
+	expiry          timer // the queue expires
+	consumerTimeout timer // a delivery exceeds the consumer timeout
+	dirty           bool
+	gone            bool
 }
 
-// A band has the messages of one priority.
+// A band holds the messages of one priority.
 type band struct {
 	priority int
 	list     list
@@ -68,8 +68,8 @@ type entry struct {
 	priority    int
 	expires     time.Time // zero for never
 	redelivered bool
-	acquired    int // how often a quorum queue delivered it and got it back
-	failures    int // how often by a failure, also in the queues that it was dead-lettered from
+	acquired    int // how often a quorum queue requeued it after a delivery
+	failures    int // how often it was requeued as failed, also in queues it was dead-lettered from
 	at          time.Time
 }
 
@@ -79,16 +79,16 @@ func (b *Broker) newQueue(v *vhost, name string, durable, autoDelete bool, owner
 		settings: newSettings(arguments, b.cfg.ConsumerTimeout), delivered: make(map[*delivery]struct{}),
 	}
 	q.due.run = q.touch
-	q.unused.run = func() { b.removeQueue(q) }
-	q.slow.run = q.timeOut
+	q.expiry.run = func() { b.removeQueue(q) }
+	q.consumerTimeout.run = q.timeOut
 	v.queues[name] = q
-	q.used()
+	q.restartExpiry()
 	return q
 }
 
 func (q *queue) where() string { return "queue '" + q.name + "' in vhost '" + q.v.name + "'" }
 
-// touch has the queue served at the end of the update.
+// touch schedules the queue to be served at the end of the update.
 func (q *queue) touch() {
 	if !q.dirty && !q.gone {
 		q.dirty = true
@@ -96,19 +96,19 @@ func (q *queue) touch() {
 	}
 }
 
-// used starts the time after which a queue that nobody uses is deleted.
-func (q *queue) used() {
+// restartExpiry restarts the time after which an unused queue is deleted.
+func (q *queue) restartExpiry() {
 	if q.expires < 0 {
 		return
 	}
 	if len(q.consumers) > 0 {
-		q.b.clock.unset(&q.unused)
+		q.b.clock.unset(&q.expiry)
 		return
 	}
-	q.b.clock.set(&q.unused, q.b.now.Add(milliseconds(q.expires)))
+	q.b.clock.set(&q.expiry, q.b.now.Add(milliseconds(q.expires)))
 }
 
-// accept takes a message, or returns false if the queue is full and rejects what is published.
+// accept stores a message. It returns false if the queue is full and rejects publishes.
 func (q *queue) accept(m *message) bool {
 	if q.full(m) {
 		q.refused = true
@@ -121,7 +121,7 @@ func (q *queue) accept(m *message) bool {
 	return true
 }
 
-// put takes a message, however many there are.
+// put stores a message regardless of limits.
 func (q *queue) put(m *message) {
 	e := &entry{message: m, seq: q.b.next(), failures: m.failures}
 	switch {
@@ -151,7 +151,7 @@ func (q *queue) band(priority int) *list {
 	return &q.bands[i].list
 }
 
-// head is the list that the next message is in, or nil.
+// head returns the list that holds the next message, or nil.
 func (q *queue) head() *list {
 	if q.returns.len() > 0 {
 		return &q.returns
@@ -170,7 +170,7 @@ func (q *queue) pop(l *list) *entry {
 	return e
 }
 
-// serve delivers what can be delivered, and then lets expire and drops what must be.
+// serve delivers messages, then expires and drops the ones that must go.
 func (q *queue) serve() {
 	if q.gone {
 		return
@@ -184,7 +184,7 @@ func (q *queue) serve() {
 			break
 		}
 		c.deliver(q.pop(l))
-		q.expire(q.overdue) // what is at the head now
+		q.expire(q.overdue) // the new head
 	}
 	q.served = last
 	q.expire(q.expired)
@@ -194,13 +194,13 @@ func (q *queue) serve() {
 	}
 	if q.refused && q.hasRoom() {
 		q.refused = false
-		q.v.rerouted()
+		q.v.retryDeadLetters()
 	}
-	q.retryDeaths()
+	q.deadLetterPending()
 	q.schedule()
 }
 
-// dropHeads has a queue keep to its limit, if it does that by dropping what is at its head.
+// dropHeads enforces the length limit of a queue whose overflow behaviour is drop-head.
 func (q *queue) dropHeads() {
 	for q.overflow == dropHead && q.over() {
 		l := q.head()
@@ -212,7 +212,7 @@ func (q *queue) dropHeads() {
 	}
 }
 
-// list is the one of a band, or with -1 that of what was returned.
+// list returns the list of a band, or the requeued messages for -1.
 func (q *queue) list(i int) *list {
 	if i < 0 {
 		return &q.returns
@@ -220,7 +220,7 @@ func (q *queue) list(i int) *list {
 	return &q.bands[i].list
 }
 
-// purge drops what is ready, and delayed.
+// purge drops the ready and delayed messages.
 func (q *queue) purge() int {
 	n := q.ready + len(q.delayed)
 	q.returns, q.bands, q.delayed, q.ready, q.bytes = list{}, nil, nil, 0, 0
@@ -228,27 +228,27 @@ func (q *queue) purge() int {
 	return n
 }
 
-// removeQueue deletes a queue with all it has, and tells its consumers.
+// removeQueue deletes a queue and notifies its consumers.
 func (b *Broker) removeQueue(q *queue) {
 	if q.gone {
 		return
 	}
 	q.gone = true
 	delete(q.v.queues, q.name)
-	delete(q.v.waiting, q)
-	for _, t := range []*timer{&q.due, &q.unused, &q.slow} {
+	delete(q.v.undelivered, q)
+	for _, t := range []*timer{&q.due, &q.expiry, &q.consumerTimeout} {
 		b.clock.unset(t)
 	}
 	slices.SortStableFunc(q.consumers, func(a, b *consumer) int { return strings.Compare(a.tag, b.tag) })
 	for _, c := range q.consumers {
-		c.tellCancelled()
+		c.notifyCancelled()
 		delete(c.ch.consumers, c.tag)
 	}
 	q.consumers, q.active = nil, nil
 	b.unbindAll(q.v, q.name, false)
 }
 
-// restart keeps what a queue has after the broker stopped: all of it, or what is persistent.
+// restart keeps the messages that survive a restart: all in a quorum queue, persistent ones in a classic queue.
 func (q *queue) restart() {
 	for i := range q.bands {
 		if !q.quorum {

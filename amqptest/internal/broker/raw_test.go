@@ -11,7 +11,7 @@ import (
 
 var consumeAll = codec.BasicConsume{Queue: "q", Tag: "c", NoAck: true}
 
-// A rawConn speaks frames.
+// A rawConn sends and receives frames.
 type rawConn struct {
 	t      *testing.T
 	nc     net.Conn
@@ -73,7 +73,7 @@ func (r *rawConn) expect(want codec.Method) codec.Method {
 	return m
 }
 
-func TestProtocolErrorsAreTold(t *testing.T) {
+func TestProtocolErrorsMatchRabbitMQ(t *testing.T) {
 	frame := func(kind byte, channel uint16, payload ...byte) []byte {
 		return codec.AppendFrame(nil, kind, channel, payload)
 	}
@@ -117,7 +117,7 @@ func TestProtocolErrorsAreTold(t *testing.T) {
 	}
 }
 
-func TestAnotherProtocolIsAnsweredWithAMQP10(t *testing.T) {
+func TestOtherProtocolIsAnsweredWithAMQP10(t *testing.T) {
 	s := newStage(t)
 	nc, err := s.Dial()
 	s.must(err)
@@ -129,8 +129,8 @@ func TestAnotherProtocolIsAnsweredWithAMQP10(t *testing.T) {
 	s.must(nc.Close())
 }
 
-// amqp091-go names every consumer itself.
-func TestAConsumerWithoutATagIsGivenOne(t *testing.T) {
+// amqp091-go always sets a consumer tag.
+func TestConsumerWithoutTagGetsAGeneratedTag(t *testing.T) {
 	s := newStage(t)
 	s.classic("q", nil)
 	r := rawClient(t, s.Broker)

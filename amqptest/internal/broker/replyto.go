@@ -8,16 +8,16 @@ import (
 
 const (
 	replyName   = "amq.rabbitmq.reply-to"
-	replyPrefix = replyName + "." // begins the names that are given out
+	replyPrefix = replyName + "." // the prefix of generated names
 )
 
-// isReply tells whether a name may have been given out. A reply to one that is no more counts as routed.
+// isReply reports whether a name may have been generated. A reply to a name that no longer exists counts as routed.
 func isReply(name string) bool {
 	rest, ok := strings.CutPrefix(name, replyPrefix)
 	return ok && len(rest) == 45 && rest[22] == '.'
 }
 
-// A replyTo is a channel's queue of direct reply-to: it has a name, and keeps nothing.
+// A replyTo is the direct reply-to pseudo-queue of a channel. It stores nothing.
 type replyTo struct {
 	ch        *channel
 	name, tag string
@@ -40,7 +40,8 @@ func (ch *channel) consumeReplies(m *codec.BasicConsume) *exception {
 	return nil
 }
 
-// declareReplies answers a declaration, which shows whether an address is in use. What is no address makes RabbitMQ stumble.
+// declareReplies answers a declaration, which reports whether a reply-to name is in use. RabbitMQ crashes on an invalid
+// name.
 func (ch *channel) declareReplies(name string, noWait bool) *exception {
 	switch {
 	case name == replyName || ch.b.replies[name] != nil:
@@ -63,7 +64,7 @@ func (ch *channel) dropReplyTo() {
 	}
 }
 
-// deliverReply hands a reply to who waits for it. If nobody does any more, nobody is told.
+// deliverReply delivers a reply to the channel that waits for it. Without one, the reply is dropped silently.
 func (b *Broker) deliverReply(name string, m *message) {
 	r := b.replies[name]
 	if r == nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// RabbitMQ tries again within about three minutes, which is long for a scenario.
-func TestAtLeastOnceTriesAgainWhenAFullQueueHasRoom(t *testing.T) {
+// RabbitMQ retries within about three minutes, too long for a conformance scenario.
+func TestAtLeastOnceRetriesWhenAFullQueueHasRoom(t *testing.T) {
 	for _, kind := range []string{"classic", "quorum"} {
 		t.Run(kind, func(t *testing.T) {
 			s := newStage(t)
@@ -42,8 +42,8 @@ func TestAtLeastOnceTriesAgainWhenAFullQueueHasRoom(t *testing.T) {
 	}
 }
 
-// A queue that rejects, and dead-letters what it rejects to the queue that it comes from, is not tried for ever.
-func TestAtLeastOnceDoesNotGoRoundAFullQueue(t *testing.T) {
+// A queue that dead-letters rejected messages to itself does not retry indefinitely while it is full.
+func TestAtLeastOnceDoesNotLoopOnAFullQueue(t *testing.T) {
 	s := newStage(t)
 	s.classic("full", amqp.Table{
 		"x-max-length": 0, "x-overflow": "reject-publish-dlx", "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "work",
@@ -58,18 +58,18 @@ func TestAtLeastOnceDoesNotGoRoundAFullQueue(t *testing.T) {
 	s.expectReady("work", "m")
 }
 
-func TestOnlyQueuesThatWaitAreLookedAtAgain(t *testing.T) {
+func TestOnlyQueuesWithPendingDeadLettersAreRetried(t *testing.T) {
 	s := newStage(t)
 	for i := range 1000 {
 		s.classic(fmt.Sprint(i), nil)
 	}
-	allocations := testing.AllocsPerRun(10, func() { s.update(s.vhosts["/"].rerouted) })
+	allocations := testing.AllocsPerRun(10, func() { s.update(s.vhosts["/"].retryDeadLetters) })
 	if allocations > 5 {
 		t.Errorf("%v allocations for 1000 queues of which none waits", allocations)
 	}
 }
 
-func TestTheLogIsBoundedByBytes(t *testing.T) {
+func TestPublishedIsBoundedByBytes(t *testing.T) {
 	s := newStage(t)
 	m := &message{properties: new(codec.Properties), body: make([]byte, maxLogBytes/4)}
 	for range 10 {
@@ -84,9 +84,9 @@ func TestTheLogIsBoundedByBytes(t *testing.T) {
 	}
 }
 
-func TestForeignArgumentsAreToldInTheOrderOfTheirNames(t *testing.T) {
+func TestUnknownArgumentsAreReportedInOrderOfNames(t *testing.T) {
 	s := newStage(t)
-	for range 10 { // amqp091-go sends them in any order
+	for range 10 { // amqp091-go sends them in random order
 		_, err := s.channel().QueueDeclare("q", true, false, false, false, amqp.Table{
 			"x-max-age": "1h", "x-delivery-limit": 1, "x-max-in-memory-length": 1,
 		})

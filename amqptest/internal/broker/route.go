@@ -9,7 +9,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// route returns the queues that a message goes to from an exchange, each once, in the order of their names.
+// route returns the queues that a message is routed to, without duplicates, sorted by name.
 func (v *vhost) route(x *exchange, m *message) []*queue {
 	seen := map[*exchange]bool{x: true}
 	found := map[*queue]bool{}
@@ -43,7 +43,7 @@ func (v *vhost) route(x *exchange, m *message) []*queue {
 	return queues
 }
 
-// targets is one step of route. Even what does not exist any more counts as a target.
+// targets returns the direct destinations of a message. A deleted destination still counts as one.
 func (v *vhost) targets(x *exchange, m *message) (queues []*queue, exchanges []string) {
 	if x.name == "" {
 		for _, k := range m.keys {
@@ -79,7 +79,7 @@ func (x binding) matches(kind string, m *message) bool {
 	return x.matchHeaders(m.properties.Headers)
 }
 
-// words splits a topic. An empty one has none.
+// words splits a topic. An empty topic has no words.
 func words(topic string) []string {
 	if topic == "" {
 		return nil
@@ -87,9 +87,9 @@ func words(topic string) []string {
 	return strings.Split(topic, ".")
 }
 
-// matchTopic matches words: * is one of them, # any number.
+// matchTopic matches words against a pattern: * stands for one word, # for any number.
 func matchTopic(pattern, words []string) bool {
-	// back is where to go on in words if the last # is to stand for one word more.
+	// back is the position in words to continue at if the last # has to match one word more.
 	hash, back := -1, 0
 	p, w := 0, 0
 	for w < len(words) {
@@ -123,7 +123,7 @@ func (x binding) matchHeaders(headers codec.Table) bool {
 		if f.Key == "x-match" || !withX && strings.HasPrefix(f.Key, "x-") {
 			continue
 		}
-		v, ok := headers.Last(f.Key) // other than elsewhere the last of several counts
+		v, ok := headers.Last(f.Key) // unlike elsewhere, the last of several fields counts
 		if ok && f.Value != nil {
 			ok = equalValues(term(v, time.Millisecond), term(f.Value, time.Second))
 		}
@@ -134,7 +134,8 @@ func (x binding) matchHeaders(headers codec.Table) bool {
 	return !anyOf
 }
 
-// term is a value as RabbitMQ compares headers: a moment is a number, of milliseconds in messages, of seconds in bindings.
+// term converts a header to the form in which RabbitMQ compares it: a timestamp becomes a number, of milliseconds in
+// messages and of seconds in bindings.
 func term(v any, unit time.Duration) any {
 	switch v := v.(type) {
 	case time.Time:
@@ -145,14 +146,14 @@ func term(v any, unit time.Duration) any {
 	return v
 }
 
-// equalValues compares values as RabbitMQ does: numbers by what they are worth, whatever their width.
+// equalValues compares values like RabbitMQ: numbers by value, regardless of their width.
 func equalValues(a, b any) bool {
 	if x, ok := codec.Integer(a); ok {
 		y, ok := codec.Integer(b)
 		return ok && x == y
 	}
 	one := func(v any) []byte {
-		if b, ok := v.([]byte); ok { // to RabbitMQ a string is binary, too
+		if b, ok := v.([]byte); ok { // RabbitMQ treats strings as binaries too
 			v = string(b)
 		}
 		return codec.AppendTable(nil, codec.Table{{Value: v}})

@@ -34,7 +34,7 @@ func TestMatchTopic(t *testing.T) {
 	}
 }
 
-func TestExchangesRouteByTheirTypes(t *testing.T) {
+func TestExchangesRouteByType(t *testing.T) {
 	s := newStage(t)
 	for _, q := range []string{"a", "b"} {
 		s.classic(q, nil)
@@ -83,7 +83,7 @@ func TestExchangesRouteByTheirTypes(t *testing.T) {
 	}
 }
 
-func TestExchangesLeadToExchangesAndAlternates(t *testing.T) {
+func TestRoutingThroughExchangeBindingsAndAlternates(t *testing.T) {
 	s := newStage(t)
 	declare := func(name string, args amqp.Table) {
 		t.Helper()
@@ -95,7 +95,7 @@ func TestExchangesLeadToExchangesAndAlternates(t *testing.T) {
 	declare("in", amqp.Table{"alternate-exchange": "unrouted"})
 	declare("mid", nil)
 	s.must(s.ch.ExchangeBind("mid", "k", "in", false, nil))
-	s.must(s.ch.ExchangeBind("in", "k", "mid", false, nil)) // a circle
+	s.must(s.ch.ExchangeBind("in", "k", "mid", false, nil)) // a cycle
 	s.must(s.ch.QueueBind("main", "k", "mid", false, nil))
 	s.must(s.ch.QueueBind("rest", "", "unrouted", false, nil))
 
@@ -105,7 +105,7 @@ func TestExchangesLeadToExchangesAndAlternates(t *testing.T) {
 	s.expectReady("rest", "not")
 }
 
-func TestAutoDeleteExchangesGoWithTheirLastBinding(t *testing.T) {
+func TestAutoDeleteExchangesAreDeletedWithTheirLastBinding(t *testing.T) {
 	s := newStage(t)
 	for _, x := range []string{"outer", "inner"} {
 		s.must(s.ch.ExchangeDeclare(x, "fanout", true, true, false, false, nil))
@@ -120,7 +120,7 @@ func TestAutoDeleteExchangesGoWithTheirLastBinding(t *testing.T) {
 	}
 }
 
-func TestBCCIsNotTold(t *testing.T) {
+func TestBCCIsHidden(t *testing.T) {
 	s := newStage(t)
 	s.classic("a", nil)
 	s.classic("b", nil)

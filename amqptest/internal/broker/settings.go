@@ -6,7 +6,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// settings are what a queue's arguments say.
+// settings are the decoded arguments of a queue.
 type settings struct {
 	quorum              bool
 	ttl, expires        int64 // milliseconds, -1 for none
@@ -14,10 +14,10 @@ type settings struct {
 	overflow            string
 	dlx, dlk            *string
 	atLeastOnce         bool
-	limit               int64 // how many failures a message may have, -1 for any number
+	limit               int64 // the delivery limit, -1 for none
 	single              bool
 	maxPriority         int
-	timeout             time.Duration // to settle a delivery, 0 for none
+	timeout             time.Duration // the consumer timeout, 0 for none
 	retry               retrySettings
 }
 
@@ -46,7 +46,7 @@ func newSettings(t codec.Table, timeout time.Duration) settings {
 		s.maxPriority = int(number(t, "x-max-priority", 0))
 		return s
 	}
-	if s.overflow == rejectPublishDLX { // quorum queues accept it and do not know it
+	if s.overflow == rejectPublishDLX { // quorum queues accept the value and ignore it
 		s.overflow = dropHead
 	}
 	strategy, _ := t.Get("x-dead-letter-strategy")
@@ -65,7 +65,7 @@ func number(t codec.Table, name string, otherwise int64) int64 {
 	return otherwise
 }
 
-// retrySettings delay what is returned to a quorum queue.
+// retrySettings configure the delayed retry of a quorum queue.
 type retrySettings struct {
 	failed, returned bool
 	least, most      int64 // milliseconds

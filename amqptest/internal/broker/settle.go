@@ -5,18 +5,18 @@ import (
 	"slices"
 )
 
-// An outcome is what becomes of a delivery.
+// An outcome is how a delivery is settled.
 type outcome int
 
 const (
 	acked    outcome = iota
 	nacked           // basic.nack without requeue
-	rejected         // basic.reject without requeue, which is counted as a failure
-	returned         // back to the queue: basic.nack, basic.recover, a timeout
-	failed           // back to the queue: basic.reject, a channel that ended; counted as a failure
+	rejected         // basic.reject without requeue, counted as a failure
+	returned         // requeued by basic.nack, basic.recover or a timeout
+	failed           // requeued by basic.reject or a closed channel, counted as a failure
 )
 
-// settle settles one delivery of the channel, or all up to it.
+// settle settles a delivery of the channel, or all up to it.
 func (ch *channel) settle(tag uint64, multiple bool, o outcome) *exception {
 	taken := ch.unacked.take(tag, multiple)
 	if len(taken) == 0 && (tag != 0 || !multiple) {
@@ -32,7 +32,7 @@ func (ch *channel) settle(tag uint64, multiple bool, o outcome) *exception {
 	return nil
 }
 
-// recover returns all that is unsettled.
+// recover requeues all unsettled deliveries.
 func (ch *channel) recover() {
 	for _, d := range ch.unacked.all() {
 		d.settle(returned)
@@ -40,8 +40,8 @@ func (ch *channel) recover() {
 }
 
 func (d *delivery) settle(o outcome) {
-	if d.late {
-		d.late = false
+	if d.timedOut {
+		d.timedOut = false
 		d.consumer.resume()
 	}
 	if !d.free() {
@@ -56,12 +56,12 @@ func (d *delivery) settle(o outcome) {
 		e.failures++
 		q.deadLetter(e, "rejected", e.failures)
 	default:
-		q.giveBack(e, o)
+		q.requeue(e, o)
 	}
 	q.touch()
 }
 
-// free ends the delivery. It returns false if that is nobody's concern any more.
+// free marks the delivery as settled. It returns false if it already was or the queue is deleted.
 func (d *delivery) free() bool {
 	if d.settled {
 		return false
@@ -76,16 +76,16 @@ func (d *delivery) free() bool {
 	if q.gone {
 		return false
 	}
-	if c != nil && c.leaving && c.unsettled == 0 {
+	if c != nil && c.yielding && c.unsettled == 0 {
 		q.elect()
 	}
 	q.touch()
 	return true
 }
 
-// giveBack puts a message back: into a classic queue where it was, into a quorum queue before all that was not delivered
-// yet, unless it failed too often.
-func (q *queue) giveBack(e *entry, o outcome) {
+// requeue requeues a message: in a classic queue at its original position, in a quorum queue before all undelivered
+// messages unless its delivery limit is exceeded.
+func (q *queue) requeue(e *entry, o outcome) {
 	e.redelivered = true
 	if o == failed {
 		e.failures++
@@ -93,7 +93,7 @@ func (q *queue) giveBack(e *entry, o outcome) {
 	if !q.quorum {
 		q.count(e, 1)
 		q.band(e.priority).insert(e)
-		q.dropHeads() // before a consumer gets it
+		q.dropHeads() // before a consumer receives it
 		return
 	}
 	e.acquired++
@@ -108,8 +108,8 @@ func (q *queue) giveBack(e *entry, o outcome) {
 	q.returns.push(e)
 }
 
-// timeOut takes back what was not settled in time. The client is told that its consumer has ended, which is only half
-// true (see resume). Where there is no consumer, after basic.get or basic.cancel, the channel is closed.
+// timeOut requeues deliveries that exceed the consumer timeout. The consumer is cancelled with the client but kept, see
+// resume. Without a consumer (basic.get, or after basic.cancel) the channel is closed.
 func (q *queue) timeOut() {
 	var late []*delivery
 	for d := range q.delivered {
@@ -128,7 +128,7 @@ func (q *queue) timeOut() {
 		switch {
 		case ch.closing:
 		case d.consumer != nil && ch.consumers[d.consumer.tag] == d.consumer:
-			d.late = true
+			d.timedOut = true
 			d.consumer.suspend()
 		default:
 			ch.c.fail(ch.number, 0, raise(preconditionFailed, "delivery acknowledgement on channel %d timed out. "+
@@ -136,30 +136,30 @@ func (q *queue) timeOut() {
 		}
 	}
 	for d := range q.delivered {
-		if !d.deadline.IsZero() && (q.slow.index == 0 || d.deadline.Before(q.slow.at)) {
-			q.b.clock.set(&q.slow, d.deadline)
+		if !d.deadline.IsZero() && (q.consumerTimeout.index == 0 || d.deadline.Before(q.consumerTimeout.at)) {
+			q.b.clock.set(&q.consumerTimeout, d.deadline)
 		}
 	}
 }
 
-// suspend has a consumer get nothing while the client has not settled what timed out.
+// suspend stops deliveries to a consumer until the client has settled its timed-out deliveries.
 func (c *consumer) suspend() {
-	c.late++
-	if c.late > 1 {
+	c.timedOut++
+	if c.timedOut > 1 {
 		return
 	}
-	c.tellCancelled()
+	c.notifyCancelled()
 	if c.queue.active == c {
-		c.queue.active, c.leaving = nil, false
+		c.queue.active, c.yielding = nil, false
 		c.queue.elect()
 	}
 }
 
-// resume has a suspended consumer get messages again once all is settled, as RabbitMQ does, though the client takes it
-// for cancelled. Only basic.cancel or the end of the channel ends it.
+// resume continues deliveries to a suspended consumer once everything is settled. RabbitMQ does so although it told the
+// client that the consumer was cancelled; only basic.cancel or closing the channel removes it.
 func (c *consumer) resume() {
-	c.late--
-	if c.late == 0 && !c.queue.gone {
+	c.timedOut--
+	if c.timedOut == 0 && !c.queue.gone {
 		c.queue.elect()
 		c.queue.touch()
 	}

@@ -7,12 +7,12 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// counts is what a delivery says of earlier ones.
+// counts formats a delivery's redelivery counts.
 func counts(d amqp.Delivery) string {
 	return fmt.Sprint(d.Redelivered, " ", d.Headers["x-acquired-count"], " ", d.Headers["x-delivery-count"])
 }
 
-func TestRedeliveriesAreCounted(t *testing.T) {
+func TestRedeliveryCounts(t *testing.T) {
 	for kind, want := range map[string][]string{
 		kindClassic: {"false <nil> <nil>", "true <nil> <nil>", "true <nil> <nil>", "true <nil> <nil>", "true <nil> <nil>"},
 		kindQuorum:  {"false <nil> <nil>", "true 1 <nil>", "true 2 1", "true 3 2", "true 4 2"},
@@ -72,7 +72,7 @@ func TestDeliveryLimit(t *testing.T) {
 	}
 }
 
-// What is returned without a failure is not counted: it may come back for ever.
+// A message requeued without a failure is not counted and can be requeued indefinitely.
 func TestNackDoesNotCount(t *testing.T) {
 	s := newStage(t)
 	s.quorum("q", amqp.Table{"x-delivery-limit": 1})
@@ -84,7 +84,7 @@ func TestNackDoesNotCount(t *testing.T) {
 	s.expectReady("q", "m")
 }
 
-func TestReturnedMessagesComeBackInTheirOrder(t *testing.T) {
+func TestRequeuedMessagesKeepTheirOrder(t *testing.T) {
 	for kind, want := range map[string][]string{
 		kindClassic: {"0", "1", "3", "4", "5"},
 		kindQuorum:  {"3", "1", "0", "4", "5"},
@@ -108,7 +108,7 @@ func TestReturnedMessagesComeBackInTheirOrder(t *testing.T) {
 	}
 }
 
-func TestAcksTakeOneOrAllBefore(t *testing.T) {
+func TestAckSettlesOneOrAllBefore(t *testing.T) {
 	s := newStage(t)
 	s.classic("q", nil)
 	s.send("q", "1", "2", "3", "4", "5", "6")
@@ -122,18 +122,18 @@ func TestAcksTakeOneOrAllBefore(t *testing.T) {
 		t.Errorf("%+v, want one unacked", q)
 	}
 	s.must(s.ch.Reject(6, false))
-	s.must(s.ch.Ack(0, true)) // all of none
+	s.must(s.ch.Ack(0, true)) // none is outstanding
 	closed := s.ch.NotifyClose(make(chan *amqp.Error, 1))
 	s.must(s.ch.Ack(6, false))
 	expectError(t, next(t, closed), 406, "unknown delivery tag 6")
 }
 
-func TestPrefetchBoundsAConsumerAndNotTheChannel(t *testing.T) {
+func TestPrefetchAppliesPerConsumer(t *testing.T) {
 	s := newStage(t)
 	s.quorum("q", nil)
 	s.send("q", "1", "2", "3", "4", "5", "6")
 	ch := s.channel()
-	s.must(ch.Qos(2, 0, true)) // global: RabbitMQ 4.3 takes it for per consumer
+	s.must(ch.Qos(2, 0, true)) // RabbitMQ 4.3 applies global per consumer too
 	a, b := s.consume(ch, "q", nil), s.consume(ch, "q", nil)
 	first := s.next(a)
 	s.next(a)
@@ -167,7 +167,7 @@ func TestTransactionsPublishAndSettleAtCommit(t *testing.T) {
 	s.must(err)
 	s.must(d.Ack(false))
 	s.must(tx.TxRollback())
-	s.must(d.Nack(false, true)) // it is unsettled again
+	s.must(d.Nack(false, true)) // unsettled again
 	s.must(tx.TxCommit())
 	s.expectReady("q", "a")
 

@@ -39,7 +39,7 @@ func (c *conn) write() {
 		if len(buf) > 0 {
 			if _, err := c.nc.Write(buf); err != nil {
 				c.b.mu.Lock()
-				c.reset() // the reader ends
+				c.reset() // the reader returns
 				c.b.mu.Unlock()
 				<-c.ended
 				return
@@ -57,7 +57,7 @@ func (c *conn) write() {
 	}
 }
 
-// wrote has deliveries go on that waited for the writer.
+// wrote resumes deliveries that waited for the writer.
 func (c *conn) wrote() {
 	c.b.mu.Lock()
 	defer c.b.mu.Unlock()
@@ -66,14 +66,14 @@ func (c *conn) wrote() {
 		close(c.sent)
 		c.sent = nil
 	}
-	if !c.starved {
-		if c.b.watch != nil { // someone waits until nothing is unsent
+	if !c.backlogged {
+		if c.b.watch != nil { // AwaitIdle waits until everything is sent
 			close(c.b.watch)
 			c.b.watch = nil
 		}
 		return
 	}
-	c.starved = false
+	c.backlogged = false
 	c.b.begin()
 	for _, ch := range c.channels {
 		for _, co := range ch.consumers {
@@ -85,7 +85,7 @@ func (c *conn) wrote() {
 	c.b.settle()
 }
 
-// wake is called with b.mu held or not.
+// wake can be called with or without b.mu.
 func (c *conn) wake() {
 	select {
 	case c.wakeup <- struct{}{}:
@@ -93,7 +93,7 @@ func (c *conn) wake() {
 	}
 }
 
-// pending has the writer woken at the end of the update.
+// pending wakes the writer at the end of the update.
 func (c *conn) pending() {
 	if !c.isWoken {
 		c.isWoken = true
@@ -118,10 +118,10 @@ func (c *conn) sendContent(channel uint16, m codec.Method, properties, body []by
 	c.pending()
 }
 
-// full tells whether the reader has to wait for a client that sends and does not read.
+// full reports whether the reader must wait for a client that sends but does not read.
 func (c *conn) full() bool { return !c.finish && len(c.out)+c.writing >= maxUnsent }
 
-// awaitSent keeps the reader from reading on until the client does.
+// awaitSent blocks the reader until the client reads.
 func (c *conn) awaitSent() {
 	for {
 		var sent chan struct{}
@@ -144,11 +144,11 @@ func (c *conn) awaitSent() {
 	}
 }
 
-// busy tells whether the client reads too slowly for more deliveries.
+// busy reports whether the client reads too slowly for more deliveries.
 func (c *conn) busy() bool {
 	if len(c.out)+c.writing < backlog {
 		return false
 	}
-	c.starved = true
+	c.backlogged = true
 	return true
 }

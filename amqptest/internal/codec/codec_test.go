@@ -33,7 +33,7 @@ var everything = Table{
 	{"V", nil},
 }
 
-func TestTablesKeepTheirValues(t *testing.T) {
+func TestTablesRoundTrip(t *testing.T) {
 	b := AppendTable(nil, everything)
 	got, err := ParseTable(b[4:])
 	if err != nil || !reflect.DeepEqual(got, everything) {
@@ -58,7 +58,7 @@ func TestTablesKeepTheirValues(t *testing.T) {
 	}
 }
 
-func TestTablesAreNestedSoFar(t *testing.T) {
+func TestTableNestingIsLimited(t *testing.T) {
 	nest := func(n int) []byte {
 		v := Table{}
 		for range n {
@@ -74,7 +74,7 @@ func TestTablesAreNestedSoFar(t *testing.T) {
 	}
 }
 
-func TestTableChangesCopy(t *testing.T) {
+func TestTableMethodsCopy(t *testing.T) {
 	a := Table{{"a", 1}, {"b", 2}}
 	b := a.With("b", 3).With("c", 4).Without("a")
 	if v, _ := a.Get("b"); v != 2 || len(a) != 2 {
@@ -103,8 +103,8 @@ func TestSortedKeepsTheFirstOfDuplicates(t *testing.T) {
 	}
 }
 
-// The first fault of a method's fields counts, unless they cannot be told apart.
-func TestFaultsOfArguments(t *testing.T) {
+// The first invalid argument counts, unless the fields cannot be separated.
+func TestInvalidArgumentsAreReported(t *testing.T) {
 	declare := func(rest string) []byte { return append([]byte{0, 50, 0, 10, 0, 0}, rest...) }
 	for rest, want := range map[string]error{
 		"\x01q\x00\x00\x00\x00\x00":                   nil,
@@ -122,8 +122,8 @@ func TestFaultsOfArguments(t *testing.T) {
 	}
 }
 
-// Every method is written as it is read.
-func TestMethodsKeepTheirFields(t *testing.T) {
+// Every method encodes to the bytes it was decoded from.
+func TestMethodsRoundTrip(t *testing.T) {
 	n := 0
 	for class := range ID(100) {
 		for number := range ID(130) {
@@ -161,7 +161,7 @@ func TestMethodsKeepTheirFields(t *testing.T) {
 	}
 }
 
-// fill sets every second bit, and the rest to something.
+// fill sets every second bit and makes the other fields nonzero.
 func fill(v reflect.Value) {
 	for i := range v.NumField() {
 		switch f := v.Field(i); f.Kind() {
@@ -181,7 +181,7 @@ func fill(v reflect.Value) {
 	}
 }
 
-func TestPropertiesKeepTheirFields(t *testing.T) {
+func TestPropertiesRoundTrip(t *testing.T) {
 	want := Properties{
 		Has: 0xFFFC, ContentType: "a", ContentEncoding: "b", Headers: everything, DeliveryMode: 2, Priority: 3, CorrelationID: "c",
 		ReplyTo: "d", Expiration: "e", MessageID: "f", Timestamp: 7, Type: "g", UserID: "h", AppID: "i", ClusterIDReserved: "j",
@@ -219,8 +219,8 @@ func TestContentIsSplitIntoFrames(t *testing.T) {
 	}
 }
 
-// RabbitMQ takes frames that are too large by no more than an empty one.
-func TestFramesAreBounded(t *testing.T) {
+// RabbitMQ accepts frames beyond the limit by the size of an empty frame.
+func TestFrameSizeIsLimited(t *testing.T) {
 	for size, fits := range map[int]bool{100: true, 108: true, 109: false} {
 		_, err := NewReader(bytes.NewReader(AppendFrame(nil, FrameBody, 1, make([]byte, size))), 100).Next()
 		var e *FrameError
@@ -230,7 +230,7 @@ func TestFramesAreBounded(t *testing.T) {
 	}
 }
 
-func TestErlangPrintsAsItDoes(t *testing.T) {
+func TestErlangFormatting(t *testing.T) {
 	for want, b := range map[string]string{
 		`<<>>`: "", `<<"some">>`: "some", `<<"a\"b">>`: `a"b`, `<<0,255>>`: "\x00\xff", `<<"ä"/utf8>>`: "ä", `<<"→"/utf8>>`: "→",
 		`<<"é">>`: "\xe9", `<<"\n\e\\">>`: "\n\x1b\\", `<<127>>`: "\x7f",
@@ -241,7 +241,7 @@ func TestErlangPrintsAsItDoes(t *testing.T) {
 	}
 }
 
-func TestErlangBreaksItsLines(t *testing.T) {
+func TestErlangLineBreaks(t *testing.T) {
 	for behind, want := range map[int]string{54: "{end,120}", 70: "{end,120}", 71: "{end,\n" + strings.Repeat(" ", 72) + "120}"} {
 		if got := erlangPair(behind, "end", 120); got != want {
 			t.Errorf("behind %d characters: %q, want %q", behind, got, want)
@@ -276,13 +276,13 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// What a table claims of itself costs no more than a small multiple of what it is.
-func TestReadingAllocatesInProportion(t *testing.T) {
+// The lengths claimed by a table do not cause allocations out of proportion to its bytes.
+func TestDecodingAllocatesInProportion(t *testing.T) {
 	void := append([]byte("\x01kA\x00\x01\x00\x00"), bytes.Repeat([]byte("V"), 1<<16)...)
 	claims := []byte("\x01kS\xff\xff\xff\xff")
 	for name, b := range map[string][]byte{"voids": void, "claims": claims} {
 		got := uint64(math.MaxUint64)
-		for range 5 { // the runtime allocates too, at times
+		for range 5 { // the runtime may allocate too
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			_, _ = ParseTable(b)

@@ -7,28 +7,28 @@ import (
 )
 
 var (
-	// errSyntax reports fields that end too early or too late.
+	// errSyntax reports missing or surplus bytes.
 	errSyntax = errors.New("codec: malformed")
 
-	// ErrTable reports a table that RabbitMQ cannot decode: it is cut off, has a field of an unknown type, or a float that
-	// is not a finite number.
+	// ErrTable reports a table that RabbitMQ cannot decode: truncated, with a field of unknown type, or with a float
+	// that is not finite.
 	ErrTable = errors.New("codec: malformed table")
 
-	// ErrUTF8 reports a short string that is not UTF-8.
+	// ErrUTF8 reports a short string that is not valid UTF-8.
 	ErrUTF8 = errors.New("codec: malformed UTF-8")
 )
 
-// A coder walks over the fields of a method, to read or to write them: each method names its fields once.
+// A coder decodes or encodes the fields of a method, so that each method lists its fields once.
 type coder struct {
 	writing bool
-	buf     []byte // read: what is left; written: so far
+	buf     []byte // decoding: the remaining bytes; encoding: the bytes so far
 	bits    byte
 	nbits   int
 	err     error
-	inner   error // the first ErrTable or ErrUTF8, which counts only if all fields could be taken apart
+	inner   error // the first ErrTable or ErrUTF8, reported only if all fields could be separated
 }
 
-// finish returns the error of what was read, which has to be all there is.
+// finish returns the decoding error, also for surplus bytes.
 func (c *coder) finish() error {
 	if c.err == nil && len(c.buf) > 0 {
 		c.err = errSyntax
@@ -45,7 +45,7 @@ func (c *coder) fault(err error) {
 	}
 }
 
-// take returns the next n bytes to read, or nil after an error.
+// take returns the next n bytes, or nil after an error.
 func (c *coder) take(n int) []byte {
 	if c.err == nil && n > len(c.buf) {
 		c.err = errSyntax
@@ -122,13 +122,13 @@ func (c *coder) u64(v *uint64) {
 	}
 }
 
-// reserved is the ticket that methods of AMQP 0-8 had.
+// reserved skips the ticket of AMQP 0-8.
 func (c *coder) reserved() {
 	var v uint16
 	c.u16(&v)
 }
 
-// short is a string of up to 255 bytes. A longer one is cut when written.
+// short codes a string of up to 255 bytes. Encoding truncates a longer one.
 func (c *coder) short(v *string) {
 	c.flush()
 	if c.writing {
@@ -138,7 +138,7 @@ func (c *coder) short(v *string) {
 	}
 }
 
-// name is a short string of a method, which has to be UTF-8.
+// name codes a short string that must be valid UTF-8.
 func (c *coder) name(v *string) {
 	c.short(v)
 	if !c.writing && c.err == nil && !utf8.ValidString(*v) {
@@ -170,7 +170,7 @@ func (c *coder) table(v *Table) {
 	}
 }
 
-// size reads a length of 32 bits, as an int that no int of 32 bits overflows.
+// size reads a 32-bit length, limited to the maximum of a 32-bit int.
 func size(b []byte) int { return int(min(binary.BigEndian.Uint32(b), 1<<31-1)) }
 
 func appendShort(b []byte, s string) []byte {

@@ -1,3 +1,3 @@
-// Package codec reads and writes AMQP 0-9-1 as RabbitMQ speaks it: frames, methods, content properties and field
-// tables. Nothing that is read allocates more than a small multiple of the frame it came in.
+// Package codec decodes and encodes AMQP 0-9-1 like RabbitMQ: frames, methods, content properties and field tables.
+// Decoding allocates at most a small multiple of the frame's size.
 package codec

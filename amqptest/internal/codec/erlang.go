@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// Erlang prints bytes as Erlang's ~tp does, which RabbitMQ's errors quote them with: as UTF-8 or as Latin-1 if all of them
-// can be printed, else as numbers.
+// Erlang formats bytes like Erlang's ~tp, which RabbitMQ uses in errors: as UTF-8 or Latin-1 text if all characters are
+// printable, otherwise as numbers.
 func Erlang(b []byte) string {
 	if len(b) == 0 {
 		return "<<>>"
@@ -30,7 +30,7 @@ func Erlang(b []byte) string {
 	return Octets(b)
 }
 
-// Octets prints bytes as Erlang's ~w does.
+// Octets formats bytes like Erlang's ~w.
 func Octets(b []byte) string {
 	octets := make([]string, len(b))
 	for i, o := range b {
@@ -39,7 +39,7 @@ func Octets(b []byte) string {
 	return "<<" + strings.Join(octets, ",") + ">>"
 }
 
-// Term prints a simple value as Erlang does.
+// Term formats a simple value like Erlang.
 func Term(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -50,7 +50,7 @@ func Term(v any) string {
 	return fmt.Sprint(v)
 }
 
-// erlangString quotes text, unless Erlang finds a character in it that cannot be printed.
+// erlangString quotes text if all characters are printable in Erlang.
 func erlangString(text []rune) (string, bool) {
 	const escaped, letters = "\n\r\t\v\b\f\x1b\"\\", "nrtvbfe\"\\"
 	var b strings.Builder
@@ -70,8 +70,8 @@ func erlangString(text []rune) (string, bool) {
 	return b.String(), true
 }
 
-// erlangPair prints a pair as Erlang's ~p does behind so many characters of its line: one that reaches the 80th goes on in a
-// line of its own.
+// erlangPair formats a pair like Erlang's ~p after the given number of characters on the line. It breaks the line at 80
+// characters.
 func erlangPair(behind int, name string, value int) string {
 	s := fmt.Sprintf("{%s,%d}", name, value)
 	if behind+len(s) < 80 {

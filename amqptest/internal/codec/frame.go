@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// The types of frames.
+// The frame types.
 const (
 	FrameMethod    byte = 1
 	FrameHeader    byte = 2
@@ -17,27 +17,27 @@ const (
 )
 
 const (
-	// EmptyFrame is what a frame is larger than its payload.
+	// EmptyFrame is the size of a frame without payload.
 	EmptyFrame = frameHeader + 1
 
 	frameHeader = 7
 	frameEnd    = 0xCE
 )
 
-// ProtocolHeader is what a client sends first.
+// ProtocolHeader is the first data that a client sends.
 const ProtocolHeader = "AMQP\x00\x00\x09\x01"
 
-// MaxContent is the size of the largest body that RabbitMQ lets a content header announce.
+// MaxContent is the largest body size that RabbitMQ accepts in a content header.
 const MaxContent = 512 << 20
 
-// Frame is one frame. The payload is valid until the next one is read.
+// A Frame's payload is valid until the next frame is read.
 type Frame struct {
 	Type    byte
 	Channel uint16
 	Payload []byte
 }
 
-// FrameError reports what is no frame, in RabbitMQ's words.
+// FrameError reports an invalid frame with RabbitMQ's text.
 type FrameError struct {
 	Frame  Frame
 	Reason string
@@ -45,7 +45,7 @@ type FrameError struct {
 
 func (e *FrameError) Error() string { return Snippet(e.Frame) + ": " + e.Reason }
 
-// Snippet describes a frame as RabbitMQ's errors do.
+// Snippet describes a frame like RabbitMQ's errors.
 func Snippet(f Frame) string {
 	what, p := "all", f.Payload
 	if len(p) > 16 {
@@ -54,29 +54,28 @@ func Snippet(f Frame) string {
 	return fmt.Sprintf("type %d, %s octets = %s", f.Type, what, Erlang(p))
 }
 
-// A Reader reads frames. Max bounds the payload; it may be changed between frames.
+// A Reader reads frames. Max limits the payload and can be changed between frames.
 type Reader struct {
 	Max int
 	r   *bufio.Reader
 	buf []byte
 }
 
-// NewReader reads frames with payloads of up to maximum bytes.
+// NewReader returns a Reader for payloads of up to maximum bytes.
 func NewReader(r io.Reader, maximum int) *Reader {
 	return &Reader{Max: maximum, r: bufio.NewReaderSize(r, 16<<10)}
 }
 
-// Header reads the eight bytes of the protocol header.
 func (r *Reader) Header() (string, error) {
 	var b [8]byte
 	_, err := io.ReadFull(r.r, b[:])
 	return string(b[:]), err
 }
 
-// Buffered reports whether more has been read from the network than was asked for.
+// Buffered reports whether data is buffered.
 func (r *Reader) Buffered() bool { return r.r.Buffered() > 0 }
 
-// Ready reports whether a whole frame has been read from the network that Next has not returned yet.
+// Ready reports whether Next can return a frame without reading from the network.
 func (r *Reader) Ready() bool {
 	n := r.r.Buffered()
 	if n < EmptyFrame {
@@ -86,7 +85,7 @@ func (r *Reader) Ready() bool {
 	return err == nil && uint64(n) >= uint64(binary.BigEndian.Uint32(head[3:]))+EmptyFrame
 }
 
-// Next reads a frame. What is no frame is a *FrameError.
+// Next reads a frame. The error of an invalid frame is a *FrameError.
 func (r *Reader) Next() (Frame, error) {
 	var head [frameHeader]byte
 	if _, err := io.ReadFull(r.r, head[:]); err != nil {
@@ -94,7 +93,7 @@ func (r *Reader) Next() (Frame, error) {
 	}
 	f := Frame{Type: head[0], Channel: binary.BigEndian.Uint16(head[1:])}
 	size := binary.BigEndian.Uint32(head[3:])
-	// RabbitMQ lets clients exceed the limit by the size of an empty frame, since some count wrong.
+	// RabbitMQ tolerates clients that exceed the limit by the size of an empty frame
 	if uint64(size) > uint64(r.Max)+EmptyFrame {
 		return f, &FrameError{f, fmt.Sprintf("{frame_too_large,%d,%d}", size, r.Max)}
 	}
@@ -113,7 +112,7 @@ func (r *Reader) Next() (Frame, error) {
 	return f, nil
 }
 
-// AppendFrame appends a frame as it goes over the wire.
+// AppendFrame appends an encoded frame.
 func AppendFrame(b []byte, kind byte, channel uint16, payload []byte) []byte {
 	b = append(b, kind)
 	b = binary.BigEndian.AppendUint16(b, channel)
@@ -161,20 +160,20 @@ func AppendContent(b []byte, channel uint16, properties, body []byte, frameMax i
 	return b
 }
 
-// A ContentHeader is what a header frame carries. The properties are a part of the payload.
+// A ContentHeader is the decoded payload of a header frame, which Properties alias.
 type ContentHeader struct {
 	Class, Weight uint16
 	Size          uint64
 	Properties    []byte
 }
 
-// ParseHeader reads the payload of a header frame that is not [Frame.Malformed].
+// ParseHeader decodes the payload of a header frame that is not [Frame.Malformed].
 func ParseHeader(payload []byte) ContentHeader {
 	be := binary.BigEndian
 	return ContentHeader{be.Uint16(payload), be.Uint16(payload[2:]), be.Uint64(payload[4:]), payload[12:]}
 }
 
-// Malformed tells whether a frame is of no type, or too short for its type. A heartbeat is empty.
+// Malformed reports whether the frame type is unknown or the payload too short for it. A heartbeat must be empty.
 func (f Frame) Malformed() bool {
 	switch f.Type {
 	case FrameMethod:

@@ -2,31 +2,31 @@ package codec
 
 import "encoding/binary"
 
-// An ID is a method's class and its number in it, 16 bits each.
+// An ID is a method's class id and method id.
 type ID uint32
 
-// Class is the upper half.
+// Class returns the class id.
 func (i ID) Class() uint16 { return uint16(i >> 16) }
 
-// Method is the lower half.
+// Method returns the method id.
 func (i ID) Method() uint16 { return uint16(i) }
 
-// ClassBasic is the number of the class basic, the only one whose methods carry a content.
+// ClassBasic is the class id of basic, the only class whose methods carry content.
 const ClassBasic = 60
 
-// A Method is what a method frame carries.
+// A Method is a decoded method frame.
 type Method interface {
 	ID() ID
 	walk(c *coder)
 }
 
-// MethodID returns the number in the payload of a method frame, and whether there is such a method.
+// MethodID returns the id in the payload of a method frame, and whether the method exists.
 func MethodID(payload []byte) (ID, bool) {
 	id := ID(binary.BigEndian.Uint32(payload))
 	return id, newMethod(id) != nil
 }
 
-// Parse reads the payload of a method frame. The method is nil if its number is unknown.
+// Parse decodes the payload of a method frame. The method is nil if its id is unknown.
 func Parse(payload []byte) (ID, Method, error) {
 	if len(payload) < 4 {
 		return 0, nil, errSyntax
@@ -41,7 +41,7 @@ func Parse(payload []byte) (ID, Method, error) {
 	return id, m, c.finish()
 }
 
-// HasContent tells whether a method is followed by a message.
+// HasContent reports whether content follows the method.
 func (i ID) HasContent() bool {
 	switch i {
 	case 60<<16 | 40, 60<<16 | 50, 60<<16 | 60, 60<<16 | 71:

@@ -1,6 +1,6 @@
 package codec
 
-// The methods of the classes basic.
+// The methods of class basic.
 type (
 	// BasicQos is basic.qos.
 	BasicQos struct {
@@ -152,7 +152,7 @@ func (*BasicPublish) ID() ID { return 60<<16 | 40 }
 
 func (m *BasicPublish) walk(c *coder) {
 	c.reserved()
-	c.short(&m.Exchange) // RabbitMQ checks no strings of a method that has a content
+	c.short(&m.Exchange) // RabbitMQ does not validate the strings of methods with content
 	c.short(&m.Key)
 	c.bit(&m.Mandatory, &m.Immediate)
 }

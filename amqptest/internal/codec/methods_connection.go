@@ -1,6 +1,6 @@
 package codec
 
-// The methods of the classes connection.
+// The methods of class connection.
 type (
 	// ConnectionStart is connection.start.
 	ConnectionStart struct {

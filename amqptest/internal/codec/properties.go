@@ -2,7 +2,7 @@ package codec
 
 import "time"
 
-// Properties are those of a message. Has tells which are there; an absent one is zero.
+// Properties are the basic properties of a message. Has marks the properties that are set; others are zero.
 type Properties struct {
 	Has                                    uint16
 	ContentType, ContentEncoding           string
@@ -14,7 +14,7 @@ type Properties struct {
 	Type, UserID, AppID, ClusterIDReserved string
 }
 
-// The bits of Properties.Has, those of the flags on the wire.
+// The bits of Properties.Has are the property flags of the protocol.
 const (
 	HasContentType uint16 = 1 << (15 - iota)
 	HasContentEncoding
@@ -32,7 +32,7 @@ const (
 	HasClusterID
 )
 
-// Time is the timestamp.
+// Time returns the timestamp, zero if it is not set.
 func (p *Properties) Time() time.Time {
 	if p.Has&HasTimestamp == 0 {
 		return time.Time{}
@@ -40,7 +40,7 @@ func (p *Properties) Time() time.Time {
 	return time.Unix(int64(p.Timestamp), 0).UTC()
 }
 
-// SetHeaders replaces the headers; none means that there are none.
+// SetHeaders replaces the headers. An empty table removes them.
 func (p *Properties) SetHeaders(t Table) {
 	p.Headers = t
 	p.Has |= HasHeaders
@@ -96,14 +96,14 @@ func (p *Properties) walk(c *coder) {
 	}
 }
 
-// ParseProperties reads what ParseHeader returns.
+// ParseProperties decodes the properties of a content header.
 func ParseProperties(b []byte) (*Properties, error) {
 	p, c := new(Properties), coder{buf: b}
 	p.walk(&c)
 	return p, c.finish()
 }
 
-// Append appends the properties with their flags.
+// Append appends the encoded properties.
 func (p *Properties) Append(b []byte) []byte {
 	c := coder{buf: b, writing: true}
 	p.walk(&c)

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// A Table is a field table in the order of the wire. Values are of these types, by the type octets of RabbitMQ:
-// bool (t), int8 (b), uint8 (B), int16 (s), uint16 (u), int32 (I), uint32 (i), int64 (l, L), float32 (f), float64 (d),
-// Decimal (D), string (S), []byte (x), time.Time (T), Table (F), []any (A) and nil (V).
+// A Table is a field table in wire order. The value types, with RabbitMQ's type octets, are bool (t), int8 (b), uint8
+// (B), int16 (s), uint16 (u), int32 (I), uint32 (i), int64 (l, L), float32 (f), float64 (d), Decimal (D), string (S),
+// []byte (x), time.Time (T), Table (F), []any (A) and nil (V).
 type Table []Field
 
-// A Field is one entry of a Table.
+// A Field is an entry of a Table.
 type Field struct {
 	Key   string
 	Value any
@@ -25,10 +25,10 @@ type Decimal struct {
 	Value int32
 }
 
-// maxDepth bounds how deep tables and arrays may be nested.
+// maxDepth limits the nesting of tables and arrays.
 const maxDepth = 512
 
-// Get returns the value of a key, the first if there are several.
+// Get returns the value of the first field with the key.
 func (t Table) Get(key string) (any, bool) {
 	for _, f := range t {
 		if f.Key == key {
@@ -38,7 +38,7 @@ func (t Table) Get(key string) (any, bool) {
 	return nil, false
 }
 
-// Last returns the value of a key, the last if there are several.
+// Last returns the value of the last field with the key.
 func (t Table) Last(key string) (any, bool) {
 	for i := len(t) - 1; i >= 0; i-- {
 		if t[i].Key == key {
@@ -48,15 +48,15 @@ func (t Table) Last(key string) (any, bool) {
 	return nil, false
 }
 
-// Sorted returns the table with its keys in bytewise order, each once: the first of several fields counts. Tables in it stay
-// as they are. So RabbitMQ sends the headers of messages.
+// Sorted returns the table sorted bytewise by key, with only the first field of each key. Nested tables stay unchanged.
+// RabbitMQ sends the headers of messages in this order.
 func (t Table) Sorted() Table {
 	t = slices.Clone(t)
 	slices.SortStableFunc(t, func(a, b Field) int { return strings.Compare(a.Key, b.Key) })
 	return slices.CompactFunc(t, func(a, b Field) bool { return a.Key == b.Key })
 }
 
-// With returns the table with a value set, in its place if the key is there, else at the front as RabbitMQ puts it.
+// With returns the table with a value set: in place if the key exists, otherwise at the front, like RabbitMQ.
 func (t Table) With(key string, value any) Table {
 	for i, f := range t {
 		if f.Key == key {
@@ -68,7 +68,7 @@ func (t Table) With(key string, value any) Table {
 	return append(Table{{key, value}}, t...)
 }
 
-// Without returns the table without a key, of several fields without the first.
+// Without returns the table without the first field with the key.
 func (t Table) Without(key string) Table {
 	i := slices.IndexFunc(t, func(f Field) bool { return f.Key == key })
 	if i < 0 {
@@ -77,7 +77,7 @@ func (t Table) Without(key string) Table {
 	return slices.Delete(slices.Clone(t), i, i+1)
 }
 
-// Integer returns a value as a number, whatever its width.
+// Integer returns an integer value of any width.
 func Integer(v any) (int64, bool) {
 	switch v := v.(type) {
 	case int8:
@@ -98,7 +98,7 @@ func Integer(v any) (int64, bool) {
 	return 0, false
 }
 
-// TypeName is what RabbitMQ's errors call the type of a value.
+// TypeName returns the name of a value's type in RabbitMQ's errors.
 func TypeName(v any) string {
 	switch v.(type) {
 	case bool:
@@ -196,7 +196,7 @@ func appendValue(b []byte, v any) []byte {
 	return append(b, 'V')
 }
 
-// ParseTable reads the fields of a table, without its length. The error is [ErrTable].
+// ParseTable decodes the fields of a table without its length. The error is [ErrTable].
 func ParseTable(b []byte) (Table, error) {
 	c := coder{buf: b}
 	t := c.fields(0)
@@ -294,7 +294,7 @@ func (c *coder) number(f float64) {
 	}
 }
 
-// width is how many bytes the values of a type have, -1 if their length comes first.
+// width returns the size of a type's values, or -1 if a length precedes the value.
 func width(kind byte) int {
 	switch kind {
 	case 'V':

@@ -6,7 +6,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest/internal/codec"
 )
 
-// The connection states of RabbitMQ that appear in errors.
+// RabbitMQ's connection states that appear in errors.
 const (
 	stateStarting = "starting"
 	stateTuning   = "tuning"
@@ -14,13 +14,13 @@ const (
 	stateRunning  = "running"
 )
 
-// method0 decodes a frame of channel 0, nil for a heartbeat. A *failure closes the connection with connection.close, every
-// other error without a word.
+// method0 decodes a frame on channel 0, nil for a heartbeat. A *failure is sent as connection.close, other errors close
+// the socket without a reply code.
 func method0(f codec.Frame, state string) (codec.Method, error) {
 	m, err := readMethod0(f, state)
 	var told *failure
 	if (state == stateStarting || state == stateTuning) && errors.As(err, &told) {
-		err = errAbandoned // RabbitMQ explains nothing before tune-ok
+		err = errHangUp // RabbitMQ sends no reply code before tune-ok
 	}
 	return m, err
 }
@@ -37,7 +37,7 @@ func readMethod0(f codec.Frame, state string) (codec.Method, error) {
 	id, m, err := codec.Parse(f.Payload)
 	switch {
 	case m == nil:
-		return nil, errAbandoned
+		return nil, errHangUp
 	case errors.Is(err, codec.ErrUTF8):
 		return nil, &failure{id, errUTF8()}
 	case err == nil:
@@ -45,15 +45,15 @@ func readMethod0(f codec.Frame, state string) (codec.Method, error) {
 	case state == stateRunning:
 		return nil, &failure{0, raise(internalError, "")}
 	}
-	return nil, errAbandoned
+	return nil, errHangUp
 }
 
-// unexpectedMethod0 reports a method that is not allowed in a state.
+// unexpectedMethod0 reports a method that is not allowed in this state.
 func unexpectedMethod0(m codec.Method, state string) *failure {
 	return &failure{m.ID(), raise(channelError, "unexpected method in connection state %s", state)}
 }
 
-// unknownFrame reports a frame of an unknown type or a malformed one.
+// unknownFrame reports a frame of unknown type or a malformed one.
 func unknownFrame(f codec.Frame) *failure {
 	return &failure{0, &exception{code: frameError, text: codec.Snippet(f) + ": unknown_frame"}}
 }
