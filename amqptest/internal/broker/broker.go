@@ -68,6 +68,7 @@ type vhost struct {
 	undelivered map[*queue]struct{} // queues with messages that could not be dead-lettered
 }
 
+// New returns a started broker.
 func New(cfg Config) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, lifecycle: make(chan struct{}, 1),

@@ -30,7 +30,7 @@ const ProtocolHeader = "AMQP\x00\x00\x09\x01"
 // MaxContent is the largest body size that RabbitMQ accepts in a content header.
 const MaxContent = 512 << 20
 
-// A Frame's payload is valid until the next frame is read.
+// A Frame is an AMQP frame. Its payload is valid until the next frame is read.
 type Frame struct {
 	Type    byte
 	Channel uint16
@@ -66,6 +66,7 @@ func NewReader(r io.Reader, maximum int) *Reader {
 	return &Reader{Max: maximum, r: bufio.NewReaderSize(r, 16<<10)}
 }
 
+// Header reads the eight bytes of the protocol header.
 func (r *Reader) Header() (string, error) {
 	var b [8]byte
 	_, err := io.ReadFull(r.r, b[:])
