@@ -153,7 +153,7 @@ func (b *connections) ConsumeConnection(context.Context) (*amqp.Connection, erro
 	return l.ac, nil
 }
 
-// dedicatedConnections are connections with a DedicatedConnector.
+// dedicatedConnections are connections with a dedicatedConnector.
 type dedicatedConnections struct {
 	*connections
 	refuses error

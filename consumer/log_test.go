@@ -19,23 +19,25 @@ func (l *logbook) text() string {
 	return l.buf.String()
 }
 
-// The first session is cancelled after its messages were settled, the second one gets five more.
+// Two sessions: the first one receives 7 messages, one of them three times, the second one 5 more.
 func TestTheEndOfRunIsLoggedWithTheTotalsOfAllSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
-		n := 7
+		first := true
 		b := &connections{}
 		b.on = func(m method, l *link) {
 			if m != consume {
 				return
 			}
-			if n == 7 {
+			n := 5
+			if first {
+				n = 7
 				time.AfterFunc(time.Minute, func() { b.broker.CancelConsumers("orders") })
 			}
+			first = false
 			for range n {
 				l.deliver(nil)
 			}
-			n = 5
 		}
 		calls := 0
 		_, end := runOn(t, b, Config{Logger: log.logger(), Prefetch: 20, Workers: 1}, func(context.Context, *Delivery) error {
@@ -92,18 +94,18 @@ func (h tracer) Handle(ctx context.Context, r slog.Record) error {
 
 func (h tracer) WithAttrs(as []slog.Attr) slog.Handler { return tracer{h.Handler.WithAttrs(as)} }
 
-type loggingBroker struct {
+type loggingConnections struct {
 	*connections
 	log *slog.Logger
 }
 
-func (b loggingBroker) Logger() *slog.Logger { return b.log }
+func (b loggingConnections) Logger() *slog.Logger { return b.log }
 
 // Config.Logger is not set, so the lines go to the Logger of the Connection.
 func TestEveryLineHasTheTraceIDOfRunAndTheCommonKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
-		b := loggingBroker{&connections{on: func(m method, l *link) {
+		b := loggingConnections{&connections{on: func(m method, l *link) {
 			if m == consume {
 				l.deliver(nil)
 			}
