@@ -50,12 +50,12 @@ type Producer struct {
 	cut    context.CancelFunc
 	ended  chan struct{} // closed when run has returned
 
-	warnings logs.Limiter
-	opening  opening                                 // run's
-	refusals refusals                                // run's, of
-	last     *amqp.Connection                        // this connection
-	unasked  bool                                    // run's: it must not open a channel to ask
-	left     struct{ unconfirmed, notPublished int } // by run, valid once ended is closed
+	warnings  logs.Limiter
+	opening   opening                                 // run's
+	refusals  refusals                                // run's, of
+	last      *amqp.Connection                        // this connection
+	unchecked bool                                    // run's: it must not open a channel to ask
+	abandoned struct{ unconfirmed, notPublished int } // by run, valid once ended is closed
 }
 
 // New returns a Producer. It opens its channel when the first message is published.
@@ -205,7 +205,7 @@ func (p *Producer) await(r *Receipt) error {
 	select {
 	case <-r.done:
 	case <-r.ctx.Done():
-		p.window.leave(r)
+		p.window.cancel(r)
 		<-r.done
 	}
 	return r.err
@@ -283,7 +283,7 @@ func (p *Producer) Close(ctx context.Context) error {
 	if cause == nil { // the connection had ended for good
 		cause = ErrClosed
 	}
-	kind, n := ErrUnconfirmed, p.left
+	kind, n := ErrUnconfirmed, p.abandoned
 	switch {
 	case n.unconfirmed == 0 && n.notPublished == 0:
 		return nil
@@ -298,7 +298,7 @@ func (p *Producer) Close(ctx context.Context) error {
 func (p *Producer) run() {
 	defer close(p.ended)
 	cause := p.sessions()
-	p.left.unconfirmed, p.left.notPublished = p.window.abandon(cause)
+	p.abandoned.unconfirmed, p.abandoned.notPublished = p.window.abandon(cause)
 	p.window.total().log(p.ctx, p.cfg.Logger)
 }
 

@@ -47,7 +47,7 @@ func (p *Producer) serve(ac *amqp.Connection) error {
 	}
 	p.window.setObstacle(func() error { return cmp.Or(gate.Err(), failed) })
 	defer p.window.setObstacle(nil)
-	if !p.unblocked(ac, gate) {
+	if !p.awaitUnblocked(ac, gate) {
 		return nil
 	}
 	ch, err := p.open(ac)
@@ -84,7 +84,7 @@ func (p *Producer) serve(ac *amqp.Connection) error {
 		reason = <-s.closed
 	}
 	<-s.resolved
-	s.dispose(reason)
+	s.settleLost(reason)
 	return nil
 }
 
@@ -95,7 +95,7 @@ func (s *session) close() {
 	case s.p.ctx.Err() != nil:
 		_ = s.ch.Close() // Producer.Close bounds it
 	case s.hasExpired():
-		ctx, cancel := s.p.patience(s.ac, closeTimeout)
+		ctx, cancel := s.p.requestContext(s.ac, closeTimeout)
 		defer cancel()
 		_ = wire.Do(ctx, s.ac, s.ch.Close)
 	}
@@ -122,7 +122,7 @@ func killUnless(over <-chan struct{}, ac *amqp.Connection) {
 }
 
 func (p *Producer) open(ac *amqp.Connection) (*amqp.Channel, error) {
-	ctx, cancel := p.patience(ac, callTimeout)
+	ctx, cancel := p.requestContext(ac, callTimeout)
 	defer cancel()
 	return wire.Call(ctx, ac, func() (*amqp.Channel, error) {
 		ch, err := ac.Channel()

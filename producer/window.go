@@ -17,7 +17,7 @@ const (
 	waiting state = iota // for room in the window
 	queued               // for the sender
 	sent                 // handed over, or about to be
-	left                 // sent, and its publisher has gone with ErrUnconfirmed: not sent again
+	cancelled            // sent, and its publisher has gone with ErrUnconfirmed: not sent again
 	done
 )
 
@@ -28,12 +28,12 @@ type window struct {
 	failFast              bool
 
 	mu       sync.Mutex
-	messages int // queued, sent or left
+	messages int // queued, sent or cancelled
 	bytes    int
 	waiting  list
 	queue    list
 	refused  list             // queued, and about to end with their err
-	flight   int              // sent or left
+	flight   int              // sent or cancelled
 	alone    bool             // the message in flight stays the only one
 	held     bool             // head kept the first message of the queue back
 	twins    map[uint64]twins // in flight
@@ -73,7 +73,7 @@ func (w *window) submit(r *Receipt, watch bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if watch && r.ctx.Done() != nil {
-		r.unwatch = context.AfterFunc(r.ctx, func() { w.leave(r) })
+		r.unwatch = context.AfterFunc(r.ctx, func() { w.cancel(r) })
 	}
 	if w.closed != nil {
 		w.resolve(r, r.failure(ErrNotPublished, w.closed))
@@ -101,8 +101,8 @@ func (w *window) admitted(r *Receipt) <-chan struct{} {
 	return r.admitted
 }
 
-// leave gives a message its outcome because its ctx ended.
-func (w *window) leave(r *Receipt) {
+// cancel gives a message its outcome because its ctx ended.
+func (w *window) cancel(r *Receipt) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	cause := context.Cause(r.ctx)
@@ -112,7 +112,7 @@ func (w *window) leave(r *Receipt) {
 		w.resolve(r, r.failure(ErrNotPublished, w.because(errNoRoom, cause)))
 		r.forget()
 		w.admit() // a smaller message behind it may have room
-		w.rest()
+		w.closeIdle()
 	case queued:
 		r.unlink()
 		why := error(nil)
@@ -123,8 +123,8 @@ func (w *window) leave(r *Receipt) {
 		w.release(r)
 	case sent: // keeps its room until the session knows its outcome, or ends
 		w.resolve(r, r.failure(ErrUnconfirmed, w.because(nil, cause)))
-		r.state = left
-	case left, done:
+		r.state = cancelled
+	case cancelled, done:
 	}
 }
 
@@ -313,13 +313,13 @@ func (w *window) end(r *Receipt, err error) {
 	switch r.state {
 	case queued:
 		r.unlink()
-	case sent, left:
-		w.land(r)
+	case sent, cancelled:
+		w.endFlight(r)
 	case done:
 		return
 	case waiting:
 	}
-	if r.state != left {
+	if r.state != cancelled {
 		w.resolve(r, err)
 	}
 	w.release(r)
@@ -331,8 +331,8 @@ func (w *window) requeue(rs []*Receipt) {
 	defer w.mu.Unlock()
 	for i := len(rs) - 1; i >= 0; i-- {
 		r := rs[i]
-		w.land(r)
-		if r.state == left {
+		w.endFlight(r)
+		if r.state == cancelled {
 			w.release(r)
 			continue
 		}
@@ -342,8 +342,8 @@ func (w *window) requeue(rs []*Receipt) {
 	w.signal()
 }
 
-// mark notes that an attempt of r has ended with an unknown outcome.
-func (w *window) mark(r *Receipt, cause error) {
+// setUnknown notes that an attempt of r has ended with an unknown outcome.
+func (w *window) setUnknown(r *Receipt, cause error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if r.unknown == nil {
@@ -357,7 +357,7 @@ func (w *window) close(cause error) {
 	defer w.mu.Unlock()
 	if w.closed == nil {
 		w.closed = cause
-		w.rest()
+		w.closeIdle()
 	}
 }
 
@@ -379,7 +379,7 @@ func (w *window) abandon(cause error) (unconfirmed, notPublished int) {
 			w.drop(r, r.failure(ErrNotPublished, cause))
 		}
 	}
-	w.rest()
+	w.closeIdle()
 	return unconfirmed, notPublished
 }
 
@@ -412,8 +412,8 @@ func (w *window) resolve(r *Receipt, err error) {
 	}
 }
 
-// land notes that r is not in flight any more.
-func (w *window) land(r *Receipt) {
+// endFlight notes that r is not in flight any more.
+func (w *window) endFlight(r *Receipt) {
 	w.flight--
 	if w.held {
 		w.signal()
@@ -443,7 +443,7 @@ func (w *window) release(r *Receipt) {
 	w.bytes -= len(r.msg.Publishing.Body)
 	r.forget()
 	w.admit()
-	w.rest()
+	w.closeIdle()
 }
 
 func (w *window) admit() {
@@ -472,7 +472,7 @@ func (w *window) signal() {
 	}
 }
 
-func (w *window) rest() {
+func (w *window) closeIdle() {
 	if w.closed == nil || w.messages > 0 || w.waiting.first != nil {
 		return
 	}

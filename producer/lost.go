@@ -10,9 +10,9 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// dispose decides about the messages that have no outcome when the channel is closed: the refused
+// settleLost decides about the messages that have no outcome when the channel is closed: the refused
 // one gets its outcome, the others are sent again.
-func (s *session) dispose(reason *amqp.Error) {
+func (s *session) settleLost(reason *amqp.Error) {
 	w := s.p.window
 	if _, limit, ok := tooLarge(reason); ok {
 		s.p.maxSize.Store(int64(limit)) // the next one is refused locally
@@ -41,7 +41,7 @@ func (s *session) dispose(reason *amqp.Error) {
 		case s.p.ctx.Err() == nil && (s.p.cfg.NoResend || s.isLate(r) || r.faults >= maxFaults):
 			w.finish(r, r.failure(ErrUnconfirmed, why))
 		default:
-			w.mark(r, why)
+			w.setUnknown(r, why)
 			again = append(again, r)
 		}
 	}

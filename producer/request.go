@@ -10,21 +10,21 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// patience returns a ctx for a request to the broker, which has d to answer. While it blocks
+// requestContext returns a ctx for a request to the broker, which has d to answer. While it blocks
 // publishing it reads nothing, so that time does not count: a link killed then would cost what
 // is in flight on it, and the next one would be blocked as well.
-func (p *Producer) patience(ac *amqp.Connection, d time.Duration) (context.Context, context.CancelFunc) {
+func (p *Producer) requestContext(ac *amqp.Connection, d time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(p.ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { endAfter(ctx, cancel, wire.GateOf(ac), d) })
+	wg.Go(func() { cancelAfter(ctx, cancel, wire.GateOf(ac), d) })
 	return ctx, func() {
 		cancel(nil)
 		wg.Wait()
 	}
 }
 
-// endAfter ends ctx when the gate has been open for d.
-func endAfter(ctx context.Context, cancel context.CancelCauseFunc, gate *wire.Gate, d time.Duration) {
+// cancelAfter ends ctx when the gate has been open for d.
+func cancelAfter(ctx context.Context, cancel context.CancelCauseFunc, gate *wire.Gate, d time.Duration) {
 	for {
 		changed, blocked := gate.Watch()
 		var late <-chan time.Time
@@ -42,10 +42,10 @@ func endAfter(ctx context.Context, cancel context.CancelCauseFunc, gate *wire.Ga
 	}
 }
 
-// unblocked waits until the broker takes messages on ac, and returns false if ac or the Producer
+// awaitUnblocked waits until the broker takes messages on ac, and returns false if ac or the Producer
 // ended before. A request that hangs meanwhile could be ended only with the link, which others
 // may have messages in flight on.
-func (p *Producer) unblocked(ac *amqp.Connection, gate *wire.Gate) bool {
+func (p *Producer) awaitUnblocked(ac *amqp.Connection, gate *wire.Gate) bool {
 	changed, blocked := gate.Watch()
 	if blocked == nil {
 		return true
