@@ -10,9 +10,9 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// requestContext returns a ctx for a request to the broker, which has d to answer. While it blocks
-// publishing it reads nothing, so that time does not count: a link killed then would cost what
-// is in flight on it, and the next one would be blocked as well.
+// requestContext returns a ctx for a request that the broker must answer within d. While it blocks publishing, it reads
+// nothing and the time is stopped: killing the link would lose the outcomes of messages in flight, and the broker would
+// block the next connection too.
 func (p *Producer) requestContext(ac *amqp.Connection, d time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(p.ctx)
 	var wg sync.WaitGroup
@@ -23,7 +23,7 @@ func (p *Producer) requestContext(ac *amqp.Connection, d time.Duration) (context
 	}
 }
 
-// cancelAfter ends ctx when the gate has been open for d.
+// cancelAfter cancels ctx after the gate has been open for d.
 func cancelAfter(ctx context.Context, cancel context.CancelCauseFunc, gate *wire.Gate, d time.Duration) {
 	for {
 		changed, blocked := gate.Watch()
@@ -42,9 +42,8 @@ func cancelAfter(ctx context.Context, cancel context.CancelCauseFunc, gate *wire
 	}
 }
 
-// awaitUnblocked waits until the broker takes messages on ac, and returns false if ac or the Producer
-// ended before. A request that hangs meanwhile could be ended only with the link, which others
-// may have messages in flight on.
+// awaitUnblocked waits until the broker accepts messages on ac. It returns false if ac or the Producer is closed first.
+// Only killing the link would end a request that is sent before, and other producers may have messages in flight on it.
 func (p *Producer) awaitUnblocked(ac *amqp.Connection, gate *wire.Gate) bool {
 	changed, blocked := gate.Watch()
 	if blocked == nil {
@@ -54,7 +53,7 @@ func (p *Producer) awaitUnblocked(ac *amqp.Connection, gate *wire.Gate) bool {
 	for blocked != nil {
 		select {
 		case <-changed:
-		case <-closed: //nolint:errcheck // the reason is the connection's to tell
+		case <-closed: //nolint:errcheck // the Connection reports the reason
 			return false
 		case <-p.ctx.Done():
 			return false
