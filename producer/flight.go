@@ -48,7 +48,8 @@ func (s *session) resolve() {
 		case <-oldest:
 		case <-s.confirms.Ready:
 			tags = s.confirms.Take(tags)
-		case now := <-tick:
+		case <-tick: // the received time may be old, after a time without messages in flight
+			now := time.Now()
 			if s.gate.Err() != nil {
 				oldestSince.restart(now)
 			}
