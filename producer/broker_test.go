@@ -338,6 +338,30 @@ func TestConfirmsThatStayAwayAreUnconfirmedAfterTheirTime(t *testing.T) {
 	})
 }
 
+// A Ticker delivers the time of a tick that was due long before.
+func TestConfirmTimeoutIgnoresTheTimeWithoutMessages(t *testing.T) {
+	const timeout = 200 * time.Millisecond
+	b, p := start(t, producer.Config{ConfirmTimeout: timeout})
+	b.HoldConfirms()
+	r := publish(t, b, p, "a")
+	time.Sleep(timeout / 2) // the time runs
+	b.ReleaseConfirms()
+	if err := r.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * timeout)
+	b.DropConfirms(true)
+	began := time.Now()
+	err := p.Publish(t.Context(), "", "orders", amqp.Publishing{})
+	if took := time.Since(began); !errors.Is(err, producer.ErrConfirmTimeout) || took < timeout {
+		t.Errorf("Publish = %v after %v, want ErrConfirmTimeout after %v", err, took, timeout)
+	}
+	if got := stored(b); len(got) != 2 {
+		t.Errorf("stored %q, want each message once", got)
+	}
+	b.DropConfirms(false)
+}
+
 func TestCloseSendsWhatIsInFlightAndThenRefuses(t *testing.T) {
 	b, p := start(t, producer.Config{})
 	b.HoldConfirms()

@@ -32,17 +32,17 @@ func (s *session) check(r *Receipt, batch *wire.Batch) (exists, ok bool) {
 		return false, true
 	}
 	name, user := r.msg.Exchange, r.msg.Publishing.UserId
-	if s.p.unasked || s.known[name] && s.users[user] {
+	if s.p.unchecked || s.known[name] && s.users[user] {
 		return true, true
 	}
 	batch.End() // asking waits for an answer
 	if !s.known[name] {
 		// RabbitMQ compares only the name in a passive declare.
-		err := s.ask(func(ch *amqp.Channel) error {
+		err := s.request(func(ch *amqp.Channel) error {
 			return ch.ExchangeDeclarePassive(name, amqp.ExchangeDirect, true, false, false, false, nil)
 		})
 		reason := brokerError(err)
-		made := reason != nil && reason.Code == amqp.InternalError && isUnspeakable(name)
+		made := reason != nil && reason.Code == amqp.InternalError && isUnreportable(name)
 		if made {
 			reason = &amqp.Error{Code: amqp.NotFound, Reason: "NOT_FOUND - no exchange '" + name + "' in vhost '" + s.ac.Config.Vhost + "'", Server: true}
 		}
@@ -51,20 +51,20 @@ func (s *session) check(r *Receipt, batch *wire.Batch) (exists, ok bool) {
 			s.refuse(r, reason, made)
 			return false, !s.ac.IsClosed()
 		case s.ac.IsClosed() || s.p.ctx.Err() != nil:
-			s.unask(reason)
+			s.disableChecks(reason)
 			return false, false
 		}
 		s.p.refusals.exists(r)
 		s.known[name] = true // also where this user may not ask (403): publishing may be allowed
 	}
 	if !s.users[user] {
-		err := s.ask(func(ch *amqp.Channel) error { return tryUser(ch, user) })
+		err := s.request(func(ch *amqp.Channel) error { return tryUser(ch, user) })
 		switch reason := brokerError(err); {
 		case reason != nil && reason.Code == amqp.PreconditionFailed:
 			s.refuse(r, reason, false)
 			return false, true
 		case s.ac.IsClosed() || s.p.ctx.Err() != nil:
-			s.unask(reason)
+			s.disableChecks(reason)
 			return false, false
 		}
 		s.users[user] = true
@@ -78,17 +78,17 @@ func (s *session) refuse(r *Receipt, reason *amqp.Error, made bool) {
 	s.p.window.finish(r, r.failure(ErrNotPublished, explain(reason, r)))
 }
 
-// isUnspeakable reports whether RabbitMQ closes the connection with an internal error (541) when it
+// isUnreportable reports whether RabbitMQ closes the connection with an internal error (541) when it
 // has to name the exchange in an error: it limits the characters of the text, but the text must fit 255 bytes.
-func isUnspeakable(exchange string) bool {
+func isUnreportable(exchange string) bool {
 	return utf8.RuneCountInString(exchange) < len(exchange) && len(exchange) > 100
 }
 
-// unask makes the Producer ask no more, where the user may have no second channel: RabbitMQ closes the
+// disableChecks makes the Producer ask no more, where the user may have no second channel: RabbitMQ closes the
 // connection over it (530), and would again. Then a refused message closes the channel.
-func (s *session) unask(reason *amqp.Error) {
+func (s *session) disableChecks(reason *amqp.Error) {
 	if reason != nil && reason.Code == amqp.NotAllowed {
-		s.p.unasked = true
+		s.p.unchecked = true
 		s.p.cfg.Logger.LogAttrs(s.p.ctx, slog.LevelWarn,
 			"producer: exchanges are not checked before publishing, because that takes a second channel; raise the user's max-channels", s.p.about(s.ac, reason)...)
 	}
@@ -118,9 +118,9 @@ func oversize(r *Receipt, frame int) error {
 	}}
 }
 
-// ask runs f on a separate channel, which the broker may close.
-func (s *session) ask(f func(*amqp.Channel) error) error {
-	ctx, cancel := s.p.patience(s.ac, callTimeout)
+// request runs f on a separate channel, which the broker may close.
+func (s *session) request(f func(*amqp.Channel) error) error {
+	ctx, cancel := s.p.requestContext(s.ac, callTimeout)
 	defer cancel()
 	return wire.Do(ctx, s.ac, func() error {
 		ch, err := s.ac.Channel()

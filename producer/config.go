@@ -12,9 +12,8 @@ import (
 
 // Config of a Producer. The zero value is ready to use.
 type Config struct {
-	// AllowUnroutable publishes without the mandatory flag: a message that no queue is bound
-	// for is confirmed and dropped, as publish/subscribe with no subscriber wants it. The zero
-	// value reports it as *ReturnedError.
+	// AllowUnroutable publishes without the mandatory flag: RabbitMQ confirms and drops a message if no queue is bound
+	// for it. Use it for events that may have no subscriber. The zero value reports such a message as *ReturnedError.
 	AllowUnroutable bool
 
 	// NoResend reports messages as ErrUnconfirmed if the connection is lost before their confirm: at most once. The
@@ -29,28 +28,28 @@ type Config struct {
 	// waits for a connection until ctx ends.
 	FailFast bool
 
-	// MaxInFlight is how many messages may wait to be sent or confirmed; one more makes its
-	// publisher wait. Zero means 1024; the limit is 65,535. More helps only on links of high
-	// latency, and costs memory.
+	// MaxInFlight is the maximum number of messages that wait to be sent or confirmed. If it is reached, publishers wait.
+	// Zero means 1024; the limit is 65,535. A larger value costs memory and helps only on links of high latency.
 	MaxInFlight int
 
-	// MaxInFlightBytes bounds the bodies of those messages. Zero means 64 MiB. A larger
-	// message is sent when it is alone.
+	// MaxInFlightBytes is the maximum size of the bodies of these messages, in bytes. Zero means 64 MiB. A larger
+	// message is sent when no other message is in flight.
 	MaxInFlightBytes int
 
-	// MaxMessageSize is the largest body, in bytes. A larger one is refused here, because
-	// RabbitMQ would close the channel. Zero means 16 MiB, RabbitMQ's default max_message_size.
+	// MaxMessageSize is the maximum size of a body, in bytes. The Producer refuses a larger one, because RabbitMQ would
+	// close the channel. Zero means 16 MiB, RabbitMQ's default max_message_size.
 	MaxMessageSize int
 
-	// ConfirmTimeout is how long the broker may leave the oldest message in flight unconfirmed on
-	// a living connection, as it does when a quorum queue has lost its majority. Then the
-	// messages that have waited for half of it or more end as ErrUnconfirmed, and the others go
-	// on over a new channel, which makes one and a half times as long for them at most. While
-	// the broker blocks publishing, the time does not run. Zero means 30 s; a single message
-	// must not take longer to send.
+	// ConfirmTimeout is the maximum time that the oldest message in flight stays unconfirmed while the connection works,
+	// for example because a quorum queue has lost its majority. After it, messages that have waited for at least half of
+	// ConfirmTimeout end as ErrUnconfirmed. Younger ones are sent again over a new channel, so a message waits for at most
+	// 1.5 times ConfirmTimeout. The time is stopped while the broker blocks publishing. Zero means 30 s. Set it above
+	// the time that your largest message takes to send.
 	ConfirmTimeout time.Duration
 
-	// Logger gets a warning when messages are sent again, and while no channel can be opened. Nil means slog.Default.
+	// Logger logs warnings when messages are sent again and while no channel can be opened, and a line with the number of
+	// messages for each outcome when the Producer is closed. Nil means the Logger of the Connection if it has one,
+	// otherwise slog.Default.
 	Logger *slog.Logger
 }
 

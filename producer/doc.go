@@ -1,8 +1,7 @@
-// Package producer publishes messages to RabbitMQ and tells the truth about each one's fate.
+// Package producer publishes messages to RabbitMQ and reports the true outcome of each one.
 //
 // Publish returns nil when the broker has routed the message to a queue and confirmed it.
-// Every other outcome has its own error, and [MaybeDelivered] answers what a caller needs to
-// know of it: may the message be there all the same?
+// Every other outcome has its own error. [MaybeDelivered] reports whether the message may be in a queue nevertheless.
 //
 //	p, err := producer.New(conn, producer.Config{})
 //	if err != nil {
@@ -20,14 +19,13 @@
 //	case errors.Is(err, producer.ErrUnconfirmed): // may have been stored: a duplicate is possible
 //	}
 //
-// Messages are persistent, mandatory and carry a message id; nothing else is added. When the
+// Messages are persistent, mandatory and carry a message id; nothing else is added. After the
 // connection is lost, unconfirmed messages are sent again under the same message id, unless
 // Config.NoResend is set. Messages in flight are bounded; a full window makes publishers wait.
 //
 // # Ownership of messages
 //
 // Body and Headers are not copied. The Producer reads them until the message has its outcome, and never changes
-// them. After nil, [ReturnedError], [ErrNacked] and [ErrNotPublished] they are the caller's again, to change or reuse. After
-// [ErrUnconfirmed] the caller must not change them any more: the end of ctx does not wait for a write that is under
-// way.
+// them. After nil, [ReturnedError], [ErrNacked] and [ErrNotPublished] the caller may change or reuse them. After
+// [ErrUnconfirmed] it must not, because the end of ctx does not wait for a write in progress.
 package producer

@@ -8,29 +8,27 @@ import (
 )
 
 var (
-	// ErrClosed is the cause where the Producer was closed, or its connection for good.
+	// ErrClosed is the cause if the Producer was closed, or its Connection was closed for good.
 	ErrClosed error = closed("producer: closed")
 
-	// ErrConfirmTimeout is the cause where the broker left a message unconfirmed for
-	// Config.ConfirmTimeout.
+	// ErrConfirmTimeout is the cause if the broker did not confirm a message within Config.ConfirmTimeout.
 	ErrConfirmTimeout = errors.New("producer: no confirm within the timeout")
 
-	// ErrNotPublished reports that no queue got the message: it is invalid, its exchange is
-	// missing, the user may not write to it, the Producer is closed, or ctx ended while it
-	// waited. Publishing it again cannot duplicate it.
-	// A refusal for a missing exchange is remembered for up to a second: until then it is also the outcome of
-	// messages that are published after the exchange was declared.
+	// ErrNotPublished reports that no queue has the message: it is invalid, its exchange does not
+	// exist, the user may not write to the exchange, the Producer is closed, or ctx ended before the message was sent.
+	// With Config.FailFast it also reports that there is no connection or that the broker blocks publishing.
+	// Publishing it again cannot duplicate it.
+	// The Producer remembers for up to a second that an exchange does not exist, also if it is declared meanwhile.
 	ErrNotPublished = errors.New("producer: not published")
 
-	// ErrUnconfirmed reports that the message was handed over and its outcome is unknown: it
-	// may have been stored. Publishing it again may duplicate it. Once one attempt had an
-	// unknown outcome, every later failure of the message is ErrUnconfirmed too. If RabbitMQ
-	// refuses one of several messages that its reason may mean, each of them is ErrUnconfirmed.
+	// ErrUnconfirmed reports that the message was sent and its outcome is unknown: it may have been stored.
+	// Publishing it again may duplicate it. After an attempt with an unknown outcome, every later failure of the
+	// message is ErrUnconfirmed too. If RabbitMQ refuses a message for a reason that fits several messages, each of them
+	// is ErrUnconfirmed.
 	ErrUnconfirmed error = unconfirmed("producer: unconfirmed, may have been stored")
 
-	// ErrNacked reports that the broker refused the message (basic.nack), for example because
-	// a queue is full and its overflow is reject-publish. Where several queues were to get it,
-	// some may have.
+	// ErrNacked reports that the broker refused the message (basic.nack), for example because a queue is full and its
+	// overflow is reject-publish. If the message was routed to several queues, some of them may have stored it.
 	ErrNacked = errors.New("producer: refused by the broker")
 )
 
@@ -50,11 +48,11 @@ func (e closed) Error() string { return string(e) }
 
 func (closed) Closed() bool { return true }
 
-// A ReturnedError reports a message that no queue is bound for (basic.return). Nothing has
-// stored it. Bind a queue, correct the routing key, or allow it with Config.AllowUnroutable.
+// A ReturnedError reports a message for which no queue is bound (basic.return). No queue has stored it. Bind a
+// queue, correct the routing key, or set Config.AllowUnroutable.
 type ReturnedError struct {
 	Code          int    // AMQP reply code: 312 NO_ROUTE
-	Text          string // the broker's words
+	Text          string // the broker's reply text
 	Exchange, Key string // where it was published to
 }
 

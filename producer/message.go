@@ -12,19 +12,19 @@ import (
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
-// A Message is what PublishAll takes: a publishing and where it goes.
+// A Message is a publishing for PublishAll, with its exchange and routing key.
 type Message struct {
-	Exchange   string // empty: the default exchange, whose routing key is a queue's name
-	Key        string // routing key
-	Publishing amqp.Publishing
+	Exchange   string          // empty: the default exchange, whose routing key is a queue's name
+	Key        string          // routing key
+	Publishing amqp.Publishing // properties, headers and body
 }
 
 // maxReceived is the largest header table that Republish accepts, in bytes. The frame size of
 // the connection is the limit in practice; this one bounds the check of a table that contains itself.
 const maxReceived = 16 << 20
 
-// prepare fills in the defaults of a message. It refuses every message that is known to make the
-// broker or amqp091-go close the channel or the connection.
+// prepare sets the defaults of a message. It refuses messages for which the broker or amqp091-go would close the
+// channel or the connection.
 func (p *Producer) prepare(r *Receipt) error {
 	m := &r.msg
 	verify := check
@@ -50,8 +50,8 @@ func (p *Producer) prepare(r *Receipt) error {
 	return nil
 }
 
-// check checks a message and returns the encoded size of its headers. They are replaced by a copy if some
-// of them have to be sent as another type.
+// check checks a message and returns the encoded size of its headers. It replaces them by a copy if some of them must be
+// sent as another type.
 func check(m *Message, maxSize int) (headers int, err error) {
 	if err := checkStrings(m, maxSize, validate.Text); err != nil {
 		return 0, err
@@ -176,8 +176,7 @@ func checkRoutes(headers amqp.Table, isKey func(any) bool) error {
 	return nil
 }
 
-// ids makes message ids that are unique across producers: 96 random bits of this one, and a
-// number.
+// ids generates message ids that are unique across producers: 96 random bits of the Producer, and a number.
 type ids struct {
 	prefix string
 	n      atomic.Uint64

@@ -16,26 +16,26 @@ import (
 )
 
 const (
-	closeTimeout = 5 * time.Second  // for the broker to close the channel
-	callTimeout  = 10 * time.Second // for any other answer of it
+	closeTimeout = 5 * time.Second  // of closing the channel
+	callTimeout  = 10 * time.Second // of other requests
 )
 
-// Connection is where a Producer gets the current session from; *amqpkit.Conn is one. If it has a method
-// Err() error, the error completes those of messages that find no session; if it has a method
-// Logger() *slog.Logger, it is the default of Config.Logger.
+// Connection provides the current session; *amqpkit.Conn implements it. Two methods are optional. Err() error returns
+// the last failure to connect, which is added to the errors of messages that cannot be sent. Logger() *slog.Logger
+// returns the default of Config.Logger. On a connection that amqpkit did not dial, the outcome of a message is
+// reported only after the outcomes of older messages.
 type Connection interface {
-	// PublishConnection waits for a session until ctx ends. If ctx has ended already, it returns the session if there is
-	// one. Any other error means that there will never be a session again. The connection belongs to the Connection: the
-	// Producer opens a channel on it.
+	// PublishConnection waits for a session until ctx ends. With a cancelled ctx it returns the current session or an
+	// error at once. An error before the end of ctx means that there will never be a session again. The Producer opens
+	// channels on the connection and does not close it.
 	PublishConnection(ctx context.Context) (*amqp.Connection, error)
 }
 
 // A Producer publishes over one channel in confirm mode at a time. Its methods may be called
-// from any goroutine; messages published one after the other by one goroutine are sent in
-// that order.
+// from any goroutine. The messages of one goroutine are sent in the order of its calls.
 //
-// A message's Body and Headers must not be changed until its outcome is known, and after
-// ErrUnconfirmed not at all, since they may still be being sent.
+// A message's Body and Headers must not be changed until its outcome is known. After ErrUnconfirmed they must never be
+// changed, because they may still be in use.
 type Producer struct {
 	conn   Connection
 	cfg    Config
@@ -44,18 +44,18 @@ type Producer struct {
 
 	maxSize atomic.Int64 // bytes of a body; less than Config.MaxMessageSize once the broker said so
 
-	ctx    context.Context // ends when run is to stop, whatever is in flight
+	ctx    context.Context // cancelled to stop run, even if messages are in flight
 	stop   context.CancelFunc
-	cutCtx context.Context // ends when the link is to be killed if run has not stopped
+	cutCtx context.Context // cancelled to kill the link if run does not stop
 	cut    context.CancelFunc
-	ended  chan struct{} // closed when run has returned
+	ended  chan struct{} // closed when run returns
 
-	warnings logs.Limiter
-	opening  opening                                 // run's
-	refusals refusals                                // run's, of
-	last     *amqp.Connection                        // this connection
-	unasked  bool                                    // run's: it must not open a channel to ask
-	left     struct{ unconfirmed, notPublished int } // by run, valid once ended is closed
+	warnings  logs.Limiter
+	opening   opening                                 // run's
+	refusals  refusals                                // run's, of
+	last      *amqp.Connection                        // this connection
+	unchecked bool                                    // run's: it must not open a channel to ask
+	abandoned struct{ unconfirmed, notPublished int } // by run, valid once ended is closed
 }
 
 // New returns a Producer. It opens its channel when the first message is published.
@@ -76,22 +76,21 @@ func New(conn Connection, cfg Config) (*Producer, error) {
 	return p, nil
 }
 
-// Publish publishes msg to exchange with the routing key and waits for its outcome: nil when
-// it was routed to a queue and confirmed; else *[ReturnedError], or an error that wraps
-// [ErrNacked], [ErrNotPublished] or [ErrUnconfirmed] and the cause. The empty exchange is the
-// default exchange, whose routing key is the name of a queue.
+// Publish publishes msg to exchange with the routing key and waits for its outcome: nil if it was routed to a queue
+// and confirmed; otherwise *[ReturnedError], or an error that wraps [ErrNacked], [ErrNotPublished] or [ErrUnconfirmed]
+// and the cause. The empty exchange is the default exchange, whose routing key is the name of a queue.
 //
-// ctx bounds all of it, waiting for a connection and sending again included.
+// ctx bounds the whole call, including the time without a connection and further attempts.
 //
-// Headers are sent in a form that the clients of other languages can read: int, uint and uint64 as
-// int64, and int8, uint8 and int16 as int32. A value that cannot be sent, or that breaks other clients, is refused
-// with *[amqperr.FieldError], for example a number that does not fit into int64, a time outside of the years 1970 to
-// 9999, or a property that is not UTF-8. Python's clients read a negative int64 as unsigned; an int32 is safe.
+// Headers are sent as types that clients in other languages can read: int, uint and uint64 as int64, and int8,
+// uint8 and int16 as int32. Values that are invalid or break other clients are refused with *[amqperr.FieldError], for
+// example a number that does not fit into int64, a time outside of the years 1970 to 9999, or a property that is not
+// UTF-8. Python's clients read a negative int64 as unsigned; an int32 is safe.
 func (p *Producer) Publish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
 	return p.publish(&Receipt{msg: Message{exchange, key, msg}, ctx: ctx})
 }
 
-// PublishJSON publishes v, encoded as JSON, with the content type application/json. Its outcomes are those of Publish.
+// PublishJSON publishes v, encoded as JSON, with the content type application/json. It returns the same outcomes as Publish.
 // If v cannot be encoded, the error wraps [ErrNotPublished], *[amqperr.FieldError] and the error of encoding/json.
 func (p *Producer) PublishJSON(ctx context.Context, exchange, key string, v any) error {
 	r := &Receipt{msg: Message{Exchange: exchange, Key: key}, ctx: ctx}
@@ -104,28 +103,26 @@ func (p *Producer) PublishJSON(ctx context.Context, exchange, key string, v any)
 	return p.publish(r)
 }
 
-// PublishAsync hands msg over and returns without waiting for its outcome, which the Receipt
-// tells. It waits while the window is full. The error is of a message that was not accepted,
-// and wraps [ErrNotPublished].
+// PublishAsync accepts msg and returns without waiting for its outcome, which the Receipt reports. It waits while
+// the window is full. If the message is not accepted, the error wraps [ErrNotPublished].
 //
-// ctx bounds the message's whole life, as with Publish: when it ends, the Receipt resolves.
+// ctx bounds the message until its outcome, as with Publish. If ctx ends first, the Receipt reports it.
 func (p *Producer) PublishAsync(ctx context.Context, exchange, key string, msg amqp.Publishing) (*Receipt, error) {
 	return p.publishAsync(&Receipt{msg: Message{exchange, key, msg}, ctx: ctx})
 }
 
-// Republish publishes a message again that was received from RabbitMQ, for example to move it to
-// another queue. Its outcomes are those of Publish, with these differences:
+// Republish publishes a message that was received from RabbitMQ, for example to move it to another queue. It returns the
+// same outcomes as Publish, with these differences:
 //
-//   - The message is always mandatory: with Config.AllowUnroutable too, an unroutable message is
-//     returned, so that the original can be kept.
-//   - It is sent as it was received. DeliveryMode 0 stays 0, and every header that amqp091-go can
-//     read is accepted, up to the frame size of the connection: tables nested 32 deep, 8,192 entries
-//     in each, names that are not UTF-8. Only a missing message id is added.
+//   - The message is always mandatory. With Config.AllowUnroutable too, an unroutable message is returned, so that the
+//     original can be kept.
+//   - The message is sent as it was received. DeliveryMode 0 stays 0, and every header that amqp091-go can read is
+//     accepted, up to the frame size of the connection: tables nested 32 deep, 8,192 entries in each, names that are
+//     not UTF-8. Only a missing message id is added.
 //
-// Messages that no consumer can have received are refused with *[amqperr.FieldError], as by Publish. RabbitMQ can
-// store a few values in a classic or quorum queue but not in a stream: an amqp.Decimal, a reply-to
-// that is not UTF-8, and an x-stream-filter-value that is not a short UTF-8 string. Do not
-// republish them to a stream.
+// Messages that no consumer can have received are refused with *[amqperr.FieldError], as by Publish. RabbitMQ can store
+// a few values in a classic or quorum queue but not in a stream: an amqp.Decimal, a reply-to that is not UTF-8, and an
+// x-stream-filter-value that is not a short UTF-8 string. Do not republish them to a stream.
 func (p *Producer) Republish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
 	return p.publish(&Receipt{msg: Message{exchange, key, msg}, ctx: ctx, received: true})
 }
@@ -161,8 +158,8 @@ func (p *Producer) publishAsync(r *Receipt) (*Receipt, error) {
 	return r, nil
 }
 
-// PublishAll publishes msgs in their order and waits for all outcomes: one for each message,
-// as Publish returns them.
+// PublishAll publishes msgs in their order and waits for all outcomes. It returns one for each message, as Publish
+// does.
 func (p *Producer) PublishAll(ctx context.Context, msgs []Message) []error {
 	errs := make([]error, len(msgs))
 	receipts := make([]*Receipt, len(msgs))
@@ -183,7 +180,7 @@ func (p *Producer) PublishAll(ctx context.Context, msgs []Message) []error {
 	return errs
 }
 
-// accept prepares a message, or returns why it may not be sent.
+// accept prepares a message, or returns why it is refused.
 func (p *Producer) accept(r *Receipt) error {
 	r.window, r.done = p.window, make(chan struct{})
 	err := p.prepare(r)
@@ -205,7 +202,7 @@ func (p *Producer) await(r *Receipt) error {
 	select {
 	case <-r.done:
 	case <-r.ctx.Done():
-		p.window.leave(r)
+		p.window.cancel(r)
 		<-r.done
 	}
 	return r.err
@@ -235,7 +232,7 @@ func (p *Producer) cause() error {
 	return wire.GateOf(ac).Err()
 }
 
-// atOnce is a ctx that has ended. PublishConnection then returns a session only if there is one.
+// atOnce is a cancelled ctx: PublishConnection does not wait for a session.
 var atOnce = func() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(errNoSession)
@@ -259,10 +256,10 @@ func (p *Producer) about(ac *amqp.Connection, err error) []slog.Attr {
 // Logger returns the Logger of the Producer, which is the default of packages that use it.
 func (p *Producer) Logger() *slog.Logger { return p.cfg.Logger }
 
-// Close takes no more messages, waits until everything in flight has its outcome or ctx ends,
-// and ends the Producer. Messages that are then left end with ErrUnconfirmed or
-// ErrNotPublished, and Close returns an error that counts them. It returns at the latest
-// 250 ms after ctx ended; without an end of ctx it waits for a broker that is away.
+// Close refuses further messages, waits until all messages in flight have their outcomes or ctx ends, and closes the
+// channel. The remaining messages get ErrUnconfirmed or ErrNotPublished as their outcome, and Close returns an error
+// with their number. It returns at most 250 ms after the end of ctx. If ctx never ends, Close waits as long as the
+// broker is unreachable.
 func (p *Producer) Close(ctx context.Context) error {
 	p.window.close(ErrClosed)
 	select {
@@ -280,10 +277,10 @@ func (p *Producer) Close(ctx context.Context) error {
 	p.cut()
 	<-p.ended
 	cause := context.Cause(ctx)
-	if cause == nil { // the connection had ended for good
+	if cause == nil { // the Connection was closed for good
 		cause = ErrClosed
 	}
-	kind, n := ErrUnconfirmed, p.left
+	kind, n := ErrUnconfirmed, p.abandoned
 	switch {
 	case n.unconfirmed == 0 && n.notPublished == 0:
 		return nil
@@ -293,12 +290,12 @@ func (p *Producer) Close(ctx context.Context) error {
 	return fmt.Errorf("%w: closed with %d messages unconfirmed and %d not sent: %w", kind, n.unconfirmed, n.notPublished, cause)
 }
 
-// run sends what is in the window, one session after another, until the Producer or its
-// connection ends. It is the only goroutine that lives as long as the Producer.
+// run sends the messages in the window over one session after another, until the Producer or its
+// Connection is closed. It is the only goroutine that lives as long as the Producer.
 func (p *Producer) run() {
 	defer close(p.ended)
 	cause := p.sessions()
-	p.left.unconfirmed, p.left.notPublished = p.window.abandon(cause)
+	p.abandoned.unconfirmed, p.abandoned.notPublished = p.window.abandon(cause)
 	p.window.total().log(p.ctx, p.cfg.Logger)
 }
 
@@ -330,8 +327,8 @@ func (p *Producer) sessions() (cause error) {
 	}
 }
 
-// noSession is the reason why nothing is sent while there is no connection, with its last failure if
-// the Connection has a method Err, as *amqpkit.Conn does.
+// noSession returns the error of messages that cannot be sent without a connection. It includes the last failure if the
+// Connection has a method Err.
 func (p *Producer) noSession() error {
 	if c, ok := p.conn.(interface{ Err() error }); ok {
 		if err := c.Err(); err != nil {

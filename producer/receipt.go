@@ -11,24 +11,24 @@ import (
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
-// A Receipt stands for a message that PublishAsync accepted, until its outcome is known.
+// A Receipt reports the outcome of a message that PublishAsync accepted.
 type Receipt struct {
 	msg    Message
 	ctx    context.Context // bounds the message's life
 	window *window         // that it was submitted to
-	twin   uint64          // equal for messages whose returns look the same; 0: there is no other
+	twin   uint64          // equal for messages whose returns look the same; 0: its message id is unique
 	header int32           // payload size of the content header frame
 
 	probe    bool  // of Ready: it ends when it could be sent
 	received bool  // Republish: always mandatory, and sent as it was received
-	faults   uint8 // see maxFaults; the Producer's goroutine has it
+	faults   uint8 // see maxFaults; owned by Producer.run
 	state    state // guarded by window.mu
 
 	done chan struct{}
 	err  error // the outcome, once done is closed
 
 	// Guarded by window.mu.
-	in         *list // that it is linked in
+	in         *list // the list that contains it
 	prev, next *Receipt
 	admitted   chan struct{} // closed when there is room; nil unless someone waits for it
 	unwatch    func() bool   // stops watching ctx
@@ -49,13 +49,13 @@ func (r *Receipt) Done() <-chan struct{} { return r.done }
 // MessageID returns the message id that the message carries.
 func (r *Receipt) MessageID() string { return r.msg.Publishing.MessageId }
 
-// forget drops the content of a message that is not needed any more: the Receipt may be kept.
+// forget drops the content of a message that has its outcome. The caller may keep the Receipt for long.
 func (r *Receipt) forget() {
 	r.msg.Publishing.Body, r.msg.Publishing.Headers = nil, nil
 }
 
-// Wait returns the outcome as Publish does. When ctx ends first it returns ErrUnconfirmed
-// wrapping its cause; that ends only the waiting, the message goes on.
+// Wait waits for the outcome and returns it as Publish does. If ctx ends first, it returns ErrUnconfirmed and the cause
+// of ctx. The message stays in flight, and Wait may be called again.
 func (r *Receipt) Wait(ctx context.Context) error {
 	select {
 	case <-r.done:
@@ -70,10 +70,10 @@ func (r *Receipt) Wait(ctx context.Context) error {
 	}
 }
 
-// failure makes the error of an outcome: ErrNotPublished, ErrNacked, ErrUnconfirmed or a
-// *ReturnedError, which names all there is. After an attempt of unknown outcome all that can
-// be said is ErrUnconfirmed; what came later is then told in words, and only its cause can be
-// unwrapped, so that an error never is two outcomes at once.
+// failure returns the error of an outcome: ErrNotPublished, ErrNacked, ErrUnconfirmed or a
+// *ReturnedError, which needs no further description. After an attempt with an unknown outcome the error is
+// ErrUnconfirmed. A later outcome is then only part of its text, so that no error is two outcomes. Its cause can be
+// unwrapped.
 func (r *Receipt) failure(kind, cause error) error {
 	var returned *ReturnedError
 	switch {

@@ -88,7 +88,7 @@ func lose(t *testing.T, cfg Config, reason *amqp.Error, earlier error, messages 
 		s.p.window.claim(r)
 		rs, s.lost = append(rs, r), append(s.lost, r)
 	}
-	s.dispose(reason)
+	s.settleLost(reason)
 	for _, r := range rs {
 		select {
 		case <-r.done:
@@ -157,7 +157,7 @@ func TestAMessageThatBreaksTheBrokerIsFoundAndGivenUpAlone(t *testing.T) {
 			w.finish(s.lost[0], nil)
 			continue
 		}
-		s.dispose(&amqp.Error{Code: 541, Reason: "INTERNAL_ERROR", Server: true})
+		s.settleLost(&amqp.Error{Code: 541, Reason: "INTERNAL_ERROR", Server: true})
 	}
 	for i, r := range all {
 		select {

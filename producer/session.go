@@ -12,33 +12,34 @@ import (
 )
 
 // A session is one channel in confirm mode, from its opening to the last outcome on it. Two
-// goroutines share it: the sender (Producer.run) hands messages to amqp091-go and may block
-// there; the resolver gives them their outcomes. Nothing of a session outlives it, so no
-// confirm can be taken for one of another session, where delivery tags start at 1 again.
+// goroutines share it. The sender (Producer.run) passes messages to amqp091-go and may block there. The resolver gives
+// them their outcomes. Delivery tags start at 1 in each session, so nothing of a session is used in the next one.
 type session struct {
 	p    *Producer
 	ac   *amqp.Connection
 	ch   *amqp.Channel
 	gate *wire.Gate
 
-	closed   chan *amqp.Error // the reason, when the channel has closed
-	returns  chan amqp.Return // as large as the window: amqp091-go drops what does not fit
+	closed   chan *amqp.Error // receives the reason when the channel closes
+	returns  chan amqp.Return // as large as the window: amqp091-go drops returns if it is full
 	sent     chan *Receipt    // from the sender to the resolver, as large as the window
 	confirms *wire.Confirms
-	resolved chan struct{}   // closed when the resolver has returned
-	expired  chan struct{}   // closed by the resolver when a confirm is overdue, at
-	overdue  time.Time       // this time
-	known    map[string]bool // exchanges that exist, or may not be asked for
+	resolved chan struct{}   // closed when the resolver returns
+	expired  chan struct{}   // closed by the resolver when a confirm is overdue
+	known    map[string]bool // exchanges that exist, or that the user may not check
 	users    map[string]bool // user ids that the broker accepts from this login
-	unsent   *Receipt        // claimed by the sender, but the channel was closed already
-	acked    []*Receipt      // confirmed, their publishers not told yet; the resolver's
-	lost     []*Receipt      // of unknown outcome, in order; the resolver's until resolved
-	returned []amqp.Return   // not matched yet; the resolver's
-	worked   bool            // a message was confirmed; the resolver's until resolved
+	unsent   *Receipt        // claimed by the sender after the channel was closed
+
+	// Owned by the resolver until it returns.
+	overdue  time.Time     // when expired was closed
+	acked    []*Receipt    // confirmed, but without their outcome in the window
+	lost     []*Receipt    // of unknown outcome
+	returned []amqp.Return // not matched yet
+	worked   bool          // a message was confirmed
 }
 
 // serve opens a channel on ac and sends until the channel, the connection or the Producer
-// ends. The error is of opening the channel.
+// is closed. An error means that the channel could not be opened.
 func (p *Producer) serve(ac *amqp.Connection) error {
 	gate := wire.GateOf(ac)
 	failed := p.opening.err
@@ -47,7 +48,7 @@ func (p *Producer) serve(ac *amqp.Connection) error {
 	}
 	p.window.setObstacle(func() error { return cmp.Or(gate.Err(), failed) })
 	defer p.window.setObstacle(nil)
-	if !p.unblocked(ac, gate) {
+	if !p.awaitUnblocked(ac, gate) {
 		return nil
 	}
 	ch, err := p.open(ac)
@@ -84,18 +85,17 @@ func (p *Producer) serve(ac *amqp.Connection) error {
 		reason = <-s.closed
 	}
 	<-s.resolved
-	s.dispose(reason)
+	s.settleLost(reason)
 	return nil
 }
 
-// close closes the channel if the session ended from this side. What the broker has not
-// confirmed by then stays unconfirmed.
+// close closes the channel if the Producer is closed or a confirm is overdue.
 func (s *session) close() {
 	switch {
 	case s.p.ctx.Err() != nil:
 		_ = s.ch.Close() // Producer.Close bounds it
 	case s.hasExpired():
-		ctx, cancel := s.p.patience(s.ac, closeTimeout)
+		ctx, cancel := s.p.requestContext(s.ac, closeTimeout)
 		defer cancel()
 		_ = wire.Do(ctx, s.ac, s.ch.Close)
 	}
@@ -122,7 +122,7 @@ func killUnless(over <-chan struct{}, ac *amqp.Connection) {
 }
 
 func (p *Producer) open(ac *amqp.Connection) (*amqp.Channel, error) {
-	ctx, cancel := p.patience(ac, callTimeout)
+	ctx, cancel := p.requestContext(ac, callTimeout)
 	defer cancel()
 	return wire.Call(ctx, ac, func() (*amqp.Channel, error) {
 		ch, err := ac.Channel()

@@ -19,7 +19,7 @@ import (
 func TestMaxMessageSizeOfTheBrokerIsLearnt(t *testing.T) {
 	s := newSession(t.Context())
 	s.p.maxSize.Store(100)
-	s.dispose(&amqp.Error{Code: 406, Server: true, Reason: "PRECONDITION_FAILED - message size 7 is larger than configured max size 5"})
+	s.settleLost(&amqp.Error{Code: 406, Server: true, Reason: "PRECONDITION_FAILED - message size 7 is larger than configured max size 5"})
 	r := &Receipt{msg: Message{Publishing: amqp.Publishing{Body: make([]byte, 6)}}}
 	var field *amqperr.FieldError
 	if err := s.p.prepare(r); !errors.As(err, &field) || field.Field != "Body" {
@@ -72,7 +72,7 @@ func TestLostMessagesAreSentAgainInTheirOrder(t *testing.T) {
 	}
 	s.lost = []*Receipt{all[3], all[2], all[0], all[1]} // the fourth failed in sending
 	s.unsent = all[4]
-	s.dispose(&amqp.Error{Code: 501, Reason: "EOF"})
+	s.settleLost(&amqp.Error{Code: 501, Reason: "EOF"})
 	for i, r := range s.p.window.queue.all() {
 		if r != all[i] {
 			t.Fatalf("place %d in the queue is another message's", i)
@@ -92,7 +92,7 @@ func TestWhatWaitedHalfOfTheConfirmTimeoutIsGivenUpWithTheOldest(t *testing.T) {
 	young := s.submit(t.Context(), 2, now.Add(-half+1))
 	s.lost, s.overdue = slices.Concat(young, old), now
 	close(s.expired)
-	s.dispose(nil)
+	s.settleLost(nil)
 	for _, r := range old {
 		if <-r.done; !errors.Is(r.err, ErrUnconfirmed) || !errors.Is(r.err, ErrConfirmTimeout) || !strings.Contains(r.err.Error(), "1s") {
 			t.Errorf("overdue: %v, want ErrUnconfirmed, ErrConfirmTimeout and how long it was", r.err)
@@ -134,7 +134,7 @@ func TestNoAnswerIsALateOneWhileTheBrokerBlocks(t *testing.T) {
 		var gate wire.Gate
 		ctx, cancel := context.WithCancelCause(t.Context())
 		gate.Set(amqp.Blocking{Active: true})
-		go endAfter(ctx, cancel, &gate, callTimeout)
+		go cancelAfter(ctx, cancel, &gate, callTimeout)
 		time.Sleep(10 * callTimeout)
 		if ctx.Err() != nil {
 			t.Fatal("the request was given up although the broker reads nothing")

@@ -88,7 +88,7 @@ func TestATwinThatWaitsEndsWithItsCtx(t *testing.T) {
 		t.Fatalf("%d of the twins are in flight", n)
 	}
 	cancel()
-	w.leave(second)
+	w.cancel(second)
 	if !errors.Is(second.err, ErrNotPublished) || !errors.Is(second.err, errTwin) {
 		t.Errorf("%v, want ErrNotPublished and the reason", second.err)
 	}
@@ -136,7 +136,7 @@ func TestTwinsInAnyOrder(t *testing.T) {
 			case 4:
 				if len(all) > 0 {
 					if r := all[rng.IntN(len(all))]; r.state == waiting || r.state == queued {
-						w.leave(r)
+						w.cancel(r)
 					}
 				}
 			}
@@ -169,7 +169,7 @@ func TestARefusedMessageEndsSoonAndMayLeaveBefore(t *testing.T) {
 			w.refuse(r, r.failure(ErrNotPublished, errors.New("missing")))
 			rs = append(rs, r)
 		}
-		if w.leave(rs[1]); rs[1].state != done || w.messages != 2 || w.head() != nil {
+		if w.cancel(rs[1]); rs[1].state != done || w.messages != 2 || w.head() != nil {
 			t.Errorf("a message that its publisher gave up is still there: %d messages", w.messages)
 		}
 		for _, r := range []*Receipt{rs[0], rs[2]} {

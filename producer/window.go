@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// state is where a message is on its way. It only goes forward, except that a message to be
-// sent again goes from sent to queued.
+// A state is a step in the life of a message. The steps follow in this order, except that a lost message returns
+// from sent to queued.
 type state uint8
 
 const (
-	waiting state = iota // for room in the window
-	queued               // for the sender
-	sent                 // handed over, or about to be
-	left                 // sent, and its publisher has gone with ErrUnconfirmed: not sent again
+	waiting   state = iota // for room in the window
+	queued                 // for the sender
+	sent                   // claimed by the sender
+	cancelled              // sent, then its ctx ended with ErrUnconfirmed as its outcome; not sent again
 	done
 )
 
@@ -28,27 +28,27 @@ type window struct {
 	failFast              bool
 
 	mu       sync.Mutex
-	messages int // queued, sent or left
+	messages int // queued, sent or cancelled
 	bytes    int
 	waiting  list
 	queue    list
-	refused  list             // queued, and about to end with their err
-	flight   int              // sent or left
+	refused  list             // queued, about to get their err as their outcome
+	flight   int              // sent or cancelled
 	alone    bool             // the message in flight stays the only one
-	held     bool             // head kept the first message of the queue back
+	held     bool             // head held back the first message of the queue
 	twins    map[uint64]twins // in flight
-	closed   error            // not nil: nothing more is accepted
+	closed   error            // why further messages are refused, or nil
 	obstacle func() error     // returns why nothing can be sent, or nil; nil: there is no obstacle
 	totals   totals
-	wake     chan struct{} // holds a token when the queue may have become non-empty
+	wake     chan struct{} // receives after a message was queued
 	idle     chan struct{} // closed when closed and empty
 }
 
-// twins are the messages of one hash (see twin).
+// twins are the messages with the same hash (see twin).
 type twins struct {
 	inFlight int
-	headers  bool  // those in flight have headers
-	aside    *list // queued, until none is in flight; nil: there are none
+	headers  bool  // the ones in flight have headers
+	aside    *list // queued until no twin is in flight; may be nil
 }
 
 // mustWait reports whether r may not be in flight with its twins.
@@ -67,13 +67,13 @@ func newWindow(cfg Config) *window {
 	}
 }
 
-// submit takes a message in: queued if there is room, else waiting for it. With watch set,
-// the window itself sees its ctx end; else its publisher has to.
+// submit adds a message: queued if there is room, otherwise waiting for room. With watch set,
+// the window cancels it after its ctx ends. Otherwise its publisher must.
 func (w *window) submit(r *Receipt, watch bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if watch && r.ctx.Done() != nil {
-		r.unwatch = context.AfterFunc(r.ctx, func() { w.leave(r) })
+		r.unwatch = context.AfterFunc(r.ctx, func() { w.cancel(r) })
 	}
 	if w.closed != nil {
 		w.resolve(r, r.failure(ErrNotPublished, w.closed))
@@ -101,8 +101,8 @@ func (w *window) admitted(r *Receipt) <-chan struct{} {
 	return r.admitted
 }
 
-// leave gives a message its outcome because its ctx ended.
-func (w *window) leave(r *Receipt) {
+// cancel gives a message its outcome after its ctx ended.
+func (w *window) cancel(r *Receipt) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	cause := context.Cause(r.ctx)
@@ -112,7 +112,7 @@ func (w *window) leave(r *Receipt) {
 		w.resolve(r, r.failure(ErrNotPublished, w.because(errNoRoom, cause)))
 		r.forget()
 		w.admit() // a smaller message behind it may have room
-		w.rest()
+		w.closeIdle()
 	case queued:
 		r.unlink()
 		why := error(nil)
@@ -123,8 +123,8 @@ func (w *window) leave(r *Receipt) {
 		w.release(r)
 	case sent: // keeps its room until the session knows its outcome, or ends
 		w.resolve(r, r.failure(ErrUnconfirmed, w.because(nil, cause)))
-		r.state = left
-	case left, done:
+		r.state = cancelled
+	case cancelled, done:
 	}
 }
 
@@ -134,8 +134,8 @@ var (
 	errTwin      = errors.New("a message that differs only in its headers is in flight")
 )
 
-// setObstacle sets the function that returns why nothing can be sent. Its error completes those of messages whose ctx ends.
-// With failFast, messages that are not sent yet get it as their outcome.
+// setObstacle sets the function that returns why nothing can be sent. Errors of messages whose ctx ends include it.
+// With failFast, it is the outcome of messages that are not sent yet.
 func (w *window) setObstacle(why func() error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -157,7 +157,7 @@ func (w *window) checkObstacle() {
 	w.failUnsent()
 }
 
-// failUnsent ends the messages that were never sent, if there is an obstacle and failFast is set. w.mu is held.
+// failUnsent gives messages that were never sent their outcome if there is an obstacle and failFast is set. w.mu is held.
 func (w *window) failUnsent() {
 	if !w.failFast {
 		return
@@ -204,7 +204,7 @@ func (w *window) why() error {
 }
 
 // head returns the first message to send, or nil. A message whose twin is in flight is set aside if
-// their returns are indistinguishable. A message that may be the reason for the broker's faults is sent
+// their returns are indistinguishable. A message that may be the cause of the broker's faults is sent
 // alone.
 func (w *window) head() *Receipt {
 	w.mu.Lock()
@@ -236,8 +236,7 @@ func (w *window) head() *Receipt {
 // isSuspect reports whether the next fault would be the last for r.
 func (r *Receipt) isSuspect() bool { return r.faults >= maxFaults-1 }
 
-// claim takes r, the head, out of the queue to be sent now. It returns false when r has got
-// its outcome in the meantime.
+// claim removes r, the head, from the queue in order to send it. It returns false if r has its outcome already.
 func (w *window) claim(r *Receipt) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -313,13 +312,13 @@ func (w *window) end(r *Receipt, err error) {
 	switch r.state {
 	case queued:
 		r.unlink()
-	case sent, left:
-		w.land(r)
+	case sent, cancelled:
+		w.endFlight(r)
 	case done:
 		return
 	case waiting:
 	}
-	if r.state != left {
+	if r.state != cancelled {
 		w.resolve(r, err)
 	}
 	w.release(r)
@@ -331,8 +330,8 @@ func (w *window) requeue(rs []*Receipt) {
 	defer w.mu.Unlock()
 	for i := len(rs) - 1; i >= 0; i-- {
 		r := rs[i]
-		w.land(r)
-		if r.state == left {
+		w.endFlight(r)
+		if r.state == cancelled {
 			w.release(r)
 			continue
 		}
@@ -342,8 +341,8 @@ func (w *window) requeue(rs []*Receipt) {
 	w.signal()
 }
 
-// mark notes that an attempt of r has ended with an unknown outcome.
-func (w *window) mark(r *Receipt, cause error) {
+// setUnknown records that the outcome of an attempt of r is unknown.
+func (w *window) setUnknown(r *Receipt, cause error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if r.unknown == nil {
@@ -351,13 +350,13 @@ func (w *window) mark(r *Receipt, cause error) {
 	}
 }
 
-// close accepts nothing more; idle is closed once everything in flight has its outcome.
+// close refuses further messages. idle is closed once all messages in flight have their outcomes.
 func (w *window) close(cause error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed == nil {
 		w.closed = cause
-		w.rest()
+		w.closeIdle()
 	}
 }
 
@@ -379,13 +378,13 @@ func (w *window) abandon(cause error) (unconfirmed, notPublished int) {
 			w.drop(r, r.failure(ErrNotPublished, cause))
 		}
 	}
-	w.rest()
+	w.closeIdle()
 	return unconfirmed, notPublished
 }
 
 // The helpers below are called with w.mu held.
 
-// drop ends a waiting or queued message.
+// drop gives a waiting or queued message its outcome.
 func (w *window) drop(r *Receipt, err error) {
 	r.unlink()
 	room := r.state == queued
@@ -412,8 +411,8 @@ func (w *window) resolve(r *Receipt, err error) {
 	}
 }
 
-// land notes that r is not in flight any more.
-func (w *window) land(r *Receipt) {
+// endFlight notes that r is not in flight any more.
+func (w *window) endFlight(r *Receipt) {
 	w.flight--
 	if w.held {
 		w.signal()
@@ -443,7 +442,7 @@ func (w *window) release(r *Receipt) {
 	w.bytes -= len(r.msg.Publishing.Body)
 	r.forget()
 	w.admit()
-	w.rest()
+	w.closeIdle()
 }
 
 func (w *window) admit() {
@@ -472,7 +471,7 @@ func (w *window) signal() {
 	}
 }
 
-func (w *window) rest() {
+func (w *window) closeIdle() {
 	if w.closed == nil || w.messages > 0 || w.waiting.first != nil {
 		return
 	}

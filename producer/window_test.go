@@ -73,12 +73,12 @@ func TestWindowKeepsItsBoundsAndItsOrder(t *testing.T) {
 				if len(all) > 0 {
 					r := all[rng.IntN(len(all))]
 					cancels[r]()
-					w.leave(r)
+					w.cancel(r)
 				}
 			case 5:
 				if rng.IntN(5) == 0 { // the session ends
 					for _, r := range inFlight {
-						w.mark(r, amqp.ErrClosed)
+						w.setUnknown(r, amqp.ErrClosed)
 					}
 					w.requeue(inFlight)
 					inFlight = nil
@@ -127,7 +127,7 @@ func TestOutcomeOfALeavingMessageDependsOnHowFarItGot(t *testing.T) {
 		}, ErrUnconfirmed},
 		"queued again": {func(w *window, r *Receipt) {
 			w.claim(r)
-			w.mark(r, amqp.ErrClosed)
+			w.setUnknown(r, amqp.ErrClosed)
 			w.requeue([]*Receipt{r})
 		}, ErrUnconfirmed},
 		"queued again, never handed over": {func(w *window, r *Receipt) {
@@ -141,7 +141,7 @@ func TestOutcomeOfALeavingMessageDependsOnHowFarItGot(t *testing.T) {
 		w.submit(r, false)
 		c.prepare(w, r)
 		cancel(cause)
-		w.leave(r)
+		w.cancel(r)
 		if <-r.done; !errors.Is(r.err, c.want) || !errors.Is(r.err, cause) {
 			t.Errorf("%s: %v, want %v wrapping the cause", name, r.err, c.want)
 		}
@@ -174,7 +174,7 @@ func TestOutcomeTellsWhatWasInTheWay(t *testing.T) {
 		r := newReceipt(ctx, 1)
 		w.submit(r, false)
 		cancel()
-		w.leave(r)
+		w.cancel(r)
 		if <-r.done; !errors.Is(r.err, ErrNotPublished) || !errors.Is(r.err, c.want) || !errors.Is(r.err, context.Canceled) {
 			t.Errorf("%s: %v, want ErrNotPublished, %v and the end of ctx", name, r.err, c.want)
 		}
@@ -256,7 +256,7 @@ func TestFailFastEndsMessagesThatWereNeverSent(t *testing.T) {
 			t.Fatal("a queued message cannot be claimed")
 		}
 	}
-	w.mark(lost, amqp.ErrClosed)
+	w.setUnknown(lost, amqp.ErrClosed)
 	w.requeue([]*Receipt{lost})
 	aside, free, waits := submit(7), submit(0), submit(0)
 	if w.claim(w.head()) { // lost, which is in flight again

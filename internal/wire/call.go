@@ -13,9 +13,9 @@ const Grace = 150 * time.Millisecond
 
 // Call runs f, a synchronous protocol call on connection ac, and returns its result.
 //
-// amqp091-go's calls take no ctx. If ctx ends first, f has Grace to finish. Then Call kills the link, because amqp091-go would take a late
-// reply for the answer to another request, and returns the cause of ctx's end. f must only make the call, because it may still be
-// running for a moment after Call has returned.
+// amqp091-go's calls take no ctx. If ctx ends first, f has Grace to finish. Then Call kills the link and returns the
+// cause of ctx, because a late reply would be taken for the answer to another request. f must only call the protocol,
+// because it may still run for a moment after Call has returned.
 func Call[T any](ctx context.Context, ac *amqp.Connection, f func() (T, error)) (T, error) {
 	var none T
 	if ctx.Err() != nil {
@@ -57,7 +57,7 @@ func Channel(ctx context.Context, ac *amqp.Connection) (*amqp.Channel, error) {
 	return Call(ctx, ac, ac.Channel)
 }
 
-// Close closes ac with the close handshake, or kills the link if ctx ends first. It returns nil for a connection that is closed already.
+// Close closes ac with a handshake, or kills the link if ctx ends first. It returns nil if ac is closed already.
 func Close(ctx context.Context, ac *amqp.Connection) error {
 	err := Do(ctx, ac, ac.Close)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// Code returns the AMQP reply code in err (404 NOT_FOUND, 406 PRECONDITION_FAILED, …), or 0
-// if err has none or amqp091-go invented it for a local failure.
+// Code returns the AMQP reply code in err (404 NOT_FOUND, 406 PRECONDITION_FAILED, …). It returns 0 if err contains no
+// code of the broker; amqp091-go generates codes for local failures.
 func Code(err error) int {
 	var e *amqp.Error
 	if errors.As(err, &e) && e.Server {
@@ -41,7 +41,7 @@ func HardClose(err error) bool {
 	return true
 }
 
-// IsClosed reports whether the channel or connection was closed before the call, so that no part of it reached the broker.
+// IsClosed reports whether the channel or connection was closed before the call, so that the broker did not receive it.
 func IsClosed(err error) bool { return errors.Is(err, amqp.ErrClosed) }
 
 // ChannelFix returns advice about a channel that could not be opened, or "".

@@ -10,17 +10,18 @@ import (
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
-// A Gate records whether the broker blocks publishing on a connection. The broker sends connection.blocked and stops reading when it
-// raises an alarm of memory or disk space, and sends connection.unblocked when the alarm is cleared. The zero Gate is open.
+// A Gate holds whether the broker blocks publishing on a connection. The broker sends connection.blocked and stops
+// reading while an alarm of memory or disk space is raised, and sends connection.unblocked afterwards. The zero Gate is
+// open.
 //
 // See https://www.rabbitmq.com/docs/connection-blocked
 type Gate struct {
 	mu      sync.Mutex
 	err     error
-	changed chan struct{} // closed at the next change; nil without a waiter
+	changed chan struct{} // closed at the next change; nil until Watch is called
 }
 
-// Set records connection.blocked and connection.unblocked.
+// Set records a notification from the broker.
 func (g *Gate) Set(b amqp.Blocking) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -34,7 +35,7 @@ func (g *Gate) Set(b amqp.Blocking) {
 	}
 }
 
-// Err wraps amqperr.ErrBlocked while the broker blocks publishing, with its reason.
+// Err returns an error that wraps amqperr.ErrBlocked and contains the broker's reason while it blocks publishing, or nil.
 func (g *Gate) Err() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -51,7 +52,7 @@ func (g *Gate) Watch() (changed <-chan struct{}, err error) {
 	return g.changed, g.err
 }
 
-// GateOf returns the gate of ac. It stays open if amqpkit did not dial ac.
+// GateOf returns the gate of ac. The gate of a connection that amqpkit did not dial stays open.
 func GateOf(ac *amqp.Connection) *Gate {
 	if l := linkOf(ac); l != nil {
 		return &l.Gate

@@ -11,26 +11,27 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// A Link is the socket under one AMQP connection. It bounds reads and writes, and can be closed at any time.
+// Link is the socket under one AMQP connection. It sets deadlines in both directions.
 //
-// amqp091-go writes without a deadline, and waits for the locks of a stuck writer before it closes the socket. It clears the read deadline
-// after the handshake, and sets the next one only after a frame. Therefore the Link sets the deadlines, and the first failure in either
-// direction closes the socket at once, which frees the other direction.
+// amqp091-go writes without a deadline, and waits for a stuck writer's locks before it closes the
+// socket. It clears the read deadline after the handshake and sets one again only after it has read a frame. So the Link
+// sets both deadlines, and the first failure in either direction closes the socket, which unblocks the other direction.
 //
-// LocalAddr leads from an *amqp.Connection to its Link, because amqp091-go and crypto/tls pass it through from the socket.
+// LocalAddr leads from an *amqp.Connection to its Link, because amqp091-go and crypto/tls pass it
+// through to the socket.
 type Link struct {
 	net.Conn
 	Gate Gate // whether the broker blocks publishing
 
-	silence        atomic.Int64 // how long the peer may be silent; 0: no bound
-	heard, written time.Time    // when the deadlines were set last; the reader's, and the writer's
-	watchdog       *time.Timer  // for a reader that has stopped reading
+	silence        atomic.Int64 // how long the peer may be silent; 0: without a limit
+	heard, written time.Time    // when the deadlines were set; owned by the reader and the writer
+	watchdog       *time.Timer  // kills the link if the reader stops reading
 
 	buffers net.Buffers // of writeBoth; a field because a variable would be allocated for each call
 	array   [2][]byte   // of buffers
 }
 
-// NewLink returns the Link of a new socket, without bounds. The caller bounds the handshake.
+// NewLink wraps a new socket. It sets no deadlines before Bound is called; the caller must bound the handshake.
 func NewLink(nc net.Conn) *Link {
 	l := &Link{Conn: nc}
 	l.watchdog = time.AfterFunc(time.Hour, l.Kill)
@@ -38,12 +39,12 @@ func NewLink(nc net.Conn) *Link {
 	return l
 }
 
-// slower is the bound on a write without progress, as a multiple of the bound on silence. Heartbeats show that the peer is alive, but
-// progress shows late and in large steps, because of the buffers on the way.
+// slower is the ratio of the time to accept written bytes to the time to send any. The peer's heartbeats show that it is
+// alive. Its progress in reading is visible late and in large steps, because of the buffers in between.
 const slower = 4
 
-// Bound closes the link from now on if no byte is received for d, or if a write makes no progress for four times d. While the broker
-// blocks publishing, a write may take any time, because the broker does not read.
+// Bound kills the link from now on if the peer sends nothing for d, or accepts no written bytes for four times d. While
+// the broker blocks publishing, a write may take any time, because the broker then does not read.
 func (l *Link) Bound(d time.Duration) {
 	l.silence.Store(int64(d))
 	_ = l.SetReadDeadline(time.Now().Add(d))
@@ -51,14 +52,15 @@ func (l *Link) Bound(d time.Duration) {
 
 func (l *Link) bound() time.Duration { return time.Duration(l.silence.Load()) }
 
-// listen sets the deadline of the next read. The watchdog bounds a reader that does not read again: amqp091-go's reader blocks
-// indefinitely on an unexpected answer.
+// listen sets the deadline of the next read, and the watchdog for a reader that never reads again:
+// amqp091-go's reader blocks indefinitely on an answer without a request.
 func (l *Link) listen(until time.Time) error {
 	l.watchdog.Reset(time.Until(until) * 5 / 4)
 	return l.SetReadDeadline(until)
 }
 
-// extend moves a deadline to d from now if a sixteenth of d has passed: setting it each time would cost as much as a small read.
+// extend moves a deadline to d from now if a part of it has passed. Setting it each time would cost as much as a
+// small read.
 func extend(last *time.Time, d time.Duration, set func(time.Time) error) {
 	if now := time.Now(); d > 0 && now.Sub(*last) > d/16 {
 		*last = now
@@ -104,7 +106,7 @@ func (l *Link) writeBoth(a, b []byte) (n int64, err error) {
 	return n, err
 }
 
-// afterWrite returns nil if the write that wrote n bytes succeeded or is to be continued. Otherwise it closes the socket.
+// afterWrite returns nil if the write that wrote n bytes succeeded or can be continued. Otherwise it closes the socket.
 func (l *Link) afterWrite(n int, err error) error {
 	switch {
 	case err == nil:
@@ -123,7 +125,7 @@ func (l *Link) afterWrite(n int, err error) error {
 // LocalAddr returns the socket's address. It carries the Link, for Kill.
 func (l *Link) LocalAddr() net.Addr { return linkAddr{l.Conn.LocalAddr(), l} }
 
-// Kill closes the socket at once. Every call waiting on it fails.
+// Kill closes the socket at once. All calls that wait on it fail.
 func (l *Link) Kill() { _ = l.Close() }
 
 // Close closes the socket.
@@ -148,7 +150,7 @@ func linkOf(ac *amqp.Connection) *Link {
 	return nil // amqpkit did not dial it
 }
 
-// Kill closes the socket under ac at once, without the close handshake. It does not block.
+// Kill closes the socket under ac at once, without notifying the broker. It does not block.
 func Kill(ac *amqp.Connection) {
 	if l := linkOf(ac); l != nil {
 		l.Kill()

@@ -16,15 +16,15 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// A Transport is what amqp091-go reads and writes: a [Link], or TLS over one. It sets no deadlines, because the
-// Link sets its own. It inspects the frames that the broker sends before it passes them on: a confirm of a message that
-// was never sent would make amqp091-go count indefinitely, and a content header that amqp091-go cannot read would close the
-// connection, see [Unreadable]. It reads in large pieces, and writes the frames that a [Batch] holds back at once.
+// A Transport is the connection that amqp091-go reads and writes: a [Link], or TLS over one. It sets no deadlines, because
+// the Link sets its own. It inspects the frames that the broker sends. A confirm of a message that was never sent would
+// make amqp091-go count indefinitely, and amqp091-go would close the connection over a content header that it cannot read,
+// see [Unreadable]. The Transport reads in large pieces, and writes the frames of a [Batch] together.
 type Transport struct {
 	conn     net.Conn
 	written  atomic.Uint64
 	frameMax atomic.Int64
-	end      atomic.Pointer[error]  // why reading ended
+	end      atomic.Pointer[error]  // of reading
 	first    atomic.Pointer[string] // the first bytes that were read
 
 	// Owned by the reader.
@@ -124,7 +124,7 @@ func (t *Transport) inspect() error {
 	return nil
 }
 
-// ahead waits for n bytes, and returns the whole buffer.
+// ahead waits for n bytes, and returns all bytes in the buffer.
 func (t *Transport) ahead(n int) ([]byte, error) {
 	_, err := t.in.Peek(n)
 	b, _ := t.in.Peek(t.in.Buffered())
@@ -166,7 +166,7 @@ func (t *Transport) refuse(f []byte, problem error) error {
 
 // replaceLarge replaces a content header of n bytes that does not fit into the buffer.
 func (t *Transport) replaceLarge(n int) error {
-	var f bytes.Buffer // grows with the received bytes, not with the size in the frame
+	var f bytes.Buffer // grows with the received bytes, whatever size the frame declares
 	if _, err := io.CopyN(&f, t.in, int64(n)); err != nil {
 		t.setEnd(err)
 		return err
@@ -220,13 +220,14 @@ func BatchOn(ac *amqp.Connection) *Batch {
 	return &Batch{t: a.transport}
 }
 
-// A Batch holds back all writes on a connection, to make one system call of them. It must not be held while waiting for an answer.
+// A Batch holds back all writes on a connection, in order to combine them: one write of many frames costs much less than
+// many writes. It must not be held while waiting for an answer.
 type Batch struct {
 	t     *Transport
 	begun bool
 }
 
-// Begin holds back all writes from now on. It may be called again.
+// Begin starts to hold back writes, if it has not started yet.
 func (b *Batch) Begin() {
 	if b.t == nil || b.begun {
 		return
@@ -249,7 +250,7 @@ func (b *Batch) End() {
 	b.t.flush()
 }
 
-// Foreign returns the protocol that the peer answered in, if it is known and another one than AMQP 0-9-1.
+// Foreign returns the protocol of the peer's answer if it is a known one other than AMQP 0-9-1.
 func (t *Transport) Foreign() string {
 	p := t.first.Load()
 	if p == nil {
@@ -270,7 +271,7 @@ func (t *Transport) Foreign() string {
 	return ""
 }
 
-// Err returns why reading ended, or nil. amqp091-go passes on only its text, and only to calls that are waiting.
+// Err returns why reading ended, or nil. amqp091-go passes on only its text, and only to calls that are in progress.
 func (t *Transport) Err() error {
 	if err := t.end.Load(); err != nil {
 		return *err
@@ -278,9 +279,9 @@ func (t *Transport) Err() error {
 	return nil
 }
 
-// Close writes the bytes that are held back, and closes the socket.
+// Close writes the bytes that are held back and closes the socket.
 func (t *Transport) Close() error {
-	if t.mu.TryLock() { // no write is running
+	if t.mu.TryLock() { // no write is in progress
 		t.flush()
 		t.mu.Unlock()
 	}
@@ -333,12 +334,12 @@ func (tag confirmError) Error() string {
 	return fmt.Sprintf("the broker confirmed a message %d that was never sent", uint64(tag))
 }
 
-// frameSize returns the bytes of the frame that f begins with.
+// frameSize returns the size of the frame at the start of f, in bytes.
 func frameSize(f []byte) int { return frameHeader + payloadSize(f) + frameEnd }
 
 func payloadSize(f []byte) int { return int(binary.BigEndian.Uint32(f[3:])) }
 
-// needed returns how many bytes of the frame that f begins with have to be there to check it.
+// needed returns how many bytes of the frame at the start of f are needed to check it.
 func needed(f []byte) int {
 	if len(f) < frameHeader {
 		return frameHeader

@@ -10,9 +10,9 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// dispose decides about the messages that have no outcome when the channel is closed: the refused
-// one gets its outcome, the others are sent again.
-func (s *session) dispose(reason *amqp.Error) {
+// settleLost handles the messages without an outcome after the channel was closed. A refused one gets its outcome, the
+// others are sent again.
+func (s *session) settleLost(reason *amqp.Error) {
 	w := s.p.window
 	if _, limit, ok := tooLarge(reason); ok {
 		s.p.maxSize.Store(int64(limit)) // the next one is refused locally
@@ -24,7 +24,7 @@ func (s *session) dispose(reason *amqp.Error) {
 	case s.hasExpired():
 		cause = fmt.Errorf("%w of %v", ErrConfirmTimeout, s.p.cfg.ConfirmTimeout)
 	}
-	// amqp091-go fails the outstanding messages in any order, and a sweep may have seen half of them.
+	// amqp091-go fails the outstanding confirmations in random order.
 	slices.SortFunc(s.lost, func(a, b *Receipt) int { return cmp.Compare(a.tag(), b.tag()) })
 	refused := s.attribute(reason)
 	var again []*Receipt
@@ -41,7 +41,7 @@ func (s *session) dispose(reason *amqp.Error) {
 		case s.p.ctx.Err() == nil && (s.p.cfg.NoResend || s.isLate(r) || r.faults >= maxFaults):
 			w.finish(r, r.failure(ErrUnconfirmed, why))
 		default:
-			w.mark(r, why)
+			w.setUnknown(r, why)
 			again = append(again, r)
 		}
 	}
@@ -58,16 +58,16 @@ func (s *session) dispose(reason *amqp.Error) {
 	w.requeue(again)
 }
 
-// isLate reports whether r is given up because the oldest message was overdue. So are the messages of
-// the same burst: sent again, they would wait as long and be stored twice.
+// isLate reports whether r is given up because the oldest message was overdue. This includes messages of
+// the same burst: if they were sent again, they would wait as long and be stored twice.
 func (s *session) isLate(r *Receipt) bool {
 	return !s.overdue.IsZero() && s.overdue.Sub(r.sentAt) >= s.p.cfg.ConfirmTimeout/2
 }
 
-// maxFaults is how often a message may be in flight when the broker closes the channel or the
-// connection for a reason that names no message, such as an internal error (541). RabbitMQ does that over
-// some messages that it cannot handle, and sending those again would never end. The last time the message
-// is in flight alone (see window.head), so that no other message is given up for it.
+// maxFaults is the number of times that a message may be in flight when the broker closes the channel or the
+// connection for a reason that names no message, such as an internal error (541). RabbitMQ closes it because of some
+// messages that it cannot handle, and sending them again would never end. The last attempt sends the message
+// alone (see window.head), so that no other message is given up with it.
 const maxFaults = 3
 
 // attribute returns the lost messages that the broker's reason names. If it names none of them, it

@@ -8,16 +8,16 @@ import (
 
 // A flight holds the sent messages of a session in the order of their delivery tags, from the oldest one without an outcome on.
 type flight struct {
-	first    uint64     // delivery tag of receipts[0], or of the next message if there is none
-	receipts []*Receipt // nil: it has its outcome
+	first    uint64     // delivery tag of receipts[0], or of the next message if the flight is empty
+	receipts []*Receipt // nil entries have their outcomes
 }
 
 // resolve gives every sent message its outcome. It returns after the sender has returned and every confirmation is known.
 // amqp091-go fails the missing ones when the channel closes.
 //
 // Confirms mostly arrive in the order of sending, and one often covers many messages. So resolve waits for the oldest
-// message and then looks at the next ones. A confirm for a fast queue overtakes those of a slow one: s.confirms
-// reports its delivery tag.
+// message and then settles the ones behind it that are confirmed too. The confirm of a fast queue may overtake the
+// confirms of a slow one. s.confirms reports its delivery tag.
 func (s *session) resolve() {
 	defer close(s.resolved)
 	defer s.confirms.Close()
@@ -25,7 +25,7 @@ func (s *session) resolve() {
 	defer overdue.Stop()
 	f := flight{first: 1}
 	var tags []uint64   // from s.confirms
-	var reported uint64 // the highest of them
+	var reported uint64 // the highest tag
 	var oldestSince confirmClock
 	for sending := true; sending || len(f.receipts) > 0; {
 		var oldest <-chan struct{}
@@ -48,7 +48,8 @@ func (s *session) resolve() {
 		case <-oldest:
 		case <-s.confirms.Ready:
 			tags = s.confirms.Take(tags)
-		case now := <-tick:
+		case <-tick: // the received time may be old, after a time without messages in flight
+			now := time.Now()
 			if s.gate.Err() != nil {
 				oldestSince.restart(now)
 			}
@@ -71,7 +72,7 @@ func (s *session) resolve() {
 		s.settleOldest(&f)
 		s.worked = s.worked || len(s.acked) > 0
 		s.p.window.finishAll(s.acked)
-		clear(s.acked) // so that no finished message is kept
+		clear(s.acked) // for the garbage collector
 		s.acked = s.acked[:0]
 	}
 }
@@ -125,7 +126,7 @@ func (s *session) settleOldest(f *flight) {
 	}
 }
 
-// tag is the message's place in the session.
+// tag returns the delivery tag of the message.
 func (r *Receipt) tag() uint64 {
 	if r.confirm == nil { // its sending failed and was the last
 		return math.MaxUint64
@@ -152,12 +153,11 @@ func (r *Receipt) isConfirmed() bool {
 	}
 }
 
-// settle gives r, whose confirmation is in, its outcome, or notes it as lost.
+// settle gives r its outcome after its confirmation is complete, or adds it to s.lost.
 //
 // A false confirmation means a nack only while the channel is open: amqp091-go marks the
-// channel closed before it fails what is outstanding. A return comes before its ack, and
-// was put into s.returns before the confirmation was resolved; it counts also when the ack
-// is missing, since the broker had decided.
+// channel closed before it fails the outstanding confirmations. A return precedes its ack, so it is in s.returns before
+// the confirmation is complete. It is the outcome even if the ack is missing.
 func (s *session) settle(r *Receipt) {
 	w := s.p.window
 	ret := s.returnOf(r)
@@ -175,7 +175,7 @@ func (s *session) settle(r *Receipt) {
 	}
 }
 
-// returnOf takes the basic.return of r out of those that came, or returns nil.
+// returnOf removes the basic.return of r from the received ones and returns it, or nil.
 func (s *session) returnOf(r *Receipt) *ReturnedError {
 	for {
 		select {
