@@ -16,6 +16,7 @@ import (
 
 	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
@@ -69,23 +70,23 @@ func TestS77ForgedHeadersNeitherHoldAMessageNorMakeItCircle(t *testing.T) {
 		calls   int
 		ignored bool
 	}{
-		"far":                {amqp.Table{retry.HeaderDue: far}, 3, true},
-		"far, failed now":    {amqp.Table{retry.HeaderDue: far, retry.HeaderAttempts: int64(1), retry.HeaderLastFailure: at(0)}, 2, true},
-		"far, failed then":   {amqp.Table{retry.HeaderDue: "3026-01-01T00:00:01.000Z", retry.HeaderAttempts: int64(1), retry.HeaderLastFailure: far}, 2, false},
-		"beyond the plan":    {amqp.Table{retry.HeaderDue: at(time.Hour)}, 3, true},
-		"within the plan":    {amqp.Table{retry.HeaderDue: at(time.Second)}, 3, false},
-		"past":               {amqp.Table{retry.HeaderDue: "0001-01-01T00:00:00.000Z"}, 3, false},
-		"nonsense":           {amqp.Table{retry.HeaderDue: "-1", retry.HeaderAttempts: "many", retry.HeaderHistory: int32(7)}, 3, false},
-		"another type":       {amqp.Table{retry.HeaderDue: int64(1) << 62}, 3, false},
-		"negative attempts":  {amqp.Table{retry.HeaderAttempts: int64(-1) << 62}, 3, false},
-		"many attempts":      {amqp.Table{retry.HeaderAttempts: int64(1) << 62}, 0, false},
-		"first failure":      {amqp.Table{retry.HeaderAttempts: int64(1), retry.HeaderFirstFailure: far}, 2, false},
-		"an unknown reason":  {amqp.Table{retry.HeaderPark: "whim"}, 3, true},
-		"a reason":           {amqp.Table{retry.HeaderPark: retry.WhyAge}, 0, false},
+		"far":                {amqp.Table{history.HeaderDue: far}, 3, true},
+		"far, failed now":    {amqp.Table{history.HeaderDue: far, history.HeaderAttempts: int64(1), history.HeaderLastFailure: at(0)}, 2, true},
+		"far, failed then":   {amqp.Table{history.HeaderDue: "3026-01-01T00:00:01.000Z", history.HeaderAttempts: int64(1), history.HeaderLastFailure: far}, 2, false},
+		"beyond the plan":    {amqp.Table{history.HeaderDue: at(time.Hour)}, 3, true},
+		"within the plan":    {amqp.Table{history.HeaderDue: at(time.Second)}, 3, false},
+		"past":               {amqp.Table{history.HeaderDue: "0001-01-01T00:00:00.000Z"}, 3, false},
+		"nonsense":           {amqp.Table{history.HeaderDue: "-1", history.HeaderAttempts: "many", history.HeaderHistory: int32(7)}, 3, false},
+		"another type":       {amqp.Table{history.HeaderDue: int64(1) << 62}, 3, false},
+		"negative attempts":  {amqp.Table{history.HeaderAttempts: int64(-1) << 62}, 3, false},
+		"many attempts":      {amqp.Table{history.HeaderAttempts: int64(1) << 62}, 0, false},
+		"first failure":      {amqp.Table{history.HeaderAttempts: int64(1), history.HeaderFirstFailure: far}, 2, false},
+		"an unknown reason":  {amqp.Table{history.HeaderPark: "whim"}, 3, true},
+		"a reason":           {amqp.Table{history.HeaderPark: history.ReasonAge}, 0, false},
 		"tries, as formerly": {amqp.Table{"x-amqpkit-tries": int64(1) << 62}, 3, false},
 	}
 	for id, f := range forged {
-		f.headers[retry.HeaderQueue] = b.name
+		f.headers[history.HeaderQueue] = b.name
 		b.publish(amqp.Publishing{MessageId: id, Headers: f.headers})
 	}
 	got := copies(b.parked(len(forged)))
@@ -124,7 +125,7 @@ func TestS77ALongWaitDoesNotCircleThroughShortWaitQueues(t *testing.T) {
 	}
 	d := receive(t, parked, "parked message")
 	waitFor(t, func() bool { return len(log.of("long", "parked")) == 1 })
-	if why := d.Headers[retry.HeaderWhy]; why != retry.WhyAfter || moves.Load() != 1 {
+	if why := d.Headers[history.HeaderReason]; why != history.ReasonAfter || moves.Load() != 1 {
 		t.Errorf("parked because of %v after %d moves", why, moves.Load())
 	}
 	moves.Store(0)
@@ -168,8 +169,8 @@ func TestS78AnAttemptIsRepeatedOnlyAfterARedelivery(t *testing.T) {
 			}
 			b.publish(amqp.Publishing{MessageId: "m"})
 			for _, d := range b.parked(moves + 1) {
-				if d.MessageId != "m" || d.Headers[retry.HeaderAttempts] != int64(1) {
-					t.Errorf("parked %q after %v attempts, want 1", d.MessageId, d.Headers[retry.HeaderAttempts])
+				if d.MessageId != "m" || d.Headers[history.HeaderAttempts] != int64(1) {
+					t.Errorf("parked %q after %v attempts, want 1", d.MessageId, d.Headers[history.HeaderAttempts])
 				}
 			}
 			var attempts []int
@@ -246,8 +247,8 @@ func TestS79EveryEndOfAHandlerIsAnAttempt(t *testing.T) {
 				b.publish(amqp.Publishing{MessageId: id})
 			}
 			for _, d := range b.parked(len(ends)) {
-				if n := len(calls.of(d.MessageId)); n != 2 || d.Headers[retry.HeaderAttempts] != int64(2) || d.Headers[retry.HeaderError] == "" {
-					t.Errorf("%s: %d calls, parked after %v attempts with %q", d.MessageId, n, d.Headers[retry.HeaderAttempts], d.Headers[retry.HeaderError])
+				if n := len(calls.of(d.MessageId)); n != 2 || d.Headers[history.HeaderAttempts] != int64(2) || d.Headers[history.HeaderError] == "" {
+					t.Errorf("%s: %d calls, parked after %v attempts with %q", d.MessageId, n, d.Headers[history.HeaderAttempts], d.Headers[history.HeaderError])
 				}
 			}
 			waitFor(t, func() bool { return b.waiting() == 0 })
@@ -305,8 +306,8 @@ func TestS80ANativePlanNamesMessagesThatLostConnectionsParked(t *testing.T) {
 		b.consume(b.p, 1, func(context.Context, *consumer.Delivery) error { return errors.New("called") })
 		for _, d := range b.parked(messages) {
 			h := d.Headers
-			if h[retry.HeaderWhy] != retry.WhyRedelivered || h[retry.HeaderAttempts] != nil || h[retry.HeaderFirstFailure] != nil {
-				t.Errorf("%s is parked because of %v after %v attempts", d.MessageId, h[retry.HeaderWhy], h[retry.HeaderAttempts])
+			if h[history.HeaderReason] != history.ReasonRedelivered || h[history.HeaderAttempts] != nil || h[history.HeaderFirstFailure] != nil {
+				t.Errorf("%s is parked because of %v after %v attempts", d.MessageId, h[history.HeaderReason], h[history.HeaderAttempts])
 			}
 			waitFor(t, func() bool { return len(log.of(d.MessageId, "its handler was not called")) == 1 })
 		}
@@ -374,7 +375,7 @@ func TestS93APlanWorksWithTheDocumentedPermissions(t *testing.T) {
 	b := newRetryBench(t, retry.Config{Queue: queue, Source: &topology.Queue{}, Policy: retry.Schedule(50 * ms)}, url)
 	b.consume(b.p, 1, func(context.Context, *consumer.Delivery) error { return errBoom })
 	b.publish(amqp.Publishing{MessageId: "m"})
-	if d := b.parked(1)[0]; d.Headers[retry.HeaderAttempts] != int64(2) {
+	if d := b.parked(1)[0]; d.Headers[history.HeaderAttempts] != int64(2) {
 		t.Errorf("parked with %v", d.Headers)
 	}
 	for name, p := range map[string][]string{

@@ -20,6 +20,8 @@ import (
 	"github.com/amqpkit/amqpkit"
 	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
+	"github.com/amqpkit/amqpkit/parking"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
@@ -159,24 +161,24 @@ func TestS71CopiesCarryEverythingThatAConsumerCanReceive(t *testing.T) {
 	ctx := within(t, 30*time.Second)
 	waitFor(t, func() bool { return b.ready(b.plan.ParkingQueue()) == len(msgs) })
 	end()
-	parked, err := retry.Peek(ctx, b.conn, b.plan.ParkingQueue(), len(msgs)+1)
+	parked, err := parking.Peek(ctx, b.conn, b.plan.ParkingQueue(), len(msgs)+1)
 	if err != nil || len(parked) != len(msgs) {
 		t.Fatalf("Peek = %d messages, %v", len(parked), err)
 	}
 	for _, p := range parked {
-		if p.Attempts != 2 || p.Message.Headers[retry.HeaderDropped] != nil {
-			t.Errorf("%s is parked after %d attempts without %v", p.Message.MessageId, p.Attempts, p.Message.Headers[retry.HeaderDropped])
+		if p.Attempts != 2 || p.Message.Headers[history.HeaderDropped] != nil {
+			t.Errorf("%s is parked after %d attempts without %v", p.Message.MessageId, p.Attempts, p.Message.Headers[history.HeaderDropped])
 		}
 	}
 	var file bytes.Buffer
-	if n, err := retry.Export(ctx, b.conn, b.plan.ParkingQueue(), &file); err != nil || n != len(msgs) {
+	if n, err := parking.Export(ctx, b.conn, b.plan.ParkingQueue(), &file); err != nil || n != len(msgs) {
 		t.Fatalf("Export = %d, %v", n, err)
 	}
 	archive := b.queue(nil)
-	if n, err := retry.Import(ctx, b.p, archive, &file); err != nil || n != len(msgs) {
+	if n, err := parking.Import(ctx, b.p, archive, &file); err != nil || n != len(msgs) {
 		t.Fatalf("Import = %d, %v", n, err)
 	}
-	if r, err := retry.Replay(ctx, b.conn, b.p, retry.ReplayConfig{Queue: b.plan.ParkingQueue(), Logger: log.logger()}); err != nil || r.Replayed != len(msgs) {
+	if r, err := parking.Replay(ctx, b.conn, b.p, parking.ReplayConfig{Queue: b.plan.ParkingQueue(), Logger: log.logger()}); err != nil || r.Replayed != len(msgs) {
 		t.Fatalf("Replay = %+v, %v", r, err)
 	}
 	b.start(2, func(_ context.Context, d *consumer.Delivery) error {
@@ -234,8 +236,8 @@ func TestS71HeadersThatDoNotFitAreNamedInTheLogAndTheMessage(t *testing.T) {
 		parked[d.MessageId] = d
 	}
 	large := parked["large"].Headers
-	if fmt.Sprint(large[retry.HeaderDropped]) != "[medium]" || large["huge"] == nil || large["small"] != "kept" || large[retry.HeaderAttempts] != int64(2) {
-		t.Errorf("parked without %v, with %d headers", large[retry.HeaderDropped], len(large))
+	if fmt.Sprint(large[history.HeaderDropped]) != "[medium]" || large["huge"] == nil || large["small"] != "kept" || large[history.HeaderAttempts] != int64(2) {
+		t.Errorf("parked without %v, with %d headers", large[history.HeaderDropped], len(large))
 	}
 	changes := log.of("large", "changed")
 	if len(changes) == 0 {
@@ -300,10 +302,10 @@ func TestS72APlanOverAProducerThatAllowsUnroutableLosesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = rawChannel(t).ExchangeDelete(b.name+".x", false, false) })
-	for name, to := range map[string]retry.Publisher{"at once": b.p, "in order": retry.InOrder(b.p)} {
+	for name, to := range map[string]retry.Publisher{"at once": b.p, "in order": parking.InOrder(b.p)} {
 		for exchange, key := range map[string]string{"": b.name + ".gone", b.name + ".x": "k"} {
-			r, err := retry.Replay(ctx, b.conn, to, retry.ReplayConfig{
-				Queue: b.plan.ParkingQueue(), To: func(retry.Parked) (string, string) { return exchange, key },
+			r, err := parking.Replay(ctx, b.conn, to, parking.ReplayConfig{
+				Queue: b.plan.ParkingQueue(), To: func(parking.Message) (string, string) { return exchange, key },
 			})
 			var returned *producer.ReturnedError
 			if r.Failed != 1 || !errors.As(err, &returned) {
@@ -312,7 +314,7 @@ func TestS72APlanOverAProducerThatAllowsUnroutableLosesNothing(t *testing.T) {
 		}
 	}
 	var returned *producer.ReturnedError
-	if n, err := retry.Import(ctx, b.p, b.name+".gone", strings.NewReader(`{"headers":null,"body":"Ym9keQ=="}`)); n != 0 || !errors.As(err, &returned) {
+	if n, err := parking.Import(ctx, b.p, b.name+".gone", strings.NewReader(`{"headers":null,"body":"Ym9keQ=="}`)); n != 0 || !errors.As(err, &returned) {
 		t.Errorf("Import = %d, %v", n, err)
 	}
 	if got := copies(b.parked(1)); got["m"] != 1 {
@@ -365,12 +367,12 @@ func TestS71ACopyCanBeReadAfterItDiedInQueuesWithLongNames(t *testing.T) {
 	})
 	waitFor(t, func() bool { return ready(t, plan.ParkingQueue()) == n })
 	r.stopClean()
-	parked, err := retry.Peek(b.ctx(), b.conn, plan.ParkingQueue(), n)
+	parked, err := parking.Peek(b.ctx(), b.conn, plan.ParkingQueue(), n)
 	if err != nil || len(parked) != n {
 		t.Errorf("Peek = %d messages, %v", len(parked), err)
 	}
 	for _, m := range parked {
-		if dropped := m.Message.Headers[retry.HeaderDropped]; dropped == nil && m.Message.Headers["x"] == nil || dropped != nil && m.Message.MessageId == "0" {
+		if dropped := m.Message.Headers[history.HeaderDropped]; dropped == nil && m.Message.Headers["x"] == nil || dropped != nil && m.Message.MessageId == "0" {
 			t.Errorf("message %s: dropped %v", m.Message.MessageId, dropped)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/amqpkit/amqpkit"
 	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
@@ -60,8 +61,8 @@ func TestS43NothingIsLostAndNoCopyExceedsThePolicyWhileConnectionsAreKilledEvery
 		select {
 		case d := <-parked:
 			found[d.MessageId]++
-			if string(d.Body) != "body "+d.MessageId || d.Headers[retry.HeaderAttempts] != int64(3) {
-				t.Errorf("message %s was parked after %v attempts with body %q, want 3", d.MessageId, d.Headers[retry.HeaderAttempts], d.Body)
+			if string(d.Body) != "body "+d.MessageId || d.Headers[history.HeaderAttempts] != int64(3) {
+				t.Errorf("message %s was parked after %v attempts with body %q, want 3", d.MessageId, d.Headers[history.HeaderAttempts], d.Body)
 			}
 		case <-time.After(3 * time.Second):
 			quiet = b.waiting() == 0
@@ -239,7 +240,7 @@ func TestAMessageBelowALowDeliveryLimitOutlivesAMissingQueue(t *testing.T) {
 			for found := map[string]bool{}; !found["m"] || !found["next"]; { // of m there may be copies
 				d := receive(t, parked, "parked message")
 				found[d.MessageId] = true
-				if n := d.Headers[retry.HeaderAttempts]; n != int64(len(policy.Delays())+1) {
+				if n := d.Headers[history.HeaderAttempts]; n != int64(len(policy.Delays())+1) {
 					t.Errorf("message %s is parked after %v attempts, want %d", d.MessageId, n, len(policy.Delays())+1)
 				}
 			}

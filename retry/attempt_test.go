@@ -17,6 +17,7 @@ import (
 
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
@@ -63,8 +64,8 @@ func TestEveryEndOfAHandlerIsAnAttempt(t *testing.T) {
 				t.Fatalf("%v, moved %+v, want it in %s", err, m.moved, c.queue)
 			}
 			h := m.moved[0].msg.Headers
-			if text := fmt.Sprint(h[retry.HeaderError]); h[retry.HeaderAttempts] != int64(1) || !strings.Contains(text, c.text) {
-				t.Errorf("%v attempts, error %q, want %q", h[retry.HeaderAttempts], text, c.text)
+			if text := fmt.Sprint(h[history.HeaderError]); h[history.HeaderAttempts] != int64(1) || !strings.Contains(text, c.text) {
+				t.Errorf("%v attempts, error %q, want %q", h[history.HeaderAttempts], text, c.text)
 			}
 		})
 	}
@@ -122,16 +123,16 @@ func TestAForgedWaitIsIgnored(t *testing.T) {
 		headers amqp.Table
 		first   time.Duration // until the handler is called
 	}{
-		"far":                {amqp.Table{retry.HeaderDue: far}, 0},
-		"far, by attempts":   {amqp.Table{retry.HeaderDue: far, retry.HeaderAttempts: int64(1), retry.HeaderLastFailure: "2000-01-01T00:00:00.000Z"}, 0},
-		"just beyond":        {amqp.Table{retry.HeaderDue: "2000-01-01T00:02:41.000Z"}, 0},
-		"the longest":        {amqp.Table{retry.HeaderDue: "2000-01-01T00:02:40.000Z"}, 160 * s},
-		"failed in 3026 too": {amqp.Table{retry.HeaderDue: "3026-01-01T00:00:40.000Z", retry.HeaderAttempts: int64(1), retry.HeaderLastFailure: far}, 10 * s},
-		"past":               {amqp.Table{retry.HeaderDue: "0000-01-01T00:00:00.000Z"}, 0},
+		"far":                {amqp.Table{history.HeaderDue: far}, 0},
+		"far, by attempts":   {amqp.Table{history.HeaderDue: far, history.HeaderAttempts: int64(1), history.HeaderLastFailure: "2000-01-01T00:00:00.000Z"}, 0},
+		"just beyond":        {amqp.Table{history.HeaderDue: "2000-01-01T00:02:41.000Z"}, 0},
+		"the longest":        {amqp.Table{history.HeaderDue: "2000-01-01T00:02:40.000Z"}, 160 * s},
+		"failed in 3026 too": {amqp.Table{history.HeaderDue: "3026-01-01T00:00:40.000Z", history.HeaderAttempts: int64(1), history.HeaderLastFailure: far}, 10 * s},
+		"past":               {amqp.Table{history.HeaderDue: "0000-01-01T00:00:00.000Z"}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
-				c.headers[retry.HeaderQueue] = "orders"
+				c.headers[history.HeaderQueue] = "orders"
 				var got calls
 				b.run(got.fail(errBoom))
 				start := time.Now()
@@ -150,8 +151,8 @@ func TestAnAfterBeyondThePlanIsParkedAtOnce(t *testing.T) {
 		var got calls
 		b.run(got.fail(retry.After(time.Hour, errBoom)))
 		b.publish(amqp.Publishing{})
-		if m := b.parked(s); got.count() != 1 || m.Headers[retry.HeaderWhy] != retry.WhyAfter {
-			t.Errorf("parked because of %v after %d calls", m.Headers[retry.HeaderWhy], got.count())
+		if m := b.parked(s); got.count() != 1 || m.Headers[history.HeaderReason] != history.ReasonAfter {
+			t.Errorf("parked because of %v after %d calls", m.Headers[history.HeaderReason], got.count())
 		}
 	})
 	synctest.Test(t, func(t *testing.T) { // the longest takes 16 moves
@@ -192,7 +193,7 @@ func TestAMessageWhoseHandlerNeverFailedSaysSo(t *testing.T) {
 		t.Fatalf("counted 23 times: %v after %d calls, moved %v, want no other call", err, got.count(), m.moved)
 	}
 	h := m.moved[0].msg.Headers
-	if h[retry.HeaderWhy] != retry.WhyRedelivered || h[retry.HeaderAttempts] != nil || !strings.Contains(fmt.Sprint(h[retry.HeaderHistory]), "lost connections") {
+	if h[history.HeaderReason] != history.ReasonRedelivered || h[history.HeaderAttempts] != nil || !strings.Contains(fmt.Sprint(h[history.HeaderHistory]), "lost connections") {
 		t.Errorf("parked with %v", h)
 	}
 	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") || !strings.Contains(text, "message_id=m") || !strings.Contains(text, "counted 23 deliveries") {

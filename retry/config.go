@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/amqpkit/amqpkit/internal/validate"
@@ -52,7 +51,7 @@ type Config struct {
 	// the attempts, also rises for every unacknowledged message of a lost connection, and for what the shutdown of a consumer with
 	// an order to keep returns unhandled. So a message may fail for good sooner than the policy says, but not before its handler
 	// has failed. Only when the count exceeds the attempts by 20, as of a message that ends the process, is it parked unhandled with
-	// the reason WhyRedelivered, and a warning names it. After waits no other time than the policy's, and of a parked message's failures only the last is known.
+	// the reason "redelivered", and a warning names it. After waits no other time than the policy's, and of a parked message's failures only the last is known.
 	Native bool
 
 	// MoveTimeout is how long a move to the wait or parking queue may take, a lost connection
@@ -178,24 +177,6 @@ func spread(d time.Duration, jitter float64) []time.Duration {
 		}
 	}
 	return tiers
-}
-
-// waitQueue names the wait queue of a tier: orders.wait.1m30s.
-func waitQueue(queue string, tier time.Duration) string { return queue + ".wait." + short(tier) }
-
-// parkingQueue names the parking queue.
-func parkingQueue(queue string) string { return queue + ".parked" }
-
-// short is d without units of zero: 1m instead of 1m0s.
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = s[:len(s)-2]
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = s[:len(s)-2]
-	}
-	return s
 }
 
 // hostname is where this program runs, or "".

@@ -9,8 +9,11 @@ import (
 	"slices"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 )
 
 func tooManyTiers(n int) error {
@@ -36,8 +39,8 @@ type failure struct {
 // attempt calls the handler on a separate goroutine and waits for it. So every end of a handler is an attempt, also
 // runtime.Goexit.
 func (a *attempts) attempt(ctx context.Context) failure {
-	ctx = context.WithValue(ctx, attemptKey{}, a.story.attempts+1)
-	d := a.story.show(a.d)
+	ctx = context.WithValue(ctx, attemptKey{}, a.story.Attempts+1)
+	d := shown(a.d, &a.story)
 	f := separately(func() *failure { return a.result(ctx, call(ctx, a.next, d)) })
 	if f == nil {
 		f = separately(func() *failure { return a.result(ctx, errGoexit) })
@@ -46,6 +49,31 @@ func (a *attempts) attempt(ctx context.Context) failure {
 		f = &failure{err: errGoexit, text: errGoexit.Error(), action: a.cfg.Policy}
 	}
 	return *f
+}
+
+// shown returns the delivery as the handler sees it: as it was published, with the record in its headers. Changes by the handler
+// do not affect the original.
+func shown(d *consumer.Delivery, r *history.Record) *consumer.Delivery {
+	shown := *d
+	shown.Body = append([]byte(nil), d.Body...)
+	shown.Exchange, shown.RoutingKey, shown.Expiration = r.Exchange, r.Key, r.Expiration
+	shown.Headers, _ = history.Clone(d.Headers).(amqp.Table)
+	if shown.Headers == nil {
+		shown.Headers = amqp.Table{}
+	}
+	delete(shown.Headers, history.HeaderCC)
+	if r.CC != nil {
+		shown.Headers["CC"] = r.CC
+	}
+	return &shown
+}
+
+// PublishedTo returns the exchange and the routing key with which a delivery was first published, also after it
+// came from a wait queue. Inside the middleware a delivery has them in its fields. Outside, for example in Config.Key of a
+// consumer, use PublishedTo. Queue is the queue whose handler failed; a parked message lies in another one.
+func PublishedTo(d *consumer.Delivery, queue string) (exchange, key string) {
+	r := history.Read(&d.Delivery, queue)
+	return r.Exchange, r.Key
 }
 
 // separately runs f on another goroutine. It returns nil if f did not return.
@@ -158,45 +186,34 @@ type step struct {
 	why    string   // of Park
 }
 
-// The values of HeaderWhy: why a message was parked.
-const (
-	WhyAttempts    = "attempts"    // as many as the policy allows
-	WhyAge         = "age"         // the next attempt would have exceeded Policy.MaxAge
-	WhyAfter       = "after"       // After asked for a longer delay than the plan can wait
-	WhyPermanent   = "permanent"   // Permanent, or an error with a method Permanent
-	WhyRejected    = "rejected"    // consumer.Reject, as of a body that does not decode
-	WhyRule        = "rule"        // a Rule says Park
-	WhyRedelivered = "redelivered" // with Config.Native: RabbitMQ has counted far more lost connections and failures than attempts are allowed
-)
-
 // decide returns the step after a failed attempt. Held is how long the message was held in the process.
 func (p *Plan) decide(f failure, attempt int, age, held time.Duration) step {
 	if f.rejected {
-		return step{end: Park, why: WhyRejected}
+		return step{end: Park, why: history.ReasonRejected}
 	}
 	if end, ok := f.action.(Disposal); ok {
-		return step{end: end, why: WhyRule}
+		return step{end: end, why: history.ReasonRule}
 	}
 	policy := f.action.(Policy)
 	if f.permanent {
-		return step{end: Park, why: WhyPermanent}
+		return step{end: Park, why: history.ReasonPermanent}
 	}
 	if attempt >= policy.attempts {
-		return step{end: Park, why: WhyAttempts}
+		return step{end: Park, why: history.ReasonAttempts}
 	}
 	if f.after != nil && !p.cfg.Native {
 		d := max(f.after.Delay, 0)
 		if policy.maxAge > 0 && d > policy.maxAge-max(age, 0) {
-			return step{end: Park, why: WhyAge}
+			return step{end: Park, why: history.ReasonAge}
 		}
 		if d > p.longest || len(p.tiers) == 0 && d > maxInProcess-held {
-			return step{end: Park, why: WhyAfter}
+			return step{end: Park, why: history.ReasonAfter}
 		}
 		return step{delay: d, asked: true, policy: policy}
 	}
 	d, ok := policy.Jitter(0).Next(attempt, age)
 	if !ok {
-		return step{end: Park, why: WhyAge}
+		return step{end: Park, why: history.ReasonAge}
 	}
 	return step{delay: d, policy: policy}
 }
@@ -235,4 +252,27 @@ func (p *Plan) rest(d time.Duration, now time.Time) (tier time.Duration, due tim
 		return tier, time.Time{}
 	}
 	return tier, now.Add(d)
+}
+
+// describe returns the text and the type of a handler's error, without the marks of this package and consumer's.
+func describe(err error) (text, kind string) {
+	text = history.Cut(err.Error(), history.MaxErrorText)
+	for {
+		var inner error
+		switch e := err.(type) { //nolint:errorlint // only the marks on the outside are taken off
+		case interface {
+			Permanent() bool
+			Unwrap() error
+		}: // amqperr.Permanent
+			inner = e.Unwrap()
+		case *AfterError:
+			inner = e.Err
+		case *consumer.RejectError:
+			inner = e.Err
+		}
+		if inner == nil {
+			return text, history.Cut(fmt.Sprintf("%T", err), history.MaxEntryText)
+		}
+		err = inner
+	}
 }

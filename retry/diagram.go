@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/amqpkit/amqpkit/internal/history"
 )
 
 // String describes the plan for people: what is done about which errors, how delays are waited out and why that
@@ -19,7 +21,7 @@ func (p *Plan) String() string {
 	fmt.Fprintf(&b, "  any error: %s\n", p.cfg.Policy)
 	fmt.Fprintf(&b, "  permanent, rejected: park at once\n")
 	if d := p.cfg.MaxInProcessDelay; d > 0 {
-		fmt.Fprintf(&b, "\nup to %s: waited in the process, since it is short; a lost connection repeats these attempts\n", short(d))
+		fmt.Fprintf(&b, "\nup to %s: waited in the process, since it is short; a lost connection repeats these attempts\n", history.Short(d))
 	}
 	if len(p.tiers) > 0 {
 		longer := ""
@@ -52,7 +54,7 @@ func (p *Plan) jitters() bool {
 func (p *Plan) draw(b *strings.Builder) {
 	width := utf8.RuneCountInString(p.ParkingQueue())
 	for _, d := range p.tiers {
-		width = max(width, utf8.RuneCountInString(waitQueue(p.cfg.Queue, d)))
+		width = max(width, utf8.RuneCountInString(history.WaitQueue(p.cfg.Queue, d)))
 	}
 	left := p.cfg.Queue
 	arrow := func(to, back string) {
@@ -61,7 +63,7 @@ func (p *Plan) draw(b *strings.Builder) {
 		left = strings.Repeat(" ", utf8.RuneCountInString(p.cfg.Queue))
 	}
 	for _, d := range p.tiers {
-		arrow(waitQueue(p.cfg.Queue, d), fmt.Sprintf(" ── %s ──▶ %s", short(d), p.cfg.Queue))
+		arrow(history.WaitQueue(p.cfg.Queue, d), fmt.Sprintf(" ── %s ──▶ %s", history.Short(d), p.cfg.Queue))
 	}
 	if p.cfg.Native {
 		arrow(p.cfg.Queue, fmt.Sprintf(" (again, after %s)", p.waits()))
@@ -76,7 +78,7 @@ func (p *Plan) waits() string {
 	case 0:
 		return "nothing"
 	case 1:
-		return short(delays[0])
+		return history.Short(delays[0])
 	}
-	return short(delays[0]) + " to " + short(delays[len(delays)-1])
+	return history.Short(delays[0]) + " to " + history.Short(delays[len(delays)-1])
 }

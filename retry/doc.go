@@ -26,7 +26,7 @@
 //
 // A message is published to its wait queue, and not rejected, because RabbitMQ drops messages that cycle by expiry only; a publish
 // does not count as part of a cycle. For the same reason RabbitMQ's own counts (x-death, x-delivery-count) start again in each
-// round. Attempts are counted in a header of the message, [HeaderAttempts].
+// round. Attempts are counted in a header of the message, x-amqpkit-attempts.
 //
 // Delays up to Config.MaxInProcessDelay are waited out by the worker that handles the message. That avoids the moves, and blocks the
 // message's key if the consumer orders by key.
@@ -58,10 +58,10 @@
 // # Parked messages
 //
 // In the parking queue a message has its body, properties and headers as they came, and its history in headers of the toolkit, from
-// [HeaderAttempts] on: why, how often, when and where it failed, and where it had been published to. Properties that would act again are
+// x-amqpkit-attempts on: why, how often, when and where it failed, and where it had been published to. Properties that would act again are
 // kept under another name (CC, expiration and user id), and RabbitMQ's counts (x-death and others) are left out. If not
 // everything fits into a frame, the history is shortened first. Then as few headers as possible are dropped, named in
-// [HeaderDropped], and logged.
+// x-amqpkit-dropped, and logged.
 //
 // # Policies
 //

@@ -9,6 +9,7 @@ import (
 
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/internal/validate"
 
 	"github.com/amqpkit/amqpkit/topology"
@@ -46,7 +47,7 @@ func (e *MoveError) Unwrap() []error { return []error{consumer.Requeue(e.hold), 
 // A move takes a failed message to another queue.
 type move struct {
 	queue  string
-	story  story
+	story  history.Record
 	why    string    // of parking
 	ends   time.Time // when its wait has elapsed
 	failed failure   // of the handler, if it was called
@@ -102,7 +103,7 @@ func (a *attempts) tell(log *slog.Logger, m move) {
 	case m.why != "" && m.carried:
 		log.Warn("retry: message parked, after its move was refused before", "why", m.why)
 	case m.why != "" && m.failed.err == nil:
-		log.Warn("retry: message parked, its handler was not called", "why", m.why, "reason", m.story.error)
+		log.Warn("retry: message parked, its handler was not called", "why", m.why, "reason", m.story.Error)
 	case m.why != "":
 		log.Warn("retry: message failed for good, it is parked", "why", m.why)
 	case m.failed.err != nil:
@@ -117,7 +118,7 @@ func (a *attempts) hold(m move) time.Duration {
 	if a.d.Redelivered {
 		return lastHold
 	}
-	return min(max(time.Since(m.story.last), firstHold), lastHold)
+	return min(max(time.Since(m.story.Last), firstHold), lastHold)
 }
 
 // refused reports that the message was certainly not taken. An unanswered move may have succeeded: a renewal would make one more copy.
@@ -137,10 +138,10 @@ func (a *attempts) mayReturn() bool {
 
 // renewal is the move to the tail of the message's own queue, with the rest of its wait, or its reason for parking.
 func (a *attempts) renewal(m move) move {
-	if m.story.due.IsZero() {
-		m.story.due = m.ends
+	if m.story.Due.IsZero() {
+		m.story.Due = m.ends
 	}
-	m.story.park, m.why, m.queue = m.why, "", a.d.Queue
+	m.story.Park, m.why, m.queue = m.why, "", a.d.Queue
 	return m
 }
 
@@ -153,49 +154,28 @@ func (a *attempts) publish(ctx context.Context, m move) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, a.cfg.MoveTimeout, fmt.Errorf("retry: not confirmed by queue %s within %v: %w",
 		validate.Quote(m.queue), a.cfg.MoveTimeout, context.DeadlineExceeded))
 	defer cancel()
-	o := a.outgoing(m)
-	err := o.republish(ctx, a.to, "", m.queue)
+	c := a.copy(m)
+	err := c.Republish(ctx, a.to, "", m.queue)
 	if err == nil {
-		o.tell(a.cfg.Logger.With("queue", a.d.Queue, "to", m.queue))
+		c.Log(ctx, a.cfg.Logger.With("queue", a.d.Queue, "to", m.queue), "retry: message changed by its move")
 	}
 	return err
 }
 
-// republish publishes the message without the headers that the Publisher refuses. A panic there, as of a nil Publisher, is not a
-// failure of the message.
-func (o *outgoing) republish(ctx context.Context, to Publisher, exchange, key string) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("retry: the Publisher panicked: %v", v)
-		}
-	}()
-	for {
-		err := to.Republish(ctx, exchange, key, o.publishing())
-		if err == nil || !o.concede(err) {
-			return err
-		}
+// copy returns the copy of the delivery for a move: body, properties and headers as they came, and the record.
+func (a *attempts) copy(m move) *history.Copy {
+	own := m.story.Headers()
+	own[history.HeaderQueue], own[history.HeaderHost], own[history.HeaderConsumer] = a.d.Queue, a.host, a.d.ConsumerTag
+	if m.why != "" {
+		own[history.HeaderReason] = m.why
 	}
-}
-
-// tell logs the changes of a copy.
-func (o *outgoing) tell(log *slog.Logger) {
-	level := slog.LevelInfo
-	if o.lossy {
-		level = slog.LevelWarn
-	}
-	if len(o.changes) > 0 {
-		log.Log(context.Background(), level, "retry: message changed by its move", "message_id", o.msg.MessageId, "changes", o.changes, "more", o.more)
-	}
+	msg := history.Publishing(&a.d.Delivery)
+	msg.MessageId = a.messageID()
+	return history.NewCopy(msg, own)
 }
 
 // maybeDelivered reports whether a Publisher's error says that the outcome of the publish is unknown.
 func maybeDelivered(err error) bool {
 	var unknown interface{ MaybeDelivered() bool }
 	return errors.As(err, &unknown) && unknown.MaybeDelivered()
-}
-
-// publisherClosed reports whether a Publisher's error says that it publishes nothing any more.
-func publisherClosed(err error) bool {
-	var closed interface{ Closed() bool }
-	return errors.As(err, &closed) && closed.Closed()
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
@@ -70,8 +71,8 @@ func TestAMessageStaysWhileItsParkingQueueIsMissing(t *testing.T) {
 		b.held(time.Hour)
 		b.declare()
 		m := b.parked(time.Minute)
-		if string(m.Body) != "m" || got.count() != 2 || m.Headers[retry.HeaderAttempts] != int64(2) {
-			t.Errorf("parked %q after %d calls and %v attempts, want 2", m.Body, got.count(), m.Headers[retry.HeaderAttempts])
+		if string(m.Body) != "m" || got.count() != 2 || m.Headers[history.HeaderAttempts] != int64(2) {
+			t.Errorf("parked %q after %d calls and %v attempts, want 2", m.Body, got.count(), m.Headers[history.HeaderAttempts])
 		}
 	})
 }
@@ -88,8 +89,8 @@ func TestAMessageWaitsInItsQueueWhileItsWaitQueueIsMissing(t *testing.T) {
 			t.Fatalf("%d calls within the delay, want 1", got.count())
 		}
 		m := b.parked(time.Minute)
-		if gaps := got.gaps(); got.count() != 2 || gaps[0] > time.Minute+lastHold || m.Headers[retry.HeaderAttempts] != int64(2) {
-			t.Errorf("parked after calls at distances of %v and %v attempts, want 2, a minute apart, and a hold more", gaps, m.Headers[retry.HeaderAttempts])
+		if gaps := got.gaps(); got.count() != 2 || gaps[0] > time.Minute+lastHold || m.Headers[history.HeaderAttempts] != int64(2) {
+			t.Errorf("parked after calls at distances of %v and %v attempts, want 2, a minute apart, and a hold more", gaps, m.Headers[history.HeaderAttempts])
 		}
 	})
 }
@@ -105,7 +106,7 @@ func TestAMessageWithATTLStaysWhileItsParkingQueueIsMissing(t *testing.T) {
 		b.publish(amqp.Publishing{Expiration: "2000"})
 		b.held(time.Minute)
 		b.declare()
-		if m := b.parked(time.Minute); got.count() != 1 || m.Headers[retry.HeaderExpiration] != "2000" {
+		if m := b.parked(time.Minute); got.count() != 1 || m.Headers[history.HeaderExpiration] != "2000" {
 			t.Errorf("%d calls, parked %v; want one, and the expiration told", got.count(), m.Headers)
 		}
 	})
@@ -159,8 +160,8 @@ func TestACopyWithALostConfirmIsMadeAgainWithTheSameID(t *testing.T) {
 			t.Fatalf("%d are parked, want the two copies", len(ms))
 		}
 		for _, m := range ms {
-			if m.MessageID != "id" || m.Headers[retry.HeaderAttempts] != int64(2) {
-				t.Errorf("parked %s after %v attempts, want id after 2", m.MessageID, m.Headers[retry.HeaderAttempts])
+			if m.MessageID != "id" || m.Headers[history.HeaderAttempts] != int64(2) {
+				t.Errorf("parked %s after %v attempts, want id after 2", m.MessageID, m.Headers[history.HeaderAttempts])
 			}
 		}
 		if slices.Max(got.attempts) != 2 {
@@ -289,14 +290,14 @@ func TestForgedHeadersNeverExceedThePolicy(t *testing.T) {
 		headers amqp.Table
 		calls   int
 	}{
-		"negative":        {amqp.Table{retry.HeaderQueue: "orders", retry.HeaderAttempts: int64(-100)}, 2},
-		"huge":            {amqp.Table{retry.HeaderQueue: "orders", retry.HeaderAttempts: int64(1) << 62}, 0},
-		"a string":        {amqp.Table{retry.HeaderQueue: "orders", retry.HeaderAttempts: "1"}, 2},
-		"of another":      {amqp.Table{retry.HeaderQueue: "invoices", retry.HeaderAttempts: int64(7)}, 2},
-		"one":             {amqp.Table{retry.HeaderQueue: "orders", retry.HeaderAttempts: int64(1)}, 1},
-		"no time":         {amqp.Table{retry.HeaderQueue: "orders", retry.HeaderAttempts: int64(1), retry.HeaderFirstFailure: "soon", retry.HeaderHistory: 7}, 1},
+		"negative":        {amqp.Table{history.HeaderQueue: "orders", history.HeaderAttempts: int64(-100)}, 2},
+		"huge":            {amqp.Table{history.HeaderQueue: "orders", history.HeaderAttempts: int64(1) << 62}, 0},
+		"a string":        {amqp.Table{history.HeaderQueue: "orders", history.HeaderAttempts: "1"}, 2},
+		"of another":      {amqp.Table{history.HeaderQueue: "invoices", history.HeaderAttempts: int64(7)}, 2},
+		"one":             {amqp.Table{history.HeaderQueue: "orders", history.HeaderAttempts: int64(1)}, 1},
+		"no time":         {amqp.Table{history.HeaderQueue: "orders", history.HeaderAttempts: int64(1), history.HeaderFirstFailure: "soon", history.HeaderHistory: 7}, 1},
 		"the broker's":    {amqp.Table{"x-delivery-count": int64(50), "x-acquired-count": int64(50)}, 2},
-		"in a far future": {amqp.Table{retry.HeaderQueue: "orders", retry.HeaderAttempts: int64(1), retry.HeaderFirstFailure: "2999-01-01T00:00:00.000Z"}, 1},
+		"in a far future": {amqp.Table{history.HeaderQueue: "orders", history.HeaderAttempts: int64(1), history.HeaderFirstFailure: "2999-01-01T00:00:00.000Z"}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
@@ -327,7 +328,7 @@ func TestACopyIsRoutedNowhereElse(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		ms := b.Messages("orders.parked")
-		if n := len(b.Messages("audit")); n != 1 || len(ms) != 1 || fmt.Sprint(ms[0].Headers[retry.HeaderCC]) != "[audit]" {
+		if n := len(b.Messages("audit")); n != 1 || len(ms) != 1 || fmt.Sprint(ms[0].Headers[history.HeaderCC]) != "[audit]" {
 			t.Errorf("%d copies in the other queue, want 1; parked %v", n, ms)
 		}
 		if !slices.Equal(ccs, []any{"[audit]", "[audit]"}) {

@@ -12,6 +12,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 )
 
 // A Publisher publishes received messages again; *producer.Producer is one. Republish returns nil only when the
@@ -45,7 +46,7 @@ func (p *Plan) Middleware(to Publisher) consumer.Middleware {
 			if d.Queue != p.cfg.Queue {
 				return p.misplaced(ctx, d)
 			}
-			return (&attempts{Plan: p, to: to, next: next, d: d, story: read(d)}).run(ctx)
+			return (&attempts{Plan: p, to: to, next: next, d: d, story: history.Read(&d.Delivery, d.Queue)}).run(ctx)
 		}
 	}
 }
@@ -74,7 +75,7 @@ type attempts struct {
 	to    Publisher
 	next  consumer.Handler
 	d     *consumer.Delivery
-	story story
+	story history.Record
 	id    string        // see messageID
 	held  time.Duration // in the process, between attempts
 }
@@ -82,11 +83,11 @@ type attempts struct {
 func (a *attempts) run(ctx context.Context) error {
 	now := time.Now()
 	a.ignoreImpossible(now)
-	rest := a.story.rest(now)
+	rest := a.story.Rest(now)
 	switch {
-	case a.story.park != "":
-		m := a.parking(a.story.park)
-		m.story.park, m.carried = "", true
+	case a.story.Park != "":
+		m := a.parking(a.story.Park)
+		m.story.Park, m.carried = "", true
 		return a.move(ctx, m)
 	case rest > a.cfg.MaxInProcessDelay && len(a.tiers) > 0:
 		tier, due := a.rest(rest, now)
@@ -100,9 +101,9 @@ func (a *attempts) run(ctx context.Context) error {
 		return a.leave(ctx, rest)
 	}
 	if a.cfg.Native {
-		a.story.attempts = failures(a.d)
+		a.story.Attempts = failures(a.d)
 	}
-	if a.story.attempts >= a.most+a.spare() { // the policy was shortened meanwhile, or another program has counted
+	if a.story.Attempts >= a.most+a.spare() { // the policy was shortened meanwhile, or another program has counted
 		return a.move(ctx, a.spent())
 	}
 	for {
@@ -111,14 +112,14 @@ func (a *attempts) run(ctx context.Context) error {
 			return f.err
 		}
 		now := time.Now()
-		if n := a.story.attempts; a.cfg.Native && n > 0 {
-			a.story.history = remember(a.story.history, stamp(now)+" "+countedBy(n))
+		if n := a.story.Attempts; a.cfg.Native && n > 0 {
+			a.story.Entries = history.Append(a.story.Entries, history.Stamp(now)+" "+countedBy(n))
 		}
-		a.story.fails(f, now)
-		if a.cfg.Native && a.story.attempts > 1 {
-			a.story.first = time.Time{} // unknown
+		a.story.Add(f.text, f.kind, now)
+		if a.cfg.Native && a.story.Attempts > 1 {
+			a.story.First = time.Time{} // unknown
 		}
-		s := a.decide(f, a.story.attempts, now.Sub(a.story.first), a.held)
+		s := a.decide(f, a.story.Attempts, now.Sub(a.story.First), a.held)
 		switch s.end {
 		case Discard:
 			a.log(f).Info("retry: message failed, it is discarded")
@@ -193,7 +194,7 @@ func (a *attempts) leave(ctx context.Context, rest time.Duration) error {
 		return consumer.Requeue(firstHold)
 	}
 	m := move{queue: a.d.Queue, story: a.story}
-	m.story.due = time.Now().Add(rest)
+	m.story.Due = time.Now().Add(rest)
 	return a.move(ctx, m)
 }
 
@@ -227,27 +228,27 @@ func returnsCount(d *consumer.Delivery) bool {
 // ignoreImpossible ignores a wait that this plan cannot have asked for, and an unknown reason for parking: another program has set
 // the header, or another policy was in use.
 func (a *attempts) ignoreImpossible(now time.Time) {
-	if rest := a.story.rest(now); rest > a.longest {
+	if rest := a.story.Rest(now); rest > a.longest {
 		a.log(failure{}).Warn("retry: due time of a message ignored, it is beyond the longest wait of the plan", "rest", rest, "longest", a.longest)
-		a.story.due = time.Time{}
+		a.story.Due = time.Time{}
 	}
-	switch a.story.park {
-	case "", WhyAttempts, WhyAge, WhyAfter, WhyPermanent, WhyRejected, WhyRule, WhyRedelivered:
+	switch a.story.Park {
+	case "", history.ReasonAttempts, history.ReasonAge, history.ReasonAfter, history.ReasonPermanent, history.ReasonRejected, history.ReasonRule, history.ReasonRedelivered:
 	default:
-		a.log(failure{}).Warn("retry: unknown reason for parking a message ignored", "why", a.story.park)
-		a.story.park = ""
+		a.log(failure{}).Warn("retry: unknown reason for parking a message ignored", "why", a.story.Park)
+		a.story.Park = ""
 	}
 }
 
 // spent is the move of a message that comes with as many attempts as any policy allows.
 func (a *attempts) spent() move {
 	if !a.cfg.Native {
-		return a.parking(WhyAttempts)
+		return a.parking(history.ReasonAttempts)
 	}
-	m := a.parking(WhyRedelivered)
-	m.story.attempts = 0 // that are known
-	m.story.error = "the handler was not called again: " + countedBy(a.story.attempts)
-	m.story.history = remember(m.story.history, stamp(time.Now())+" "+m.story.error)
+	m := a.parking(history.ReasonRedelivered)
+	m.story.Attempts = 0 // that are known
+	m.story.Error = "the handler was not called again: " + countedBy(a.story.Attempts)
+	m.story.Entries = history.Append(m.story.Entries, history.Stamp(time.Now())+" "+m.story.Error)
 	return m
 }
 
@@ -266,7 +267,7 @@ func (a *attempts) messageID() string {
 
 // log returns the logger for lines about the message, with the failure if there is one.
 func (a *attempts) log(f failure) *slog.Logger {
-	log := a.cfg.Logger.With("queue", a.d.Queue, "message_id", a.messageID(), "attempt", a.story.attempts)
+	log := a.cfg.Logger.With("queue", a.d.Queue, "message_id", a.messageID(), "attempt", a.story.Attempts)
 	if f.err != nil {
 		log = log.With("error", f.text)
 	}
@@ -283,19 +284,7 @@ func (a *attempts) parking(why string) move {
 
 // waiting is the move to the wait queue of a tier, and if that is not enough, to another one until it is due.
 func (a *attempts) waiting(tier time.Duration, due time.Time) move {
-	m := move{queue: waitQueue(a.cfg.Queue, tier), story: a.story, ends: time.Now().Add(tier)}
-	m.story.due = due
+	m := move{queue: history.WaitQueue(a.cfg.Queue, tier), story: a.story, ends: time.Now().Add(tier)}
+	m.story.Due = due
 	return m
-}
-
-// sleep returns nil after d, or the cause when ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

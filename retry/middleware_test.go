@@ -16,6 +16,7 @@ import (
 
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/retry"
 )
 
@@ -48,7 +49,7 @@ func TestAHandlerIsCalledAsOftenAndWhenThePolicySays(t *testing.T) {
 						t.Errorf("call %d was told to be attempt %d", i+1, n)
 					}
 				}
-				if n := m.Headers[retry.HeaderAttempts]; n != int64(len(c.want)+1) {
+				if n := m.Headers[history.HeaderAttempts]; n != int64(len(c.want)+1) {
 					t.Errorf("it was parked after %v attempts, want %d", n, len(c.want)+1)
 				}
 			})
@@ -89,22 +90,22 @@ func TestAParkedMessageIsTheOriginalWithItsStory(t *testing.T) {
 		}
 		for name, want := range map[string]any{
 			"tenant": "a", "list": []any{int32(1), "two"},
-			retry.HeaderAttempts: int64(3), retry.HeaderWhy: retry.WhyAttempts, retry.HeaderQueue: "orders", retry.HeaderExchange: "", retry.HeaderKey: "orders",
-			retry.HeaderError: "order 7: strange 3", retry.HeaderErrorType: "*fmt.wrapError",
-			retry.HeaderFirstFailure: sent.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
-			retry.HeaderLastFailure:  sent.Add(30 * s).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
-			retry.HeaderExpiration:   "3600000", retry.HeaderUserID: "guest",
+			history.HeaderAttempts: int64(3), history.HeaderReason: history.ReasonAttempts, history.HeaderQueue: "orders", history.HeaderExchange: "", history.HeaderKey: "orders",
+			history.HeaderError: "order 7: strange 3", history.HeaderErrorType: "*fmt.wrapError",
+			history.HeaderFirstFailure: sent.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+			history.HeaderLastFailure:  sent.Add(30 * s).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+			history.HeaderExpiration:   "3600000", history.HeaderUserID: "guest",
 		} {
 			if !reflect.DeepEqual(m.Headers[name], want) {
 				t.Errorf("header %s is %#v, want %#v", name, m.Headers[name], want)
 			}
 			delete(m.Headers, name)
 		}
-		history, _ := m.Headers[retry.HeaderHistory].([]any)
-		if len(history) != 3 || !strings.HasSuffix(fmt.Sprint(history[1]), " attempt 2: order 7: strange 2") {
-			t.Errorf("history %q", history)
+		entries, _ := m.Headers[history.HeaderHistory].([]any)
+		if len(entries) != 3 || !strings.HasSuffix(fmt.Sprint(entries[1]), " attempt 2: order 7: strange 2") {
+			t.Errorf("history %q", entries)
 		}
-		for _, name := range []string{retry.HeaderHistory, retry.HeaderHost, retry.HeaderConsumer} {
+		for _, name := range []string{history.HeaderHistory, history.HeaderHost, history.HeaderConsumer} {
 			if m.Headers[name] == nil {
 				t.Errorf("no header %s", name)
 			}
@@ -141,25 +142,25 @@ func TestEachErrorHasItsRule(t *testing.T) {
 		want    story
 	}{
 		"sentinel":  {fails(fmt.Errorf("order: %w", errGone)), story{}},
-		"type":      {fails(fmt.Errorf("order: %w", &strangeError{})), story{nil, retry.WhyRule}},
-		"schedule":  {fails(errStock), story{[]time.Duration{time.Hour}, retry.WhyAttempts}},
-		"predicate": {fails(errors.New("no money")), story{[]time.Duration{30 * s}, retry.WhyAttempts}},
-		"none":      {fails(errBoom), story{[]time.Duration{10 * s, 40 * s}, retry.WhyAttempts}},
+		"type":      {fails(fmt.Errorf("order: %w", &strangeError{})), story{nil, history.ReasonRule}},
+		"schedule":  {fails(errStock), story{[]time.Duration{time.Hour}, history.ReasonAttempts}},
+		"predicate": {fails(errors.New("no money")), story{[]time.Duration{30 * s}, history.ReasonAttempts}},
+		"none":      {fails(errBoom), story{[]time.Duration{10 * s, 40 * s}, history.ReasonAttempts}},
 
-		"permanent":                 {fails(amqperr.Permanent(errBoom)), story{nil, retry.WhyPermanent}},
-		"permanent, with a rule":    {fails(amqperr.Permanent(errStock)), story{nil, retry.WhyPermanent}},
+		"permanent":                 {fails(amqperr.Permanent(errBoom)), story{nil, history.ReasonPermanent}},
+		"permanent, with a rule":    {fails(amqperr.Permanent(errStock)), story{nil, history.ReasonPermanent}},
 		"permanent, and discarded":  {fails(amqperr.Permanent(errGone)), story{}},
-		"permanent by itself":       {fails(&amqperr.FieldError{Field: "Amount"}), story{nil, retry.WhyPermanent}},
-		"rejected":                  {fails(consumer.Reject(errBoom)), story{nil, retry.WhyRejected}},
-		"undecodable":               {consumer.JSON(func(context.Context, int) error { return nil }), story{nil, retry.WhyRejected}},
-		"after, a tier":             {fails(retry.After(30*s, errBoom)), story{[]time.Duration{30 * s, 30 * s}, retry.WhyAttempts}},
-		"after, between tiers":      {fails(retry.After(11*s, errBoom)), story{[]time.Duration{11 * s, 11 * s}, retry.WhyAttempts}},
-		"after, at once":            {fails(retry.After(-s, errBoom)), story{[]time.Duration{10 * s, 10 * s}, retry.WhyAttempts}},
-		"after, several tiers":      {fails(retry.After(61*time.Minute, errBoom)), story{[]time.Duration{61 * time.Minute, 61 * time.Minute}, retry.WhyAttempts}},
-		"panic":                     {func(context.Context, *consumer.Delivery) error { panic("at the disco") }, story{[]time.Duration{10 * s, 40 * s}, retry.WhyAttempts}},
-		"panic with a Reject":       {func(context.Context, *consumer.Delivery) error { panic(consumer.Reject(errBoom)) }, story{[]time.Duration{10 * s, 40 * s}, retry.WhyAttempts}},
-		"rejected, for a panic":     {fails(consumer.Reject(&consumer.PanicError{Value: "p"})), story{nil, retry.WhyRejected}},
-		"rejected, not requeued":    {fails(consumer.Reject(consumer.Requeue(s))), story{nil, retry.WhyRejected}},
+		"permanent by itself":       {fails(&amqperr.FieldError{Field: "Amount"}), story{nil, history.ReasonPermanent}},
+		"rejected":                  {fails(consumer.Reject(errBoom)), story{nil, history.ReasonRejected}},
+		"undecodable":               {consumer.JSON(func(context.Context, int) error { return nil }), story{nil, history.ReasonRejected}},
+		"after, a tier":             {fails(retry.After(30*s, errBoom)), story{[]time.Duration{30 * s, 30 * s}, history.ReasonAttempts}},
+		"after, between tiers":      {fails(retry.After(11*s, errBoom)), story{[]time.Duration{11 * s, 11 * s}, history.ReasonAttempts}},
+		"after, at once":            {fails(retry.After(-s, errBoom)), story{[]time.Duration{10 * s, 10 * s}, history.ReasonAttempts}},
+		"after, several tiers":      {fails(retry.After(61*time.Minute, errBoom)), story{[]time.Duration{61 * time.Minute, 61 * time.Minute}, history.ReasonAttempts}},
+		"panic":                     {func(context.Context, *consumer.Delivery) error { panic("at the disco") }, story{[]time.Duration{10 * s, 40 * s}, history.ReasonAttempts}},
+		"panic with a Reject":       {func(context.Context, *consumer.Delivery) error { panic(consumer.Reject(errBoom)) }, story{[]time.Duration{10 * s, 40 * s}, history.ReasonAttempts}},
+		"rejected, for a panic":     {fails(consumer.Reject(&consumer.PanicError{Value: "p"})), story{nil, history.ReasonRejected}},
+		"rejected, not requeued":    {fails(consumer.Reject(consumer.Requeue(s))), story{nil, history.ReasonRejected}},
 		"a result that is no error": {fails(nil), story{}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -172,7 +173,7 @@ func TestEachErrorHasItsRule(t *testing.T) {
 				b.publish(amqp.Publishing{Body: []byte("{")})
 				var parked []any
 				for _, m := range b.messages("orders.parked", 5*time.Hour) {
-					parked = append(parked, m.Headers[retry.HeaderWhy])
+					parked = append(parked, m.Headers[history.HeaderReason])
 				}
 				var want []any
 				if c.want.why != nil {
@@ -312,8 +313,8 @@ func TestAMessageIsHeldInTheProcessForTenMinutesAtMost(t *testing.T) {
 		calls int
 		why   string
 	}{
-		"with wait queues":    {[]retry.Rule{retry.OnError(errStock, retry.Schedule(5*time.Minute))}, 30, retry.WhyAttempts},
-		"without wait queues": {nil, 11, retry.WhyAfter},
+		"with wait queues":    {[]retry.Rule{retry.OnError(errStock, retry.Schedule(5*time.Minute))}, 30, history.ReasonAttempts},
+		"without wait queues": {nil, 11, history.ReasonAfter},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, retry.Config{Policy: policy, Rules: c.rules, MaxInProcessDelay: time.Minute}, func(b *bench) {
@@ -326,8 +327,8 @@ func TestAMessageIsHeldInTheProcessForTenMinutesAtMost(t *testing.T) {
 				if q, _ := b.Queue("orders.wait.5m"); (q.Ready == 1) != (c.rules != nil) || got.count() != 11 {
 					t.Errorf("after eleven minutes %d messages wait in the queue, after %d calls", q.Ready, got.count())
 				}
-				if m := b.parked(10 * time.Hour); got.count() != c.calls || m.Headers[retry.HeaderWhy] != c.why {
-					t.Errorf("parked after %d calls because of %v, want %d and %v", got.count(), m.Headers[retry.HeaderWhy], c.calls, c.why)
+				if m := b.parked(10 * time.Hour); got.count() != c.calls || m.Headers[history.HeaderReason] != c.why {
+					t.Errorf("parked after %d calls because of %v, want %d and %v", got.count(), m.Headers[history.HeaderReason], c.calls, c.why)
 				}
 			})
 		})
@@ -369,8 +370,8 @@ func TestAnErrorOrARuleThatPanicsKeepsToThePolicy(t *testing.T) {
 				var got calls
 				b.run(got.fail(c.err))
 				b.publish(amqp.Publishing{Body: []byte("m")})
-				if m := b.parked(time.Minute); got.count() != 2 || m.Headers[retry.HeaderAttempts] != int64(2) {
-					t.Errorf("%d calls, parked after %v attempts; want 2", got.count(), m.Headers[retry.HeaderAttempts])
+				if m := b.parked(time.Minute); got.count() != 2 || m.Headers[history.HeaderAttempts] != int64(2) {
+					t.Errorf("%d calls, parked after %v attempts; want 2", got.count(), m.Headers[history.HeaderAttempts])
 				}
 			})
 		})
@@ -389,8 +390,8 @@ func TestAPanicInAMiddlewareIsAFailedAttempt(t *testing.T) {
 			})
 		})
 		b.publish(amqp.Publishing{})
-		if m := b.parked(time.Minute); got.count() != 2 || m.Headers[retry.HeaderAttempts] != int64(2) {
-			t.Errorf("%d calls, parked after %v attempts; want 2", got.count(), m.Headers[retry.HeaderAttempts])
+		if m := b.parked(time.Minute); got.count() != 2 || m.Headers[history.HeaderAttempts] != int64(2) {
+			t.Errorf("%d calls, parked after %v attempts; want 2", got.count(), m.Headers[history.HeaderAttempts])
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/topology"
 )
@@ -96,7 +97,7 @@ func canDelay(properties amqp.Table) error {
 	if product == "RabbitMQ" && errX == nil && errY == nil && (x > 4 || x == 4 && y >= 3) {
 		return nil
 	}
-	found := validate.Printable(strings.TrimSpace(cut(product+" "+version, maxEntryText)))
+	found := validate.Printable(strings.TrimSpace(history.Cut(product+" "+version, history.MaxEntryText)))
 	return &amqperr.FieldError{
 		Package: "retry", Field: "Native", Problem: "needs RabbitMQ 4.3 or newer, this is " + found,
 		Fix:    "upgrade that node, or leave it out: wait queues do with RabbitMQ 4.0",

@@ -13,6 +13,7 @@ import (
 
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
 )
@@ -43,10 +44,10 @@ func TestAQueueThatDelaysByItselfFollowsThePolicy(t *testing.T) {
 						t.Errorf("call %d was told to be attempt %d", i+1, n)
 					}
 				}
-				if m.Headers[retry.HeaderAttempts] != int64(len(c.want)+1) || m.Headers[retry.HeaderError] != "boom" || m.Headers["x-delivery-count"] != nil {
+				if m.Headers[history.HeaderAttempts] != int64(len(c.want)+1) || m.Headers[history.HeaderError] != "boom" || m.Headers["x-delivery-count"] != nil {
 					t.Errorf("parked with %v", m.Headers)
 				}
-				if first := m.Headers[retry.HeaderFirstFailure]; (first != nil) != (len(c.want) == 0) {
+				if first := m.Headers[history.HeaderFirstFailure]; (first != nil) != (len(c.want) == 0) {
 					t.Errorf("first failure %v, which only the first attempt can know", first)
 				}
 			})
@@ -73,8 +74,8 @@ func TestInAQueueThatDelaysByItself(t *testing.T) {
 			var got calls
 			b.run(got.fail(amqperr.Permanent(errBoom)))
 			b.publish(amqp.Publishing{})
-			if m := b.parked(time.Hour); got.count() != 1 || m.Headers[retry.HeaderWhy] != retry.WhyPermanent {
-				t.Errorf("%d calls, parked for %v", got.count(), m.Headers[retry.HeaderWhy])
+			if m := b.parked(time.Hour); got.count() != 1 || m.Headers[history.HeaderReason] != history.ReasonPermanent {
+				t.Errorf("%d calls, parked for %v", got.count(), m.Headers[history.HeaderReason])
 			}
 		})
 	})
@@ -89,7 +90,7 @@ func TestInAQueueThatDelaysByItself(t *testing.T) {
 				return errBoom
 			})
 			m := b.parked(time.Hour)
-			if got.count() != 3 || m.Headers[retry.HeaderAttempts] != int64(3) || m.Headers[retry.HeaderWhy] != retry.WhyAttempts {
+			if got.count() != 3 || m.Headers[history.HeaderAttempts] != int64(3) || m.Headers[history.HeaderReason] != history.ReasonAttempts {
 				t.Errorf("%d calls, parked with %v", got.count(), m.Headers)
 			}
 		})

@@ -9,6 +9,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/topology"
 )
 
@@ -77,7 +78,7 @@ func (p *Plan) topology() topology.Topology {
 	}
 	for _, d := range p.tiers {
 		t.Queues = append(t.Queues, topology.Queue{
-			Name:          waitQueue(p.cfg.Queue, d),
+			Name:          history.WaitQueue(p.cfg.Queue, d),
 			MessageTTL:    d,
 			Overflow:      topology.RejectPublish, // or RabbitMQ falls back to at-most-once
 			DeadLetter:    &topology.DeadLetter{RoutingKey: p.cfg.Queue, Strategy: topology.AtLeastOnce},
@@ -85,7 +86,7 @@ func (p *Plan) topology() topology.Topology {
 		})
 	}
 	t.Queues = append(t.Queues, topology.Queue{
-		Name: parkingQueue(p.cfg.Queue), Overflow: topology.RejectPublish, DeliveryLimit: new(topology.Unlimited), // full only by a policy
+		Name: history.ParkingQueue(p.cfg.Queue), Overflow: topology.RejectPublish, DeliveryLimit: new(topology.Unlimited), // full only by a policy
 	})
 	return t
 }
@@ -133,7 +134,7 @@ func (p *Plan) Declare(ctx context.Context, ac *amqp.Connection) error {
 }
 
 // ParkingQueue returns the name of the parking queue.
-func (p *Plan) ParkingQueue() string { return parkingQueue(p.cfg.Queue) }
+func (p *Plan) ParkingQueue() string { return history.ParkingQueue(p.cfg.Queue) }
 
 // tier returns the wait queue's delay for a wait of d: the next one that is not shorter, if that is not much longer
 // or the shortest of all; else the longest one within d, behind which the rest has to be waited.

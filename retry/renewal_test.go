@@ -13,6 +13,7 @@ import (
 
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
@@ -80,7 +81,7 @@ func TestAMessageWhoseReturnsAreCountedBeginsAnewInItsQueue(t *testing.T) {
 				if err := h(t.Context(), again(m.moved[0])); err != nil || len(m.moved) != 2 || m.moved[1].queue != c.away {
 					t.Fatalf("%v; moved %v, want it in %s in the end", err, m.moved, c.away)
 				}
-				if got.count() != 1 || m.moved[1].msg.MessageId != "id" || m.moved[1].msg.Headers[retry.HeaderAttempts] != int64(1) {
+				if got.count() != 1 || m.moved[1].msg.MessageId != "id" || m.moved[1].msg.Headers[history.HeaderAttempts] != int64(1) {
 					t.Errorf("%d calls, moved %+v; want one call, and the message after one attempt", got.count(), m.moved[1].msg)
 				}
 			})
@@ -359,7 +360,7 @@ func TestHeadersAreShortenedUntilTheProducerTakesThem(t *testing.T) {
 		return nil
 	})
 	d := &consumer.Delivery{Queue: "orders", Delivery: amqp.Delivery{Headers: amqp.Table{"large": string(make([]byte, 9000)), "small": "s"}}}
-	if err := plan.Middleware(to)(fails(errBoom))(t.Context(), d); err != nil || taken["small"] != "s" || taken[retry.HeaderAttempts] != int64(1) {
+	if err := plan.Middleware(to)(fails(errBoom))(t.Context(), d); err != nil || taken["small"] != "s" || taken[history.HeaderAttempts] != int64(1) {
 		t.Errorf("%v: %v", err, taken)
 	}
 }
@@ -397,13 +398,13 @@ func TestADelayDoesNotDependOnAnotherHostsClock(t *testing.T) {
 	m := &mover{}
 	ahead := time.Now().Add(10 * time.Minute).UTC()
 	d := amqp.Delivery{Headers: amqp.Table{
-		retry.HeaderQueue: "orders", retry.HeaderAttempts: int64(1),
-		retry.HeaderLastFailure: ahead.Format(time.RFC3339Nano), retry.HeaderDue: ahead.Add(5 * s).Format(time.RFC3339Nano),
+		history.HeaderQueue: "orders", history.HeaderAttempts: int64(1),
+		history.HeaderLastFailure: ahead.Format(time.RFC3339Nano), history.HeaderDue: ahead.Add(5 * s).Format(time.RFC3339Nano),
 	}}
 	if err := plan.Middleware(m)(fails(errBoom))(t.Context(), &consumer.Delivery{Delivery: d, Queue: "orders"}); err != nil || m.moved[0].queue != "orders.wait.1s" {
 		t.Fatalf("%v, moved %v", err, m.moved)
 	}
-	due, err := time.Parse(time.RFC3339, fmt.Sprint(m.moved[0].msg.Headers[retry.HeaderDue]))
+	due, err := time.Parse(time.RFC3339, fmt.Sprint(m.moved[0].msg.Headers[history.HeaderDue]))
 	if rest := time.Until(due); err != nil || rest > 5*s {
 		t.Errorf("it waits for %v more (%v), want what was asked for at most", rest, err)
 	}

@@ -95,7 +95,7 @@ type AfterError struct {
 // The wait consists of stays in the plan's wait queues, one after another. It is never shorter than d, and longer by a quarter
 // or by the shortest delay at most. It is at most 16 times the longest delay of the plan. A plan without wait
 // queues waits at most Config.MaxInProcessDelay each time, and ten minutes in all. A message that asks for more is parked, with the reason
-// [WhyAfter]. After of nil is nil.
+// "after". After of nil is nil.
 func After(d time.Duration, err error) error {
 	if err == nil {
 		return nil

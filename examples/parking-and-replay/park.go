@@ -48,7 +48,7 @@ func park(ctx context.Context, conn *amqpkit.Conn, p *producer.Producer) error {
 		Queue: "parking.orders", HasDeadLetterExchange: true, Middleware: []consumer.Middleware{plan.Middleware(p)},
 	}, func(ctx context.Context, d *consumer.Delivery) error {
 		err := failing[d.MessageId]
-		if _, failed := d.Headers[retry.HeaderHistory]; failed && retry.Attempt(ctx) == 1 { // replayed: attempts restart at 1
+		if _, failed := d.Headers["x-amqpkit-history"]; failed && retry.Attempt(ctx) == 1 { // replayed: attempts restart at 1
 			fmt.Println("done:", d.MessageId)
 			return nil
 		}
