@@ -328,9 +328,9 @@ func TestS71ACopyCanBeReadAfterItDiedInQueuesWithLongNames(t *testing.T) {
 	b := newConsumerBench(t)
 	queue := unique(strings.Repeat("q", 225))
 	var j journal
-	plan, err := retry.Config{
+	plan, err := retry.New(retry.Config{
 		Queue: queue, Policy: retry.Schedule(100 * time.Millisecond), Source: &topology.Queue{DeliveryLimit: new(1)}, Logger: j.logger(),
-	}.Plan()
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,6 @@ func TestEveryEndOfAHandlerIsAnAttempt(t *testing.T) {
 		"a typed nil":           {fails((*brittleError)(nil)), nil, "orders.wait.10s", "nil pointer"},
 		"a typed nil rejection": {fails((*consumer.RejectError)(nil)), nil, "orders.wait.10s", "nil pointer"},
 		"a typed nil requeue":   {fails((*consumer.RequeueError)(nil)), nil, "orders.wait.10s", "nil pointer"},
-		"a typed nil After":     {fails((*retry.AfterError)(nil)), nil, "orders.wait.10s", "nil pointer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Rules: c.rules, Logger: quiet})
@@ -166,7 +165,7 @@ func TestAnAfterBeyondThePlanIsParkedAtOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			last := m.moved[len(m.moved)-1]
-			d = again(last)
+			d = delivered(last)
 			d.Queue = "orders"
 			time.Sleep(s)
 		}
@@ -176,45 +175,20 @@ func TestAnAfterBeyondThePlanIsParkedAtOnce(t *testing.T) {
 	})
 }
 
-func TestAMessageWhoseHandlerNeverFailedSaysSo(t *testing.T) {
-	var log bytes.Buffer
-	plan := planned(t, retry.Config{
-		Queue: "orders", Policy: retry.Schedule(s).MaxAttempts(3), Native: true, Source: &topology.Queue{}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
-	})
-	m := &mover{}
-	var got calls
-	d := counted(amqp.Delivery{MessageId: "m"})
-	d.Headers["x-delivery-count"], d.Headers["x-acquired-count"] = int64(22), int64(22)
-	if err := plan.Middleware(m)(got.fail(nil))(t.Context(), d); err != nil || got.count() != 1 || len(m.moved) != 0 {
-		t.Fatalf("counted 22 times: %v after %d calls, moved %v, want one call", err, got.count(), m.moved)
-	}
-	d.Headers["x-delivery-count"], d.Headers["x-acquired-count"] = int64(23), int64(23)
-	if err := plan.Middleware(m)(got.fail(errBoom))(t.Context(), d); err != nil || got.count() != 1 || len(m.moved) != 1 {
-		t.Fatalf("counted 23 times: %v after %d calls, moved %v, want no other call", err, got.count(), m.moved)
-	}
-	h := m.moved[0].msg.Headers
-	if h[history.HeaderReason] != history.ReasonRedelivered || h[history.HeaderAttempts] != nil || !strings.Contains(fmt.Sprint(h[history.HeaderHistory]), "lost connections") {
-		t.Errorf("parked with %v", h)
-	}
-	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") || !strings.Contains(text, "message_id=m") || !strings.Contains(text, "counted 23 deliveries") {
-		t.Errorf("logged %q", text)
-	}
-}
-
 func TestALogLineFollowsItsMove(t *testing.T) {
 	for name, c := range map[string]struct {
-		away  []string
-		err   error
-		lines []string // the beginning of each
+		refuses []string
+		err     error
+		lines   []string // the beginning of each
 	}{
 		"it waits":                 {nil, errBoom, []string{"INFO retry: message failed, it waits"}},
-		"it is parked":             {nil, amqperr.Permanent(errBoom), []string{"WARN retry: message failed for good, it is parked"}},
-		"its queue is missing":     {[]string{"orders.parked"}, amqperr.Permanent(errBoom), []string{"WARN retry: message not moved, it is requeued at the tail"}},
-		"no queue takes it":        {[]string{"orders.parked", "orders"}, amqperr.Permanent(errBoom), []string{"WARN retry: message not moved, it is requeued, and its attempt is repeated"}},
-		"it is thrown away":        {nil, errGone, []string{"INFO retry: message failed, it is discarded"}},
+		"it is parked":             {nil, amqperr.Permanent(errBoom), []string{"WARN retry: message parked"}},
+		"its queue is missing":     {[]string{"orders.parked"}, amqperr.Permanent(errBoom), []string{"WARN retry: message not moved, requeued at the tail of its queue"}},
+		"no queue takes it":        {[]string{"orders.parked", "orders"}, amqperr.Permanent(errBoom), []string{"WARN retry: message not moved, requeued "}},
+		"it is thrown away":        {nil, errGone, []string{"INFO retry: message failed and was discarded"}},
 		"it is postponed":          {nil, consumer.Requeue(s), nil},
 		"it is handled":            {nil, nil, nil},
-		"its worker waits, then …": {nil, errStock, []string{"INFO retry: message failed, its worker waits", "WARN retry: message failed for good, it is parked"}},
+		"its worker waits, then …": {nil, errStock, []string{"INFO retry: message failed, its worker waits", "WARN retry: message parked"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -223,7 +197,7 @@ func TestALogLineFollowsItsMove(t *testing.T) {
 					Queue: "orders", Policy: retry.Schedule(10 * s), Logger: slog.New(slog.NewTextHandler(&log, nil)), MaxInProcessDelay: s,
 					Rules: []retry.Rule{retry.OnError(errGone, retry.Discard), retry.OnError(errStock, retry.Schedule(s))},
 				})
-				_ = plan.Middleware(&mover{away: c.away})(fails(c.err))(t.Context(), &consumer.Delivery{Queue: "orders"})
+				_ = plan.Middleware(&mover{refuses: c.refuses})(fails(c.err))(t.Context(), &consumer.Delivery{Queue: "orders"})
 				lines := strings.Split(strings.TrimSuffix(log.String(), "\n"), "\n")
 				if log.Len() == 0 {
 					lines = nil
@@ -249,7 +223,7 @@ func TestALogLineFollowsItsMove(t *testing.T) {
 
 // BenchmarkAttempt is the middleware around a handler that succeeds at once, and one call of the handler as it is.
 func BenchmarkAttempt(b *testing.B) {
-	plan, err := retry.New("orders", retry.Schedule(s))
+	plan, err := retry.New(retry.Config{Queue: "orders", Policy: retry.Schedule(s)})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func newBench(t *testing.T, cfg retry.Config) *bench {
 
 func planned(t *testing.T, cfg retry.Config) *retry.Plan {
 	t.Helper()
-	plan, err := cfg.Plan()
+	plan, err := retry.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

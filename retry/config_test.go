@@ -27,7 +27,7 @@ func TestPlanReportsEveryFaultAtOnce(t *testing.T) {
 		"nothing":      {retry.Config{}, []string{"Queue", "Policy", "MaxAttempts"}},
 		"names":        {retry.Config{Queue: "q\n", Policy: ok, Source: &topology.Queue{Name: "other"}}, []string{"Queue", "Source.Name"}},
 		"too long":     {retry.Config{Queue: strings.Repeat("q", 250), Policy: ok}, []string{"Queues[0]", "Queues[1]"}},
-		"rules":        {retry.Config{Queue: "q", Policy: ok, Rules: []retry.Rule{{}, retry.OnError(nil, retry.Park), retry.OnError(errBoom, retry.Disposal(7)), retry.OnError(errBoom, retry.Policy{})}}, []string{"Rules[0]", "Rules[0]", "Rules[1]", "Rules[2]", "Rules[3]"}},
+		"rules":        {retry.Config{Queue: "q", Policy: ok, Rules: []retry.Rule{{}, retry.OnError(nil, retry.Park), retry.OnError(errBoom, nil), retry.OnError(errBoom, retry.Policy{})}}, []string{"Rules[0]", "Rules[0]", "Rules[1]", "Rules[2]", "Rules[3]"}},
 		"hasty":        {retry.Config{Queue: "q", Policy: ok, MoveTimeout: time.Millisecond}, []string{"MoveTimeout"}},
 		"negative":     {retry.Config{Queue: "q", Policy: ok, MaxInProcessDelay: -1, MoveTimeout: -1}, []string{"MaxInProcessDelay", "MoveTimeout"}},
 		"held forever": {retry.Config{Queue: "q", Policy: ok.MaxAttempts(math.MaxInt), MaxInProcessDelay: s}, []string{"MaxInProcessDelay"}},
@@ -37,7 +37,7 @@ func TestPlanReportsEveryFaultAtOnce(t *testing.T) {
 		"many queues":  {retry.Config{Queue: "q", Policy: retry.Schedule(durations(65)...)}, []string{"Policy"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			plan, err := c.cfg.Plan()
+			plan, err := retry.New(c.cfg)
 			if (plan == nil) != (len(c.fields) > 0) {
 				t.Errorf("a plan: %v", plan != nil)
 			}
@@ -132,12 +132,12 @@ func TestJitterChoosesAmongAllItsQueues(t *testing.T) {
 }
 
 func ExamplePlan_String() {
-	plan, err := retry.Config{
+	plan, err := retry.New(retry.Config{
 		Queue:             "orders",
 		Policy:            retry.Schedule(time.Second, 10*time.Second, time.Minute),
 		Rules:             []retry.Rule{retry.OnError(errStock, retry.Schedule(time.Hour)), retry.OnType[*amqperr.FieldError](retry.Discard)},
 		MaxInProcessDelay: time.Second,
-	}.Plan()
+	})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -147,14 +147,10 @@ func ExamplePlan_String() {
 	// retry plan for queue orders
 	//   out of stock: 1h0m0s, then park
 	//   *amqperr.FieldError: discard
-	//   any error: 1s, 10s, 1m0s, then park
 	//   permanent, rejected: park at once
+	//   any other error: 1s, 10s, 1m0s, then park
 	//
-	// up to 1s: waited in the process, since it is short; a lost connection repeats these attempts
-	//
-	// longer: waited in queues, one for each delay: each copy keeps to the policy, and
-	// nothing waits behind a failed message; needs RabbitMQ 4.0
-	//
+	//   the worker waits for delays up to 1s
 	//   orders ──▶ orders.wait.10s ── 10s ──▶ orders
 	//          ──▶ orders.wait.1m  ── 1m ──▶ orders
 	//          ──▶ orders.wait.1h  ── 1h ──▶ orders

@@ -160,7 +160,7 @@ func TestPoliciesMayBeUsedConcurrently(t *testing.T) {
 		wg.Go(func() {
 			for attempt := range 100 {
 				good.Next(attempt, 0)
-				if err := faulty.MaxAttempts(-i).Validate(); err == nil {
+				if err := faulty.MaxAttempts(-i).validate(); err == nil {
 					t.Error("a faulty policy is valid")
 				}
 			}
@@ -176,35 +176,30 @@ func TestSettingALimitLeavesTheOriginalAlone(t *testing.T) {
 	p.MaxAttempts(9)
 	p.MaxAge(time.Hour)
 	p.Jitter(1)
-	p.Delays()[0] = time.Hour
 	if got, want := p.String(), "1s, 1m0s, then park"; got != want {
 		t.Errorf("policy = %q, want %q", got, want)
 	}
 }
 
-func TestDelaysAreTheTiersWithinReach(t *testing.T) {
+func TestStringNamesTheDelaysWithinTheLimits(t *testing.T) {
 	const s = time.Second
 	for name, c := range map[string]struct {
 		policy Policy
-		tiers  []time.Duration
 		text   string
 	}{
-		"schedule":     {Schedule(10*s, time.Minute), []time.Duration{10 * s, 60 * s}, "10s, 1m0s, then park"},
-		"duplicates":   {Schedule(s, s, 5*s, s), []time.Duration{s, 5 * s}, "1s ×2, 5s, 1s, then park"},
-		"cut":          {Schedule(s, 2*s, 3*s).MaxAttempts(3), []time.Duration{s, 2 * s}, "1s, 2s, then park"},
-		"repeated":     {Exponential(s, 4*s).MaxAttempts(8), []time.Duration{s, 2 * s, 4 * s}, "1s, 2s, 4s ×5, then park"},
-		"twice + last": {Schedule(s, s).MaxAttempts(5), []time.Duration{s}, "1s ×4, then park"},
-		"huge":         {Exponential(s, 4*s).MaxAttempts(math.MaxInt), []time.Duration{s, 2 * s, 4 * s}, fmt.Sprintf("1s, 2s, 4s ×%d, then park", math.MaxInt-3)},
-		"jitter, age":  {Schedule(s).Jitter(0.5).MaxAge(time.Hour), []time.Duration{s}, "1s, then park (jitter 0.5, max age 1h0m0s)"},
-		"beyond age":   {Schedule(s, time.Hour, 2*s).MaxAge(time.Minute), []time.Duration{s}, "1s, then park (max age 1m0s)"},
-		"no retry":     {Schedule(s).MaxAttempts(1), nil, "park at once"},
-		"zero":         {Policy{}, nil, "park at once"},
-		"refused":      {Schedule(s, -s), nil, "park at once"},
+		"schedule":     {Schedule(10*s, time.Minute), "10s, 1m0s, then park"},
+		"duplicates":   {Schedule(s, s, 5*s, s), "1s ×2, 5s, 1s, then park"},
+		"cut":          {Schedule(s, 2*s, 3*s).MaxAttempts(3), "1s, 2s, then park"},
+		"repeated":     {Exponential(s, 4*s).MaxAttempts(8), "1s, 2s, 4s ×5, then park"},
+		"twice + last": {Schedule(s, s).MaxAttempts(5), "1s ×4, then park"},
+		"huge":         {Exponential(s, 4*s).MaxAttempts(math.MaxInt), fmt.Sprintf("1s, 2s, 4s ×%d, then park", math.MaxInt-3)},
+		"jitter, age":  {Schedule(s).Jitter(0.5).MaxAge(time.Hour), "1s, then park (jitter 0.5, max age 1h0m0s)"},
+		"beyond age":   {Schedule(s, time.Hour, 2*s).MaxAge(time.Minute), "1s, then park (max age 1m0s)"},
+		"no retry":     {Schedule(s).MaxAttempts(1), "park at once"},
+		"zero":         {Policy{}, "park at once"},
+		"refused":      {Schedule(s, -s), "park at once"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := c.policy.Delays(); !slices.Equal(got, c.tiers) {
-				t.Errorf("Delays = %v, want %v", got, c.tiers)
-			}
 			if got := c.policy.String(); got != c.text {
 				t.Errorf("String = %q, want %q", got, c.text)
 			}
@@ -241,7 +236,7 @@ func TestValidateReportsEveryFaultAtOnce(t *testing.T) {
 		"empty schedule, otherwise": {Schedule().MaxAttempts(3).MaxAge(s).Jitter(3), []string{"Policy", "Jitter"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := c.policy.Validate()
+			err := c.policy.validate()
 			if got := faultyFields(t, err); !slices.Equal(got, c.fields) {
 				t.Errorf("Validate = %v, want faults in %v", err, c.fields)
 			}
@@ -284,9 +279,9 @@ func FuzzPolicy(f *testing.F) {
 		p := base.Jitter(jitter)
 		int64N := rand.New(rand.NewPCG(seed, 0)).Int64N
 		d, ok := p.next(attempt, time.Duration(age), int64N)
-		if p.Validate() != nil {
-			if ok || d != 0 || p.Delays() != nil || p.BackOff().NextBackOff() >= 0 {
-				t.Fatalf("a refused policy retries: %v, %v, %v", d, ok, p.Delays())
+		if p.validate() != nil {
+			if ok || d != 0 || p.runs() != nil || p.BackOff().NextBackOff() >= 0 {
+				t.Fatalf("an invalid policy retries: %v, %v, %v", d, ok, p.runs())
 			}
 			return
 		}
@@ -300,8 +295,8 @@ func FuzzPolicy(f *testing.F) {
 			t.Fatalf("attempt %d retried, the policy allows %d", attempt, attempts)
 		}
 		full, _ := base.Next(attempt, time.Duration(age))
-		if !slices.Contains(base.Delays(), full) {
-			t.Fatalf("delay %v is none of the tiers %v", full, base.Delays())
+		if !slices.ContainsFunc(base.runs(), func(r run) bool { return r.delay == full }) {
+			t.Fatalf("delay %v is not a delay of the policy: %v", full, base.runs())
 		}
 		if low := float64(full) * (1 - jitter); d < 0 || d > full || full > time.Duration(most) || float64(d) < low-1 {
 			t.Fatalf("delay %v, want within [%v, %v] and at most %v", d, time.Duration(low), full, time.Duration(most))
