@@ -9,8 +9,7 @@ import (
 // BackOff returns a new backoff.BackOff that returns the policy's delays one after the other and then backoff.Stop: after
 // MaxAttempts, beyond MaxAge (counted from this call or the last Reset), and at once for an invalid policy.
 //
-// Like other implementations of backoff.BackOff, it must be used by one goroutine at a time. The method value policy.BackOff is a
-// factory: a func() backoff.BackOff.
+// One goroutine at a time may use it. The method value policy.BackOff is a factory: a func() backoff.BackOff.
 func (p Policy) BackOff() backoff.BackOff {
 	return &backOff{policy: p, start: time.Now()}
 }

@@ -152,8 +152,8 @@ func ExamplePlan_String() {
 	//
 	//   the worker waits for delays up to 1s
 	//   orders ──▶ orders.wait.10s ── 10s ──▶ orders
-	//          ──▶ orders.wait.1m  ── 1m ──▶ orders
-	//          ──▶ orders.wait.1h  ── 1h ──▶ orders
+	//          ──▶ orders.wait.1m ── 1m ──▶ orders
+	//          ──▶ orders.wait.1h ── 1h ──▶ orders
 	//          ──▶ orders.parked
 }
 

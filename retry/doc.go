@@ -28,33 +28,18 @@
 //	orders ── handler fails: publish, confirm, ack ──▶ orders.wait.10s ── after 10s ──▶ orders
 //	       ── last attempt fails: the same ──────────▶ orders.parked
 //
-// The message is published to the wait queue and not dead-lettered to it, because RabbitMQ drops messages that cycle by
-// expiry only. A publish also resets RabbitMQ's counts (x-death, x-delivery-count). Attempts are counted in a header of the
-// message instead.
+// The message is published to the wait queue and not dead-lettered to it, because RabbitMQ drops messages that cycle by expiry only. A
+// publish also resets RabbitMQ's counts. Attempts are counted in a header of the message instead.
 //
 // The worker itself waits for delays up to Config.MaxInProcessDelay. That avoids the moves, and keeps back later messages with the
 // same key.
-//
-// A wait queue has one delay. So jitter is a random choice among four queues with evenly spaced delays: full jitter of 8 s uses
-// 2, 4, 6 and 8 s. In the worker the delay is any duration in between.
 //
 // # Attempts
 //
 // The attempts of a copy never exceed the policy. An attempt is repeated after a redelivery: because of a lost connection or an
 // unanswered move. There may be another copy each time the connection is lost between the confirm and the ack, or if a confirm takes longer
-// than Config.MoveTimeout. All copies have the same message id.
+// than Config.MoveTimeout. All copies have the same message id. See [MoveError] for moves that fail.
 //
 // Every end of a handler is an attempt: an error, a panic, and runtime.Goexit (t.FailNow). A handler that does not return
-// keeps its worker. RabbitMQ delivers its message again after the consumer timeout or at the end of
-// consumer.Config.DrainTimeout.
-//
-// # Faults
-//
-// If a wait queue or the parking queue is missing or full, the message is requeued at the tail of the source queue, with the pending
-// move in its headers, and is moved from there later. If RabbitMQ does not answer, the message stays in its queue.
-// [MoveError] has the details. [Plan.Declare] restores deleted queues; the messages of a deleted wait queue are lost. If
-// the source queue is deleted, its messages stay in the wait queues until it is declared again.
-//
-// A message that reaches the delivery limit of its queue, because of lost connections, never reaches a handler again. With
-// Config.Source it is parked. Any other queue needs a dead-letter exchange, or no delivery limit.
+// keeps its worker, until RabbitMQ delivers its message again after the consumer timeout.
 package retry

@@ -25,7 +25,7 @@ func Example() {
 		age += delay
 	}
 	// Output:
-	// 10s, 1m0s, then park (max age 1h0m0s)
+	// 10s, 1m0s, then park; max age 1h0m0s
 	// attempt 1 failed: retry in 10s
 	// attempt 2 failed: retry in 1m0s
 	// attempt 3 failed: park
@@ -36,7 +36,7 @@ func ExampleExponential() {
 	fmt.Println(retry.Exponential(time.Second, time.Minute).MaxAttempts(20).Jitter(1))
 	// Output:
 	// 1s, 2s, 4s, 8s, 16s, 32s, 1m0s, then park
-	// 1s, 2s, 4s, 8s, 16s, 32s, 1m0s ×13, then park (jitter 1)
+	// 1s, 2s, 4s, 8s, 16s, 32s, 1m0s ×13, then park; jitter 1
 }
 
 func ExampleNew() {

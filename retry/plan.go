@@ -14,8 +14,7 @@ import (
 	"github.com/amqpkit/amqpkit/topology"
 )
 
-// A Plan retries and parks the failed messages of one queue. It consists of the queues to declare and the middleware for the
-// consumers' handlers. Any number of consumers may share a Plan.
+// A Plan retries and parks the failed messages of one queue. Any number of consumers may share it.
 type Plan struct {
 	cfg      Config
 	tiers    []time.Duration // delays of the wait queues, the shortest first
@@ -49,11 +48,9 @@ func New(c Config) (*Plan, error) {
 }
 
 // Topology returns the queues of the plan: Config.Source, a wait queue for each delay, and the parking queue. It may be declared as part of
-// another topology.
-//
-// All wait queues and the parking queue are durable quorum queues. A wait queue dead-letters its messages to the source queue
-// after its TTL, at least once: it keeps them while the source queue is missing. The parking queue has neither a TTL nor
-// a delivery limit, so that messages may be read from it any number of times.
+// another topology. Wait queues and the parking queue are durable quorum queues. A wait queue dead-letters its messages to the source
+// queue after its TTL, at least once: it keeps them while the source queue is missing. The parking queue has neither a TTL nor a
+// delivery limit, so that messages may be read from it any number of times.
 func (p *Plan) Topology() topology.Topology {
 	t := p.topo
 	t.Queues = slices.Clone(t.Queues)
@@ -114,16 +111,6 @@ func (p *Plan) Declare(ctx context.Context, ac *amqp.Connection) error {
 
 // ParkingQueue returns the name of the parking queue: the name of the source queue with the suffix ".parked".
 func (p *Plan) ParkingQueue() string { return history.ParkingQueue(p.cfg.Queue) }
-
-// tier returns the delay of the wait queue for a wait of d: the shortest delay that is not less than d, if it is at most a quarter
-// of d longer or the shortest of all. Otherwise it returns the longest delay below d, and false: the message waits for the rest afterwards.
-func (p *Plan) tier(d time.Duration) (tier time.Duration, enough bool) {
-	i, _ := slices.BinarySearch(p.tiers, d)
-	if i == 0 || i < len(p.tiers) && p.tiers[i]-d <= d/4 {
-		return p.tiers[i], true
-	}
-	return p.tiers[i-1], false
-}
 
 // parksRejected reports whether RabbitMQ moves a rejected message to another queue at least once.
 func (p *Plan) parksRejected() bool {

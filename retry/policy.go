@@ -79,11 +79,9 @@ func (p Policy) MaxAge(d time.Duration) Policy {
 	return p
 }
 
-// Jitter returns a copy of p that shortens each delay at random by up to the fraction f, evenly distributed, so that messages
-// that failed together do not return together. Zero, the default, means no jitter. One means full jitter, between
-// zero and the full delay.
-//
-// Jitter never makes a delay longer, unlike the RandomizationFactor of backoff/v4, and does not change the number of retries.
+// Jitter returns a copy of p that shortens each delay at random by up to the fraction f, evenly distributed, so that messages that
+// failed together do not return together. Zero, the default, means no jitter; one means full jitter, between zero and the full
+// delay. Jitter never makes a delay longer, unlike the RandomizationFactor of backoff/v4, and does not change the number of retries.
 func (p Policy) Jitter(f float64) Policy {
 	p.jitter = f
 	return p
@@ -110,18 +108,10 @@ func (p Policy) validate() error {
 	return errors.Join(errs...)
 }
 
-// Next returns the delay after a failed attempt, and false if there is no further attempt. The first attempt is number 1.
-// Age is the time since the first failure, or since any other event that the caller counts from. A negative age (two
-// hosts' clocks differ) counts as zero.
-//
-// The delay is a whole number of milliseconds. With full jitter it may be zero. Next returns false for an attempt below 1
-// and for an invalid policy.
+// Next returns the delay after a failed attempt, and false if there is no further attempt. The first attempt is number 1. Age is the time
+// since the first failure; a negative age (two hosts' clocks differ) counts as zero. The delay is a whole number of milliseconds, with
+// full jitter possibly zero. Next returns false for an attempt below 1 and for an invalid policy.
 func (p Policy) Next(attempt int, age time.Duration) (delay time.Duration, ok bool) {
-	return p.next(attempt, age, rand.Int64N)
-}
-
-// next is Next with a source of randomness: int64N returns a value from 0 up to, not including, its argument.
-func (p Policy) next(attempt int, age time.Duration, int64N func(int64) int64) (time.Duration, bool) {
 	if attempt < 1 || attempt >= p.attempts || p.validate() != nil {
 		return 0, false
 	}
@@ -129,7 +119,7 @@ func (p Policy) next(attempt int, age time.Duration, int64N func(int64) int64) (
 	if p.tooOld(d, age) {
 		return 0, false
 	}
-	return jittered(d, p.jitter, int64N), true
+	return jittered(d, p.jitter, rand.Int64N), true
 }
 
 // tooOld reports whether a delay would end beyond the maximum age.
@@ -137,7 +127,7 @@ func (p Policy) tooOld(delay, age time.Duration) bool {
 	return p.maxAge > 0 && delay > p.maxAge-max(age, 0)
 }
 
-// jittered shortens d at random by up to the fraction f.
+// jittered shortens d at random by up to the fraction f. int64N returns a value from 0 up to, not including, its argument.
 func jittered(d time.Duration, f float64, int64N func(int64) int64) time.Duration {
 	if spread := int64(float64(d.Milliseconds()) * f); spread > 0 {
 		d -= time.Duration(int64N(spread+1)) * time.Millisecond
@@ -145,7 +135,7 @@ func jittered(d time.Duration, f float64, int64N func(int64) int64) time.Duratio
 	return d
 }
 
-// String describes the policy: "10s, 1m0s ×3, then park (jitter 0.5, max age 1h0m0s)".
+// String describes the policy: "10s, 1m0s ×3, then park; jitter 0.5; max age 1h0m0s".
 func (p Policy) String() string {
 	runs := p.runs()
 	if len(runs) == 0 {
@@ -160,15 +150,11 @@ func (p Policy) String() string {
 		b.WriteString(", ")
 	}
 	b.WriteString("then park")
-	var notes []string
 	if p.jitter > 0 {
-		notes = append(notes, fmt.Sprintf("jitter %v", p.jitter))
+		fmt.Fprintf(&b, "; jitter %v", p.jitter)
 	}
 	if p.maxAge > 0 {
-		notes = append(notes, fmt.Sprintf("max age %v", p.maxAge))
-	}
-	if len(notes) > 0 {
-		b.WriteString(" (" + strings.Join(notes, ", ") + ")")
+		fmt.Fprintf(&b, "; max age %v", p.maxAge)
 	}
 	return b.String()
 }

@@ -110,14 +110,13 @@ func TestJitterSpreadsEvenlyBelowTheDelay(t *testing.T) {
 	const draws, buckets = 20_000, 10
 	for _, jitter := range []float64{0.1, 0.5, 1} {
 		rnd := rand.New(rand.NewPCG(1, 2)) // seeded: the same draws in every run
-		p := Schedule(10 * time.Second).Jitter(jitter)
 		low := time.Duration(float64(10*time.Second) * (1 - jitter))
 		width := (10*time.Second - low) / buckets
 		var count [buckets]int
 		for range draws {
-			d, ok := p.next(1, 0, rnd.Int64N)
-			if !ok || d < low || d > 10*time.Second || d%time.Millisecond != 0 {
-				t.Fatalf("jitter %v: delay %v, %v, want whole milliseconds from %v to 10s", jitter, d, ok, low)
+			d := jittered(10*time.Second, jitter, rnd.Int64N)
+			if d < low || d > 10*time.Second || d%time.Millisecond != 0 {
+				t.Fatalf("jitter %v: delay %v, want whole milliseconds from %v to 10s", jitter, d, low)
 			}
 			count[min(int((d-low)/width), buckets-1)]++
 		}
@@ -143,9 +142,7 @@ func TestJitterReachesBothEnds(t *testing.T) {
 		{time.Millisecond, 0.5, time.Millisecond, time.Millisecond}, // less than a millisecond is no spread
 		{maxDelay, 1, 0, maxDelay},
 	} {
-		p := Schedule(c.delay).Jitter(c.jitter)
-		low, _ := p.next(1, 0, lowest)
-		high, _ := p.next(1, 0, highest)
+		low, high := jittered(c.delay, c.jitter, lowest), jittered(c.delay, c.jitter, highest)
 		if low != c.low || high != c.high {
 			t.Errorf("%v with jitter %v: from %v to %v, want from %v to %v", c.delay, c.jitter, low, high, c.low, c.high)
 		}
@@ -193,8 +190,8 @@ func TestStringNamesTheDelaysWithinTheLimits(t *testing.T) {
 		"repeated":     {Exponential(s, 4*s).MaxAttempts(8), "1s, 2s, 4s ×5, then park"},
 		"twice + last": {Schedule(s, s).MaxAttempts(5), "1s ×4, then park"},
 		"huge":         {Exponential(s, 4*s).MaxAttempts(math.MaxInt), fmt.Sprintf("1s, 2s, 4s ×%d, then park", math.MaxInt-3)},
-		"jitter, age":  {Schedule(s).Jitter(0.5).MaxAge(time.Hour), "1s, then park (jitter 0.5, max age 1h0m0s)"},
-		"beyond age":   {Schedule(s, time.Hour, 2*s).MaxAge(time.Minute), "1s, then park (max age 1m0s)"},
+		"jitter, age":  {Schedule(s).Jitter(0.5).MaxAge(time.Hour), "1s, then park; jitter 0.5; max age 1h0m0s"},
+		"beyond age":   {Schedule(s, time.Hour, 2*s).MaxAge(time.Minute), "1s, then park; max age 1m0s"},
 		"no retry":     {Schedule(s).MaxAttempts(1), "park at once"},
 		"zero":         {Policy{}, "park at once"},
 		"refused":      {Schedule(s, -s), "park at once"},
@@ -270,15 +267,14 @@ func faultyFields(t *testing.T, err error) []string {
 
 // FuzzPolicy checks what holds for every policy, message and random number.
 func FuzzPolicy(f *testing.F) {
-	f.Add(int64(time.Second), int64(time.Minute), 8, int64(time.Hour), 0.5, 3, int64(time.Minute), uint64(1))
-	f.Add(int64(1), int64(maxDelay), math.MaxInt, int64(0), 1.0, math.MaxInt-1, int64(math.MaxInt64), uint64(2))
-	f.Add(int64(maxDelay), int64(maxDelay), math.MaxInt, int64(math.MaxInt64), 1.0, math.MaxInt/2, int64(math.MinInt64), uint64(3))
-	f.Add(int64(math.MinInt64), int64(math.MaxInt64), math.MinInt, int64(math.MinInt64), math.NaN(), math.MinInt, int64(math.MinInt64), uint64(4))
-	f.Fuzz(func(t *testing.T, initial, most int64, attempts int, maxAge int64, jitter float64, attempt int, age int64, seed uint64) {
+	f.Add(int64(time.Second), int64(time.Minute), 8, int64(time.Hour), 0.5, 3, int64(time.Minute))
+	f.Add(int64(1), int64(maxDelay), math.MaxInt, int64(0), 1.0, math.MaxInt-1, int64(math.MaxInt64))
+	f.Add(int64(maxDelay), int64(maxDelay), math.MaxInt, int64(math.MaxInt64), 1.0, math.MaxInt/2, int64(math.MinInt64))
+	f.Add(int64(math.MinInt64), int64(math.MaxInt64), math.MinInt, int64(math.MinInt64), math.NaN(), math.MinInt, int64(math.MinInt64))
+	f.Fuzz(func(t *testing.T, initial, most int64, attempts int, maxAge int64, jitter float64, attempt int, age int64) {
 		base := Exponential(time.Duration(initial), time.Duration(most)).MaxAttempts(attempts).MaxAge(time.Duration(maxAge))
 		p := base.Jitter(jitter)
-		int64N := rand.New(rand.NewPCG(seed, 0)).Int64N
-		d, ok := p.next(attempt, time.Duration(age), int64N)
+		d, ok := p.Next(attempt, time.Duration(age))
 		if p.validate() != nil {
 			if ok || d != 0 || p.runs() != nil || p.BackOff().NextBackOff() >= 0 {
 				t.Fatalf("an invalid policy retries: %v, %v, %v", d, ok, p.runs())

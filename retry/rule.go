@@ -22,10 +22,8 @@ type final string
 func (f final) action() string  { return string(f) }
 func (p Policy) action() string { return p.String() }
 
-// A Rule selects the Action for certain errors. [OnError], [OnType] and [When] return a Rule.
-//
-// Attempts are counted for each message and not for each rule. If the third attempt is the first one that fails with an error of
-// the rule, the rule's policy starts with its third delay.
+// A Rule selects the Action for certain errors. [OnError], [OnType] and [When] return a Rule. Attempts are counted for each message and
+// not for each rule: if the third attempt is the first to fail with an error of the rule, its policy starts with the third delay.
 type Rule struct {
 	name   string
 	match  func(error) bool
@@ -48,19 +46,14 @@ func OnType[E error](do Action) Rule {
 	}, action: do}
 }
 
-// When returns a Rule for the errors for which match returns true. The name appears in [Plan.String]. match must return
-// quickly.
+// When returns a Rule for the errors for which match returns true, which must be quick. The name appears in [Plan.String].
 func When(name string, match func(error) bool, do Action) Rule {
 	return Rule{name: name, match: match, action: do}
 }
 
 // matches reports whether the rule applies to err. It returns false if the rule's function panics.
 func (r Rule) matches(err error) (matched bool) {
-	defer func() {
-		if recover() != nil {
-			matched = false
-		}
-	}()
+	defer func() { _ = recover() }()
 	return r.match(err)
 }
 
@@ -80,9 +73,8 @@ func (r Rule) validate(field string) error {
 	return errors.Join(errs...)
 }
 
-// After returns a handler's result that reports err and asks for the next attempt after d instead of the policy's delay,
-// for example because of a Retry-After header. It is a failed attempt like any other: the policy still decides how many attempts there are,
-// and up to which age. After returns nil if err is nil.
+// After returns a handler's result that reports err and asks for the next attempt after d instead of the policy's delay, for example
+// because of a Retry-After header. The policy still limits the number of attempts and the age. After returns nil if err is nil.
 //
 // The message waits in the plan's wait queues, in one after the other if necessary. The wait is never shorter than d, and at
 // most a quarter of d or the shortest delay of the plan longer. The limit for d is 16 times the plan's longest delay. Without wait
