@@ -6,7 +6,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 )
 
-// BackOff returns a new backoff.BackOff that returns the policy's delays one after the other and then backoff.Stop: after
+// BackOff returns a new backoff.BackOff that returns the policy's delays in order and then backoff.Stop: after
 // MaxAttempts, beyond MaxAge (counted from this call or the last Reset), and at once for an invalid policy.
 //
 // One goroutine at a time may use it. The method value policy.BackOff is a factory: a func() backoff.BackOff.

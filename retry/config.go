@@ -14,7 +14,7 @@ import (
 const (
 	jitterSteps  = 4                // wait queues that share one jittered delay
 	maxTiers     = 64               // wait queues of a plan
-	maxStays     = 16               // in the longest wait queue, one after the other, for After
+	maxStays     = 16               // in the longest wait queue, for one After
 	maxInProcess = 10 * time.Minute // of waiting in the worker for each delivery: a third of the default consumer timeout
 )
 

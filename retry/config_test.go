@@ -79,7 +79,7 @@ func TestTopologyHasAQueueForEachTier(t *testing.T) {
 		want []string
 	}{
 		"tiers once":       {retry.Config{Policy: retry.Schedule(time.Hour, s, 90*s, s)}, []string{"q.wait.1s 1s", "q.wait.1m30s 1m30s", "q.wait.1h 1h0m0s"}},
-		"those of rules":   {retry.Config{Policy: retry.Schedule(s), Rules: []retry.Rule{retry.OnError(errBoom, retry.Schedule(s, 250*time.Millisecond))}}, []string{"q.wait.250ms 250ms", "q.wait.1s 1s"}},
+		"tiers of rules":   {retry.Config{Policy: retry.Schedule(s), Rules: []retry.Rule{retry.OnError(errBoom, retry.Schedule(s, 250*time.Millisecond))}}, []string{"q.wait.250ms 250ms", "q.wait.1s 1s"}},
 		"in the process":   {retry.Config{Policy: retry.Schedule(s, time.Minute), MaxInProcessDelay: s}, []string{"q.wait.1m 1m0s"}},
 		"full jitter":      {retry.Config{Policy: retry.Schedule(4*s, 8*s).Jitter(1)}, []string{"q.wait.1s 1s", "q.wait.2s 2s", "q.wait.3s 3s", "q.wait.4s 4s", "q.wait.6s 6s", "q.wait.8s 8s"}},
 		"half jitter":      {retry.Config{Policy: retry.Schedule(8 * s).Jitter(0.5)}, []string{"q.wait.5s 5s", "q.wait.6s 6s", "q.wait.7s 7s", "q.wait.8s 8s"}},
@@ -125,7 +125,7 @@ func TestJitterChoosesAmongAllItsQueues(t *testing.T) {
 		}
 		for _, d := range []time.Duration{2 * s, 4 * s, 6 * s, 8 * s} {
 			if at[d] < 5 { // of 25 expected: once in a million runs
-				t.Errorf("of 100 messages %d came back after %v: %v", at[d], d, at)
+				t.Errorf("%d of 100 messages were delivered after %v: %v", at[d], d, at)
 			}
 		}
 	})
@@ -157,7 +157,7 @@ func ExamplePlan_String() {
 	//          ──▶ orders.parked
 }
 
-func TestWhatDiesInTheSourceQueueIsParked(t *testing.T) {
+func TestMessagesThatRabbitMQDeadLettersFromTheSourceQueueAreParked(t *testing.T) {
 	parked := func(strategy topology.DeadLetterStrategy) *topology.DeadLetter {
 		return &topology.DeadLetter{RoutingKey: "q.parked", Strategy: strategy}
 	}
@@ -166,7 +166,7 @@ func TestWhatDiesInTheSourceQueueIsParked(t *testing.T) {
 		source, want topology.Queue
 	}{
 		"plain":              {topology.Queue{}, topology.Queue{Overflow: topology.RejectPublish, DeadLetter: parked(topology.AtLeastOnce)}},
-		"one of its own":     {topology.Queue{DeadLetter: own}, topology.Queue{DeadLetter: own}},
+		"its own target":     {topology.Queue{DeadLetter: own}, topology.Queue{DeadLetter: own}},
 		"it drops its head":  {topology.Queue{MaxLength: 9}, topology.Queue{MaxLength: 9, DeadLetter: parked("")}},
 		"it refuses":         {topology.Queue{MaxLength: 9, Overflow: topology.RejectPublish}, topology.Queue{MaxLength: 9, Overflow: topology.RejectPublish, DeadLetter: parked(topology.AtLeastOnce)}},
 		"by an argument":     {topology.Queue{Arguments: amqp.Table{"x-max-length": 9}}, topology.Queue{Arguments: amqp.Table{"x-max-length": 9}, DeadLetter: parked("")}},

@@ -46,7 +46,7 @@ type message struct {
 	failure  *failure // nil if the message did not fail
 }
 
-// messageID returns the id of the message, or a new one for its copies if it has none.
+// messageID returns the id of the message, or a new one for its copies.
 func (m *message) messageID() string {
 	if m.id == "" {
 		m.id = cmp.Or(m.d.MessageId, rand.Text())

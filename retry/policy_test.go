@@ -55,7 +55,7 @@ func TestNextGivesEachDelayThenIsOver(t *testing.T) {
 	}
 }
 
-func TestNextIsOverForWhatIsNoAttemptNumber(t *testing.T) {
+func TestNextIsOverForInvalidAttemptNumbers(t *testing.T) {
 	for _, attempt := range []int{math.MinInt, -1, 0} {
 		if d, ok := Schedule(time.Second).Next(attempt, 0); ok || d != 0 {
 			t.Errorf("Next(%d) = %v, %v, want over", attempt, d, ok)
@@ -139,7 +139,7 @@ func TestJitterReachesBothEnds(t *testing.T) {
 		{10 * time.Second, 1, 0, 10 * time.Second},
 		{10 * time.Second, 0.5, 5 * time.Second, 10 * time.Second},
 		{10 * time.Second, 0, 10 * time.Second, 10 * time.Second},
-		{time.Millisecond, 0.5, time.Millisecond, time.Millisecond}, // less than a millisecond is no spread
+		{time.Millisecond, 0.5, time.Millisecond, time.Millisecond}, // less than a millisecond is not spread
 		{maxDelay, 1, 0, maxDelay},
 	} {
 		low, high := jittered(c.delay, c.jitter, lowest), jittered(c.delay, c.jitter, highest)
@@ -257,7 +257,7 @@ func faultyFields(t *testing.T, err error) []string {
 	for _, e := range joined.Unwrap() {
 		var f *amqperr.FieldError
 		if !errors.As(e, &f) || f.Package != "retry" || f.Problem == "" || f.Fix == "" {
-			t.Errorf("%#v is no complete amqperr.FieldError of this package", e)
+			t.Errorf("%#v is not a complete amqperr.FieldError of this package", e)
 			continue
 		}
 		fields = append(fields, f.Field)
@@ -298,7 +298,7 @@ func FuzzPolicy(f *testing.F) {
 			t.Fatalf("delay %v, want within [%v, %v] and at most %v", d, time.Duration(low), full, time.Duration(most))
 		}
 		if d%time.Millisecond != 0 {
-			t.Fatalf("delay %v is no whole number of milliseconds", d)
+			t.Fatalf("delay %v is not a whole number of milliseconds", d)
 		}
 		if maxAge > 0 && full > time.Duration(maxAge) {
 			t.Fatalf("delay %v exceeds the age limit %v", full, time.Duration(maxAge))

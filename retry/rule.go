@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// An Action is what the plan does with a message whose handler failed: a [Policy], [Park] or [Discard].
+// An Action decides about a message whose handler failed: a [Policy], [Park] or [Discard].
 type Action interface{ action() string }
 
 // Actions without a retry.
@@ -16,7 +16,6 @@ var (
 	Discard Action = final("discard")      // acknowledges the message, which removes it
 )
 
-// A final action ends the attempts of a message.
 type final string
 
 func (f final) action() string  { return string(f) }
@@ -76,7 +75,7 @@ func (r Rule) validate(field string) error {
 // After returns a handler's result that reports err and asks for the next attempt after d instead of the policy's delay, for example
 // because of a Retry-After header. The policy still limits the number of attempts and the age. After returns nil if err is nil.
 //
-// The message waits in the plan's wait queues, in one after the other if necessary. The wait is never shorter than d, and at
+// The message waits in the plan's wait queues, in several of them if necessary. The wait is never shorter than d, and at
 // most a quarter of d or the shortest delay of the plan longer. The limit for d is 16 times the plan's longest delay. Without wait
 // queues it is Config.MaxInProcessDelay, and ten minutes for all such waits of a delivery. Beyond the limit the message
 // is parked with the reason "after".

@@ -27,7 +27,7 @@ func copyOf(d *amqp.Delivery, err string, times int) *Copy {
 	return NewCopy(Publishing(d), own)
 }
 
-// fits reports whether consumers can read the message, with what RabbitMQ adds on its way.
+// fits reports whether consumers can read the message with the headers that RabbitMQ adds.
 func fits(o *Copy) bool {
 	p := o.Publishing()
 	_, problem := validate.Received(p.Headers, maxHeader)
@@ -69,7 +69,7 @@ func TestACopyCarriesEverythingThatFitsAFrame(t *testing.T) {
 			o := copyOf(&amqp.Delivery{Headers: c.headers}, c.err, 20)
 			h := o.Publishing().Headers
 			if !fits(o) || h[HeaderAttempts] != int64(20) || h[HeaderReason] != ReasonAttempts || h[HeaderQueue] != "q" {
-				t.Errorf("%d bytes, %d headers, the story is %v", o.size(), len(h), o.own)
+				t.Errorf("%d bytes, %d headers, the record is %v", o.size(), len(h), o.own)
 			}
 			if text, _ := h[HeaderError].(string); text == "" || len(text) > MaxErrorText || !utf8.ValidString(text) {
 				t.Errorf("the error has %d bytes", len(text))
@@ -90,7 +90,7 @@ func TestACopyCarriesEverythingThatFitsAFrame(t *testing.T) {
 	}
 }
 
-// RabbitMQ adds headers of its own, and amqp091-go reads 8,192.
+// RabbitMQ adds headers, and amqp091-go reads 8,192.
 func TestACopyHasNoMoreHeadersThanConsumersRead(t *testing.T) {
 	d := &amqp.Delivery{Headers: numbered(8192)}
 	o := copyOf(d, "boom", 1)
@@ -111,7 +111,7 @@ func TestDroppedNamesAreKept(t *testing.T) {
 		}
 		o := copyOf(d, "boom", 1)
 		if round == 2 && !o.Concede(&amqperr.FieldError{Field: "ReplyTo", Problem: "direct"}) {
-			t.Error("the reply-to is not given up")
+			t.Error("the reply-to is not dropped")
 		}
 		p := o.Publishing()
 		if got := fmt.Sprint(p.Headers[HeaderDropped]); got != want || p.DeliveryMode != 7 || p.Priority != 200 || (p.ReplyTo == "") != (round == 2) {
@@ -134,11 +134,11 @@ func TestACopyFitsTheFrameOfTheConnection(t *testing.T) {
 		t.Errorf("%d entries of the history and %d bytes of the error are left, want both shortened", len(entries), len(Text(o.own, HeaderError)))
 	}
 	if o.Concede(&validate.FrameError{FieldError: &amqperr.FieldError{Field: "Headers"}, Over: frame}) || o.Concede(&amqperr.FieldError{Field: "Body"}) || o.Concede(errors.New("full")) {
-		t.Error("conceded what cannot be")
+		t.Error("conceded a refusal of the message itself")
 	}
 }
 
-func TestAForgedStoryIsShortened(t *testing.T) {
+func TestAForgedRecordIsShortened(t *testing.T) {
 	long := strings.Repeat("x", 90_000)
 	d := &amqp.Delivery{Headers: amqp.Table{
 		HeaderQueue: "q", HeaderAttempts: int64(1), HeaderHistory: []any{long, int64(7), long}, HeaderKey: long, HeaderExchange: long, HeaderExpiration: long,
@@ -157,7 +157,7 @@ func deep(n int) any {
 	return amqp.Table{"t": deep(n - 1)}
 }
 
-// FuzzRead checks that no headers break a story, and that what is made of them can be sent.
+// FuzzRead checks that a record can be read from any headers, and that the copy can be sent.
 func FuzzRead(f *testing.F) {
 	f.Add("q", int64(3), "2026-01-01T00:00:00.000Z", "text", "k", "v")
 	f.Fuzz(func(t *testing.T, queue string, n int64, at, text, key, value string) {

@@ -45,7 +45,7 @@ const (
 	ReasonAfter     = "after"     // the handler asked for a longer delay than the plan can wait
 	ReasonPermanent = "permanent" // the error is permanent
 	ReasonRejected  = "rejected"  // consumer.Reject, for example for a body that cannot be decoded
-	ReasonRule      = "rule"      // a rule says so
+	ReasonRule      = "rule"      // the action of a rule
 )
 
 const (
