@@ -84,6 +84,8 @@ func (m *message) pending(ctx context.Context) (s step, ok bool) {
 		s = m.park(m.record.Park)
 		s.repeated, m.record.Park = true, ""
 		return s, true
+	case m.record.Attempts >= m.attempts:
+		return m.park(history.ReasonAttempts), true
 	case rest > m.longest: // from another program or another policy
 		m.logAt(ctx, slog.LevelWarn, "retry: due time of a message ignored, it exceeds the longest wait of the plan", slog.Duration("delay", rest), slog.Duration("longest", m.longest))
 	case rest > 0 && len(m.tiers) > 0:
@@ -91,5 +93,5 @@ func (m *message) pending(ctx context.Context) (s step, ok bool) {
 		s.repeated, s.delay = true, rest
 		return s, true
 	}
-	return m.park(history.ReasonAttempts), m.record.Attempts >= m.attempts
+	return step{}, false
 }

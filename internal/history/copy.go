@@ -19,6 +19,7 @@ import (
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
+// Limits of the record and the copy.
 const (
 	MaxErrorText = 4000 // bytes of HeaderError
 	MaxEntryText = 200  // bytes of one error in HeaderHistory
