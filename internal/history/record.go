@@ -157,7 +157,7 @@ func (r *Record) Headers() amqp.Table {
 	set(HeaderUserID, r.UserID, r.UserID != "")
 	set(HeaderFirstFailure, Stamp(r.First), !r.First.IsZero())
 	set(HeaderLastFailure, Stamp(r.Last), !r.Last.IsZero())
-	set(HeaderDue, Stamp(r.Due), !r.Due.IsZero())
+	set(HeaderDue, Stamp(r.Due.Add(time.Millisecond-1)), !r.Due.IsZero()) // rounded up
 	set(HeaderCC, r.CC, r.CC != nil)
 	set(HeaderDropped, r.Dropped, r.Dropped != nil)
 	return h
