@@ -2,7 +2,6 @@ package integration
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -14,8 +13,8 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
@@ -69,23 +68,23 @@ func TestS77ForgedHeadersNeitherHoldAMessageNorMakeItCircle(t *testing.T) {
 		calls   int
 		ignored bool
 	}{
-		"far":                {amqp.Table{retry.HeaderDue: far}, 3, true},
-		"far, failed now":    {amqp.Table{retry.HeaderDue: far, retry.HeaderAttempts: int64(1), retry.HeaderLastFailure: at(0)}, 2, true},
-		"far, failed then":   {amqp.Table{retry.HeaderDue: "3026-01-01T00:00:01.000Z", retry.HeaderAttempts: int64(1), retry.HeaderLastFailure: far}, 2, false},
-		"beyond the plan":    {amqp.Table{retry.HeaderDue: at(time.Hour)}, 3, true},
-		"within the plan":    {amqp.Table{retry.HeaderDue: at(time.Second)}, 3, false},
-		"past":               {amqp.Table{retry.HeaderDue: "0001-01-01T00:00:00.000Z"}, 3, false},
-		"nonsense":           {amqp.Table{retry.HeaderDue: "-1", retry.HeaderAttempts: "many", retry.HeaderHistory: int32(7)}, 3, false},
-		"another type":       {amqp.Table{retry.HeaderDue: int64(1) << 62}, 3, false},
-		"negative attempts":  {amqp.Table{retry.HeaderAttempts: int64(-1) << 62}, 3, false},
-		"many attempts":      {amqp.Table{retry.HeaderAttempts: int64(1) << 62}, 0, false},
-		"first failure":      {amqp.Table{retry.HeaderAttempts: int64(1), retry.HeaderFirstFailure: far}, 2, false},
-		"an unknown reason":  {amqp.Table{retry.HeaderPark: "whim"}, 3, true},
-		"a reason":           {amqp.Table{retry.HeaderPark: retry.WhyAge}, 0, false},
+		"far":                {amqp.Table{history.HeaderDue: far}, 3, true},
+		"far, failed now":    {amqp.Table{history.HeaderDue: far, history.HeaderAttempts: int64(1), history.HeaderLastFailure: at(0)}, 2, true},
+		"far, failed then":   {amqp.Table{history.HeaderDue: "3026-01-01T00:00:01.000Z", history.HeaderAttempts: int64(1), history.HeaderLastFailure: far}, 2, false},
+		"beyond the plan":    {amqp.Table{history.HeaderDue: at(time.Hour)}, 3, true},
+		"within the plan":    {amqp.Table{history.HeaderDue: at(time.Second)}, 3, false},
+		"past":               {amqp.Table{history.HeaderDue: "0001-01-01T00:00:00.000Z"}, 3, false},
+		"nonsense":           {amqp.Table{history.HeaderDue: "-1", history.HeaderAttempts: "many", history.HeaderHistory: int32(7)}, 3, false},
+		"another type":       {amqp.Table{history.HeaderDue: int64(1) << 62}, 3, false},
+		"negative attempts":  {amqp.Table{history.HeaderAttempts: int64(-1) << 62}, 3, false},
+		"many attempts":      {amqp.Table{history.HeaderAttempts: int64(1) << 62}, 0, false},
+		"first failure":      {amqp.Table{history.HeaderAttempts: int64(1), history.HeaderFirstFailure: far}, 2, false},
+		"an unknown reason":  {amqp.Table{history.HeaderPark: "whim"}, 0, false},
+		"a reason":           {amqp.Table{history.HeaderPark: history.ReasonAge}, 0, false},
 		"tries, as formerly": {amqp.Table{"x-amqpkit-tries": int64(1) << 62}, 3, false},
 	}
 	for id, f := range forged {
-		f.headers[retry.HeaderQueue] = b.name
+		f.headers[history.HeaderQueue] = b.name
 		b.publish(amqp.Publishing{MessageId: id, Headers: f.headers})
 	}
 	got := copies(b.parked(len(forged)))
@@ -124,7 +123,7 @@ func TestS77ALongWaitDoesNotCircleThroughShortWaitQueues(t *testing.T) {
 	}
 	d := receive(t, parked, "parked message")
 	waitFor(t, func() bool { return len(log.of("long", "parked")) == 1 })
-	if why := d.Headers[retry.HeaderWhy]; why != retry.WhyAfter || moves.Load() != 1 {
+	if why := d.Headers[history.HeaderReason]; why != history.ReasonAfter || moves.Load() != 1 {
 		t.Errorf("parked because of %v after %d moves", why, moves.Load())
 	}
 	moves.Store(0)
@@ -158,7 +157,7 @@ func TestS78AnAttemptIsRepeatedOnlyAfterARedelivery(t *testing.T) {
 	for name, source := range map[string]*topology.Queue{"quorum": {}, "classic": {Type: topology.Classic}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			const moves = 1 // without an answer; RabbitMQ before 4.3 counts the return, and the worker keeps the message from then on
+			const moves = 1 // without an answer
 			b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * ms).MaxAttempts(1), Source: source}, "")
 			var left atomic.Int64
 			left.Store(moves)
@@ -168,8 +167,8 @@ func TestS78AnAttemptIsRepeatedOnlyAfterARedelivery(t *testing.T) {
 			}
 			b.publish(amqp.Publishing{MessageId: "m"})
 			for _, d := range b.parked(moves + 1) {
-				if d.MessageId != "m" || d.Headers[retry.HeaderAttempts] != int64(1) {
-					t.Errorf("parked %q after %v attempts, want 1", d.MessageId, d.Headers[retry.HeaderAttempts])
+				if d.MessageId != "m" || d.Headers[history.HeaderAttempts] != int64(1) {
+					t.Errorf("parked %q after %v attempts, want 1", d.MessageId, d.Headers[history.HeaderAttempts])
 				}
 			}
 			var attempts []int
@@ -246,71 +245,13 @@ func TestS79EveryEndOfAHandlerIsAnAttempt(t *testing.T) {
 				b.publish(amqp.Publishing{MessageId: id})
 			}
 			for _, d := range b.parked(len(ends)) {
-				if n := len(calls.of(d.MessageId)); n != 2 || d.Headers[retry.HeaderAttempts] != int64(2) || d.Headers[retry.HeaderError] == "" {
-					t.Errorf("%s: %d calls, parked after %v attempts with %q", d.MessageId, n, d.Headers[retry.HeaderAttempts], d.Headers[retry.HeaderError])
+				if n := len(calls.of(d.MessageId)); n != 2 || d.Headers[history.HeaderAttempts] != int64(2) || d.Headers[history.HeaderError] == "" {
+					t.Errorf("%s: %d calls, parked after %v attempts with %q", d.MessageId, n, d.Headers[history.HeaderAttempts], d.Headers[history.HeaderError])
 				}
 			}
 			waitFor(t, func() bool { return b.waiting() == 0 })
 		})
 	}
-}
-
-// RabbitMQ counts lost connections for all unacknowledged messages. That is no attempt: the handler is called all the same. Far beyond the
-// policy, messages are parked for it, and say so.
-func TestS80ANativePlanNamesMessagesThatLostConnectionsParked(t *testing.T) {
-	needs43(t)
-	const messages, attempts = 5, 2
-	start := func(t *testing.T, proxy *amqptest.Proxy) (*retryBench, *journal) {
-		t.Helper()
-		log := &journal{}
-		b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50 * ms).MaxAttempts(attempts), Native: true, Logger: log.logger()}, proxy.URL())
-		for i := range messages {
-			b.publish(amqp.Publishing{MessageId: fmt.Sprint(i)})
-		}
-		return b, log
-	}
-	t.Run("handled", func(t *testing.T) {
-		proxy := amqptest.StartProxy(t, broker(t).URL())
-		b, _ := start(t, proxy)
-		wire := observe(proxy)
-		release, called := make(chan struct{}), make(chan string, 10)
-		b.consume(b.p, 1, func(_ context.Context, d *consumer.Delivery) error { // of one message; the others are only prefetched
-			<-release
-			if d.Redelivered {
-				called <- d.MessageId
-			}
-			return nil
-		})
-		for n := 1; n <= attempts; n++ { // after the next one the consumer would take one message at a time
-			waitFor(t, func() bool { return len(wire.of(amqptest.Delivered)) == n*messages })
-			proxy.Cut()
-		}
-		close(release)
-		for range messages {
-			receive(t, called, "call")
-		}
-		b.parked(0)
-	})
-	t.Run("parked", func(t *testing.T) {
-		b, log := start(t, amqptest.StartProxy(t, broker(t).URL()))
-		for range messages * (attempts + 20) {
-			waitFor(t, func() bool {
-				d, ok, err := b.raw.Get(b.name, false)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return ok && d.Reject(true) == nil
-			})
-		}
-		b.consume(b.p, 1, func(context.Context, *consumer.Delivery) error { return errors.New("called") })
-		for _, d := range b.parked(messages) {
-			h := d.Headers
-			if h[retry.HeaderWhy] != retry.WhyRedelivered || h[retry.HeaderAttempts] != nil || h[retry.HeaderFirstFailure] != nil {
-				t.Errorf("%s is parked because of %v after %v attempts", d.MessageId, h[retry.HeaderWhy], h[retry.HeaderAttempts])
-			}
-			waitFor(t, func() bool { return len(log.of(d.MessageId, "its handler was not called")) == 1 })
-		}
-	})
 }
 
 // The log says what happened, after it happened, with one message id.
@@ -346,7 +287,7 @@ func TestS81LogLinesAboutAMessageAgree(t *testing.T) {
 		case 0:
 			want = "retry: message failed, it waits"
 		case 1:
-			want = "retry: message not moved, it is requeued at the tail of its queue"
+			want = "retry: message not moved, requeued at the tail of its queue"
 		case len(texts) - 1:
 			want = "retry: message parked"
 		}
@@ -374,14 +315,14 @@ func TestS93APlanWorksWithTheDocumentedPermissions(t *testing.T) {
 	b := newRetryBench(t, retry.Config{Queue: queue, Source: &topology.Queue{}, Policy: retry.Schedule(50 * ms)}, url)
 	b.consume(b.p, 1, func(context.Context, *consumer.Delivery) error { return errBoom })
 	b.publish(amqp.Publishing{MessageId: "m"})
-	if d := b.parked(1)[0]; d.Headers[retry.HeaderAttempts] != int64(2) {
+	if d := b.parked(1)[0]; d.Headers[history.HeaderAttempts] != int64(2) {
 		t.Errorf("parked with %v", d.Headers)
 	}
 	for name, p := range map[string][]string{
 		"configure": {"^$", "^amq\\.default$", own}, "write": {own, "^$", own}, "read": {own, "^amq\\.default$", "^$"},
 	} {
 		ctl(append([]string{"set_permissions", user}, p...)...)
-		plan, err := retry.Config{Queue: queue + "." + name, Source: &topology.Queue{}, Policy: retry.Schedule(50 * ms)}.Plan()
+		plan, err := retry.New(retry.Config{Queue: queue + "." + name, Source: &topology.Queue{}, Policy: retry.Schedule(50 * ms)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/history"
+	"github.com/amqpkit/amqpkit/parking"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
@@ -34,33 +36,33 @@ func TestS76ReplayContinuesPastMessagesThatCannotBePublished(t *testing.T) {
 			small := newProducer(t, b.conn, producer.Config{MaxMessageSize: 1000, Logger: slog.New(slog.DiscardHandler)})
 			var to retry.Publisher = small
 			if c.inOrder {
-				to = retry.InOrder(small)
+				to = parking.InOrder(small)
 			}
-			parking := b.plan.ParkingQueue()
+			parkingQueue := b.plan.ParkingQueue()
 			of := func(queue string) amqp.Table {
-				return amqp.Table{retry.HeaderQueue: queue, retry.HeaderExchange: "", retry.HeaderKey: queue}
+				return amqp.Table{history.HeaderQueue: queue, history.HeaderExchange: "", history.HeaderKey: queue}
 			}
 			var pending []*amqp.DeferredConfirmation
 			pending = append(pending,
-				b.send(parking, amqp.Publishing{MessageId: "gone", Headers: of(b.name + ".gone")}),
-				b.send(parking, amqp.Publishing{MessageId: "full", Headers: of(full)}),
-				b.send(parking, amqp.Publishing{MessageId: "large", Headers: of(b.name), Body: make([]byte, 1001)}),
-				b.send(parking, amqp.Publishing{MessageId: "no exchange", Headers: of("no exchange")}),
+				b.send(parkingQueue, amqp.Publishing{MessageId: "gone", Headers: of(b.name + ".gone")}),
+				b.send(parkingQueue, amqp.Publishing{MessageId: "full", Headers: of(full)}),
+				b.send(parkingQueue, amqp.Publishing{MessageId: "large", Headers: of(b.name), Body: make([]byte, 1001)}),
+				b.send(parkingQueue, amqp.Publishing{MessageId: "no exchange", Headers: of("no exchange")}),
 			)
 			for i := range good {
-				pending = append(pending, b.send(parking, amqp.Publishing{MessageId: fmt.Sprint(i), Headers: of(b.name)}))
+				pending = append(pending, b.send(parkingQueue, amqp.Publishing{MessageId: fmt.Sprint(i), Headers: of(b.name)}))
 			}
 			b.confirm(pending)
 			ctx := within(t, 30*time.Second)
-			cfg := retry.ReplayConfig{Queue: parking, Rate: c.rate, To: func(m retry.Parked) (string, string) {
+			cfg := parking.ReplayConfig{Queue: parkingQueue, Rate: c.rate, To: func(m parking.Message) (string, string) {
 				if m.Queue == "no exchange" {
 					return b.name + ".x", "k"
 				}
 				return "", m.Queue
 			}}
-			want := retry.ReplayResult{Total: good + 4, Seen: good + 4, Replayed: good, Failed: 4}
-			r, err := retry.Replay(ctx, b.conn, to, cfg)
-			var skipped *retry.SkippedError
+			want := parking.ReplayResult{Total: good + 4, Seen: good + 4, Replayed: good, Failed: 4}
+			r, err := parking.Replay(ctx, b.conn, to, cfg)
+			var skipped *parking.SkippedError
 			var returned *producer.ReturnedError
 			var field *amqperr.FieldError
 			var missing *amqp.Error
@@ -79,12 +81,12 @@ func TestS76ReplayContinuesPastMessagesThatCannotBePublished(t *testing.T) {
 				}
 			}
 			// Run again, it tries each once more. A limit counts those that went back.
-			b.confirm([]*amqp.DeferredConfirmation{b.send(parking, amqp.Publishing{MessageId: "late", Headers: of(b.name)})})
+			b.confirm([]*amqp.DeferredConfirmation{b.send(parkingQueue, amqp.Publishing{MessageId: "late", Headers: of(b.name)})})
 			cfg.Limit = 1
-			if r, err := retry.Replay(ctx, b.conn, to, cfg); r != (retry.ReplayResult{Total: 5, Seen: 5, Replayed: 1, Failed: 4}) || !errors.As(err, &skipped) {
+			if r, err := parking.Replay(ctx, b.conn, to, cfg); r != (parking.ReplayResult{Total: 5, Seen: 5, Replayed: 1, Failed: 4}) || !errors.As(err, &skipped) {
 				t.Errorf("again: %+v, %v", r, err)
 			}
-			if n := b.ready(parking); n != 4 {
+			if n := b.ready(parkingQueue); n != 4 {
 				t.Errorf("%d are parked still, want 4", n)
 			}
 		})
@@ -100,7 +102,7 @@ func TestS76ReplayEndsWithAClosedProducer(t *testing.T) {
 	if err := closed.Close(ctx); err != nil {
 		t.Fatal(err)
 	}
-	r, err := retry.Replay(ctx, b.conn, closed, retry.ReplayConfig{Queue: b.plan.ParkingQueue()})
+	r, err := parking.Replay(ctx, b.conn, closed, parking.ReplayConfig{Queue: b.plan.ParkingQueue()})
 	if !errors.Is(err, producer.ErrClosed) || r.Seen > 64 || r.Replayed+r.Failed != 0 {
 		t.Errorf("Replay = %+v, %v", r, err)
 	}
@@ -117,12 +119,12 @@ func TestS76ImportContinuesPastMessagesThatTheProducerRefuses(t *testing.T) {
 	})
 	ctx := within(t, 30*time.Second)
 	var file bytes.Buffer
-	if n, err := retry.Export(ctx, b.conn, b.plan.ParkingQueue(), &file); n != 3 || err != nil {
+	if n, err := parking.Export(ctx, b.conn, b.plan.ParkingQueue(), &file); n != 3 || err != nil {
 		t.Fatalf("Export = %d, %v", n, err)
 	}
 	small := newProducer(t, b.conn, producer.Config{MaxMessageSize: 1000, Logger: slog.New(slog.DiscardHandler)})
-	var skipped *retry.SkippedError
-	n, err := retry.Import(ctx, small, b.name, bytes.NewReader(file.Bytes()))
+	var skipped *parking.SkippedError
+	n, err := parking.Import(ctx, small, b.name, bytes.NewReader(file.Bytes()))
 	if n != 2 || !errors.As(err, &skipped) || skipped.Count != 1 || !strings.Contains(err.Error(), "line 2") {
 		t.Errorf("Import = %d, %v, want two and line 2 skipped", n, err)
 	}
@@ -130,7 +132,7 @@ func TestS76ImportContinuesPastMessagesThatTheProducerRefuses(t *testing.T) {
 		t.Errorf("imported are %v", got)
 	}
 	var returned *producer.ReturnedError
-	if n, err := retry.Import(ctx, small, b.name+".gone", bytes.NewReader(file.Bytes())); n != 0 || !errors.As(err, &returned) || !strings.Contains(err.Error(), "line 1") {
+	if n, err := parking.Import(ctx, small, b.name+".gone", bytes.NewReader(file.Bytes())); n != 0 || !errors.As(err, &returned) || !strings.Contains(err.Error(), "line 1") {
 		t.Errorf("Import into a missing queue = %d, %v", n, err)
 	}
 }

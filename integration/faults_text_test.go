@@ -7,7 +7,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit"
-	"github.com/amqpkit/amqpkit/retry"
+	"github.com/amqpkit/amqpkit/internal/history"
+	"github.com/amqpkit/amqpkit/parking"
 	"github.com/amqpkit/amqpkit/topology"
 )
 
@@ -36,16 +37,16 @@ func TestS93ErrorsAndParkedMessagesArePrintedOnOneLine(t *testing.T) {
 		expectPrintable(t, what, err.Error())
 	}
 
-	parking := quorumQueue(t, nil)
+	parkingQueue := quorumQueue(t, nil)
 	msg := amqp.Publishing{MessageId: "m" + bad + "\n", Headers: amqp.Table{
-		retry.HeaderQueue: name("q\n" + bad), retry.HeaderAttempts: int64(1), retry.HeaderError: "boom\r\n" + bad, retry.HeaderWhy: "why\n",
+		history.HeaderQueue: name("q\n" + bad), history.HeaderAttempts: int64(1), history.HeaderError: "boom\r\n" + bad, history.HeaderReason: "why\n",
 	}}
-	if err := rawChannel(t).PublishWithContext(t.Context(), "", parking, true, false, msg); err != nil {
+	if err := rawChannel(t).PublishWithContext(t.Context(), "", parkingQueue, true, false, msg); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, func() bool { return ready(t, parking) == 1 })
+	waitFor(t, func() bool { return ready(t, parkingQueue) == 1 })
 	conn := connect(t, amqpkit.Config{})
-	parked, err := retry.Peek(t.Context(), conn, parking, 10)
+	parked, err := parking.Peek(t.Context(), conn, parkingQueue, 10)
 	if err != nil || len(parked) != 1 {
 		t.Fatalf("%d are parked (%v), want one", len(parked), err)
 	}

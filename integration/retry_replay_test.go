@@ -13,6 +13,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/amqptest"
+	"github.com/amqpkit/amqpkit/internal/history"
+	"github.com/amqpkit/amqpkit/parking"
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
 )
@@ -26,7 +28,7 @@ func (b *retryBench) park(n int) {
 	for i := range n {
 		pending = append(pending, b.send(b.plan.ParkingQueue(), amqp.Publishing{
 			MessageId: fmt.Sprint(i), DeliveryMode: amqp.Persistent, Body: make([]byte, 100),
-			Headers: amqp.Table{retry.HeaderQueue: b.name, retry.HeaderExchange: "", retry.HeaderKey: b.name, retry.HeaderAttempts: int64(1)},
+			Headers: amqp.Table{history.HeaderQueue: b.name, history.HeaderExchange: "", history.HeaderKey: b.name, history.HeaderAttempts: int64(1)},
 		}))
 	}
 	b.confirm(pending)
@@ -78,7 +80,7 @@ func TestS36TwentyFivePeeksLeaveAMessageParkedAlsoOneThatDiedOfTheDeliveryLimit(
 	b.park(2)
 	ctx := within(t, 60*time.Second)
 	for i := range 25 {
-		ms, err := retry.Peek(ctx, b.conn, b.plan.ParkingQueue(), 3)
+		ms, err := parking.Peek(ctx, b.conn, b.plan.ParkingQueue(), 3)
 		if err != nil || len(ms) != 3 {
 			t.Fatalf("look %d: %v, %v", i, ms, err)
 		}
@@ -92,10 +94,10 @@ func TestS36TwentyFivePeeksLeaveAMessageParkedAlsoOneThatDiedOfTheDeliveryLimit(
 		if slices.Sort(ids); !slices.Equal(ids, []string{"0", "1", "died"}) {
 			t.Errorf("look %d: %v", i, ids)
 		}
-		if n, err := retry.Export(ctx, b.conn, b.plan.ParkingQueue(), new(bytes.Buffer)); err != nil || n != 3 {
+		if n, err := parking.Export(ctx, b.conn, b.plan.ParkingQueue(), new(bytes.Buffer)); err != nil || n != 3 {
 			t.Fatalf("look %d: exported %d, %v", i, n, err)
 		}
-		if two, err := retry.Peek(ctx, b.conn, b.plan.ParkingQueue(), 2); err != nil || len(two) != 2 {
+		if two, err := parking.Peek(ctx, b.conn, b.plan.ParkingQueue(), 2); err != nil || len(two) != 2 {
 			t.Fatalf("look %d: %v, %v", i, two, err)
 		}
 	}
@@ -111,15 +113,15 @@ func TestAReplayThatIsKilledHalfWayAndRunAgainLosesNone(t *testing.T) {
 	b := newRetryBench(t, oneTry, proxy.URL())
 	b.park(messages)
 	ctx := within(t, 120*time.Second)
-	c := retry.ReplayConfig{Queue: b.plan.ParkingQueue(), Rate: rate}
+	c := parking.ReplayConfig{Queue: b.plan.ParkingQueue(), Rate: rate}
 	start, killed := time.Now(), 0
 	first := c
-	first.Progress = func(r retry.ReplayResult) {
+	first.Progress = func(r parking.ReplayResult) {
 		if killed == 0 && r.Replayed >= messages/2 {
 			killed = proxy.Cut()
 		}
 	}
-	half, err := retry.Replay(ctx, b.conn, b.p, first)
+	half, err := parking.Replay(ctx, b.conn, b.p, first)
 	if err == nil || half.Replayed < messages/2 || half.Replayed == messages || killed == 0 {
 		t.Fatalf("Replay = %+v, %v, want an error half way", half, err)
 	}
@@ -128,11 +130,11 @@ func TestAReplayThatIsKilledHalfWayAndRunAgainLosesNone(t *testing.T) {
 	}
 	t.Logf("cut: %+v in %v", half, time.Since(start).Round(ms))
 	progress := 0
-	c.Progress = func(retry.ReplayResult) { progress++ }
-	var again retry.ReplayResult
+	c.Progress = func(parking.ReplayResult) { progress++ }
+	var again parking.ReplayResult
 	waitFor(t, func() bool { return b.ready(c.Queue) >= messages-half.Replayed }) // RabbitMQ has noticed the loss
 	start = time.Now()
-	again, err = retry.Replay(ctx, b.conn, b.p, c)
+	again, err = parking.Replay(ctx, b.conn, b.p, c)
 	if err != nil || again.Replayed != again.Total || again.Kept != 0 || progress == 0 {
 		t.Errorf("again: %+v, %v after %d reports of progress", again, err, progress)
 	}
@@ -162,18 +164,18 @@ func TestAReplayMayTakeLongerThanTheConsumerTimeout(t *testing.T) {
 			const n = 40
 			var pending []*amqp.DeferredConfirmation
 			for i := range n { // the ids do not tell them apart, nor do the bodies
-				pending = append(pending, b.send(queue, amqp.Publishing{Headers: amqp.Table{retry.HeaderQueue: b.name, "vip": i%2 == 1, "n": i / 4}}))
+				pending = append(pending, b.send(queue, amqp.Publishing{Headers: amqp.Table{history.HeaderQueue: b.name, "vip": i%2 == 1, "n": i / 4}}))
 			}
 			b.confirm(pending)
 			asked := map[string]int{}
-			r, err := retry.Replay(within(t, 60*time.Second), b.conn, retry.InOrder(b.p), retry.ReplayConfig{
+			r, err := parking.Replay(within(t, 60*time.Second), b.conn, parking.InOrder(b.p), parking.ReplayConfig{
 				Queue: queue, Rate: 3, Hold: time.Second,
-				Match: func(m retry.Parked) bool {
+				Match: func(m parking.Message) bool {
 					asked[fmt.Sprint(m.Message.Headers["vip"], m.Message.Headers["n"])]++
 					return m.Message.Headers["vip"] == true
 				},
 			})
-			if want := (retry.ReplayResult{Total: n, Seen: n, Replayed: n / 2, Kept: n / 2}); err != nil || r != want {
+			if want := (parking.ReplayResult{Total: n, Seen: n, Replayed: n / 2, Kept: n / 2}); err != nil || r != want {
 				t.Fatalf("Replay = %+v, %v, want %+v", r, err, want)
 			}
 			for of, times := range asked {
@@ -205,18 +207,18 @@ func TestAMessageGoesBackToTheQueueWhereItDiedLast(t *testing.T) {
 	})
 	waitFor(t, func() bool { return b.ready(b.plan.ParkingQueue()) == 1 })
 	ctx := within(t, 20*time.Second)
-	ms, err := retry.Peek(ctx, b.conn, b.plan.ParkingQueue(), 1)
+	ms, err := parking.Peek(ctx, b.conn, b.plan.ParkingQueue(), 1)
 	if err != nil || len(ms) != 1 || ms[0].Queue != b.name || ms[0].Why != "rejected" || ms[0].Attempts != 0 {
 		t.Errorf("Peek = %+v, %v, want a message that died in %s", ms, err, b.name)
 	}
 	var file bytes.Buffer
-	if n, err := retry.Export(ctx, b.conn, b.plan.ParkingQueue(), &file); n != 1 || err != nil {
+	if n, err := parking.Export(ctx, b.conn, b.plan.ParkingQueue(), &file); n != 1 || err != nil {
 		t.Errorf("Export = %d, %v", n, err)
 	}
-	if n, err := retry.Import(ctx, b.p, b.plan.ParkingQueue(), &file); n != 1 || err != nil {
+	if n, err := parking.Import(ctx, b.p, b.plan.ParkingQueue(), &file); n != 1 || err != nil {
 		t.Errorf("Import = %d, %v", n, err)
 	}
-	if r, err := retry.Replay(ctx, b.conn, b.p, retry.ReplayConfig{Queue: b.plan.ParkingQueue()}); err != nil || r.Replayed != 2 {
+	if r, err := parking.Replay(ctx, b.conn, b.p, parking.ReplayConfig{Queue: b.plan.ParkingQueue()}); err != nil || r.Replayed != 2 {
 		t.Errorf("Replay = %+v, %v", r, err)
 	}
 	if here, there := b.ready(b.name), b.ready(a.name); here != 2 || there != 0 {
@@ -234,7 +236,7 @@ func TestWhatIsExportedAndImportedIsTheSameInEveryByte(t *testing.T) {
 	})})
 	ctx := within(t, 20*time.Second)
 	var file bytes.Buffer
-	if n, err := retry.Export(ctx, b.conn, queue, &file); n != 1 || err != nil {
+	if n, err := parking.Export(ctx, b.conn, queue, &file); n != 1 || err != nil {
 		t.Fatalf("Export = %d, %v", n, err)
 	}
 	t.Logf("%s", &file)
@@ -247,7 +249,7 @@ func TestWhatIsExportedAndImportedIsTheSameInEveryByte(t *testing.T) {
 		return d
 	}
 	before := get()
-	if n, err := retry.Import(ctx, b.p, queue, &file); n != 1 || err != nil {
+	if n, err := parking.Import(ctx, b.p, queue, &file); n != 1 || err != nil {
 		t.Fatalf("Import = %d, %v", n, err)
 	}
 	after := get()
@@ -264,7 +266,7 @@ func TestReplayInOrderKeepsTheOrderOfTheQueue(t *testing.T) {
 	b := newRetryBench(t, oneTry, "")
 	b.park(n)
 	start := time.Now()
-	r, err := retry.Replay(within(t, 60*time.Second), b.conn, retry.InOrder(b.p), retry.ReplayConfig{Queue: b.plan.ParkingQueue()})
+	r, err := parking.Replay(within(t, 60*time.Second), b.conn, parking.InOrder(b.p), parking.ReplayConfig{Queue: b.plan.ParkingQueue()})
 	if err != nil || r.Replayed != n {
 		t.Fatalf("Replay = %+v, %v", r, err)
 	}
@@ -284,15 +286,15 @@ func (f writerFunc) Write(b []byte) (int, error) { f(); return len(b), nil }
 func TestWhatLooksIntoAQueueReturnsInTimeOnAStalledConnection(t *testing.T) {
 	for name, look := range map[string]func(ctx context.Context, b *retryBench, stall func()) error{
 		"Replay": func(ctx context.Context, b *retryBench, stall func()) error {
-			_, err := retry.Replay(ctx, b.conn, b.p, retry.ReplayConfig{Queue: b.plan.ParkingQueue(), Progress: func(retry.ReplayResult) { stall() }})
+			_, err := parking.Replay(ctx, b.conn, b.p, parking.ReplayConfig{Queue: b.plan.ParkingQueue(), Progress: func(parking.ReplayResult) { stall() }})
 			return err
 		},
 		"Replay that chooses": func(ctx context.Context, b *retryBench, stall func()) error {
-			_, err := retry.Replay(ctx, b.conn, b.p, retry.ReplayConfig{Queue: b.plan.ParkingQueue(), Match: func(retry.Parked) bool { stall(); return false }})
+			_, err := parking.Replay(ctx, b.conn, b.p, parking.ReplayConfig{Queue: b.plan.ParkingQueue(), Match: func(parking.Message) bool { stall(); return false }})
 			return err
 		},
 		"Export": func(ctx context.Context, b *retryBench, stall func()) error {
-			_, err := retry.Export(ctx, b.conn, b.plan.ParkingQueue(), writerFunc(stall))
+			_, err := parking.Export(ctx, b.conn, b.plan.ParkingQueue(), writerFunc(stall))
 			return err
 		},
 	} {

@@ -15,6 +15,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
 )
@@ -65,16 +66,16 @@ func TestS65APoisonBodyIsTriedAsOftenAndWhenThePolicySaysThenParkedByteIdentical
 					t.Errorf("message %s is not the original: %+v", d.MessageId, d)
 				}
 				for header, want := range map[string]any{
-					retry.HeaderAttempts: int64(4), retry.HeaderError: "attempt 4: boom", retry.HeaderErrorType: "*fmt.wrapError", retry.HeaderWhy: retry.WhyAttempts,
-					retry.HeaderQueue: b.name, retry.HeaderExchange: "", retry.HeaderKey: b.name,
+					history.HeaderAttempts: int64(4), history.HeaderError: "attempt 4: boom", history.HeaderErrorType: "*fmt.wrapError", history.HeaderReason: history.ReasonAttempts,
+					history.HeaderQueue: b.name, history.HeaderExchange: "", history.HeaderKey: b.name,
 					"x-death": nil, "x-delivery-count": nil, "x-acquired-count": nil, "x-first-death-queue": nil, "x-last-death-queue": nil,
 				} {
 					if !reflect.DeepEqual(d.Headers[header], want) {
 						t.Errorf("header %s is %#v, want %#v", header, d.Headers[header], want)
 					}
 				}
-				if history, _ := d.Headers[retry.HeaderHistory].([]any); len(history) != 4 {
-					t.Errorf("history %q, want 4 entries", history)
+				if entries, _ := d.Headers[history.HeaderHistory].([]any); len(entries) != 4 {
+					t.Errorf("history %q, want 4 entries", entries)
 				}
 			}
 			if n := b.waiting(); n != 0 {
@@ -117,8 +118,8 @@ func TestS41ManyRoundsThroughAWaitQueueLoseNothing(t *testing.T) {
 	b.start(1, log.fail)
 	b.publish(amqp.Publishing{MessageId: "m"})
 	d := b.parked(1)[0]
-	if calls := log.of("m"); len(calls) != 41 || calls[40].attempt != 41 || d.Headers[retry.HeaderAttempts] != int64(41) {
-		t.Errorf("%d calls and %v attempts, want 41", len(calls), d.Headers[retry.HeaderAttempts])
+	if calls := log.of("m"); len(calls) != 41 || calls[40].attempt != 41 || d.Headers[history.HeaderAttempts] != int64(41) {
+		t.Errorf("%d calls and %v attempts, want 41", len(calls), d.Headers[history.HeaderAttempts])
 	}
 }
 
@@ -168,8 +169,8 @@ func TestS42ForgedCountsNeverExceedThePolicy(t *testing.T) {
 	b.start(4, log.fail)
 	b.publish(
 		amqp.Publishing{MessageId: "death", Headers: amqp.Table{"x-delivery-count": int64(50), "x-acquired-count": int64(50), "x-death": []any{amqp.Table{"count": int64(50), "queue": b.name, "reason": "rejected"}}}},
-		amqp.Publishing{MessageId: "reset", Headers: amqp.Table{retry.HeaderQueue: b.name, retry.HeaderAttempts: int64(-7)}},
-		amqp.Publishing{MessageId: "spent", Headers: amqp.Table{retry.HeaderQueue: b.name, retry.HeaderAttempts: int64(7)}},
+		amqp.Publishing{MessageId: "reset", Headers: amqp.Table{history.HeaderQueue: b.name, history.HeaderAttempts: int64(-7)}},
+		amqp.Publishing{MessageId: "spent", Headers: amqp.Table{history.HeaderQueue: b.name, history.HeaderAttempts: int64(7)}},
 	)
 	b.parked(3)
 	for id, want := range map[string]int{"death": 2, "reset": 2, "spent": 0} {
@@ -177,36 +178,4 @@ func TestS42ForgedCountsNeverExceedThePolicy(t *testing.T) {
 			t.Errorf("%s: %d calls, want %d", id, len(calls), want)
 		}
 	}
-}
-
-func TestAQueueThatDelaysByItselfIsTriedAsOftenAndWhenThePolicySays(t *testing.T) {
-	needs43(t)
-	stalled := metronome(t)
-	b := newRetryBench(t, retry.Config{Policy: retry.Linear(300*ms, 600*ms).MaxAttempts(4), Native: true}, "")
-	var log callLog
-	b.start(4, log.fail)
-	for i := range 10 {
-		b.publish(amqp.Publishing{MessageId: fmt.Sprint(i), Headers: amqp.Table{"x-delivery-count": int64(50)}})
-	}
-	var worst time.Duration
-	for _, d := range b.parked(10) {
-		calls := log.of(d.MessageId)
-		if len(calls) != 4 {
-			t.Fatalf("message %s: %d calls, want 4", d.MessageId, len(calls))
-		}
-		for i, delay := range []time.Duration{300 * ms, 600 * ms, 600 * ms} {
-			gap := calls[i+1].at.Sub(calls[i].at)
-			if gap < delay-ms || gap > delay+delay/10+100*ms+stalled() {
-				t.Errorf("message %s: attempt %d came after %v, want %v", d.MessageId, i+2, gap, delay)
-			}
-			worst = max(worst, gap-delay)
-		}
-		if d.Headers[retry.HeaderAttempts] != int64(4) || d.Headers["x-delivery-count"] != nil {
-			t.Errorf("parked with %v", d.Headers)
-		}
-	}
-	if n := b.waiting(); n != 0 {
-		t.Errorf("%d messages are left", n)
-	}
-	t.Logf("10 messages, 4 calls each; the latest was %v behind its delay, the machine stood still for %v", worst.Round(ms), stalled().Round(ms))
 }

@@ -21,11 +21,13 @@ var rooms = map[string][]string{
 	module + "/producer": {},
 	module + "/consumer": {},
 	module + "/retry":    {module + "/topology", module + "/consumer"},
+	module + "/parking":  {module + "/consumer"},
 }
 
 // foundations are the packages below the rooms, in the order in which they may import each other.
 var foundations = []string{
 	module + "/amqperr", module + "/internal/validate", module + "/internal/wire", module + "/internal/dial", module + "/internal/logs",
+	module + "/internal/history",
 }
 
 // linkable are the modules that users may find in their go.sum because of us.

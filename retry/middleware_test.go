@@ -16,12 +16,13 @@ import (
 
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/retry"
 )
 
 const s = time.Second
 
-func TestAHandlerIsCalledAsOftenAndWhenThePolicySays(t *testing.T) {
+func TestAHandlerIsCalledByTheScheduleOfThePolicy(t *testing.T) {
 	for name, c := range map[string]struct {
 		cfg  retry.Config
 		want []time.Duration
@@ -31,7 +32,7 @@ func TestAHandlerIsCalledAsOftenAndWhenThePolicySays(t *testing.T) {
 		"in the process":    {retry.Config{Policy: retry.Schedule(s, 2*s), MaxInProcessDelay: 2 * s}, []time.Duration{s, 2 * s}},
 		"both":              {retry.Config{Policy: retry.Schedule(s, time.Minute, 2*s, time.Hour), MaxInProcessDelay: 2 * s}, []time.Duration{s, time.Minute, 2 * s, time.Hour}},
 		"never again":       {retry.Config{Policy: retry.Schedule(s).MaxAttempts(1)}, nil},
-		"too old by then":   {retry.Config{Policy: retry.Schedule(10 * s).MaxAttempts(100).MaxAge(35 * s)}, []time.Duration{10 * s, 10 * s, 10 * s}},
+		"too old":           {retry.Config{Policy: retry.Schedule(10 * s).MaxAttempts(100).MaxAge(35 * s)}, []time.Duration{10 * s, 10 * s, 10 * s}},
 		"full jitter, once": {retry.Config{Policy: retry.Schedule(time.Millisecond).Jitter(1)}, []time.Duration{time.Millisecond}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -45,10 +46,10 @@ func TestAHandlerIsCalledAsOftenAndWhenThePolicySays(t *testing.T) {
 				}
 				for i, n := range got.attempts {
 					if n != i+1 {
-						t.Errorf("call %d was told to be attempt %d", i+1, n)
+						t.Errorf("call %d is attempt %d", i+1, n)
 					}
 				}
-				if n := m.Headers[retry.HeaderAttempts]; n != int64(len(c.want)+1) {
+				if n := m.Headers[history.HeaderAttempts]; n != int64(len(c.want)+1) {
 					t.Errorf("it was parked after %v attempts, want %d", n, len(c.want)+1)
 				}
 			})
@@ -56,7 +57,7 @@ func TestAHandlerIsCalledAsOftenAndWhenThePolicySays(t *testing.T) {
 	}
 }
 
-func TestAParkedMessageIsTheOriginalWithItsStory(t *testing.T) {
+func TestAParkedMessageIsTheOriginalWithItsRecord(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(10*s, 20*s)}, func(b *bench) {
 		sent := time.Now().Truncate(s)
 		body := "\x00\xff body"
@@ -69,11 +70,7 @@ func TestAParkedMessageIsTheOriginalWithItsStory(t *testing.T) {
 		var views []seen
 		b.run(func(_ context.Context, d *consumer.Delivery) error {
 			views = append(views, seen{d.Exchange, d.RoutingKey, d.Expiration})
-			for i := range d.Body { // a handler may do to its delivery what it likes
-				d.Body[i] = 'x'
-			}
-			d.Headers["tenant"] = "changed"
-			d.MessageId = "changed"
+			d.Body, d.Headers, d.MessageId = []byte("changed"), amqp.Table{"tenant": "changed"}, "changed" // the fields are the handler's
 			return fmt.Errorf("order 7: %w", &strangeError{len(views)})
 		})
 		m := b.parked(time.Minute)
@@ -89,22 +86,22 @@ func TestAParkedMessageIsTheOriginalWithItsStory(t *testing.T) {
 		}
 		for name, want := range map[string]any{
 			"tenant": "a", "list": []any{int32(1), "two"},
-			retry.HeaderAttempts: int64(3), retry.HeaderWhy: retry.WhyAttempts, retry.HeaderQueue: "orders", retry.HeaderExchange: "", retry.HeaderKey: "orders",
-			retry.HeaderError: "order 7: strange 3", retry.HeaderErrorType: "*fmt.wrapError",
-			retry.HeaderFirstFailure: sent.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
-			retry.HeaderLastFailure:  sent.Add(30 * s).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
-			retry.HeaderExpiration:   "3600000", retry.HeaderUserID: "guest",
+			history.HeaderAttempts: int64(3), history.HeaderReason: history.ReasonAttempts, history.HeaderQueue: "orders", history.HeaderExchange: "", history.HeaderKey: "orders",
+			history.HeaderError: "order 7: strange 3", history.HeaderErrorType: "*fmt.wrapError",
+			history.HeaderFirstFailure: sent.UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+			history.HeaderLastFailure:  sent.Add(30 * s).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+			history.HeaderExpiration:   "3600000", history.HeaderUserID: "guest",
 		} {
 			if !reflect.DeepEqual(m.Headers[name], want) {
 				t.Errorf("header %s is %#v, want %#v", name, m.Headers[name], want)
 			}
 			delete(m.Headers, name)
 		}
-		history, _ := m.Headers[retry.HeaderHistory].([]any)
-		if len(history) != 3 || !strings.HasSuffix(fmt.Sprint(history[1]), " attempt 2: order 7: strange 2") {
-			t.Errorf("history %q", history)
+		entries, _ := m.Headers[history.HeaderHistory].([]any)
+		if len(entries) != 3 || !strings.HasSuffix(fmt.Sprint(entries[1]), " attempt 2: order 7: strange 2") {
+			t.Errorf("history %q", entries)
 		}
-		for _, name := range []string{retry.HeaderHistory, retry.HeaderHost, retry.HeaderConsumer} {
+		for _, name := range []string{history.HeaderHistory, history.HeaderHost, history.HeaderConsumer} {
 			if m.Headers[name] == nil {
 				t.Errorf("no header %s", name)
 			}
@@ -141,26 +138,26 @@ func TestEachErrorHasItsRule(t *testing.T) {
 		want    story
 	}{
 		"sentinel":  {fails(fmt.Errorf("order: %w", errGone)), story{}},
-		"type":      {fails(fmt.Errorf("order: %w", &strangeError{})), story{nil, retry.WhyRule}},
-		"schedule":  {fails(errStock), story{[]time.Duration{time.Hour}, retry.WhyAttempts}},
-		"predicate": {fails(errors.New("no money")), story{[]time.Duration{30 * s}, retry.WhyAttempts}},
-		"none":      {fails(errBoom), story{[]time.Duration{10 * s, 40 * s}, retry.WhyAttempts}},
+		"type":      {fails(fmt.Errorf("order: %w", &strangeError{})), story{nil, history.ReasonRule}},
+		"schedule":  {fails(errStock), story{[]time.Duration{time.Hour}, history.ReasonAttempts}},
+		"predicate": {fails(errors.New("no money")), story{[]time.Duration{30 * s}, history.ReasonAttempts}},
+		"none":      {fails(errBoom), story{[]time.Duration{10 * s, 40 * s}, history.ReasonAttempts}},
 
-		"permanent":                 {fails(amqperr.Permanent(errBoom)), story{nil, retry.WhyPermanent}},
-		"permanent, with a rule":    {fails(amqperr.Permanent(errStock)), story{nil, retry.WhyPermanent}},
-		"permanent, and discarded":  {fails(amqperr.Permanent(errGone)), story{}},
-		"permanent by itself":       {fails(&amqperr.FieldError{Field: "Amount"}), story{nil, retry.WhyPermanent}},
-		"rejected":                  {fails(consumer.Reject(errBoom)), story{nil, retry.WhyRejected}},
-		"undecodable":               {consumer.JSON(func(context.Context, int) error { return nil }), story{nil, retry.WhyRejected}},
-		"after, a tier":             {fails(retry.After(30*s, errBoom)), story{[]time.Duration{30 * s, 30 * s}, retry.WhyAttempts}},
-		"after, between tiers":      {fails(retry.After(11*s, errBoom)), story{[]time.Duration{11 * s, 11 * s}, retry.WhyAttempts}},
-		"after, at once":            {fails(retry.After(-s, errBoom)), story{[]time.Duration{10 * s, 10 * s}, retry.WhyAttempts}},
-		"after, several tiers":      {fails(retry.After(61*time.Minute, errBoom)), story{[]time.Duration{61 * time.Minute, 61 * time.Minute}, retry.WhyAttempts}},
-		"panic":                     {func(context.Context, *consumer.Delivery) error { panic("at the disco") }, story{[]time.Duration{10 * s, 40 * s}, retry.WhyAttempts}},
-		"panic with a Reject":       {func(context.Context, *consumer.Delivery) error { panic(consumer.Reject(errBoom)) }, story{[]time.Duration{10 * s, 40 * s}, retry.WhyAttempts}},
-		"rejected, for a panic":     {fails(consumer.Reject(&consumer.PanicError{Value: "p"})), story{nil, retry.WhyRejected}},
-		"rejected, not requeued":    {fails(consumer.Reject(consumer.Requeue(s))), story{nil, retry.WhyRejected}},
-		"a result that is no error": {fails(nil), story{}},
+		"permanent":                {fails(amqperr.Permanent(errBoom)), story{nil, history.ReasonPermanent}},
+		"permanent, with a rule":   {fails(amqperr.Permanent(errStock)), story{nil, history.ReasonPermanent}},
+		"permanent, and discarded": {fails(amqperr.Permanent(errGone)), story{}},
+		"permanent by itself":      {fails(&amqperr.FieldError{Field: "Amount"}), story{nil, history.ReasonPermanent}},
+		"rejected":                 {fails(consumer.Reject(errBoom)), story{nil, history.ReasonRejected}},
+		"undecodable":              {consumer.JSON(func(context.Context, int) error { return nil }), story{nil, history.ReasonRejected}},
+		"after, a tier":            {fails(retry.After(30*s, errBoom)), story{[]time.Duration{30 * s, 30 * s}, history.ReasonAttempts}},
+		"after, between tiers":     {fails(retry.After(11*s, errBoom)), story{[]time.Duration{20 * s, 20 * s}, history.ReasonAttempts}},
+		"after, at once":           {fails(retry.After(-s, errBoom)), story{[]time.Duration{10 * s, 10 * s}, history.ReasonAttempts}},
+		"after, several tiers":     {fails(retry.After(61*time.Minute, errBoom)), story{[]time.Duration{61 * time.Minute, 61 * time.Minute}, history.ReasonAttempts}},
+		"panic":                    {func(context.Context, *consumer.Delivery) error { panic("at the disco") }, story{[]time.Duration{10 * s, 40 * s}, history.ReasonAttempts}},
+		"panic with a Reject":      {func(context.Context, *consumer.Delivery) error { panic(consumer.Reject(errBoom)) }, story{[]time.Duration{10 * s, 40 * s}, history.ReasonAttempts}},
+		"rejected, for a panic":    {fails(consumer.Reject(&consumer.PanicError{Value: "p"})), story{nil, history.ReasonRejected}},
+		"rejected, not requeued":   {fails(consumer.Reject(consumer.Requeue(s))), story{nil, history.ReasonRejected}},
+		"success":                  {fails(nil), story{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, retry.Config{Policy: retry.Schedule(10*s, 40*s), Rules: rules}, func(b *bench) {
@@ -172,7 +169,7 @@ func TestEachErrorHasItsRule(t *testing.T) {
 				b.publish(amqp.Publishing{Body: []byte("{")})
 				var parked []any
 				for _, m := range b.messages("orders.parked", 5*time.Hour) {
-					parked = append(parked, m.Headers[retry.HeaderWhy])
+					parked = append(parked, m.Headers[history.HeaderReason])
 				}
 				var want []any
 				if c.want.why != nil {
@@ -196,8 +193,8 @@ func fails(err error) consumer.Handler {
 	return func(context.Context, *consumer.Delivery) error { return err }
 }
 
-// The reason of a postponement may be any error, also one that would be a result by itself.
-func TestTheReasonOfAPostponementIsNoResult(t *testing.T) {
+// The reason may be any error, also one that would be a result by itself.
+func TestTheReasonOfAPostponementIsNotAResult(t *testing.T) {
 	for name, reason := range map[string]error{
 		"a rejection": consumer.Reject(errBoom), "a panic": &consumer.PanicError{Value: "p"}, "the end of a ctx": context.Canceled,
 		"permanent": amqperr.Permanent(errBoom), "a failure": consumer.RejectRequeue(errBoom),
@@ -231,7 +228,7 @@ func TestAPostponedMessageHasNotFailed(t *testing.T) {
 	})
 }
 
-// With one worker, whatever waits must not keep it.
+// With one worker, a waiting message must not occupy it.
 func TestNothingWaitsBehindAFailedMessage(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(time.Hour)}, func(b *bench) {
 		var bad, good calls
@@ -256,8 +253,8 @@ func TestNothingWaitsBehindAFailedMessage(t *testing.T) {
 	})
 }
 
-// With a key, delays in the process hold back what has the same one, and nothing else.
-func TestADelayInTheProcessHoldsBackItsKey(t *testing.T) {
+// With a key, delays in the worker keep back messages with the same key, and no others.
+func TestADelayInTheWorkerKeepsBackItsKey(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(s, s), MaxInProcessDelay: s}, func(b *bench) {
 		var mu sync.Mutex
 		order := map[string][]string{}
@@ -304,16 +301,16 @@ func TestEachDelayThatPoliciesTogetherCanReachHasItsQueue(t *testing.T) {
 	})
 }
 
-// However long After asks for, a delivery is not held into the consumer timeout.
-func TestAMessageIsHeldInTheProcessForTenMinutesAtMost(t *testing.T) {
+// A third of the default consumer timeout, whatever After asks for.
+func TestAWorkerKeepsAMessageForTenMinutesAtMost(t *testing.T) {
 	policy := retry.Schedule(s).MaxAttempts(30)
 	for name, c := range map[string]struct {
 		rules []retry.Rule
 		calls int
 		why   string
 	}{
-		"with wait queues":    {[]retry.Rule{retry.OnError(errStock, retry.Schedule(5*time.Minute))}, 30, retry.WhyAttempts},
-		"without wait queues": {nil, 11, retry.WhyAfter},
+		"with wait queues":    {[]retry.Rule{retry.OnError(errStock, retry.Schedule(5*time.Minute))}, 30, history.ReasonAttempts},
+		"without wait queues": {nil, 11, history.ReasonAfter},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, retry.Config{Policy: policy, Rules: c.rules, MaxInProcessDelay: time.Minute}, func(b *bench) {
@@ -326,34 +323,19 @@ func TestAMessageIsHeldInTheProcessForTenMinutesAtMost(t *testing.T) {
 				if q, _ := b.Queue("orders.wait.5m"); (q.Ready == 1) != (c.rules != nil) || got.count() != 11 {
 					t.Errorf("after eleven minutes %d messages wait in the queue, after %d calls", q.Ready, got.count())
 				}
-				if m := b.parked(10 * time.Hour); got.count() != c.calls || m.Headers[retry.HeaderWhy] != c.why {
-					t.Errorf("parked after %d calls because of %v, want %d and %v", got.count(), m.Headers[retry.HeaderWhy], c.calls, c.why)
+				if m := b.parked(10 * time.Hour); got.count() != c.calls || m.Headers[history.HeaderReason] != c.why {
+					t.Errorf("parked after %d calls because of %v, want %d and %v", got.count(), m.Headers[history.HeaderReason], c.calls, c.why)
 				}
 			})
 		})
 	}
 }
 
-func TestAHandlerChangesNothingOfTheOriginal(t *testing.T) {
-	bubble(t, retry.Config{Policy: retry.Schedule(s).MaxAttempts(1)}, func(b *bench) {
-		b.run(func(_ context.Context, d *consumer.Delivery) error {
-			inner, _ := d.Headers["table"].(amqp.Table)
-			list, _ := inner["list"].([]any)
-			list[0], inner["more"] = "changed", true
-			return errBoom
-		})
-		b.publish(amqp.Publishing{Headers: amqp.Table{"table": amqp.Table{"list": []any{"a"}}}})
-		if m := b.parked(s); fmt.Sprint(m.Headers["table"]) != "map[list:[a]]" {
-			t.Errorf("parked with %v", m.Headers["table"])
-		}
-	})
-}
-
 type brittleError struct{ text string }
 
 func (e *brittleError) Error() string { return e.text } // panics if e is nil
 
-// What panics when it is looked at is a failure like any other: counted, and parked when the policy says so.
+// Such a failure is counted and parked like any other.
 func TestAnErrorOrARuleThatPanicsKeepsToThePolicy(t *testing.T) {
 	anger := retry.When("anger", func(error) bool { panic("in a rule") }, retry.Discard)
 	for name, c := range map[string]struct {
@@ -369,8 +351,8 @@ func TestAnErrorOrARuleThatPanicsKeepsToThePolicy(t *testing.T) {
 				var got calls
 				b.run(got.fail(c.err))
 				b.publish(amqp.Publishing{Body: []byte("m")})
-				if m := b.parked(time.Minute); got.count() != 2 || m.Headers[retry.HeaderAttempts] != int64(2) {
-					t.Errorf("%d calls, parked after %v attempts; want 2", got.count(), m.Headers[retry.HeaderAttempts])
+				if m := b.parked(time.Minute); got.count() != 2 || m.Headers[history.HeaderAttempts] != int64(2) {
+					t.Errorf("%d calls, parked after %v attempts; want 2", got.count(), m.Headers[history.HeaderAttempts])
 				}
 			})
 		})
@@ -389,13 +371,13 @@ func TestAPanicInAMiddlewareIsAFailedAttempt(t *testing.T) {
 			})
 		})
 		b.publish(amqp.Publishing{})
-		if m := b.parked(time.Minute); got.count() != 2 || m.Headers[retry.HeaderAttempts] != int64(2) {
-			t.Errorf("%d calls, parked after %v attempts; want 2", got.count(), m.Headers[retry.HeaderAttempts])
+		if m := b.parked(time.Minute); got.count() != 2 || m.Headers[history.HeaderAttempts] != int64(2) {
+			t.Errorf("%d calls, parked after %v attempts; want 2", got.count(), m.Headers[history.HeaderAttempts])
 		}
 	})
 }
 
-// The attempts go on with the delivery that comes again, and only with that.
+// The attempts continue with the redelivery, and only with it.
 func TestAWorkerEndsTheAttemptsAtAStaleDelivery(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(10 * s).MaxAttempts(4), MaxInProcessDelay: 10 * s}, func(b *bench) {
 		var got calls
@@ -409,7 +391,7 @@ func TestAWorkerEndsTheAttemptsAtAStaleDelivery(t *testing.T) {
 	})
 }
 
-// A Timeout belongs around a single attempt. Put around all of them, it still does not make them endless.
+// A Timeout belongs around a single attempt. Around the middleware it must not repeat the attempts indefinitely.
 func TestATimeoutAroundTheMiddlewareEndsWithThePolicy(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(20*s, 20*s), MaxInProcessDelay: 20 * s}, func(b *bench) {
 		var got calls

@@ -39,8 +39,8 @@ import (
 	"time"
 
 	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/parking"
 	"github.com/amqpkit/amqpkit/producer"
-	"github.com/amqpkit/amqpkit/retry"
 )
 
 var (
@@ -85,7 +85,7 @@ func run(command string) error {
 
 // list prints the first hundred parked messages.
 func list(ctx context.Context, conn *amqpkit.Conn, _ *producer.Producer) error {
-	parked, err := retry.Peek(ctx, conn, *queue, 100)
+	parked, err := parking.Peek(ctx, conn, *queue, 100)
 	if err != nil {
 		return err
 	}
@@ -102,13 +102,13 @@ func list(ctx context.Context, conn *amqpkit.Conn, _ *producer.Producer) error {
 }
 
 func replay(ctx context.Context, conn *amqpkit.Conn, p *producer.Producer) error {
-	r, err := retry.Replay(ctx, conn, retry.InOrder(p), retry.ReplayConfig{
+	r, err := parking.Replay(ctx, conn, parking.InOrder(p), parking.ReplayConfig{
 		Queue: *queue,
-		Match: func(m retry.Parked) bool {
+		Match: func(m parking.Message) bool {
 			return strings.Contains(m.Error, *text) && time.Since(m.LastFailure) >= *older
 		},
 		Limit: *limit, Rate: *rate, DryRun: *dry,
-		Progress: func(r retry.ReplayResult) {
+		Progress: func(r parking.ReplayResult) {
 			fmt.Fprintf(os.Stderr, "\r%d of %d seen, %d replayed ", r.Seen, r.Total, r.Replayed)
 		},
 	})
@@ -126,7 +126,7 @@ func export(ctx context.Context, conn *amqpkit.Conn, _ *producer.Producer) error
 	if err != nil {
 		return err
 	}
-	n, err := retry.Export(ctx, conn, *queue, f)
+	n, err := parking.Export(ctx, conn, *queue, f)
 	fmt.Printf("exported %d messages to %s\n", n, *file)
 	return errors.Join(err, f.Close())
 }
@@ -138,7 +138,7 @@ func imports(ctx context.Context, _ *amqpkit.Conn, p *producer.Producer) error {
 		return err
 	}
 	defer f.Close()
-	n, err := retry.Import(ctx, p, *queue, f)
+	n, err := parking.Import(ctx, p, *queue, f)
 	fmt.Printf("imported %d messages from %s\n", n, *file)
 	return err
 }

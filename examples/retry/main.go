@@ -21,6 +21,7 @@ import (
 	"github.com/amqpkit/amqpkit"
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/parking"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
@@ -41,13 +42,13 @@ func run() error {
 	defer cancel()
 
 	// A real service would use longer delays.
-	plan, err := retry.Config{
+	plan, err := retry.New(retry.Config{
 		Queue:  "retry.orders",
 		Policy: retry.Schedule(500*time.Millisecond, time.Second),
 		Rules:  []retry.Rule{retry.OnError(errBusy, retry.Schedule(2*time.Second))},
 		Source: &topology.Queue{},
 		Logger: slog.New(slog.DiscardHandler), // the program itself prints every attempt
-	}.Plan()
+	})
 	if err != nil {
 		return err
 	}
@@ -104,14 +105,14 @@ func run() error {
 		return err
 	}
 
-	parked, err := retry.Peek(ctx, conn, plan.ParkingQueue(), 10)
+	parked, err := parking.Peek(ctx, conn, plan.ParkingQueue(), 10)
 	if err != nil {
 		return err
 	}
 	for _, m := range parked {
 		fmt.Printf("parked %s after %d attempt: %s (%s)\n", m.Message.MessageId, m.Attempts, m.Error, m.Why)
 	}
-	r, err := retry.Replay(ctx, conn, p, retry.ReplayConfig{Queue: plan.ParkingQueue(), Rate: 100})
+	r, err := parking.Replay(ctx, conn, p, parking.ReplayConfig{Queue: plan.ParkingQueue(), Rate: 100})
 	if err != nil {
 		return err
 	}

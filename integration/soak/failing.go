@@ -11,6 +11,7 @@ import (
 
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
 )
@@ -27,10 +28,10 @@ var fates = []fate{
 	{fails: 2},
 	{fails: 2},
 	{fails: 3},
-	{fails: 4, why: retry.WhyAttempts, last: errOnPurpose},
-	{fails: 1, why: retry.WhyPermanent, last: amqperr.Permanent(errOnPurpose)},
-	{fails: 2, why: retry.WhyRejected, last: consumer.Reject(errOnPurpose)},
-	{fails: 3, why: retry.WhyRule, last: errHopeless},
+	{fails: 4, why: history.ReasonAttempts, last: errOnPurpose},
+	{fails: 1, why: history.ReasonPermanent, last: amqperr.Permanent(errOnPurpose)},
+	{fails: 2, why: history.ReasonRejected, last: consumer.Reject(errOnPurpose)},
+	{fails: 3, why: history.ReasonRule, last: errHopeless},
 }
 
 type fate struct {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/retry"
 )
 
@@ -192,9 +193,9 @@ func (x *worker) received(d *consumer.Delivery) *Handled {
 		ID: idOf(d.Body), Began: x.w.h.Now(), Consumer: d.ConsumerTag, Tag: d.DeliveryTag, Redelivered: d.Redelivered,
 		MessageID: d.MessageId, Sum: sum(d.Body),
 	}
-	attempts, _ := d.Headers[retry.HeaderAttempts].(int64)
+	attempts, _ := d.Headers[history.HeaderAttempts].(int64)
 	h.Attempts = int(attempts)
-	h.Why, _ = d.Headers[retry.HeaderWhy].(string)
+	h.Why, _ = d.Headers[history.HeaderReason].(string)
 	return h
 }
 

@@ -1,4 +1,4 @@
-package retry
+package parking
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 	"maps"
 
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 )
 
 // A mark is a hash of everything that identifies a message. Two messages with the same mark can stand for each other.
@@ -15,7 +16,7 @@ var seed = maphash.MakeSeed()
 
 func markOf(d *consumer.Delivery) mark {
 	headers := maps.Clone(d.Headers)
-	maps.DeleteFunc(headers, func(name string, _ any) bool { return counted(name) })
+	maps.DeleteFunc(headers, func(name string, _ any) bool { return history.IsCount(name) })
 	var h maphash.Hash
 	h.SetSeed(seed)
 	for _, s := range []string{

@@ -1,4 +1,4 @@
-package retry
+package parking
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/history"
 )
 
 // FuzzExport checks that a message can be told from its line in every byte, whatever its strings are.
@@ -117,8 +119,8 @@ func died(queue, reason string) amqp.Table {
 
 func TestAParkedMessageBelongsToTheQueueWhereItDiedLast(t *testing.T) {
 	story := amqp.Table{
-		HeaderQueue: "a", HeaderExchange: "orders", HeaderKey: "order.paid", HeaderAttempts: int64(2), HeaderError: "boom", HeaderHistory: []any{"first"},
-		HeaderCC: []any{"c"}, HeaderUserID: "guest", HeaderExpiration: "60", HeaderDropped: []any{"large"}, "tenant": "t",
+		history.HeaderQueue: "a", history.HeaderExchange: "orders", history.HeaderKey: "order.paid", history.HeaderAttempts: int64(2), history.HeaderError: "boom", history.HeaderHistory: []any{"first"},
+		history.HeaderCC: []any{"c"}, history.HeaderUserID: "guest", history.HeaderExpiration: "60", history.HeaderDropped: []any{"large"}, "tenant": "t",
 	}
 	for name, c := range map[string]struct {
 		headers         amqp.Table
@@ -149,22 +151,22 @@ func TestAParkedMessageBelongsToTheQueueWhereItDiedLast(t *testing.T) {
 			t.Errorf("%s: %+v", name, m)
 		}
 		imported := lineOf(d)
-		for how, msg := range map[string]func() (*outgoing, error){
+		for how, msg := range map[string]func() (*history.Copy, error){
 			"imported": imported.outgoing,
-			"replayed": func() (*outgoing, error) { return m.again(time.Now()), nil },
+			"replayed": func() (*history.Copy, error) { return m.again(time.Now()), nil },
 		} {
 			o, err := msg()
-			h := o.publishing().Headers
-			_, dropped := h[HeaderDropped]
-			history, _ := h[HeaderHistory].([]any)
-			if err != nil || text(h, HeaderQueue) != c.queue || text(h, HeaderKey) != c.key || h["x-death"] != nil || h["CC"] != nil || dropped != (c.headers[HeaderDropped] != nil) {
+			h := o.Publishing().Headers
+			_, dropped := h[history.HeaderDropped]
+			entries, _ := h[history.HeaderHistory].([]any)
+			if err != nil || history.Text(h, history.HeaderQueue) != c.queue || history.Text(h, history.HeaderKey) != c.key || h["x-death"] != nil || h["CC"] != nil || dropped != (c.headers[history.HeaderDropped] != nil) {
 				t.Errorf("%s, %s: %v, %v", name, how, h, err)
 			}
-			if foreign := len(history) > 0 && history[0] == "first"; foreign != c.told {
-				t.Errorf("%s, %s with the history %v", name, how, history)
+			if foreign := len(entries) > 0 && entries[0] == "first"; foreign != c.told {
+				t.Errorf("%s, %s with the history %v", name, how, entries)
 			}
-			if cc, _ := h[HeaderCC].([]any); len(cc) != 1 || cc[0] != "now" || h[HeaderUserID] != "now" || (h[HeaderExpiration] == "60") != c.told {
-				t.Errorf("%s, %s: cc %v, user id %v, expiration %v", name, how, cc, h[HeaderUserID], h[HeaderExpiration])
+			if cc, _ := h[history.HeaderCC].([]any); len(cc) != 1 || cc[0] != "now" || h[history.HeaderUserID] != "now" || (h[history.HeaderExpiration] == "60") != c.told {
+				t.Errorf("%s, %s: cc %v, user id %v, expiration %v", name, how, cc, h[history.HeaderUserID], h[history.HeaderExpiration])
 			}
 		}
 	}

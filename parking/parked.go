@@ -1,4 +1,4 @@
-package retry
+package parking
 
 import (
 	"fmt"
@@ -7,12 +7,12 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
-// A Parked is a message in a parking queue, and its story as far as its headers tell it.
-type Parked struct {
+// A Message is a message in a parking queue, and its story as far as its headers tell it.
+type Message struct {
 	Message amqp.Publishing // as it is there, headers included
 
 	Queue         string // whose handler failed, or in which it died; empty if nothing tells
@@ -26,22 +26,18 @@ type Parked struct {
 }
 
 // parkedFrom reads the story of a message in a parking queue.
-func parkedFrom(d *amqp.Delivery) Parked {
-	m := Parked{Message: amqp.Publishing{
-		Headers: d.Headers, ContentType: d.ContentType, ContentEncoding: d.ContentEncoding, DeliveryMode: d.DeliveryMode, Priority: d.Priority,
-		CorrelationId: d.CorrelationId, ReplyTo: d.ReplyTo, Expiration: d.Expiration, MessageId: d.MessageId, Timestamp: d.Timestamp,
-		Type: d.Type, UserId: d.UserId, AppId: d.AppId, Body: d.Body,
-	}}
+func parkedFrom(d *amqp.Delivery) Message {
+	m := Message{Message: history.Publishing(d)}
 	of := *d
 	of.Headers = told(d.Headers)
 	h := of.Headers
-	if m.Queue = text(h, HeaderQueue); m.Queue == "" {
+	if m.Queue = history.Text(h, history.HeaderQueue); m.Queue == "" {
 		return m
 	}
-	s := read(&consumer.Delivery{Delivery: of, Queue: m.Queue})
-	m.Exchange, m.Key, m.Attempts, m.FirstFailure, m.LastFailure = s.exchange, s.key, s.attempts, s.first, s.last
-	m.Error, m.ErrorType, m.Why, m.Host, m.Consumer = s.error, s.errorType, text(h, HeaderWhy), text(h, HeaderHost), text(h, HeaderConsumer)
-	for _, e := range s.history {
+	r := history.Read(&of, m.Queue)
+	m.Exchange, m.Key, m.Attempts, m.FirstFailure, m.LastFailure = r.Exchange, r.Key, r.Attempts, r.First, r.Last
+	m.Error, m.ErrorType, m.Why, m.Host, m.Consumer = r.Error, r.ErrorType, history.Text(h, history.HeaderReason), history.Text(h, history.HeaderHost), history.Text(h, history.HeaderConsumer)
+	for _, e := range r.Entries {
 		m.History = append(m.History, fmt.Sprint(e))
 	}
 	return m
@@ -53,20 +49,20 @@ func parkedFrom(d *amqp.Delivery) Parked {
 func told(h amqp.Table) amqp.Table {
 	own := amqp.Table{}
 	death := lastDeath(h)
-	queue := text(death, "queue")
-	elsewhere := death != nil && queue != text(h, HeaderQueue)
+	queue := history.Text(death, "queue")
+	elsewhere := death != nil && queue != history.Text(h, history.HeaderQueue)
 	for name, v := range h {
-		if isOwn(name) && (!elsewhere || name == HeaderDropped) {
+		if history.IsOwn(name) && (!elsewhere || name == history.HeaderDropped) {
 			own[name] = v
 		}
 	}
 	if death != nil {
-		own[HeaderWhy] = text(death, "reason")
+		own[history.HeaderReason] = history.Text(death, "reason")
 	}
 	if elsewhere {
-		own[HeaderQueue], own[HeaderExchange], own[HeaderKey] = queue, text(death, "exchange"), ""
+		own[history.HeaderQueue], own[history.HeaderExchange], own[history.HeaderKey] = queue, history.Text(death, "exchange"), ""
 		if keys, _ := death["routing-keys"].([]any); len(keys) > 0 {
-			own[HeaderKey] = keys[0]
+			own[history.HeaderKey] = keys[0]
 		}
 	}
 	return own
@@ -74,13 +70,13 @@ func told(h amqp.Table) amqp.Table {
 
 // lastDeath returns where a message died last, other than in the wait and parking queues of its story.
 func lastDeath(h amqp.Table) amqp.Table {
-	of := text(h, HeaderQueue)
+	of := history.Text(h, history.HeaderQueue)
 	deaths, _ := h["x-death"].([]any)
 	for _, d := range deaths { // the newest comes first
 		death, _ := d.(amqp.Table)
-		queue := text(death, "queue")
-		waited := strings.HasPrefix(queue, of+".wait.") && text(death, "reason") == "expired"
-		if queue != "" && (of == "" || !waited && queue != parkingQueue(of)) {
+		queue := history.Text(death, "queue")
+		waited := history.IsWaitQueue(queue, of) && history.Text(death, "reason") == "expired"
+		if queue != "" && (of == "" || !waited && queue != history.ParkingQueue(of)) {
 			return death
 		}
 	}
@@ -88,39 +84,23 @@ func lastDeath(h amqp.Table) amqp.Table {
 }
 
 // again is the message as it goes back to work: its attempts count anew, its history is kept.
-func (m *Parked) again(now time.Time) *outgoing {
+func (m *Message) again(now time.Time) *history.Copy {
 	story := told(m.Message.Headers)
 	own := amqp.Table{
-		HeaderQueue: m.Queue, HeaderExchange: m.Exchange, HeaderKey: m.Key,
-		HeaderHistory: remember(story[HeaderHistory], stamp(now)+" replayed"),
+		history.HeaderQueue: m.Queue, history.HeaderExchange: m.Exchange, history.HeaderKey: m.Key,
+		history.HeaderHistory: history.Append(story[history.HeaderHistory], history.Stamp(now)+" replayed"),
 	}
-	for _, name := range []string{HeaderCC, HeaderExpiration, HeaderUserID, HeaderDropped} {
+	for _, name := range []string{history.HeaderCC, history.HeaderExpiration, history.HeaderUserID, history.HeaderDropped} {
 		if v, ok := story[name]; ok {
 			own[name] = v
 		}
 	}
-	msg := m.Message
-	if msg.Expiration != "" {
-		own[HeaderExpiration] = msg.Expiration
-	}
-	if msg.UserId != "" {
-		own[HeaderUserID] = msg.UserId
-	}
-	if cc := msg.Headers["CC"]; cc != nil {
-		own[HeaderCC] = cc
-	}
-	return newOutgoing(msg, own)
-}
-
-// remember adds an entry to a history, of which the newest are kept.
-func remember(history any, entry string) []any {
-	old, _ := history.([]any)
-	return append(append([]any{}, old[max(0, len(old)+1-maxHistory):]...), entry)
+	return history.NewCopy(m.Message, own)
 }
 
 // String is one line about the message, without its body and headers. Names and texts of the message are quoted or
 // escaped: they may be anybody's.
-func (m Parked) String() string {
+func (m Message) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%q: %d bytes", m.Message.MessageId, len(m.Message.Body))
 	if m.Queue != "" {
@@ -130,7 +110,7 @@ func (m Parked) String() string {
 		fmt.Fprintf(&b, ", %d attempts", m.Attempts)
 	}
 	if !m.LastFailure.IsZero() {
-		fmt.Fprintf(&b, ", last %s", stamp(m.LastFailure))
+		fmt.Fprintf(&b, ", last %s", history.Stamp(m.LastFailure))
 	}
 	if m.Why != "" {
 		fmt.Fprintf(&b, ", %s", validate.Printable(m.Why))

@@ -1,4 +1,4 @@
-package retry
+package parking
 
 import (
 	"fmt"
@@ -18,9 +18,9 @@ type SkippedError struct {
 func (e *SkippedError) Error() string {
 	causes := make([]string, len(e.First))
 	for i, err := range e.First {
-		causes[i] = strings.TrimPrefix(err.Error(), "retry: ")
+		causes[i] = strings.TrimPrefix(err.Error(), "parking: ")
 	}
-	s := fmt.Sprintf("retry: %d messages could not be published: %s", e.Count, strings.Join(causes, "; "))
+	s := fmt.Sprintf("parking: %d messages could not be published: %s", e.Count, strings.Join(causes, "; "))
 	if more := e.Count - len(e.First); more > 0 {
 		s += fmt.Sprintf("; and %d more", more)
 	}

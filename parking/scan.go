@@ -1,9 +1,11 @@
-package retry
+package parking
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -75,7 +77,7 @@ func lookInto(ctx context.Context, conn consumer.Connection, queue string, hold 
 func (l *look) open(ctx context.Context) (messages int, err error) {
 	ac, err := l.conn.ConsumeConnection(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("retry: %w", err)
+		return 0, fmt.Errorf("parking: %w", err)
 	}
 	l.ac, l.own = ac, false
 	if d, ok := l.conn.(interface {
@@ -133,7 +135,7 @@ func (l *look) cause(err error) error {
 }
 
 func (l *look) failed(err error) error {
-	return fmt.Errorf("retry: look into queue %s: %w", validate.Quote(l.queue), l.cause(err))
+	return fmt.Errorf("parking: look into queue %s: %w", validate.Quote(l.queue), l.cause(err))
 }
 
 // A BlockedError reports a queue whose next message RabbitMQ cannot deliver to a client of AMQP 0-9-1, as one from an AMQP
@@ -146,7 +148,7 @@ type BlockedError struct {
 }
 
 func (e *BlockedError) Error() string {
-	return fmt.Sprintf("retry: queue %s is blocked by a message that RabbitMQ cannot deliver; the messages before it were processed, those behind it cannot be reached; "+
+	return fmt.Sprintf("parking: queue %s is blocked by a message that RabbitMQ cannot deliver; the messages before it were processed, those behind it cannot be reached; "+
 		"remove it with an AMQP 1.0 client: %v", validate.Quote(e.Queue), e.Err)
 }
 
@@ -184,7 +186,7 @@ func (l *look) next(ctx context.Context, n int) (fresh []amqp.Delivery, err erro
 			switch {
 			case l.shown[m] > 0:
 				l.shown[m]--
-				if failures(d) >= wornFrom && canDelay(l.ac.Properties) != nil {
+				if failures(d) >= wornFrom && countsReturns(l.ac.Properties) {
 					err = ErrWorn
 				}
 				continue
@@ -236,7 +238,7 @@ func (l *look) stays() error {
 	const most = 16
 	errs := l.unreadable
 	if len(errs) > most {
-		errs = append(errs[:most:most], fmt.Errorf("retry: and %d more messages that cannot be read", len(errs)-most))
+		errs = append(errs[:most:most], fmt.Errorf("parking: and %d more messages that cannot be read", len(errs)-most))
 	}
 	return errors.Join(errs...)
 }
@@ -346,7 +348,7 @@ func outlast(ctx context.Context) (context.Context, context.CancelFunc) {
 //
 // Messages that cannot be read are not returned: the error then has a *consumer.UnreadableError for each, and it is a
 // *[BlockedError] if RabbitMQ cannot deliver the next one. The other messages are returned along with it.
-func Peek(ctx context.Context, conn consumer.Connection, queue string, n int) (messages []Parked, err error) {
+func Peek(ctx context.Context, conn consumer.Connection, queue string, n int) (messages []Message, err error) {
 	l, err := lookInto(ctx, conn, queue, defaultHold)
 	if err != nil {
 		return nil, err
@@ -362,4 +364,24 @@ func Peek(ctx context.Context, conn consumer.Connection, queue string, n int) (m
 		}
 	}
 	return messages, nil
+}
+
+// failures returns how often RabbitMQ has counted the delivery as failed. A publisher may set the header on a new message.
+func failures(d *consumer.Delivery) int {
+	n, _ := d.Headers["x-delivery-count"].(int64)
+	acquired, apart := d.Headers["x-acquired-count"].(int64)
+	if !d.Redelivered || apart && n > acquired { // a publisher's, until the first failure
+		return 0
+	}
+	return int(min(max(n, 0), 1<<30))
+}
+
+// countsReturns reports whether the broker counts each returned message as failed, as RabbitMQ before 4.3 does.
+func countsReturns(properties amqp.Table) bool {
+	version, _ := properties["version"].(string)
+	major, rest, _ := strings.Cut(version, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	x, errX := strconv.Atoi(major)
+	y, errY := strconv.Atoi(minor)
+	return errX != nil || errY != nil || x < 4 || x == 4 && y < 3
 }

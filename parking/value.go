@@ -1,4 +1,4 @@
-package retry
+package parking
 
 import (
 	"encoding/json"

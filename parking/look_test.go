@@ -1,4 +1,4 @@
-package retry_test
+package parking_test
 
 import (
 	"bytes"
@@ -19,7 +19,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit"
-	"github.com/amqpkit/amqpkit/retry"
+	"github.com/amqpkit/amqpkit/internal/history"
+	"github.com/amqpkit/amqpkit/parking"
 	"github.com/amqpkit/amqpkit/topology"
 )
 
@@ -30,7 +31,7 @@ func (b *bench) fill(q topology.Queue, n int) {
 		return topology.Topology{Queues: []topology.Queue{q}}.Declare(b.t.Context(), ac)
 	})
 	for i := range n {
-		msg := amqp.Publishing{Headers: amqp.Table{retry.HeaderQueue: "orders"}, Body: fmt.Append(nil, i)}
+		msg := amqp.Publishing{Headers: amqp.Table{history.HeaderQueue: "orders"}, Body: fmt.Append(nil, i)}
 		if err := b.producer.Publish(b.t.Context(), "", q.Name, msg); err != nil {
 			b.t.Fatal(err)
 		}
@@ -38,8 +39,8 @@ func (b *bench) fill(q topology.Queue, n int) {
 }
 
 // odd chooses the messages of odd bodies, and counts how often it was asked for each.
-func odd(asked map[string]int) func(retry.Parked) bool {
-	return func(m retry.Parked) bool {
+func odd(asked map[string]int) func(parking.Message) bool {
+	return func(m parking.Message) bool {
 		body := string(m.Message.Body)
 		asked[body]++
 		return strings.ContainsAny(body[len(body)-1:], "13579")
@@ -54,13 +55,13 @@ func TestAReplayMayTakeLongerThanTheConsumerTimeout(t *testing.T) {
 		"classic":                {Name: "archive", Type: topology.Classic},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, oneTry, func(b *bench) {
+			bubble(t, func(b *bench) {
 				const n = 100
 				b.fill(q, n)
 				asked := map[string]int{}
 				began := time.Now()
-				r, err := retry.Replay(b.t.Context(), b.conn, b.producer, retry.ReplayConfig{Queue: q.Name, Match: odd(asked), Rate: 1.0 / 300})
-				if want := (retry.ReplayResult{Total: n, Seen: n, Replayed: n / 2, Kept: n / 2}); err != nil || r != want {
+				r, err := parking.Replay(b.t.Context(), b.conn, b.producer, parking.ReplayConfig{Queue: q.Name, Match: odd(asked), Rate: 1.0 / 300})
+				if want := (parking.ReplayResult{Total: n, Seen: n, Replayed: n / 2, Kept: n / 2}); err != nil || r != want {
 					t.Fatalf("Replay = %+v, %v, want %+v", r, err, want)
 				}
 				if took := time.Since(began); took < 49*300*s {
@@ -109,7 +110,7 @@ func (b *bench) dial(wrap func(net.Conn) net.Conn) *amqpkit.Conn {
 }
 
 func TestALookEndsBeforeAnOlderRabbitMQDropsAMessage(t *testing.T) {
-	bubble(t, oneTry, func(b *bench) {
+	bubble(t, func(b *bench) {
 		b.fill(topology.Queue{Name: "archive"}, 6)
 		b.onConnection(func(ac *amqp.Connection) error {
 			ch, err := ac.Channel()
@@ -119,14 +120,14 @@ func TestALookEndsBeforeAnOlderRabbitMQDropsAMessage(t *testing.T) {
 			}
 			return errors.Join(err, ch.Close())
 		})
-		c := retry.ReplayConfig{Queue: "archive", Match: odd(map[string]int{}), Rate: 1.0 / 3600}
-		if r, err := retry.Replay(b.t.Context(), b.older(), b.producer, c); !errors.Is(err, retry.ErrWorn) || r.Replayed != 1 {
+		c := parking.ReplayConfig{Queue: "archive", Match: odd(map[string]int{}), Rate: 1.0 / 3600}
+		if r, err := parking.Replay(b.t.Context(), b.older(), b.producer, c); !errors.Is(err, parking.ErrWorn) || r.Replayed != 1 {
 			t.Errorf("Replay = %+v, %v, want ErrWorn after one", r, err)
 		}
 		if left := bodies(b, "archive"); len(left) != 5 {
 			t.Errorf("left are %v", left)
 		}
-		if r, err := retry.Replay(b.t.Context(), b.conn, b.producer, c); err != nil || r.Replayed != 2 { // 4.3 does not count looks
+		if r, err := parking.Replay(b.t.Context(), b.conn, b.producer, c); err != nil || r.Replayed != 2 { // 4.3 does not count looks
 			t.Errorf("Replay = %+v, %v", r, err)
 		}
 	})
@@ -177,13 +178,13 @@ func TestAReplayOnAStalledConnectionEndsWithItsContext(t *testing.T) {
 	for name, ends := range map[string]time.Duration{"at once": 0, "later": 2 * s} {
 		for name, chosen := range map[string]bool{name + ", acknowledging": true, name + ", giving back": false} {
 			t.Run(name, func(t *testing.T) {
-				bubble(t, oneTry, func(b *bench) {
+				bubble(t, func(b *bench) {
 					b.park(3)
 					conn, link := b.slow()
 					ctx, cancel := context.WithCancel(b.t.Context())
 					defer cancel()
 					began := time.Now()
-					r, err := retry.Replay(ctx, conn, publisherFunc(func() error { return nil }), retry.ReplayConfig{Queue: "orders.parked", Match: func(retry.Parked) bool {
+					r, err := parking.Replay(ctx, conn, publisherFunc(func() error { return nil }), parking.ReplayConfig{Queue: "orders.parked", Match: func(parking.Message) bool {
 						if !link.stalled.Swap(true) {
 							time.AfterFunc(ends, cancel)
 						}
@@ -203,7 +204,7 @@ func TestAReplayOnAStalledConnectionEndsWithItsContext(t *testing.T) {
 
 // Its consumers would lose their connection.
 func TestTheEndOfALooksContextDoesNotCostAHealthyConnection(t *testing.T) {
-	bubble(t, oneTry, func(b *bench) {
+	bubble(t, func(b *bench) {
 		b.park(64)
 		conn, link := b.slow()
 		link.delay.Store(int64(30 * time.Millisecond))
@@ -214,7 +215,7 @@ func TestTheEndOfALooksContextDoesNotCostAHealthyConnection(t *testing.T) {
 		ctx, cancel := context.WithTimeout(b.t.Context(), 500*time.Millisecond)
 		defer cancel()
 		began := time.Now()
-		if _, err := retry.Peek(ctx, conn, "orders.parked", 64); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := parking.Peek(ctx, conn, "orders.parked", 64); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Peek = %v", err)
 		}
 		if took := time.Since(began); took > 750*time.Millisecond {
@@ -230,12 +231,12 @@ func TestTheEndOfALooksContextDoesNotCostAHealthyConnection(t *testing.T) {
 }
 
 func TestReplayInOrderKeepsTheOrderOfTheQueue(t *testing.T) {
-	bubble(t, oneTry, func(b *bench) {
+	bubble(t, func(b *bench) {
 		const n = 500
 		b.fill(topology.Queue{Name: "archive"}, n)
-		for _, c := range []retry.ReplayConfig{{Limit: n / 2}, {Rate: 1000}} {
+		for _, c := range []parking.ReplayConfig{{Limit: n / 2}, {Rate: 1000}} {
 			c.Queue = "archive"
-			if _, err := retry.Replay(b.t.Context(), b.conn, retry.InOrder(b.producer), c); err != nil {
+			if _, err := parking.Replay(b.t.Context(), b.conn, parking.InOrder(b.producer), c); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -252,17 +253,17 @@ func TestReplayInOrderKeepsTheOrderOfTheQueue(t *testing.T) {
 }
 
 func TestReplayInOrderTellsWhatWasNotPublished(t *testing.T) {
-	bubble(t, oneTry, func(b *bench) {
+	bubble(t, func(b *bench) {
 		b.park(3)
 		for name, to := range map[string]string{"returned": "nowhere", "refused": strings.Repeat("x", 256)} {
-			r, err := retry.Replay(b.t.Context(), b.conn, retry.InOrder(b.producer), retry.ReplayConfig{
-				Queue: "orders.parked", To: func(retry.Parked) (string, string) { return "", to },
+			r, err := parking.Replay(b.t.Context(), b.conn, parking.InOrder(b.producer), parking.ReplayConfig{
+				Queue: "orders.parked", To: func(parking.Message) (string, string) { return "", to },
 			})
 			if err == nil || r.Replayed != 0 || r.Seen != 3 || !strings.Contains(err.Error(), "stays parked") {
 				t.Errorf("%s: Replay = %+v, %v", name, r, err)
 			}
 		}
-		publisher := retry.InOrder(b.producer)
+		publisher := parking.InOrder(b.producer)
 		if err := publisher.Republish(b.t.Context(), "", "nowhere", amqp.Publishing{}); err == nil {
 			t.Error("Publish of what is unroutable returned nil")
 		}
@@ -273,9 +274,9 @@ func TestReplayInOrderTellsWhatWasNotPublished(t *testing.T) {
 }
 
 func TestReplayToTheParkingQueueItselfEnds(t *testing.T) {
-	bubble(t, oneTry, func(b *bench) {
+	bubble(t, func(b *bench) {
 		b.park(100)
-		r, err := b.replay(retry.ReplayConfig{To: func(retry.Parked) (string, string) { return "", "orders.parked" }})
+		r, err := b.replay(parking.ReplayConfig{To: func(parking.Message) (string, string) { return "", "orders.parked" }})
 		if err != nil || r.Replayed != 100 || len(bodies(b, "orders.parked")) != 100 {
 			t.Errorf("Replay = %+v, %v, %d are parked", r, err, len(bodies(b, "orders.parked")))
 		}
@@ -283,19 +284,19 @@ func TestReplayToTheParkingQueueItselfEnds(t *testing.T) {
 }
 
 func TestReplayTakesAnyRateThatIsOne(t *testing.T) {
-	bubble(t, oneTry, func(b *bench) {
+	bubble(t, func(b *bench) {
 		for _, rate := range []float64{-1, math.NaN(), math.Inf(-1), 1e-10} {
-			if _, err := b.replay(retry.ReplayConfig{Rate: rate}); len(fieldErrors(err)) != 1 {
+			if _, err := b.replay(parking.ReplayConfig{Rate: rate}); len(fieldErrors(err)) != 1 {
 				t.Errorf("Rate %v: %v", rate, err)
 			}
 		}
-		if _, err := b.replay(retry.ReplayConfig{Hold: -1}); len(fieldErrors(err)) != 1 {
+		if _, err := b.replay(parking.ReplayConfig{Hold: -1}); len(fieldErrors(err)) != 1 {
 			t.Errorf("Hold -1: %v", err)
 		}
 		for rate, least := range map[float64]time.Duration{math.Inf(1): 0, 1e300: 0, 1e12: 0, 1000: 64 * time.Millisecond, 0.01: 12_700 * s} {
 			b.park(128)
 			began, batches := time.Now(), 0
-			r, err := b.replay(retry.ReplayConfig{Rate: rate, Progress: func(retry.ReplayResult) { batches++ }})
+			r, err := b.replay(parking.ReplayConfig{Rate: rate, Progress: func(parking.ReplayResult) { batches++ }})
 			if took := time.Since(began); err != nil || r.Replayed != 128 || took < least || took > least+s || rate >= 1000 && batches != 2 {
 				t.Errorf("Rate %v: %+v, %v in %v and %d batches, want %v", rate, r, err, took, batches, least)
 			}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
@@ -50,7 +51,7 @@ func (b *bench) onConnection(do func(*amqp.Connection) error) {
 	}
 }
 
-// held expects that the message is still the broker's in the source queue, ready or in hand.
+// held expects the message in the source queue, ready or unacknowledged.
 func (b *bench) held(after time.Duration) {
 	b.t.Helper()
 	time.Sleep(after)
@@ -70,13 +71,13 @@ func TestAMessageStaysWhileItsParkingQueueIsMissing(t *testing.T) {
 		b.held(time.Hour)
 		b.declare()
 		m := b.parked(time.Minute)
-		if string(m.Body) != "m" || got.count() != 2 || m.Headers[retry.HeaderAttempts] != int64(2) {
-			t.Errorf("parked %q after %d calls and %v attempts, want 2", m.Body, got.count(), m.Headers[retry.HeaderAttempts])
+		if string(m.Body) != "m" || got.count() != 2 || m.Headers[history.HeaderAttempts] != int64(2) {
+			t.Errorf("parked %q after %d calls and %v attempts, want 2", m.Body, got.count(), m.Headers[history.HeaderAttempts])
 		}
 	})
 }
 
-// It waits in its own queue as long as it would have in the other one.
+// It waits in its own queue for the same delay.
 func TestAMessageWaitsInItsQueueWhileItsWaitQueueIsMissing(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(time.Minute)}, func(b *bench) {
 		var got calls
@@ -88,15 +89,15 @@ func TestAMessageWaitsInItsQueueWhileItsWaitQueueIsMissing(t *testing.T) {
 			t.Fatalf("%d calls within the delay, want 1", got.count())
 		}
 		m := b.parked(time.Minute)
-		if gaps := got.gaps(); got.count() != 2 || gaps[0] > time.Minute+lastHold || m.Headers[retry.HeaderAttempts] != int64(2) {
-			t.Errorf("parked after calls at distances of %v and %v attempts, want 2, a minute apart, and a hold more", gaps, m.Headers[retry.HeaderAttempts])
+		if gaps := got.gaps(); got.count() != 2 || gaps[0] > time.Minute+lastHold || m.Headers[history.HeaderAttempts] != int64(2) {
+			t.Errorf("parked after calls at distances of %v and %v attempts, want 2, a minute apart, and a hold more", gaps, m.Headers[history.HeaderAttempts])
 		}
 	})
 }
 
-const lastHold = 30 * s // that MoveError tells of
+const lastHold = 30 * s // see MoveError
 
-// A message with a TTL of its own would expire if it were given back.
+// A message with its own TTL would expire in its queue; its copy at the tail does not.
 func TestAMessageWithATTLStaysWhileItsParkingQueueIsMissing(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(10 * s).MaxAttempts(1)}, func(b *bench) {
 		var got calls
@@ -105,14 +106,14 @@ func TestAMessageWithATTLStaysWhileItsParkingQueueIsMissing(t *testing.T) {
 		b.publish(amqp.Publishing{Expiration: "2000"})
 		b.held(time.Minute)
 		b.declare()
-		if m := b.parked(time.Minute); got.count() != 1 || m.Headers[retry.HeaderExpiration] != "2000" {
-			t.Errorf("%d calls, parked %v; want one, and the expiration told", got.count(), m.Headers)
+		if m := b.parked(time.Minute); got.count() != 1 || m.Headers[history.HeaderExpiration] != "2000" {
+			t.Errorf("%d calls, parked %v; want one, and the expiration in the record", got.count(), m.Headers)
 		}
 	})
 }
 
-// A message that neither queue accepts has its attempt repeated, at growing distances.
-func TestAnAttemptIsRepeatedWhileNoQueueTakesTheMessage(t *testing.T) {
+// The attempts have growing intervals.
+func TestAnAttemptIsRepeatedWhileNoQueueAcceptsTheMessage(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(time.Minute)}, func(b *bench) {
 		var got calls
 		b.publish(amqp.Publishing{Body: []byte("m")})
@@ -144,7 +145,7 @@ func TestTheOriginalIsAcknowledgedAfterItsCopyIsConfirmed(t *testing.T) {
 	})
 }
 
-// What is lost is the confirm: there are two copies then, of one id, each within the policy.
+// If the confirm is lost, there are two copies with one id, each within the policy.
 func TestACopyWithALostConfirmIsMadeAgainWithTheSameID(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
 		var got calls
@@ -159,8 +160,8 @@ func TestACopyWithALostConfirmIsMadeAgainWithTheSameID(t *testing.T) {
 			t.Fatalf("%d are parked, want the two copies", len(ms))
 		}
 		for _, m := range ms {
-			if m.MessageID != "id" || m.Headers[retry.HeaderAttempts] != int64(2) {
-				t.Errorf("parked %s after %v attempts, want id after 2", m.MessageID, m.Headers[retry.HeaderAttempts])
+			if m.MessageID != "id" || m.Headers[history.HeaderAttempts] != int64(2) {
+				t.Errorf("parked %s after %v attempts, want id after 2", m.MessageID, m.Headers[history.HeaderAttempts])
 			}
 		}
 		if slices.Max(got.attempts) != 2 {
@@ -169,7 +170,7 @@ func TestACopyWithALostConfirmIsMadeAgainWithTheSameID(t *testing.T) {
 	})
 }
 
-func TestAWaitThatOutlastsTheDrainEndsAtOnceAndTheMessageStays(t *testing.T) {
+func TestAWaitBeyondTheDrainTimeEndsAtOnceAndTheMessageStays(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(5 * time.Minute), MaxInProcessDelay: 5 * time.Minute}, func(b *bench) {
 		var got calls
 		end := b.begin(got.fail(errBoom), func(c *consumer.Config) { c.DrainTimeout = time.Minute })
@@ -184,7 +185,24 @@ func TestAWaitThatOutlastsTheDrainEndsAtOnceAndTheMessageStays(t *testing.T) {
 	})
 }
 
-func TestTheEndOfTheDrainIsNoFailureOfTheMessage(t *testing.T) {
+func TestAWaitThatEndsWithinTheDrainTimeEndsWithItsAttempt(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(5 * time.Minute), MaxInProcessDelay: 5 * time.Minute}, func(b *bench) {
+		var got calls
+		end := b.begin(got.fail(errBoom), func(c *consumer.Config) { c.DrainTimeout = time.Minute })
+		b.publish(amqp.Publishing{})
+		time.Sleep(5*time.Minute - 20*s)
+		began := time.Now()
+		err := end()
+		if took := time.Since(began).Truncate(s); err != nil || took != 20*s || got.count() != 2 {
+			t.Errorf("Run = %v after %v and %d attempts, want nil after 20 s and 2", err, took, got.count())
+		}
+		if q, _ := b.Queue("orders"); q.Ready+q.Unacked != 0 {
+			t.Errorf("the queue keeps %+v", q)
+		}
+	})
+}
+
+func TestTheEndOfTheDrainTimeIsNotAFailureOfTheMessage(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(time.Hour)}, func(b *bench) {
 		end := b.begin(func(ctx context.Context, _ *consumer.Delivery) error {
 			<-ctx.Done()
@@ -223,14 +241,14 @@ func TestADeadlineAroundTheMiddlewareDoesNotKeepTheMessage(t *testing.T) {
 	})
 }
 
-func TestAHopErrorTellsWhereToAndWhy(t *testing.T) {
+func TestAMoveErrorNamesTheTargetAndTheCause(t *testing.T) {
 	plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(s), Logger: quiet})
 	refuses := publisher(func() error { return fmt.Errorf("x: %w", producer.ErrNacked) })
 	h := plan.Middleware(refuses)(fails(errBoom))
 	err := h(t.Context(), &consumer.Delivery{Queue: "orders"})
-	var hop *retry.MoveError
+	var failed *retry.MoveError
 	var requeue *consumer.RequeueError
-	if !errors.As(err, &hop) || hop.Queue != "orders.wait.1s" || !errors.Is(err, producer.ErrNacked) || !errors.As(err, &requeue) || requeue.After != s {
+	if !errors.As(err, &failed) || failed.Queue != "orders.wait.1s" || !errors.Is(err, producer.ErrNacked) || !errors.As(err, &requeue) || requeue.After != s {
 		t.Errorf("%#v: %v", err, err)
 	}
 	called := false
@@ -245,7 +263,7 @@ type publisher func() error
 
 func (p publisher) Republish(context.Context, string, string, amqp.Publishing) error { return p() }
 
-// A delivery whose channel is gone comes again: a copy made for it would be one too many.
+// The message is redelivered, so that a copy would be a duplicate.
 func TestAStaleFailureMakesNoCopy(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
 		var got calls
@@ -272,14 +290,14 @@ func TestForgedHeadersNeverExceedThePolicy(t *testing.T) {
 		headers amqp.Table
 		calls   int
 	}{
-		"negative":        {amqp.Table{retry.HeaderQueue: "orders", retry.HeaderAttempts: int64(-100)}, 2},
-		"huge":            {amqp.Table{retry.HeaderQueue: "orders", retry.HeaderAttempts: int64(1) << 62}, 0},
-		"a string":        {amqp.Table{retry.HeaderQueue: "orders", retry.HeaderAttempts: "1"}, 2},
-		"of another":      {amqp.Table{retry.HeaderQueue: "invoices", retry.HeaderAttempts: int64(7)}, 2},
-		"one":             {amqp.Table{retry.HeaderQueue: "orders", retry.HeaderAttempts: int64(1)}, 1},
-		"no time":         {amqp.Table{retry.HeaderQueue: "orders", retry.HeaderAttempts: int64(1), retry.HeaderFirstFailure: "soon", retry.HeaderHistory: 7}, 1},
+		"negative":        {amqp.Table{history.HeaderQueue: "orders", history.HeaderAttempts: int64(-100)}, 2},
+		"huge":            {amqp.Table{history.HeaderQueue: "orders", history.HeaderAttempts: int64(1) << 62}, 0},
+		"a string":        {amqp.Table{history.HeaderQueue: "orders", history.HeaderAttempts: "1"}, 2},
+		"of another":      {amqp.Table{history.HeaderQueue: "invoices", history.HeaderAttempts: int64(7)}, 2},
+		"one":             {amqp.Table{history.HeaderQueue: "orders", history.HeaderAttempts: int64(1)}, 1},
+		"no time":         {amqp.Table{history.HeaderQueue: "orders", history.HeaderAttempts: int64(1), history.HeaderFirstFailure: "soon", history.HeaderHistory: 7}, 1},
 		"the broker's":    {amqp.Table{"x-delivery-count": int64(50), "x-acquired-count": int64(50)}, 2},
-		"in a far future": {amqp.Table{retry.HeaderQueue: "orders", retry.HeaderAttempts: int64(1), retry.HeaderFirstFailure: "2999-01-01T00:00:00.000Z"}, 1},
+		"in a far future": {amqp.Table{history.HeaderQueue: "orders", history.HeaderAttempts: int64(1), history.HeaderFirstFailure: "2999-01-01T00:00:00.000Z"}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
@@ -310,7 +328,7 @@ func TestACopyIsRoutedNowhereElse(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		ms := b.Messages("orders.parked")
-		if n := len(b.Messages("audit")); n != 1 || len(ms) != 1 || fmt.Sprint(ms[0].Headers[retry.HeaderCC]) != "[audit]" {
+		if n := len(b.Messages("audit")); n != 1 || len(ms) != 1 || fmt.Sprint(ms[0].Headers[history.HeaderCC]) != "[audit]" {
 			t.Errorf("%d copies in the other queue, want 1; parked %v", n, ms)
 		}
 		if !slices.Equal(ccs, []any{"[audit]", "[audit]"}) {
@@ -319,7 +337,7 @@ func TestACopyIsRoutedNowhereElse(t *testing.T) {
 	})
 }
 
-func TestDeclareLooksForAQueueThatItDoesNotDeclare(t *testing.T) {
+func TestDeclareVerifiesAQueueThatItDoesNotDeclare(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
 		b.onConnection(func(ac *amqp.Connection) error {
 			plan := planned(t, retry.Config{Queue: "invoices", Policy: retry.Schedule(s)})

@@ -1,4 +1,4 @@
-package retry_test
+package parking_test
 
 import (
 	"bytes"
@@ -17,6 +17,8 @@ import (
 
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
+	"github.com/amqpkit/amqpkit/parking"
 	"github.com/amqpkit/amqpkit/producer"
 	"github.com/amqpkit/amqpkit/retry"
 	"github.com/amqpkit/amqpkit/topology"
@@ -35,9 +37,9 @@ func (b *bench) park(n int) {
 	end()
 }
 
-func (b *bench) replay(c retry.ReplayConfig) (retry.ReplayResult, error) {
+func (b *bench) replay(c parking.ReplayConfig) (parking.ReplayResult, error) {
 	c.Queue, c.Logger = "orders.parked", quiet
-	return retry.Replay(b.t.Context(), b.conn, b.producer, c)
+	return parking.Replay(b.t.Context(), b.conn, b.producer, c)
 }
 
 func bodies(b *bench, queue string) (all []string) {
@@ -48,27 +50,25 @@ func bodies(b *bench, queue string) (all []string) {
 	return all
 }
 
-var oneTry = retry.Config{Policy: retry.Schedule(10 * s)}
-
 func TestReplayBringsBackWhatIsChosenAndLeavesTheRest(t *testing.T) {
-	vip := func(m retry.Parked) bool { return m.Message.Headers["vip"] == true }
+	vip := func(m parking.Message) bool { return m.Message.Headers["vip"] == true }
 	for name, c := range map[string]struct {
-		cfg                  retry.ReplayConfig
-		want                 retry.ReplayResult
+		cfg                  parking.ReplayConfig
+		want                 parking.ReplayResult
 		orders, other, still string
 	}{
-		"all":         {retry.ReplayConfig{}, retry.ReplayResult{Total: 6, Seen: 6, Replayed: 6}, "[0 1 2 3 4 5]", "[]", "[]"},
-		"some":        {retry.ReplayConfig{Match: vip}, retry.ReplayResult{Total: 6, Seen: 6, Replayed: 3, Kept: 3}, "[0 2 4]", "[]", "[1 3 5]"},
-		"by error":    {retry.ReplayConfig{Match: func(m retry.Parked) bool { return m.Error != "boom" }}, retry.ReplayResult{Total: 6, Seen: 6, Kept: 6}, "[]", "[]", "[0 1 2 3 4 5]"},
-		"by age":      {retry.ReplayConfig{Match: func(m retry.Parked) bool { return time.Since(m.LastFailure) < time.Hour }}, retry.ReplayResult{Total: 6, Seen: 6, Replayed: 6}, "[0 1 2 3 4 5]", "[]", "[]"},
-		"a few":       {retry.ReplayConfig{Limit: 2}, retry.ReplayResult{Total: 6, Seen: 2, Replayed: 2}, "[0 1]", "[]", "[2 3 4 5]"},
-		"two of some": {retry.ReplayConfig{Limit: 2, Match: vip}, retry.ReplayResult{Total: 6, Seen: 3, Replayed: 2, Kept: 1}, "[0 2]", "[]", "[1 3 4 5]"},
-		"dry":         {retry.ReplayConfig{DryRun: true, Match: vip}, retry.ReplayResult{Total: 6, Seen: 6, Replayed: 3, Kept: 3}, "[]", "[]", "[0 1 2 3 4 5]"},
-		"elsewhere":   {retry.ReplayConfig{To: func(retry.Parked) (string, string) { return "", "other" }}, retry.ReplayResult{Total: 6, Seen: 6, Replayed: 6}, "[]", "[0 1 2 3 4 5]", "[]"},
-		"nowhere":     {retry.ReplayConfig{To: func(retry.Parked) (string, string) { return "", "" }}, retry.ReplayResult{Total: 6, Seen: 6, Kept: 6}, "[]", "[]", "[0 1 2 3 4 5]"},
+		"all":         {parking.ReplayConfig{}, parking.ReplayResult{Total: 6, Seen: 6, Replayed: 6}, "[0 1 2 3 4 5]", "[]", "[]"},
+		"some":        {parking.ReplayConfig{Match: vip}, parking.ReplayResult{Total: 6, Seen: 6, Replayed: 3, Kept: 3}, "[0 2 4]", "[]", "[1 3 5]"},
+		"by error":    {parking.ReplayConfig{Match: func(m parking.Message) bool { return m.Error != "boom" }}, parking.ReplayResult{Total: 6, Seen: 6, Kept: 6}, "[]", "[]", "[0 1 2 3 4 5]"},
+		"by age":      {parking.ReplayConfig{Match: func(m parking.Message) bool { return time.Since(m.LastFailure) < time.Hour }}, parking.ReplayResult{Total: 6, Seen: 6, Replayed: 6}, "[0 1 2 3 4 5]", "[]", "[]"},
+		"a few":       {parking.ReplayConfig{Limit: 2}, parking.ReplayResult{Total: 6, Seen: 2, Replayed: 2}, "[0 1]", "[]", "[2 3 4 5]"},
+		"two of some": {parking.ReplayConfig{Limit: 2, Match: vip}, parking.ReplayResult{Total: 6, Seen: 3, Replayed: 2, Kept: 1}, "[0 2]", "[]", "[1 3 4 5]"},
+		"dry":         {parking.ReplayConfig{DryRun: true, Match: vip}, parking.ReplayResult{Total: 6, Seen: 6, Replayed: 3, Kept: 3}, "[]", "[]", "[0 1 2 3 4 5]"},
+		"elsewhere":   {parking.ReplayConfig{To: func(parking.Message) (string, string) { return "", "other" }}, parking.ReplayResult{Total: 6, Seen: 6, Replayed: 6}, "[]", "[0 1 2 3 4 5]", "[]"},
+		"nowhere":     {parking.ReplayConfig{To: func(parking.Message) (string, string) { return "", "" }}, parking.ReplayResult{Total: 6, Seen: 6, Kept: 6}, "[]", "[]", "[0 1 2 3 4 5]"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, oneTry, func(b *bench) {
+			bubble(t, func(b *bench) {
 				b.onConnection(func(ac *amqp.Connection) error {
 					return topology.Topology{Queues: []topology.Queue{{Name: "other"}}}.Declare(b.t.Context(), ac)
 				})
@@ -89,22 +89,25 @@ func TestReplayBringsBackWhatIsChosenAndLeavesTheRest(t *testing.T) {
 }
 
 func TestAReplayedMessageBeginsAnewWithItsHistory(t *testing.T) {
-	bubble(t, oneTry, func(b *bench) {
-		var got calls
-		end := b.run(got.fail(errBoom))
+	bubble(t, func(b *bench) {
+		var attempts []int
+		end := b.run(func(ctx context.Context, _ *consumer.Delivery) error {
+			attempts = append(attempts, retry.Attempt(ctx))
+			return errBoom
+		})
 		b.publish(amqp.Publishing{MessageId: "m", Headers: amqp.Table{"tenant": "a", "CC": []any{"nowhere"}}, Expiration: "3600000", Body: []byte("m")})
 		b.parked(time.Minute)
-		if _, err := b.replay(retry.ReplayConfig{}); err != nil {
+		if _, err := b.replay(parking.ReplayConfig{}); err != nil {
 			t.Fatal(err)
 		}
 		m := b.parked(time.Minute)
 		end()
-		if !slices.Equal(got.attempts, []int{1, 2, 1, 2}) {
-			t.Errorf("attempts %v, want 1, 2 and again 1, 2", got.attempts)
+		if !slices.Equal(attempts, []int{1, 2, 1, 2}) {
+			t.Errorf("attempts %v, want 1, 2 and again 1, 2", attempts)
 		}
-		history, _ := m.Headers[retry.HeaderHistory].([]any)
-		if len(history) != 5 || !strings.Contains(fmt.Sprint(history[2]), "replayed") || m.Headers["tenant"] != "a" ||
-			fmt.Sprint(m.Headers[retry.HeaderCC]) != "[nowhere]" || m.Headers[retry.HeaderExpiration] != "3600000" || m.Headers[retry.HeaderKey] != "orders" {
+		entries, _ := m.Headers[history.HeaderHistory].([]any)
+		if len(entries) != 5 || !strings.Contains(fmt.Sprint(entries[2]), "replayed") || m.Headers["tenant"] != "a" ||
+			fmt.Sprint(m.Headers[history.HeaderCC]) != "[nowhere]" || m.Headers[history.HeaderExpiration] != "3600000" || m.Headers[history.HeaderKey] != "orders" {
 			t.Errorf("parked again with %v", m.Headers)
 		}
 	})
@@ -117,13 +120,13 @@ func TestAReplayThatIsInterruptedLosesNothingAndCanBeRunAgain(t *testing.T) {
 		"refusal":    func(b *bench, _ func()) { b.NackNext(1) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, oneTry, func(b *bench) {
+			bubble(t, func(b *bench) {
 				const n = 300
 				b.park(n)
 				ctx, cancel := context.WithCancel(b.t.Context())
 				defer cancel()
 				batches := 0
-				r, err := retry.Replay(ctx, b.conn, b.producer, retry.ReplayConfig{Queue: "orders.parked", Progress: func(retry.ReplayResult) {
+				r, err := parking.Replay(ctx, b.conn, b.producer, parking.ReplayConfig{Queue: "orders.parked", Progress: func(parking.ReplayResult) {
 					if batches++; batches == 2 {
 						interrupt(b, cancel)
 					}
@@ -135,7 +138,7 @@ func TestAReplayThatIsInterruptedLosesNothingAndCanBeRunAgain(t *testing.T) {
 				if name == "refusal" && !errors.Is(err, producer.ErrNacked) {
 					t.Errorf("Replay = %v, want ErrNacked", err)
 				}
-				again, err := b.replay(retry.ReplayConfig{})
+				again, err := b.replay(parking.ReplayConfig{})
 				if err != nil || again.Replayed != again.Total {
 					t.Errorf("again: %+v, %v", again, err)
 				}
@@ -170,25 +173,25 @@ func (f smallFrame) RepublishAsync(ctx context.Context, exchange, key string, ms
 }
 
 func TestAReplayLeavesOutWhatThePublisherRefuses(t *testing.T) {
-	for name, to := range map[string]func(smallFrame) retry.Publisher{
-		"at once":  func(f smallFrame) retry.Publisher { return f },
-		"in order": func(f smallFrame) retry.Publisher { return retry.InOrder(f) },
+	for name, to := range map[string]func(smallFrame) parking.Publisher{
+		"at once":  func(f smallFrame) parking.Publisher { return f },
+		"in order": func(f smallFrame) parking.Publisher { return parking.InOrder(f) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, oneTry, func(b *bench) {
+			bubble(t, func(b *bench) {
 				end := b.run(fails(amqperr.Permanent(errBoom)))
 				b.publish(amqp.Publishing{MessageId: "m", Headers: amqp.Table{"large": "x", "small": "s"}})
 				b.parked(s)
 				end()
 				var log bytes.Buffer
-				r, err := retry.Replay(b.t.Context(), b.conn, to(smallFrame{b.producer}), retry.ReplayConfig{
+				r, err := parking.Replay(b.t.Context(), b.conn, to(smallFrame{b.producer}), parking.ReplayConfig{
 					Queue: "orders.parked", Logger: slog.New(slog.NewTextHandler(&log, nil)),
 				})
 				if err != nil || r.Replayed != 1 {
 					t.Fatalf("Replay = %+v, %v", r, err)
 				}
 				h := b.Messages("orders")[0].Headers
-				if text := log.String(); h["small"] != "s" || h["large"] != nil || fmt.Sprint(h[retry.HeaderDropped]) != "[large]" || strings.Count(text, "large: is too large") != 1 {
+				if text := log.String(); h["small"] != "s" || h["large"] != nil || fmt.Sprint(h[history.HeaderDropped]) != "[large]" || strings.Count(text, "dropped=[large]") != 1 {
 					t.Errorf("back with %v, logged %q", h, text)
 				}
 			})
@@ -197,11 +200,11 @@ func TestAReplayLeavesOutWhatThePublisherRefuses(t *testing.T) {
 }
 
 func TestReplayKeepsToItsRateAndTellsItsProgress(t *testing.T) {
-	bubble(t, oneTry, func(b *bench) {
+	bubble(t, func(b *bench) {
 		b.park(200)
 		start := time.Now()
 		var seen []int
-		r, err := b.replay(retry.ReplayConfig{Rate: 50, Progress: func(r retry.ReplayResult) { seen = append(seen, r.Replayed) }})
+		r, err := b.replay(parking.ReplayConfig{Rate: 50, Progress: func(r parking.ReplayResult) { seen = append(seen, r.Replayed) }})
 		took := time.Since(start)
 		if err != nil || r.Replayed != 200 || took < 3900*time.Millisecond || took > 4500*time.Millisecond {
 			t.Errorf("%+v, %v in %v, want 200 in 4s", r, err, took)
@@ -214,10 +217,10 @@ func TestReplayKeepsToItsRateAndTellsItsProgress(t *testing.T) {
 
 // What is parked again while Replay runs stays, or it would never end.
 func TestReplayEndsWhereTheMessagesFailAgain(t *testing.T) {
-	bubble(t, oneTry, func(b *bench) {
+	bubble(t, func(b *bench) {
 		b.park(100)
 		b.run(fails(amqperr.Permanent(errBoom)))
-		if r, err := b.replay(retry.ReplayConfig{Rate: 100}); err != nil || r.Seen != 100 {
+		if r, err := b.replay(parking.ReplayConfig{Rate: 100}); err != nil || r.Seen != 100 {
 			t.Errorf("Replay = %+v, %v", r, err)
 		}
 		if n := len(b.messages("orders.parked", s)); n != 100 {
@@ -227,18 +230,18 @@ func TestReplayEndsWhereTheMessagesFailAgain(t *testing.T) {
 }
 
 func TestPeekAndExportLeaveMessagesWhereTheyAre(t *testing.T) {
-	bubble(t, oneTry, func(b *bench) {
+	bubble(t, func(b *bench) {
 		b.park(3)
 		for range 25 {
-			ms, err := retry.Peek(b.t.Context(), b.conn, "orders.parked", 2)
+			ms, err := parking.Peek(b.t.Context(), b.conn, "orders.parked", 2)
 			if err != nil || len(ms) != 2 {
 				t.Fatalf("Peek = %v, %v", ms, err)
 			}
 			m := ms[0]
-			if m.Queue != "orders" || m.Key != "orders" || m.Attempts != 1 || m.Error != "boom" || m.Why != retry.WhyPermanent || m.FirstFailure.IsZero() || len(m.History) != 1 {
+			if m.Queue != "orders" || m.Key != "orders" || m.Attempts != 1 || m.Error != "boom" || m.Why != history.ReasonPermanent || m.FirstFailure.IsZero() || len(m.History) != 1 {
 				t.Fatalf("%+v", m)
 			}
-			if n, err := retry.Export(b.t.Context(), b.conn, "orders.parked", new(bytes.Buffer)); err != nil || n != 3 {
+			if n, err := parking.Export(b.t.Context(), b.conn, "orders.parked", new(bytes.Buffer)); err != nil || n != 3 {
 				t.Fatalf("Export = %d, %v", n, err)
 			}
 		}
@@ -250,7 +253,7 @@ func TestPeekAndExportLeaveMessagesWhereTheyAre(t *testing.T) {
 }
 
 func TestImportMakesWhatWasExported(t *testing.T) {
-	bubble(t, oneTry, func(b *bench) {
+	bubble(t, func(b *bench) {
 		headers := amqp.Table{
 			"nil": nil, "bool": true, "string": "é", "raw": "\xff", "bytes": []byte{0, 255}, "int8": int8(-1), "uint8": uint8(1), "int16": int16(-2), "uint16": uint16(2),
 			"int32": int32(-3), "uint32": uint32(3), "int64": int64(1)<<62 + 1, "float32": float32(1.5), "float64": 0.1, "time": time.Unix(1_700_000_000, 0),
@@ -265,7 +268,7 @@ func TestImportMakesWhatWasExported(t *testing.T) {
 		before := b.parked(s)
 		end()
 		var file bytes.Buffer
-		if n, err := retry.Export(b.t.Context(), b.conn, "orders.parked", &file); n != 1 || err != nil {
+		if n, err := parking.Export(b.t.Context(), b.conn, "orders.parked", &file); n != 1 || err != nil {
 			t.Fatalf("Export = %d, %v", n, err)
 		}
 		if lines := strings.Count(file.String(), "\n"); lines != 1 {
@@ -279,7 +282,7 @@ func TestImportMakesWhatWasExported(t *testing.T) {
 			_, err = ch.QueuePurge("orders.parked", false)
 			return errors.Join(err, ch.Close())
 		})
-		if n, err := retry.Import(b.t.Context(), b.producer, "orders.parked", &file); n != 1 || err != nil {
+		if n, err := parking.Import(b.t.Context(), b.producer, "orders.parked", &file); n != 1 || err != nil {
 			t.Fatalf("Import = %d, %v", n, err)
 		}
 		after := b.parked(s)
@@ -288,7 +291,7 @@ func TestImportMakesWhatWasExported(t *testing.T) {
 		if !reflect.DeepEqual(before, after) {
 			t.Errorf("imported %+v, want %+v", after, before)
 		}
-		if n, err := retry.Import(b.t.Context(), b.producer, "orders.parked", strings.NewReader("{}\n{\"headers\":{\"int8\":300}}\n")); n != 1 || err == nil || !strings.Contains(err.Error(), "line 2") {
+		if n, err := parking.Import(b.t.Context(), b.producer, "orders.parked", strings.NewReader("{}\n{\"headers\":{\"int8\":300}}\n")); n != 1 || err == nil || !strings.Contains(err.Error(), "line 2") {
 			t.Errorf("Import of a bad line = %d, %v", n, err)
 		}
 	})
@@ -296,7 +299,7 @@ func TestImportMakesWhatWasExported(t *testing.T) {
 
 // Without the middleware RabbitMQ parks it, and tells where it came from.
 func TestReplayKnowsWhereADeadLetterCameFrom(t *testing.T) {
-	bubble(t, oneTry, func(b *bench) {
+	bubble(t, func(b *bench) {
 		b.publish(amqp.Publishing{MessageId: "m", UserId: "guest", Body: []byte("m")})
 		d, _, err := consumer.Get(b.t.Context(), b.conn, "orders")
 		if err == nil {
@@ -306,31 +309,31 @@ func TestReplayKnowsWhereADeadLetterCameFrom(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(s)
-		ms, err := retry.Peek(b.t.Context(), b.conn, "orders.parked", 1)
+		ms, err := parking.Peek(b.t.Context(), b.conn, "orders.parked", 1)
 		if err != nil || len(ms) != 1 || ms[0].Queue != "orders" || ms[0].Key != "orders" || ms[0].Why != "rejected" {
 			t.Fatalf("Peek = %+v, %v", ms, err)
 		}
-		if r, err := b.replay(retry.ReplayConfig{}); err != nil || r.Replayed != 1 {
+		if r, err := b.replay(parking.ReplayConfig{}); err != nil || r.Replayed != 1 {
 			t.Errorf("Replay = %+v, %v", r, err)
 		}
 		if got := bodies(b, "orders"); !slices.Equal(got, []string{"m"}) {
 			t.Errorf("back are %v", got)
 		}
-		if m := b.Messages("orders")[0]; m.UserID != "" || m.Headers[retry.HeaderUserID] != "guest" {
+		if m := b.Messages("orders")[0]; m.UserID != "" || m.Headers[history.HeaderUserID] != "guest" {
 			t.Errorf("it has the user id %q, which another user may not publish", m.UserID)
 		}
 	})
 }
 
 func TestALookRefusesWhatCannotBe(t *testing.T) {
-	bubble(t, oneTry, func(b *bench) {
-		if _, err := retry.Peek(b.t.Context(), b.conn, "", 1); len(fieldErrors(err)) != 1 {
+	bubble(t, func(b *bench) {
+		if _, err := parking.Peek(b.t.Context(), b.conn, "", 1); len(fieldErrors(err)) != 1 {
 			t.Errorf("Peek = %v", err)
 		}
-		if _, err := retry.Peek(b.t.Context(), b.conn, "missing", 1); err == nil || !strings.Contains(err.Error(), "missing") {
+		if _, err := parking.Peek(b.t.Context(), b.conn, "missing", 1); err == nil || !strings.Contains(err.Error(), "missing") {
 			t.Errorf("Peek = %v", err)
 		}
-		if _, err := b.replay(retry.ReplayConfig{Limit: -1, Rate: -1}); len(fieldErrors(err)) != 2 {
+		if _, err := b.replay(parking.ReplayConfig{Limit: -1, Rate: -1}); len(fieldErrors(err)) != 2 {
 			t.Errorf("Replay = %v", err)
 		}
 	})

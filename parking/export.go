@@ -1,4 +1,4 @@
-package retry
+package parking
 
 import (
 	"bufio"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
@@ -52,7 +53,7 @@ func Export(ctx context.Context, conn consumer.Connection, queue string, w io.Wr
 		}
 		for _, d := range ds {
 			if err := out.Encode(lineOf(&d)); err != nil {
-				return n, fmt.Errorf("retry: export message %s: %w", validate.Quote(d.MessageId), err)
+				return n, fmt.Errorf("parking: export message %s: %w", validate.Quote(d.MessageId), err)
 			}
 			n++
 		}
@@ -67,7 +68,7 @@ func Export(ctx context.Context, conn consumer.Connection, queue string, w io.Wr
 // message, a missing or full queue, the end of ctx, a closed Producer. The error names the line; it may have been published if the
 // outcome is unknown, and later lines were not.
 //
-// Headers that do not fit into a frame are left out, named in [HeaderDropped] and logged with slog.Default, as when parking.
+// Headers that do not fit into a frame are left out, named in [history.HeaderDropped] and logged with slog.Default, as when parking.
 func Import(ctx context.Context, to Publisher, queue string, r io.Reader) (n int, err error) {
 	in := json.NewDecoder(bufio.NewReader(r))
 	in.DisallowUnknownFields() // another file's lines are no messages
@@ -77,21 +78,21 @@ func Import(ctx context.Context, to Publisher, queue string, r io.Reader) (n int
 		if err := in.Decode(&l); errors.Is(err, io.EOF) {
 			return n, skipped.err()
 		} else if err != nil {
-			return n, errors.Join(skipped.err(), fmt.Errorf("retry: import line %d: %w", number, err))
+			return n, errors.Join(skipped.err(), fmt.Errorf("parking: import line %d: %w", number, err))
 		}
 		o, err := l.outgoing()
 		if err == nil {
-			err = o.republish(ctx, to, "", queue)
+			err = o.Republish(ctx, to, "", queue)
 		}
 		var refused *amqperr.FieldError
 		switch {
 		case err == nil:
-			o.tell(slog.Default().With("to", queue))
+			o.Log(ctx, slog.Default().With("to", queue), "parking: message changed by its move")
 			n++
 		case errors.As(err, &refused):
-			skipped.add(fmt.Errorf("retry: import line %d: %w", number, err))
+			skipped.add(fmt.Errorf("parking: import line %d: %w", number, err))
 		default:
-			return n, errors.Join(skipped.err(), fmt.Errorf("retry: import line %d: %w", number, err))
+			return n, errors.Join(skipped.err(), fmt.Errorf("parking: import line %d: %w", number, err))
 		}
 	}
 }
@@ -110,7 +111,7 @@ func lineOf(d *amqp.Delivery) line {
 
 // outgoing is the message again. RabbitMQ's own counts are left out, and so is what would act in the queue, as
 // when parking.
-func (l *line) outgoing() (*outgoing, error) {
+func (l *line) outgoing() (*history.Copy, error) {
 	headers, ok := l.Headers.any.(amqp.Table)
 	if !ok && l.Headers.any != nil {
 		return nil, errors.New("headers are no table")
@@ -119,18 +120,9 @@ func (l *line) outgoing() (*outgoing, error) {
 	if !ok && l.Timestamp.any != nil {
 		return nil, errors.New("timestamp is no time")
 	}
-	own := told(headers) // RabbitMQ's own word for it goes
-	for name, v := range map[string]octets{HeaderExpiration: l.Expiration, HeaderUserID: l.UserID} {
-		if v != "" {
-			own[name] = string(v)
-		}
-	}
-	if cc := headers["CC"]; cc != nil {
-		own[HeaderCC] = cc
-	}
-	return newOutgoing(amqp.Publishing{
+	return history.NewCopy(amqp.Publishing{
 		Headers: headers, ContentType: string(l.ContentType), ContentEncoding: string(l.ContentEncoding), DeliveryMode: l.DeliveryMode,
-		Priority: l.Priority, CorrelationId: string(l.CorrelationID), ReplyTo: string(l.ReplyTo), MessageId: string(l.MessageID),
+		Priority: l.Priority, CorrelationId: string(l.CorrelationID), ReplyTo: string(l.ReplyTo), Expiration: string(l.Expiration), MessageId: string(l.MessageID),
 		Timestamp: timestamp, Type: string(l.Type), UserId: string(l.UserID), AppId: string(l.AppID), Body: l.Body,
-	}, own), nil
+	}, told(headers)), nil
 }

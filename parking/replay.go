@@ -1,4 +1,4 @@
-package retry
+package parking
 
 import (
 	"cmp"
@@ -11,12 +11,17 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
+	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // replayWindow is how many messages are on their way at a time.
 const replayWindow = 64
+
+// maxInterval is the longest time between two messages, about ten years.
+const maxInterval = 315_360_000_000 * time.Millisecond
 
 // ReplayConfig says what Replay brings back, and where to. Queue is required.
 type ReplayConfig struct {
@@ -25,12 +30,12 @@ type ReplayConfig struct {
 
 	// Match chooses the messages; the others stay. Nil means all. Up to 64 messages are in hand while it is asked, and
 	// RabbitMQ's consumer timeout runs (see Hold): it should not ask somebody.
-	Match func(Parked) bool
+	Match func(Message) bool
 
 	// To says where a message goes; nothing for both leaves it parked. Nil means the queue whose handler failed, and
 	// no other that got the message as well. Its original place is m.Exchange and m.Key, and from there it
 	// reaches every queue that is bound.
-	To func(m Parked) (exchange, key string)
+	To func(m Message) (exchange, key string)
 
 	// Limit is how many messages are brought back at most; messages that could not be published do not count. Zero means all
 	// that are there at the start: what is parked again meanwhile stays.
@@ -63,7 +68,7 @@ func (c ReplayConfig) validate() error {
 	if !(c.Rate >= 0) { // NaN too
 		errs = append(errs, fault("Rate", fmt.Sprintf("%v is no rate", c.Rate), "write messages per second, or 0 for no bound"))
 	}
-	if c.Rate > 0 && float64(time.Second)/c.Rate > float64(maxDelay) {
+	if c.Rate > 0 && float64(time.Second)/c.Rate > float64(maxInterval) {
 		errs = append(errs, fault("Rate", fmt.Sprintf("%v is less than one message in ten years", c.Rate), "write messages per second, or 0 for no bound"))
 	}
 	if c.Hold < 0 {
@@ -158,7 +163,7 @@ func Replay(ctx context.Context, conn consumer.Connection, to Publisher, c Repla
 type returning struct {
 	d             amqp.Delivery
 	exchange, key string
-	out           *outgoing
+	out           *history.Copy
 }
 
 func (c ReplayConfig) choose(d *amqp.Delivery) (returning, bool) {
@@ -184,7 +189,7 @@ func (c ReplayConfig) send(ctx context.Context, l *look, to Publisher, batch []r
 	var errs []error
 	for i, b := range batch {
 		if err := results[i]; err != nil {
-			err = fmt.Errorf("retry: message %s stays parked: %w", validate.Quote(b.d.MessageId), err)
+			err = fmt.Errorf("parking: message %s stays parked: %w", validate.Quote(b.d.MessageId), err)
 			if ctx.Err() != nil || publisherClosed(err) {
 				errs = append(errs, err)
 			} else {
@@ -192,15 +197,15 @@ func (c ReplayConfig) send(ctx context.Context, l *look, to Publisher, batch []r
 			}
 			continue
 		}
-		b.out.tell(cmp.Or(c.Logger, slog.Default()).With("queue", l.queue, "to", cmp.Or(b.exchange, b.key)))
+		b.out.Log(ctx, cmp.Or(c.Logger, slog.Default()).With("queue", l.queue, "to", cmp.Or(b.exchange, b.key)), "parking: message changed by its move")
 		if err := l.ack(late, &b.d); err != nil {
-			errs = append(errs, fmt.Errorf("retry: message %s was replayed and is parked still: %w", validate.Quote(b.d.MessageId), err))
+			errs = append(errs, fmt.Errorf("parking: message %s was replayed and is parked still: %w", validate.Quote(b.d.MessageId), err))
 			continue
 		}
 		done++
 	}
 	if len(errs) > 3 {
-		errs = append(errs[:3], fmt.Errorf("retry: and %d more messages", len(errs)-3))
+		errs = append(errs[:3], fmt.Errorf("parking: and %d more messages", len(errs)-3))
 	}
 	return done, errors.Join(errs...)
 }
@@ -210,13 +215,13 @@ func publish(ctx context.Context, to Publisher, batch []returning) []error {
 	results := make([]error, len(batch))
 	var all sync.WaitGroup
 	for i, b := range batch {
-		send := func() error { return b.out.republish(ctx, to, b.exchange, b.key) }
+		send := func() error { return b.out.Republish(ctx, to, b.exchange, b.key) }
 		if s, ok := to.(starter); ok {
-			wait := s.start(ctx, b.exchange, b.key, b.out.publishing())
+			wait := s.start(ctx, b.exchange, b.key, b.out.Publishing())
 			resend := send
 			send = func() error {
 				err := wait()
-				if err == nil || !b.out.concede(err) {
+				if err == nil || !b.out.Concede(err) {
 					return err
 				}
 				return resend()
@@ -285,3 +290,32 @@ func (p *pace) left() time.Duration { return time.Until(p.next) }
 
 // spend counts n messages that go now.
 func (p *pace) spend(n int) { p.next = time.Now().Add(time.Duration(n) * p.each) }
+
+// A Publisher publishes received messages again; *producer.Producer is one. Republish returns nil only when the
+// message was routed to a queue and confirmed. It publishes with the mandatory flag. If it cannot send a header, it
+// refuses the message with a *[amqperr.FieldError] for that field, and the message is published without that header.
+type Publisher interface {
+	Republish(ctx context.Context, exchange, key string, msg amqp.Publishing) error
+}
+
+// publisherClosed reports whether a Publisher's error says that it publishes nothing any more.
+func publisherClosed(err error) bool {
+	var closed interface{ Closed() bool }
+	return errors.As(err, &closed) && closed.Closed()
+}
+
+// sleep returns nil after d, or the cause when ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func fault(field, problem, fix string) error {
+	return &amqperr.FieldError{Package: "parking", Field: field, Problem: problem, Fix: fix}
+}

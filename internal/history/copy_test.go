@@ -1,4 +1,4 @@
-package retry
+package history
 
 import (
 	"errors"
@@ -13,32 +13,23 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/amqperr"
-	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
-// copyOf returns the copy of a delivery that failed times times, for the parking queue.
-func copyOf(t *testing.T, d *consumer.Delivery, err string, times int) *outgoing {
-	t.Helper()
-	a := &attempts{Plan: planFor(t), d: d, story: read(d)}
+// copyOf returns the copy of a delivery from the queue q that failed times times, for the parking queue.
+func copyOf(d *amqp.Delivery, err string, times int) *Copy {
+	r := Read(d, "q")
 	for range times {
-		a.story.fails(failure{text: cut(err, maxErrorText)}, time.Now())
+		r.Add(Cut(err, MaxErrorText), "", time.Now())
 	}
-	return a.outgoing(a.parking(WhyAttempts))
+	own := r.Headers()
+	own[HeaderQueue], own[HeaderReason] = "q", ReasonAttempts
+	return NewCopy(Publishing(d), own)
 }
 
-func planFor(t *testing.T) *Plan {
-	t.Helper()
-	p, err := New("q", Schedule(time.Second))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-// fits reports whether consumers can read the message, with what RabbitMQ adds on its way.
-func fits(o *outgoing) bool {
-	p := o.publishing()
+// fits reports whether consumers can read the message with the headers that RabbitMQ adds.
+func fits(o *Copy) bool {
+	p := o.Publishing()
 	_, problem := validate.Received(p.Headers, maxHeader)
 	return problem == nil && o.size() <= maxHeader-addedBytes && len(o.msg.Headers) <= maxEntries-addedEntries
 }
@@ -64,7 +55,7 @@ func TestACopyCarriesEverythingThatFitsAFrame(t *testing.T) {
 		"nearly full":        {amqp.Table{"a": strings.Repeat("x", most-1000)}, strings.Repeat("y", 1<<20), nil},
 		"full":               {amqp.Table{"a": strings.Repeat("x", most), "b": "c"}, "boom", []string{"a"}},
 		"one of two":         {amqp.Table{"a": strings.Repeat("x", 60_000), "b": strings.Repeat("x", 70_000), "c": "d"}, "boom", []string{"a"}},
-		"the smallest":       {amqp.Table{"a": strings.Repeat("x", 120_000), "b": strings.Repeat("x", 9_000), "c": strings.Repeat("x", 5_000)}, "boom", []string{"c"}},
+		"the smallest":       {amqp.Table{"a": strings.Repeat("x", 118_000), "b": strings.Repeat("x", 9_000), "c": strings.Repeat("x", 6_000)}, "boom", []string{"c"}},
 		"latin-1, deep":      {amqp.Table{"a\n": "x", "m\xfcller": "c", "deep": deep(31)}, "boom", nil},
 		"a huge CC":          {amqp.Table{"CC": []any{strings.Repeat("x", 130_000)}, "b": "c"}, "boom", []string{"CC"}},
 		"1,024":              {numbered(1024), "boom", nil},
@@ -75,38 +66,38 @@ func TestACopyCarriesEverythingThatFitsAFrame(t *testing.T) {
 		"BCC":                {amqp.Table{"BCC": []any{"audit"}}, "boom", []string{"BCC"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := copyOf(t, &consumer.Delivery{Delivery: amqp.Delivery{Headers: c.headers}, Queue: "q"}, c.err, 20)
-			h := o.publishing().Headers
-			if !fits(o) || h[HeaderAttempts] != int64(20) || h[HeaderWhy] != WhyAttempts || h[HeaderQueue] != "q" {
-				t.Errorf("%d bytes, %d headers, the story is %v", o.size(), len(h), o.own)
+			o := copyOf(&amqp.Delivery{Headers: c.headers}, c.err, 20)
+			h := o.Publishing().Headers
+			if !fits(o) || h[HeaderAttempts] != int64(20) || h[HeaderReason] != ReasonAttempts || h[HeaderQueue] != "q" {
+				t.Errorf("%d bytes, %d headers, the record is %v", o.size(), len(h), o.own)
 			}
-			if text, _ := h[HeaderError].(string); text == "" || len(text) > maxErrorText || !utf8.ValidString(text) {
+			if text, _ := h[HeaderError].(string); text == "" || len(text) > MaxErrorText || !utf8.ValidString(text) {
 				t.Errorf("the error has %d bytes", len(text))
 			}
 			dropped, _ := h[HeaderDropped].([]any)
 			for k, v := range c.headers {
 				switch gone := slices.Contains(c.drops, k); {
-				case gone && (h[k] != nil || !strings.Contains(fmt.Sprint(o.changes), k+": ")):
-					t.Errorf("%q is not dropped, or not told: %q", k, o.changes)
+				case gone && (h[k] != nil || !slices.Contains(o.dropped, any(k))):
+					t.Errorf("%q is not dropped, or not logged: %q", k, o.dropped)
 				case !gone && !reflect.DeepEqual(h[k], v):
 					t.Errorf("%q is missing", k)
 				}
 			}
-			if len(dropped) != len(c.drops) || o.lossy != (len(c.drops) > 0) {
+			if len(dropped) != len(c.drops) || len(o.dropped) != len(c.drops) {
 				t.Errorf("dropped %q, want %q", dropped, c.drops)
 			}
 		})
 	}
 }
 
-// RabbitMQ adds headers of its own, and amqp091-go reads 8,192.
+// RabbitMQ adds headers, and amqp091-go reads 8,192.
 func TestACopyHasNoMoreHeadersThanConsumersRead(t *testing.T) {
-	d := &consumer.Delivery{Delivery: amqp.Delivery{Headers: numbered(8192)}, Queue: "q"}
-	o := copyOf(t, d, "boom", 1)
-	h := o.publishing().Headers
+	d := &amqp.Delivery{Headers: numbered(8192)}
+	o := copyOf(d, "boom", 1)
+	h := o.Publishing().Headers
 	dropped, _ := h[HeaderDropped].([]any)
-	if !fits(o) || len(o.msg.Headers) != maxEntries-addedEntries || len(dropped) != maxNamed+1 || dropped[maxNamed] != "and more" || len(o.changes)+o.more != addedEntries {
-		t.Errorf("%d headers, dropped %q, changes %q and %d", len(h), dropped, o.changes, o.more)
+	if !fits(o) || len(o.msg.Headers) != maxEntries-addedEntries || len(dropped) != maxNamed+1 || dropped[maxNamed] != "and more" || len(o.dropped) != addedEntries {
+		t.Errorf("%d headers, dropped %q of %d", len(h), dropped, len(o.dropped))
 	}
 }
 
@@ -114,15 +105,15 @@ func TestACopyHasNoMoreHeadersThanConsumersRead(t *testing.T) {
 func TestDroppedNamesAreKept(t *testing.T) {
 	headers := amqp.Table{"large": strings.Repeat("x", 130_000), "kept": "k"}
 	for round, want := range []string{"[large]", "[large]", "[large reply-to]", "[large reply-to]"} {
-		d := &consumer.Delivery{Queue: "q", Delivery: amqp.Delivery{Headers: headers, ReplyTo: "amq.rabbitmq.reply-to", DeliveryMode: 7, Priority: 200}}
+		d := &amqp.Delivery{Headers: headers, ReplyTo: "amq.rabbitmq.reply-to", DeliveryMode: 7, Priority: 200}
 		if round != 2 {
 			d.ReplyTo = "a\nb"
 		}
-		o := copyOf(t, d, "boom", 1)
-		if round == 2 && !o.concede(&amqperr.FieldError{Field: "ReplyTo", Problem: "direct"}) {
-			t.Error("the reply-to is not given up")
+		o := copyOf(d, "boom", 1)
+		if round == 2 && !o.Concede(&amqperr.FieldError{Field: "ReplyTo", Problem: "direct"}) {
+			t.Error("the reply-to is not dropped")
 		}
-		p := o.publishing()
+		p := o.Publishing()
 		if got := fmt.Sprint(p.Headers[HeaderDropped]); got != want || p.DeliveryMode != 7 || p.Priority != 200 || (p.ReplyTo == "") != (round == 2) {
 			t.Errorf("round %d: %+v, dropped %s, want %s", round, p, got, want)
 		}
@@ -133,28 +124,28 @@ func TestDroppedNamesAreKept(t *testing.T) {
 // Frames of the connection may be smaller than the default.
 func TestACopyFitsTheFrameOfTheConnection(t *testing.T) {
 	headers := amqp.Table{"large": strings.Repeat("x", 9000), "medium": strings.Repeat("x", 2000), "small": "s"}
-	o := copyOf(t, &consumer.Delivery{Delivery: amqp.Delivery{Headers: headers}, Queue: "q"}, strings.Repeat("y", 1<<20), 20)
+	o := copyOf(&amqp.Delivery{Headers: headers}, strings.Repeat("y", 1<<20), 20)
 	const frame = 8192
 	err := &validate.FrameError{FieldError: &amqperr.FieldError{Field: `Headers["small"]`}, Over: o.size() - frame}
-	if !o.concede(fmt.Errorf("refused: %w", err)) || o.size() > frame-addedBytes || fmt.Sprint(o.own[HeaderDropped]) != "[large]" {
-		t.Errorf("%d bytes, changes %q", o.size(), o.changes)
+	if !o.Concede(fmt.Errorf("refused: %w", err)) || o.size() > frame-addedBytes || fmt.Sprint(o.own[HeaderDropped]) != "[large]" {
+		t.Errorf("%d bytes, dropped %q", o.size(), o.dropped)
 	}
-	if text := fmt.Sprint(o.changes); !strings.Contains(text, "history") || !strings.Contains(text, "error") {
-		t.Errorf("changes %q, want the history and the error too", o.changes)
+	if entries, _ := o.own[HeaderHistory].([]any); len(entries) > 0 || len(Text(o.own, HeaderError)) > MaxEntryText {
+		t.Errorf("%d entries of the history and %d bytes of the error are left, want both shortened", len(entries), len(Text(o.own, HeaderError)))
 	}
-	if o.concede(&validate.FrameError{FieldError: &amqperr.FieldError{Field: "Headers"}, Over: frame}) || o.concede(&amqperr.FieldError{Field: "Body"}) || o.concede(errors.New("full")) {
-		t.Error("conceded what cannot be")
+	if o.Concede(&validate.FrameError{FieldError: &amqperr.FieldError{Field: "Headers"}, Over: frame}) || o.Concede(&amqperr.FieldError{Field: "Body"}) || o.Concede(errors.New("full")) {
+		t.Error("conceded a refusal of the message itself")
 	}
 }
 
-func TestAForgedStoryIsShortened(t *testing.T) {
+func TestAForgedRecordIsShortened(t *testing.T) {
 	long := strings.Repeat("x", 90_000)
-	d := &consumer.Delivery{Queue: "q", Delivery: amqp.Delivery{Headers: amqp.Table{
+	d := &amqp.Delivery{Headers: amqp.Table{
 		HeaderQueue: "q", HeaderAttempts: int64(1), HeaderHistory: []any{long, int64(7), long}, HeaderKey: long, HeaderExchange: long, HeaderExpiration: long,
 		HeaderUserID: long, HeaderError: long, HeaderErrorType: long, HeaderPark: long, HeaderDropped: []any{long, long}, "kept": "k",
-	}}}
-	o := copyOf(t, d, "boom", 0)
-	if h := o.publishing().Headers; !fits(o) || h["kept"] != "k" || len(fmt.Sprint(h)) > 10_000 {
+	}}
+	o := copyOf(d, "boom", 0)
+	if h := o.Publishing().Headers; !fits(o) || h["kept"] != "k" || len(fmt.Sprint(h)) > 10_000 {
 		t.Errorf("%d bytes, kept: %v", len(fmt.Sprint(h)), h["kept"])
 	}
 }
@@ -166,24 +157,24 @@ func deep(n int) any {
 	return amqp.Table{"t": deep(n - 1)}
 }
 
-// FuzzRead checks that no headers break a story, and that what is made of them can be sent.
+// FuzzRead checks that a record can be read from any headers, and that the copy can be sent.
 func FuzzRead(f *testing.F) {
 	f.Add("q", int64(3), "2026-01-01T00:00:00.000Z", "text", "k", "v")
 	f.Fuzz(func(t *testing.T, queue string, n int64, at, text, key, value string) {
-		d := &consumer.Delivery{Delivery: amqp.Delivery{Headers: amqp.Table{
+		d := &amqp.Delivery{Headers: amqp.Table{
 			HeaderQueue: queue, HeaderAttempts: n, HeaderFirstFailure: at, HeaderDue: at, HeaderHistory: []any{text, n}, HeaderCC: text, key: value,
-		}}, Queue: "q"}
-		s := read(d)
-		if s.attempts < 0 {
-			t.Fatalf("%d attempts", s.attempts)
+		}}
+		r := Read(d, "q")
+		if r.Attempts < 0 {
+			t.Fatalf("%d attempts", r.Attempts)
 		}
-		before := s.attempts
-		s.fails(failure{text: text}, time.Now())
-		if s.attempts != before+1 {
-			t.Fatalf("%d attempts after %d", s.attempts, before)
+		before := r.Attempts
+		r.Add(text, "", time.Now())
+		if r.Attempts != before+1 {
+			t.Fatalf("%d attempts after %d", r.Attempts, before)
 		}
-		if o := copyOf(t, d, text, 1); !fits(o) {
-			t.Fatalf("it does not fit: %+v", o.publishing())
+		if o := copyOf(d, text, 1); !fits(o) {
+			t.Fatalf("it does not fit: %+v", o.Publishing())
 		}
 	})
 }
