@@ -172,7 +172,7 @@ func TestMessagesThatRabbitMQDeadLettersFromTheSourceQueueAreParked(t *testing.T
 		"by an argument":     {topology.Queue{Arguments: amqp.Table{"x-max-length": 9}}, topology.Queue{Arguments: amqp.Table{"x-max-length": 9}, DeadLetter: parked("")}},
 		"classic":            {topology.Queue{Type: topology.Classic}, topology.Queue{Type: topology.Classic, DeadLetter: parked("")}},
 		"with its name":      {topology.Queue{Name: "q", Type: topology.Classic}, topology.Queue{Type: topology.Classic, DeadLetter: parked("")}},
-		"with an own policy": {topology.Queue{Overflow: topology.DropHead}, topology.Queue{Overflow: topology.DropHead, DeadLetter: parked("")}},
+		"with an own policy": {topology.Queue{Overflow: "drop-head"}, topology.Queue{Overflow: "drop-head", DeadLetter: parked("")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.want.Name = "q"
