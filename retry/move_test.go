@@ -185,23 +185,6 @@ func TestAWaitBeyondTheDrainTimeEndsAtOnceAndTheMessageStays(t *testing.T) {
 	})
 }
 
-func TestAWaitThatEndsWithinTheDrainTimeEndsWithItsAttempt(t *testing.T) {
-	bubble(t, retry.Config{Policy: retry.Schedule(5 * time.Minute), MaxInProcessDelay: 5 * time.Minute}, func(b *bench) {
-		var got calls
-		end := b.begin(got.fail(errBoom), func(c *consumer.Config) { c.DrainTimeout = time.Minute })
-		b.publish(amqp.Publishing{})
-		time.Sleep(5*time.Minute - 20*s)
-		began := time.Now()
-		err := end()
-		if took := time.Since(began).Truncate(s); err != nil || took != 20*s || got.count() != 2 {
-			t.Errorf("Run = %v after %v and %d attempts, want nil after 20 s and 2", err, took, got.count())
-		}
-		if q, _ := b.Queue("orders"); q.Ready+q.Unacked != 0 {
-			t.Errorf("the queue keeps %+v", q)
-		}
-	})
-}
-
 func TestTheEndOfTheDrainTimeIsNotAFailureOfTheMessage(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(time.Hour)}, func(b *bench) {
 		end := b.begin(func(ctx context.Context, _ *consumer.Delivery) error {
