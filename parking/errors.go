@@ -3,13 +3,13 @@ package parking
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
-// ErrScanTimeout reports that a scan ended before the last message. The scan holds messages that stay in the queue, and RabbitMQ closes a
-// channel that holds a message for longer than its consumer timeout (30 minutes by default). Therefore a scan ends ten minutes
-// after the first such message, and returns all of them. Run it again for the rest.
+// ErrScanTimeout reports that a scan ended before the last message. A scan holds the messages that stay in the queue, and RabbitMQ closes a channel
+// that holds a message for longer than the consumer timeout. So a scan ends ten minutes after the first of them. Run it again for the rest.
 var ErrScanTimeout = errors.New("parking: scan ended after ten minutes, before RabbitMQ's consumer timeout; run it again")
 
 // A BlockedError reports that RabbitMQ cannot deliver the next message of a queue to an AMQP 0-9-1 client, and closes the connection at
@@ -29,9 +29,6 @@ func (e *BlockedError) Error() string {
 // Unwrap returns how the connection was lost, an *amqp.Error.
 func (e *BlockedError) Unwrap() error { return e.err }
 
-// maxCauses is the number of causes that a SkippedError keeps.
-const maxCauses = 10
-
 // A SkippedError reports messages that were skipped, with the message ids or lines of the first ten. No message is lost: Peek, Export and
 // Replay leave it in its queue, Import leaves it in the file. It wraps the first ten causes: a *consumer.UnreadableError for a
 // message that cannot be read, otherwise the Publisher's error.
@@ -42,12 +39,7 @@ type SkippedError struct {
 }
 
 func (e *SkippedError) Error() string {
-	s := fmt.Sprintf("parking: %d messages were skipped", e.Count)
-	separator := ": "
-	for _, cause := range e.causes {
-		s += separator + cause.Error()
-		separator = "; "
-	}
+	s := fmt.Sprintf("parking: %d messages were skipped: %s", e.Count, strings.ReplaceAll(errors.Join(e.causes...).Error(), "\n", "; "))
 	if more := e.Count - len(e.causes); more > 0 {
 		s += fmt.Sprintf("; and %d more", more)
 	}
@@ -58,15 +50,15 @@ func (e *SkippedError) Error() string {
 func (e *SkippedError) Unwrap() []error { return e.causes }
 
 func (e *SkippedError) add(cause error) {
-	if e.Count++; len(e.causes) < maxCauses {
+	if e.Count++; len(e.causes) < 10 {
 		e.causes = append(e.causes, cause)
 	}
 }
 
 // join returns err together with e, if a message was skipped.
 func (e *SkippedError) join(err error) error {
-	if e.Count == 0 {
-		return err
+	if e.Count > 0 {
+		err = errors.Join(e, err)
 	}
-	return errors.Join(e, err)
+	return err
 }

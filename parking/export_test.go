@@ -96,9 +96,9 @@ func TestImportStopsAtTheFirstLineThatIsNoMessage(t *testing.T) {
 		`{"headers":{"a":"int64:"}}`:    "int64:",
 		`{"headers":{"a":[1]}}`:         "a number has no type",
 		`{"headers":{"int64:5":"a"}}`:   "is not a name",
-		`{"headers":"text"}`:            "headers is a string",
-		`{"timestamp":"text"}`:          "timestamp is a string",
-		`{"type":"int8:3"}`:             "type is a int8",
+		`{"headers":"text"}`:            "headers: a string",
+		`{"timestamp":"text"}`:          "timestamp: a string",
+		`{"type":"int8:3"}`:             "type: a int8",
 		`{"id":17,"name":"of another"}`: "unknown field",
 		`[]`:                            "line 2",
 		`text`:                          "line 2",
@@ -167,7 +167,7 @@ func TestAParkedMessageBelongsToTheQueueWhereItDiedLast(t *testing.T) {
 		msg := history.Publishing(d)
 		for how, o := range map[string]*history.Copy{
 			"imported": history.NewCopy(msg, history.Latest(msg.Headers)),
-			"replayed": m.replayed(time.Now()),
+			"replayed": history.Replayed(d, time.Now()),
 		} {
 			h := o.Publishing().Headers
 			_, dropped := h[history.HeaderDropped]

@@ -14,15 +14,13 @@ import (
 
 // A Message is a message in a parking queue, with the record of its failures from its headers.
 type Message struct {
-	Publishing amqp.Publishing // the message as it is in the queue, with all headers
-
-	Queue         string // the queue whose handler failed, or in which RabbitMQ dead-lettered the message; empty if unknown
-	Exchange, Key string // the exchange and the routing key to which it was published
-
-	Attempts                  int       // failed attempts; zero if unknown
-	FirstFailure, LastFailure time.Time // zero if unknown
-	Error, ErrorType          string    // text and Go type of the last error
-	History                   []string  // the last ten failures and replays, one line each
+	Publishing                amqp.Publishing // the message as it is in the queue, with all headers
+	Queue                     string          // the queue whose handler failed, or in which RabbitMQ dead-lettered the message; empty if unknown
+	Exchange, Key             string          // the exchange and the routing key to which it was published
+	Attempts                  int             // failed attempts; zero if unknown
+	FirstFailure, LastFailure time.Time       // zero if unknown
+	Error, ErrorType          string          // text and Go type of the last error
+	History                   []string        // the last ten failures and replays, one line each
 
 	// Reason is why the message was parked. Of a retry plan: attempts (the last one has failed), age (the next attempt would exceed
 	// MaxAge), after (the handler asked for a longer delay than the plan has), permanent, rejected, rule, or redelivered (RabbitMQ has
@@ -32,35 +30,15 @@ type Message struct {
 
 // newMessage reads the record of a message in a parking queue.
 func newMessage(d *amqp.Delivery) Message {
-	m := Message{Publishing: history.Publishing(d)}
-	own := history.Latest(d.Headers)
-	if m.Queue = history.Text(own, history.HeaderQueue); m.Queue == "" {
-		return m
+	r, queue, reason := history.Parked(d)
+	m := Message{
+		Publishing: history.Publishing(d), Queue: queue, Exchange: r.Exchange, Key: r.Key, Attempts: r.Attempts,
+		FirstFailure: r.First, LastFailure: r.Last, Error: r.Error, ErrorType: r.ErrorType, Reason: reason,
 	}
-	of := *d
-	of.Headers = own
-	r := history.Read(&of, m.Queue)
-	m.Exchange, m.Key, m.Attempts, m.FirstFailure, m.LastFailure = r.Exchange, r.Key, r.Attempts, r.First, r.Last
-	m.Error, m.ErrorType, m.Reason = r.Error, r.ErrorType, history.Text(own, history.HeaderReason)
 	for _, e := range r.Entries {
 		m.History = append(m.History, fmt.Sprint(e))
 	}
 	return m
-}
-
-// replayed returns the copy that is published again: its attempts start at one, its history is kept.
-func (m *Message) replayed(now time.Time) *history.Copy {
-	old := history.Latest(m.Publishing.Headers)
-	own := amqp.Table{
-		history.HeaderQueue: m.Queue, history.HeaderExchange: m.Exchange, history.HeaderKey: m.Key,
-		history.HeaderHistory: history.Append(old[history.HeaderHistory], history.Stamp(now)+" replayed"),
-	}
-	for _, name := range []string{history.HeaderCC, history.HeaderExpiration, history.HeaderUserID, history.HeaderDropped} {
-		if v, ok := old[name]; ok {
-			own[name] = v
-		}
-	}
-	return history.NewCopy(m.Publishing, own)
 }
 
 // String returns one line about the message, without its body and headers. Names and texts are quoted or escaped, because anybody may have

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -21,26 +22,23 @@ type ReplayConfig struct {
 	// Queue is the parking queue.
 	Queue string
 
-	// Match selects messages; the others stay parked. Nil selects all. It must not block on user input, because up to 64 messages are
-	// unacknowledged meanwhile.
+	// Match selects messages; the others stay parked. Nil selects all. It must not block: up to 64 messages are unacknowledged meanwhile.
 	Match func(Message) bool
 
-	// To returns the exchange and the routing key to which a message is published. A message for which both are empty stays parked. Nil means
-	// the queue whose handler failed, and no other queue that received the message. The original address is m.Exchange
-	// and m.Key; from there the message reaches every queue that is bound.
+	// To returns the exchange and the routing key to which a message is published. If both are empty, it stays parked. Nil means only the queue
+	// whose handler failed. From the original address, m.Exchange and m.Key, the message would reach every bound queue.
 	To func(m Message) (exchange, key string)
 
 	// Limit is the maximum number of messages to replay. Zero means no limit.
 	Limit int
 
-	// Rate is the maximum number of messages per second. Rates below one message per day count as one per day. Zero means no limit.
+	// Rate is the maximum number of messages per second. Zero means no limit; a rate below one message per day counts as that.
 	Rate float64
 
 	// DryRun counts the messages and publishes none.
 	DryRun bool
 
-	// Logger receives a line for each message that is published without a part, for example a header that does not fit into a frame. Nil
-	// means the Logger of the Conn, or slog.Default.
+	// Logger receives a warning for each copy without a header that did not fit into a frame. Nil means the Logger of the Conn, or slog.Default.
 	Logger *slog.Logger
 
 	// Progress, if set, is called with the counts so far after each batch of up to 64 messages.
@@ -55,9 +53,8 @@ type ReplayResult struct {
 	Skipped  int // not readable or not published, see SkippedError
 }
 
-// A Publisher publishes received messages again. *producer.Producer is one. RepublishAsync publishes in the order of its calls. Wait returns
-// nil only if the message was routed to a queue and confirmed. If RepublishAsync or Wait refuses a header with a *[amqperr.FieldError], the
-// message is published without that header.
+// A Publisher publishes received messages again, in the order of the calls. *producer.Producer is one. Wait returns nil only if the message
+// was routed to a queue and confirmed. If a header is refused with a *[amqperr.FieldError], the message is published without it.
 type Publisher[R receipt] interface {
 	RepublishAsync(ctx context.Context, exchange, key string, msg amqp.Publishing) (R, error)
 }
@@ -68,9 +65,8 @@ type receipt interface {
 
 // Replay publishes parked messages again, as they were before their first attempt and with their history, in the order of the queue and 64 at
 // a time. A message leaves the parking queue only after RabbitMQ has confirmed its copy. Messages that are parked during the replay
-// stay parked.
-//
-// An interrupted Replay loses no message and can be run again. Messages of the last batch may then be published twice, with the same message id.
+// stay parked. An interrupted Replay loses no message and can be run again. Messages of the last batch may then be published twice, with the
+// same message id.
 //
 // A message that cannot be read or published stays parked: its queue is missing or full, or the Publisher refuses it. Replay continues with
 // the next one, and reports such messages at the end with a *[SkippedError]. If the outcome of a publish is unknown, the message may be in
@@ -100,10 +96,9 @@ func Replay[R receipt](ctx context.Context, conn consumer.Connection, to Publish
 		interval = time.Duration(min(float64(time.Second)/c.Rate, float64(24*time.Hour)))
 	}
 	log := logs.For(c.Logger, conn).With("queue", c.Queue)
-	for s.left > 0 && (c.Limit == 0 || r.Replayed < c.Limit) {
-		if c.Limit > 0 {
-			size = min(size, c.Limit-r.Replayed)
-		}
+	limit := cmp.Or(c.Limit, math.MaxInt)
+	for s.left > 0 && r.Replayed < limit {
+		size = min(size, limit-r.Replayed)
 		wait := time.Until(next)
 		if s.expires(wait) {
 			return r, ErrScanTimeout
@@ -111,20 +106,19 @@ func Replay[R receipt](ctx context.Context, conn consumer.Connection, to Publish
 		if err := sleep(ctx, wait); err != nil {
 			return r, err
 		}
-		read, err := s.batch(ctx, size)
+		batch, read, err := c.read(ctx, s, size)
 		var blocked *BlockedError
-		if errors.As(err, &blocked) && len(read) > 0 { // read one at a time to reach every message before the blocking one
-			size, r.Kept = 1, 0
-			if err := s.restart(ctx); err != nil {
-				return r, err
+		if errors.As(err, &blocked) && read > 0 { // read one at a time to reach every message before the blocking one
+			size, r.Kept, err = 1, 0, s.restart(ctx)
+			if c.DryRun {
+				r.Replayed = 0
 			}
-			continue
+			batch, read = nil, 0
 		}
 		if err != nil {
 			return r, err
 		}
-		batch := c.choose(read)
-		r.Kept += len(read) - len(batch)
+		r.Kept += read - len(batch)
 		if c.DryRun {
 			r.Replayed += len(batch)
 		} else {
@@ -143,18 +137,6 @@ func Replay[R receipt](ctx context.Context, conn consumer.Connection, to Publish
 	return r, nil
 }
 
-// batch returns the next messages, at most n. At an error it returns the ones that it has read.
-func (s *scan) batch(ctx context.Context, n int) (read []*amqp.Delivery, err error) {
-	for len(read) < n {
-		d, err := s.next(ctx)
-		if err != nil || d == nil {
-			return read, err
-		}
-		read = append(read, d)
-	}
-	return read, nil
-}
-
 // An outgoing message is published again.
 type outgoing struct {
 	delivery      *amqp.Delivery // in the parking queue
@@ -163,9 +145,13 @@ type outgoing struct {
 	err           error // of publishing it
 }
 
-// choose returns the deliveries to publish.
-func (c *ReplayConfig) choose(read []*amqp.Delivery) (batch []*outgoing) {
-	for _, d := range read {
+// read reads up to n messages, and returns the ones to publish and the number of all.
+func (c *ReplayConfig) read(ctx context.Context, s *scan, n int) (batch []*outgoing, read int, err error) {
+	for ; read < n; read++ {
+		d, err := s.next(ctx)
+		if err != nil || d == nil {
+			return batch, read, err
+		}
 		m := newMessage(d)
 		if c.Match != nil && !c.Match(m) {
 			continue
@@ -175,10 +161,10 @@ func (c *ReplayConfig) choose(read []*amqp.Delivery) (batch []*outgoing) {
 			exchange, key = c.To(m)
 		}
 		if exchange != "" || key != "" {
-			batch = append(batch, &outgoing{delivery: d, exchange: exchange, key: key, copy: m.replayed(time.Now())})
+			batch = append(batch, &outgoing{delivery: d, exchange: exchange, key: key, copy: history.Replayed(d, time.Now())})
 		}
 	}
-	return batch
+	return batch, read, nil
 }
 
 // publish publishes a batch and waits for the outcomes. Messages of which a header is refused are published again without it.
@@ -205,20 +191,18 @@ func publish[R receipt](ctx context.Context, to Publisher[R], batch []*outgoing)
 func (s *scan) settle(ctx context.Context, batch []*outgoing, log *slog.Logger) (replayed int, fatal error) {
 	for _, m := range batch {
 		id, err := validate.Quote(m.delivery.MessageId), m.err
-		if err == nil {
+		switch {
+		case err == nil:
 			m.copy.Log(ctx, log.With("to", cmp.Or(m.exchange, m.key)), "parking: message changed by its replay")
 			if err = s.ack(ctx, m.delivery); err == nil {
 				replayed++
 			} else {
 				fatal = cmp.Or(fatal, fmt.Errorf("parking: message %s was replayed and is still parked: %w", id, s.cause(err)))
 			}
-			continue
-		}
-		err = fmt.Errorf("message %s stays parked: %w", id, err)
-		if ctx.Err() == nil && !isClosed(err) {
-			s.skipped.add(err)
-		} else {
-			fatal = cmp.Or(fatal, fmt.Errorf("parking: %w", err))
+		case ctx.Err() != nil || isClosed(err):
+			fatal = cmp.Or(fatal, fmt.Errorf("parking: message %s stays parked: %w", id, err))
+		default:
+			s.skipped.add(fmt.Errorf("message %s stays parked: %w", id, err))
 		}
 	}
 	return replayed, fatal

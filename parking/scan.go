@@ -15,11 +15,8 @@ import (
 )
 
 const (
-	batchSize     = 64                     // messages that are read or published at a time
-	scanTimeout   = 10 * time.Minute       // a third of RabbitMQ's default consumer timeout, see ErrScanTimeout
-	overtime      = 20 * time.Millisecond  // see late
-	settleTime    = 100 * time.Millisecond // see close
-	returnTimeout = time.Second            // see awaitReady
+	batchSize   = 64               // messages that are published at a time
+	scanTimeout = 10 * time.Minute // a third of RabbitMQ's default consumer timeout, see ErrScanTimeout
 )
 
 // A scan reads once the messages that a queue holds at its start. Unacknowledged messages return to their places when it ends.
@@ -55,10 +52,11 @@ func fieldError(field, problem, fix string) error {
 
 // connect opens a channel, on a dedicated connection if possible, and returns the number of messages in the queue.
 func (s *scan) connect(ctx context.Context) (messages int, err error) {
-	if s.ac, err = s.conn.ConsumeConnection(ctx); err != nil {
+	ac, err := s.conn.ConsumeConnection(ctx)
+	if err != nil {
 		return 0, fmt.Errorf("parking: %w", err)
 	}
-	s.dedicated = false
+	s.ac, s.dedicated = ac, false
 	if d, ok := s.conn.(consumer.DedicatedConnector); ok {
 		if ac, err := d.DedicatedConnection(ctx); err == nil { // otherwise the number of connections may be limited
 			s.ac, s.dedicated = ac, true
@@ -76,9 +74,7 @@ func (s *scan) connect(ctx context.Context) (messages int, err error) {
 
 // ready returns the number of messages that the queue can deliver.
 func (s *scan) ready(ctx context.Context) (int, error) {
-	q, err := wire.Call(ctx, s.ac, func() (amqp.Queue, error) {
-		return s.ch.QueueDeclarePassive(s.queue, false, false, false, false, nil)
-	})
+	q, err := wire.Call(ctx, s.ac, func() (amqp.Queue, error) { return s.ch.QueueDeclarePassive(s.queue, false, false, false, false, nil) })
 	return q.Messages, err
 }
 
@@ -174,20 +170,16 @@ func (s *scan) ack(ctx context.Context, d *amqp.Delivery) error {
 }
 
 // close returns the unacknowledged messages and disconnects. It adds the skipped messages and its own error to err. When a channel closes,
-// RabbitMQ discards acknowledgements that it has not passed on to a quorum queue yet. It gets settleTime for them, or half of it
+// RabbitMQ discards acknowledgements that it has not passed on to a quorum queue yet. It gets 100 ms for them, or 50 ms
 // if ctx has ended, so that close returns within 250 ms.
 func (s *scan) close(ctx context.Context, err error) error {
 	err = s.skipped.join(err)
-	if s.ch.IsClosed() {
-		return errors.Join(err, s.disconnect(ctx))
+	if s.acked && sleep(ctx, 100*time.Millisecond) != nil {
+		_ = sleep(context.WithoutCancel(ctx), 50*time.Millisecond)
 	}
-	if s.acked && sleep(ctx, settleTime) != nil {
-		_ = sleep(context.WithoutCancel(ctx), settleTime/2)
-	}
-	if s.unacked > 0 { // on RabbitMQ 4.3 a basic.nack does not count as a failed delivery, a closed channel does
-		if s.late(ctx, func() error { return s.ch.Nack(0, true, true) }) == nil {
-			s.awaitReady(ctx, s.unacked)
-		}
+	// On RabbitMQ 4.3 a basic.nack does not count as a failed delivery, a closed channel does.
+	if s.unacked > 0 && s.late(ctx, func() error { return s.ch.Nack(0, true, true) }) == nil {
+		s.awaitReady(ctx, s.unacked)
 	}
 	return errors.Join(err, s.disconnect(ctx))
 }
@@ -195,19 +187,19 @@ func (s *scan) close(ctx context.Context, err error) error {
 // awaitReady waits until the queue can deliver n messages: a quorum queue takes returned messages in its own time, and the next scan should
 // read them. It does not wait long, because others may consume them.
 func (s *scan) awaitReady(ctx context.Context, n int) {
-	for end := time.Now().Add(returnTimeout); time.Now().Before(end); {
+	for end := time.Now().Add(time.Second); time.Now().Before(end); {
 		if ready, err := s.ready(ctx); err != nil || ready >= n || sleep(ctx, 5*time.Millisecond) != nil {
 			return
 		}
 	}
 }
 
-// late calls f even if ctx has ended, and returns soon after the end of ctx: after overtime and wire.Grace.
+// late calls f even if ctx has ended, and returns soon after the end of ctx: after 20 ms and wire.Grace.
 func (s *scan) late(ctx context.Context, f func() error) error {
 	late, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	stop := context.AfterFunc(ctx, func() {
-		time.AfterFunc(overtime, func() { cancel(context.Cause(ctx)) })
+		time.AfterFunc(20*time.Millisecond, func() { cancel(context.Cause(ctx)) })
 	})
 	defer stop()
 	return wire.Do(late, s.ac, f)

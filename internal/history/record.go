@@ -60,6 +60,9 @@ func WaitQueue(queue string, delay time.Duration) string { return waitPrefix(que
 
 func waitPrefix(queue string) string { return queue + ".wait." }
 
+// IsWaitQueue reports whether the name is that of a wait queue for messages of the other queue.
+func IsWaitQueue(name, queue string) bool { return strings.HasPrefix(name, waitPrefix(queue)) }
+
 // ParkingQueue returns the name of the queue in which messages of another queue are parked: orders.parked.
 func ParkingQueue(queue string) string { return queue + ".parked" }
 
@@ -167,47 +170,6 @@ func (r *Record) Headers() amqp.Table {
 		}
 	}
 	return h
-}
-
-// Latest returns the headers of a parked message's record, corrected by RabbitMQ's record of the last dead-lettering. That one is newer, because
-// a copy carries none. If the message was dead-lettered in another queue than the record's, a handler has passed on its headers, and
-// only the names of dropped headers still apply.
-func Latest(h amqp.Table) amqp.Table {
-	own := amqp.Table{}
-	death := lastDeath(h)
-	queue := Text(death, "queue")
-	elsewhere := death != nil && queue != Text(h, HeaderQueue)
-	for name, v := range h {
-		if IsOwn(name) && (!elsewhere || name == HeaderDropped) {
-			own[name] = v
-		}
-	}
-	if death != nil {
-		own[HeaderReason] = Text(death, "reason")
-	}
-	if elsewhere {
-		own[HeaderQueue], own[HeaderExchange], own[HeaderKey] = queue, Text(death, "exchange"), ""
-		if keys, _ := death["routing-keys"].([]any); len(keys) > 0 {
-			own[HeaderKey] = keys[0]
-		}
-	}
-	return own
-}
-
-// lastDeath returns RabbitMQ's record of the last dead-lettering, apart from the ones in the wait and parking queues of the message's own
-// record.
-func lastDeath(h amqp.Table) amqp.Table {
-	of := Text(h, HeaderQueue)
-	deaths, _ := h["x-death"].([]any)
-	for _, d := range deaths { // the newest comes first
-		death, _ := d.(amqp.Table)
-		queue := Text(death, "queue")
-		waited := strings.HasPrefix(queue, waitPrefix(of)) && Text(death, "reason") == "expired"
-		if queue != "" && (of == "" || !waited && queue != ParkingQueue(of)) {
-			return death
-		}
-	}
-	return nil
 }
 
 // IsCount reports whether RabbitMQ counts in the header what happened to a message. The count means nothing after another
