@@ -31,7 +31,7 @@ func (e *BlockedError) Unwrap() error { return e.err }
 
 // A SkippedError reports messages that were skipped, with the message ids or lines of the first ten. No message is lost: Peek, Export and
 // Replay leave it in its queue, Import leaves it in the file. It wraps the first ten causes: a *consumer.UnreadableError for a
-// message that cannot be read, otherwise the Publisher's error.
+// message with unreadable headers, otherwise the Publisher's error.
 type SkippedError struct {
 	Count int // number of skipped messages
 

@@ -22,9 +22,9 @@ type Message struct {
 	Error, ErrorType          string          // text and Go type of the last error
 	History                   []string        // the last ten failures and replays, one line each
 
-	// Reason is why the message was parked. Of a retry plan: attempts (the last one has failed), age (the next attempt would exceed
+	// Reason is why the message was parked. A retry plan writes attempts (the last one has failed), age (the next attempt would exceed
 	// MaxAge), after (the handler asked for a longer delay than the plan has), permanent, rejected, rule, or redelivered (RabbitMQ has
-	// counted too many failed deliveries). Of RabbitMQ: delivery_limit, expired, rejected or maxlen.
+	// counted too many failed deliveries). RabbitMQ writes delivery_limit, expired, rejected or maxlen.
 	Reason string
 }
 
@@ -52,7 +52,7 @@ func (m Message) String() string {
 // moves them to the tail of a queue without a delivery limit, such as a retry plan's parking queue. It counts each Peek as a delivery, and
 // so does RabbitMQ 4.3 if the connection is lost: a queue with a delivery limit may drop a message.
 //
-// Messages that cannot be read are left out and reported by a *[SkippedError]. A message that RabbitMQ cannot deliver is reported by a
+// Messages with unreadable headers are left out and reported by a *[SkippedError]. A message that RabbitMQ cannot deliver is reported by a
 // *[BlockedError]. The other messages are returned together with the error.
 func Peek(ctx context.Context, conn consumer.Connection, queue string, n int) (messages []Message, err error) {
 	err = walk(ctx, conn, queue, n, func(d *amqp.Delivery) error {

@@ -68,7 +68,7 @@ type receipt interface {
 // stay parked. An interrupted Replay loses no message and can be run again. Messages of the last batch may then be published twice, with the
 // same message id.
 //
-// A message that cannot be read or published stays parked: its queue is missing or full, or the Publisher refuses it. Replay continues with
+// A message stays parked if its headers are unreadable, its target queue is missing or full, or the Publisher refuses it. Replay continues with
 // the next one, and reports such messages at the end with a *[SkippedError]. If the outcome of a publish is unknown, the message may be in
 // both queues.
 //

@@ -288,7 +288,7 @@ func TestImportMakesWhatWasExported(t *testing.T) {
 	})
 }
 
-// Without the middleware RabbitMQ parks it, and tells where it came from.
+// RabbitMQ dead-letters the message without the middleware, and records its queue.
 func TestReplayKnowsWhereADeadLetterCameFrom(t *testing.T) {
 	bubble(t, func(b *bench) {
 		b.publish(amqp.Publishing{MessageId: "m", UserId: "guest", Body: []byte("m")})

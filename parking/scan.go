@@ -171,7 +171,7 @@ func (s *scan) ack(ctx context.Context, d *amqp.Delivery) error {
 
 // close returns the unacknowledged messages and disconnects. It adds the skipped messages and its own error to err. When a channel closes,
 // RabbitMQ discards acknowledgements that it has not passed on to a quorum queue yet. It gets 100 ms for them, or 50 ms
-// if ctx has ended, so that close returns within 250 ms.
+// after the end of ctx, so that close returns within 250 ms.
 func (s *scan) close(ctx context.Context, err error) error {
 	err = s.skipped.join(err)
 	if s.acked && sleep(ctx, 100*time.Millisecond) != nil {
@@ -194,7 +194,7 @@ func (s *scan) awaitReady(ctx context.Context, n int) {
 	}
 }
 
-// late calls f even if ctx has ended, and returns soon after the end of ctx: after 20 ms and wire.Grace.
+// late calls f even after the end of ctx, and returns soon after the end of ctx: after 20 ms and wire.Grace.
 func (s *scan) late(ctx context.Context, f func() error) error {
 	late, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)

@@ -21,7 +21,7 @@ import (
 	"github.com/amqpkit/amqpkit/topology"
 )
 
-// fill puts n messages of orders, of the bodies 0 to n-1, into a queue of its own.
+// fill declares a queue and publishes n messages from orders with the bodies 0 to n-1.
 func (b *bench) fill(q topology.Queue, n int) {
 	b.t.Helper()
 	b.onConnection(func(ac *amqp.Connection) error {
@@ -73,7 +73,7 @@ func TestAReplayThatEndsBeforeTheConsumerTimeoutCanBeRunAgain(t *testing.T) {
 	}
 }
 
-// dial returns a Conn of its own, over what wrap makes of its connections.
+// dial returns another Conn, whose connections go through wrap.
 func (b *bench) dial(wrap func(net.Conn) net.Conn) *amqpkit.Conn {
 	b.t.Helper()
 	conn, err := amqpkit.DialConfig(b.t.Context(), amqpkit.Config{URLs: []string{b.URL()}, Logger: quiet, Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -117,7 +117,7 @@ func (l *slowLink) Close() error {
 	return l.Conn.Close()
 }
 
-// slow returns a Conn whose connections are over slowLinks.
+// slow returns a Conn that uses slowLinks.
 func (b *bench) slow() (*amqpkit.Conn, *slowness) {
 	b.t.Helper()
 	s := &slowness{}
