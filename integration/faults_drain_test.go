@@ -20,7 +20,7 @@ func TestS88AWaitThatCannotEndInTheDrainEndsAtOnce(t *testing.T) {
 		return func(b *consumerBench, p *producer.Producer) (string, []consumer.Middleware) {
 			cfg.Queue = unique(name)
 			cfg.Source = &topology.Queue{Name: cfg.Queue}
-			pl, err := cfg.Plan()
+			pl, err := retry.New(cfg)
 			if err != nil {
 				b.t.Fatal(err)
 			}

@@ -360,7 +360,7 @@ func TestS69AConsumersOwnDeclareFindsItsExchangeAgain(t *testing.T) {
 func TestS69ARetryPlanInSetupIsRestoredAsAWhole(t *testing.T) {
 	t.Parallel()
 	queue := unique("s69")
-	plan, err := retry.Config{Queue: queue, Source: &topology.Queue{}, Policy: retry.Schedule(time.Second).MaxAttempts(2)}.Plan()
+	plan, err := retry.New(retry.Config{Queue: queue, Source: &topology.Queue{}, Policy: retry.Schedule(time.Second).MaxAttempts(2)})
 	if err != nil {
 		t.Fatal(err)
 	}

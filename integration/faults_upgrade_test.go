@@ -26,7 +26,7 @@ func TestS83ANodeThatIsTooOldDoesNotEndAConnOrARun(t *testing.T) {
 	t.Parallel()
 	needs43(t)
 	queue := unique("s83")
-	plan, err := retry.Config{Queue: queue, Source: &topology.Queue{}, Policy: retry.Linear(1e9, 1e9).MaxAttempts(3), Native: true}.Plan()
+	plan, err := retry.New(retry.Config{Queue: queue, Source: &topology.Queue{}, Policy: retry.Schedule(1e9)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func TestS83ANodeThatIsTooOldDoesNotEndAConnOrARun(t *testing.T) {
 	var setups, declares atomic.Int64
 	b := newConsumerBenchWith(t, amqpkit.Config{Setup: func(ctx context.Context, ac *amqp.Connection) error {
 		if setups.Add(1) == 2 {
-			return plan.Declare(ctx, asIf(ac, "4.2.1"))
+			return plan.Declare(ctx, asIf(ac, "3.13.7"))
 		}
 		return plan.Declare(ctx, ac)
 	}})

@@ -179,35 +179,3 @@ func TestS42ForgedCountsNeverExceedThePolicy(t *testing.T) {
 		}
 	}
 }
-
-func TestAQueueThatDelaysByItselfIsTriedAsOftenAndWhenThePolicySays(t *testing.T) {
-	needs43(t)
-	stalled := metronome(t)
-	b := newRetryBench(t, retry.Config{Policy: retry.Linear(300*ms, 600*ms).MaxAttempts(4), Native: true}, "")
-	var log callLog
-	b.start(4, log.fail)
-	for i := range 10 {
-		b.publish(amqp.Publishing{MessageId: fmt.Sprint(i), Headers: amqp.Table{"x-delivery-count": int64(50)}})
-	}
-	var worst time.Duration
-	for _, d := range b.parked(10) {
-		calls := log.of(d.MessageId)
-		if len(calls) != 4 {
-			t.Fatalf("message %s: %d calls, want 4", d.MessageId, len(calls))
-		}
-		for i, delay := range []time.Duration{300 * ms, 600 * ms, 600 * ms} {
-			gap := calls[i+1].at.Sub(calls[i].at)
-			if gap < delay-ms || gap > delay+delay/10+100*ms+stalled() {
-				t.Errorf("message %s: attempt %d came after %v, want %v", d.MessageId, i+2, gap, delay)
-			}
-			worst = max(worst, gap-delay)
-		}
-		if d.Headers[history.HeaderAttempts] != int64(4) || d.Headers["x-delivery-count"] != nil {
-			t.Errorf("parked with %v", d.Headers)
-		}
-	}
-	if n := b.waiting(); n != 0 {
-		t.Errorf("%d messages are left", n)
-	}
-	t.Logf("10 messages, 4 calls each; the latest was %v behind its delay, the machine stood still for %v", worst.Round(ms), stalled().Round(ms))
-}

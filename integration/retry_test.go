@@ -45,7 +45,7 @@ func newRetryBench(t *testing.T, cfg retry.Config, through string) *retryBench {
 	}
 	b := &retryBench{t: t, name: cfg.Queue, raw: rawChannel(t)}
 	var err error
-	if b.plan, err = cfg.Plan(); err != nil {
+	if b.plan, err = retry.New(cfg); err != nil {
 		t.Fatal(err)
 	}
 	deleteAfter(t, b.plan.Topology())

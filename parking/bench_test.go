@@ -46,7 +46,7 @@ func newBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{t: t, Broker: amqptest.Start(t, amqptest.Config{InMemory: true})}
 	var err error
-	if b.plan, err = (retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Source: &topology.Queue{}, Logger: quiet}).Plan(); err != nil {
+	if b.plan, err = retry.New(retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Source: &topology.Queue{}, Logger: quiet}); err != nil {
 		t.Fatal(err)
 	}
 	b.conn, err = amqpkit.DialConfig(t.Context(), amqpkit.Config{URLs: []string{b.URL()}, Dialer: b.Dial, Setup: b.plan.Declare, Logger: quiet})

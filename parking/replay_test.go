@@ -184,7 +184,7 @@ func TestAReplayLeavesOutWhatThePublisherRefuses(t *testing.T) {
 			t.Fatalf("Replay = %+v, %v", r, err)
 		}
 		h := b.Messages("orders")[0].Headers
-		if text := log.String(); h["small"] != "s" || h["large"] != nil || fmt.Sprint(h[history.HeaderDropped]) != "[large]" || strings.Count(text, "large: is too large") != 1 {
+		if text := log.String(); h["small"] != "s" || h["large"] != nil || fmt.Sprint(h[history.HeaderDropped]) != "[large]" || strings.Count(text, "dropped=[large]") != 1 {
 			t.Errorf("back with %v, logged %q", h, text)
 		}
 	})

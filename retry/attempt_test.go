@@ -55,7 +55,6 @@ func TestEveryEndOfAHandlerIsAnAttempt(t *testing.T) {
 		"a typed nil":           {fails((*brittleError)(nil)), nil, "orders.wait.10s", "nil pointer"},
 		"a typed nil rejection": {fails((*consumer.RejectError)(nil)), nil, "orders.wait.10s", "nil pointer"},
 		"a typed nil requeue":   {fails((*consumer.RequeueError)(nil)), nil, "orders.wait.10s", "nil pointer"},
-		"a typed nil After":     {fails((*retry.AfterError)(nil)), nil, "orders.wait.10s", "nil pointer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Rules: c.rules, Logger: quiet})
@@ -71,8 +70,8 @@ func TestEveryEndOfAHandlerIsAnAttempt(t *testing.T) {
 	}
 }
 
-// In a classic queue, which counts nothing.
-func TestAHandlerThatEndsItsGoroutineIsParkedInTheEnd(t *testing.T) {
+// A classic queue counts nothing.
+func TestAMessageWhoseHandlerEndsItsGoroutineIsParked(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(10 * s), Source: &topology.Queue{Type: topology.Classic}}, func(b *bench) {
 		var got calls
 		b.run(func(ctx context.Context, d *consumer.Delivery) error {
@@ -102,11 +101,11 @@ func TestAnUnansweredMoveHasItsAttemptRepeated(t *testing.T) {
 			return planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(s).MaxAttempts(1), Logger: quiet}).Middleware(to)(got.fail(errBoom))
 		}
 		for i, want := range []time.Duration{s, lastHold, lastHold, 0} {
-			var hop *retry.MoveError
+			var failed *retry.MoveError
 			var requeue *consumer.RequeueError
 			d := &consumer.Delivery{Queue: "orders", Delivery: amqp.Delivery{Redelivered: i > 0, Headers: amqp.Table{"x-acquired-count": int64(i)}}}
 			err := process()(t.Context(), d)
-			if want > 0 && (!errors.As(err, &hop) || !errors.As(err, &requeue) || requeue.After != want) || want == 0 && err != nil {
+			if want > 0 && (!errors.As(err, &failed) || !errors.As(err, &requeue) || requeue.After != want) || want == 0 && err != nil {
 				t.Errorf("delivery %d: %v, want it requeued after %v", i, err, want)
 			}
 		}
@@ -166,7 +165,7 @@ func TestAnAfterBeyondThePlanIsParkedAtOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			last := m.moved[len(m.moved)-1]
-			d = again(last)
+			d = delivered(last)
 			d.Queue = "orders"
 			time.Sleep(s)
 		}
@@ -176,45 +175,20 @@ func TestAnAfterBeyondThePlanIsParkedAtOnce(t *testing.T) {
 	})
 }
 
-func TestAMessageWhoseHandlerNeverFailedSaysSo(t *testing.T) {
-	var log bytes.Buffer
-	plan := planned(t, retry.Config{
-		Queue: "orders", Policy: retry.Schedule(s).MaxAttempts(3), Native: true, Source: &topology.Queue{}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
-	})
-	m := &mover{}
-	var got calls
-	d := counted(amqp.Delivery{MessageId: "m"})
-	d.Headers["x-delivery-count"], d.Headers["x-acquired-count"] = int64(22), int64(22)
-	if err := plan.Middleware(m)(got.fail(nil))(t.Context(), d); err != nil || got.count() != 1 || len(m.moved) != 0 {
-		t.Fatalf("counted 22 times: %v after %d calls, moved %v, want one call", err, got.count(), m.moved)
-	}
-	d.Headers["x-delivery-count"], d.Headers["x-acquired-count"] = int64(23), int64(23)
-	if err := plan.Middleware(m)(got.fail(errBoom))(t.Context(), d); err != nil || got.count() != 1 || len(m.moved) != 1 {
-		t.Fatalf("counted 23 times: %v after %d calls, moved %v, want no other call", err, got.count(), m.moved)
-	}
-	h := m.moved[0].msg.Headers
-	if h[history.HeaderReason] != history.ReasonRedelivered || h[history.HeaderAttempts] != nil || !strings.Contains(fmt.Sprint(h[history.HeaderHistory]), "lost connections") {
-		t.Errorf("parked with %v", h)
-	}
-	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") || !strings.Contains(text, "message_id=m") || !strings.Contains(text, "counted 23 deliveries") {
-		t.Errorf("logged %q", text)
-	}
-}
-
 func TestALogLineFollowsItsMove(t *testing.T) {
 	for name, c := range map[string]struct {
-		away  []string
-		err   error
-		lines []string // the beginning of each
+		refuses []string
+		err     error
+		lines   []string // the beginning of each
 	}{
 		"it waits":                 {nil, errBoom, []string{"INFO retry: message failed, it waits"}},
-		"it is parked":             {nil, amqperr.Permanent(errBoom), []string{"WARN retry: message failed for good, it is parked"}},
-		"its queue is missing":     {[]string{"orders.parked"}, amqperr.Permanent(errBoom), []string{"WARN retry: message not moved, it is requeued at the tail"}},
-		"no queue takes it":        {[]string{"orders.parked", "orders"}, amqperr.Permanent(errBoom), []string{"WARN retry: message not moved, it is requeued, and its attempt is repeated"}},
-		"it is thrown away":        {nil, errGone, []string{"INFO retry: message failed, it is discarded"}},
+		"it is parked":             {nil, amqperr.Permanent(errBoom), []string{"WARN retry: message parked"}},
+		"its queue is missing":     {[]string{"orders.parked"}, amqperr.Permanent(errBoom), []string{"WARN retry: message not moved, requeued at the tail of its queue"}},
+		"no queue accepts it":      {[]string{"orders.parked", "orders"}, amqperr.Permanent(errBoom), []string{"WARN retry: message not moved, requeued "}},
+		"it is discarded":          {nil, errGone, []string{"INFO retry: message failed and was discarded"}},
 		"it is postponed":          {nil, consumer.Requeue(s), nil},
 		"it is handled":            {nil, nil, nil},
-		"its worker waits, then …": {nil, errStock, []string{"INFO retry: message failed, its worker waits", "WARN retry: message failed for good, it is parked"}},
+		"its worker waits, then …": {nil, errStock, []string{"INFO retry: message failed, its worker waits", "WARN retry: message parked"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -223,7 +197,7 @@ func TestALogLineFollowsItsMove(t *testing.T) {
 					Queue: "orders", Policy: retry.Schedule(10 * s), Logger: slog.New(slog.NewTextHandler(&log, nil)), MaxInProcessDelay: s,
 					Rules: []retry.Rule{retry.OnError(errGone, retry.Discard), retry.OnError(errStock, retry.Schedule(s))},
 				})
-				_ = plan.Middleware(&mover{away: c.away})(fails(c.err))(t.Context(), &consumer.Delivery{Queue: "orders"})
+				_ = plan.Middleware(&mover{refuses: c.refuses})(fails(c.err))(t.Context(), &consumer.Delivery{Queue: "orders"})
 				lines := strings.Split(strings.TrimSuffix(log.String(), "\n"), "\n")
 				if log.Len() == 0 {
 					lines = nil
@@ -247,9 +221,80 @@ func TestALogLineFollowsItsMove(t *testing.T) {
 	}
 }
 
-// BenchmarkAttempt is the middleware around a handler that succeeds at once, and one call of the handler as it is.
+// Warnings about moves that fail are limited, and begin again after a move to the queue.
+func TestWarningsAboutMovesAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		m := &loggingMover{mover: mover{refuses: []string{"orders.parked"}}, log: slog.New(slog.NewTextHandler(&log, nil))}
+		h := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(s).MaxAttempts(1)}).Middleware(m)(fails(errBoom))
+		lines := func(level string) int { return strings.Count(log.String(), "level="+level) }
+		fail := func() {
+			if err := h(t.Context(), &consumer.Delivery{Queue: "orders"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 61 {
+			fail()
+			time.Sleep(s)
+		}
+		if n := lines("WARN"); n != 2 || !strings.Contains(log.String(), "repeated=59") {
+			t.Errorf("%d warnings in a minute, want two: %s", n, log.String())
+		}
+		m.refuses = nil
+		fail() // is parked
+		m.refuses = []string{"orders.parked"}
+		fail()
+		if n := lines("WARN"); n != 4 {
+			t.Errorf("%d warnings, want the parked message and the next refusal too: %s", n, log.String())
+		}
+	})
+}
+
+// A loggingMover has a Logger, as a Producer does.
+type loggingMover struct {
+	mover
+	log *slog.Logger
+}
+
+func (m *loggingMover) Logger() *slog.Logger { return m.log }
+
+func TestTheRoutingKeyIsThatOfTheFirstPublish(t *testing.T) {
+	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
+		b.onConnection(func(ac *amqp.Connection) error {
+			return topology.Topology{
+				Exchanges: []topology.Exchange{{Name: "events", Type: topology.Topic}},
+				Queues:    []topology.Queue{{Name: "audit"}},
+				Bindings:  []topology.Binding{{Source: "events", Queue: "orders", Key: "order.#"}},
+			}.Declare(b.t.Context(), ac)
+		})
+		var keys []string
+		var got calls
+		b.run(got.fail(errBoom), func(c *consumer.Config) {
+			c.Key = func(d *consumer.Delivery) string {
+				keys = append(keys, retry.RoutingKey(d))
+				return retry.RoutingKey(d)
+			}
+		})
+		if err := b.producer.Publish(b.t.Context(), "events", "order.paid", amqp.Publishing{}); err != nil {
+			t.Fatal(err)
+		}
+		if b.parked(time.Minute); len(keys) < 2 || slices.ContainsFunc(keys, func(k string) bool { return k != "order.paid" }) {
+			t.Errorf("keys %q, want order.paid for each delivery", keys)
+		}
+	})
+}
+
+func TestASuccessfulMessageCostsThreeAllocations(t *testing.T) {
+	h := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(s)}).Middleware(&mover{})(fails(nil))
+	d := &consumer.Delivery{Queue: "orders", Delivery: amqp.Delivery{Headers: amqp.Table{"traceparent": "00-0"}, Body: make([]byte, 4096)}}
+	if n := testing.AllocsPerRun(1000, func() { _ = h(t.Context(), d) }); n > 4 { // a goroutine may need one more
+		t.Errorf("%v allocations, want 3", n)
+	}
+}
+
+// BenchmarkAttempt measures a handler that succeeds at once, with and without the middleware.
 func BenchmarkAttempt(b *testing.B) {
-	plan, err := retry.New("orders", retry.Schedule(s))
+	plan, err := retry.New(retry.Config{Queue: "orders", Policy: retry.Schedule(s)})
 	if err != nil {
 		b.Fatal(err)
 	}

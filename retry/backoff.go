@@ -6,13 +6,10 @@ import (
 	"github.com/cenkalti/backoff/v4"
 )
 
-// BackOff returns a new backoff.BackOff that gives the policy's delays one after the other
-// and then backoff.Stop: at the end of MaxAttempts, beyond MaxAge (counted from here or from
-// the last Reset), and at once for a policy that Validate refuses. After Reset it begins
-// again.
+// BackOff returns a new backoff.BackOff that returns the policy's delays in order and then backoff.Stop: after
+// MaxAttempts, beyond MaxAge (counted from this call or the last Reset), and at once for an invalid policy.
 //
-// Like the others of backoff/v4, a BackOff belongs to one goroutine. Where a factory is asked
-// for, pass the method itself: policy.BackOff is a func() backoff.BackOff.
+// One goroutine at a time may use it. The method value policy.BackOff is a factory: a func() backoff.BackOff.
 func (p Policy) BackOff() backoff.BackOff {
 	return &backOff{policy: p, start: time.Now()}
 }

@@ -78,7 +78,7 @@ func TestBackOffDrivesBackoffRetry(t *testing.T) {
 	})
 }
 
-func TestBackOffOfARefusedPolicyStopsAtOnce(t *testing.T) {
+func TestBackOffOfAnInvalidPolicyStopsAtOnce(t *testing.T) {
 	for _, p := range []retry.Policy{{}, retry.Schedule(), retry.Exponential(time.Hour, time.Second)} {
 		if d := p.BackOff().NextBackOff(); d != backoff.Stop {
 			t.Errorf("%#v waits %v, want Stop", p, d)

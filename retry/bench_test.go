@@ -24,7 +24,7 @@ var (
 	errBoom = errors.New("boom")
 )
 
-// A bench is a broker in memory, whose time is that of testing/synctest, with the queue orders and its plan.
+// A bench is a broker in memory, in the time of testing/synctest, with the queue orders and its plan.
 type bench struct {
 	*amqptest.Broker
 	t        *testing.T
@@ -69,7 +69,7 @@ func newBench(t *testing.T, cfg retry.Config) *bench {
 
 func planned(t *testing.T, cfg retry.Config) *retry.Plan {
 	t.Helper()
-	plan, err := cfg.Plan()
+	plan, err := retry.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func (b *bench) publish(msg amqp.Publishing) {
 	}
 }
 
-// messages is what a queue holds when nothing goes on any more for a while.
+// messages returns the messages of a queue after a while.
 func (b *bench) messages(queue string, after time.Duration) []amqptest.Message {
 	b.t.Helper()
 	time.Sleep(after)
@@ -122,7 +122,7 @@ func (b *bench) messages(queue string, after time.Duration) []amqptest.Message {
 	return b.Messages(queue)
 }
 
-// parked returns the one message in the parking queue once everything is over.
+// parked returns the only message in the parking queue, and expects all other queues to be empty.
 func (b *bench) parked(after time.Duration) amqptest.Message {
 	b.t.Helper()
 	ms := b.messages("orders.parked", after)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"time"
 
@@ -15,52 +14,39 @@ import (
 const (
 	jitterSteps  = 4                // wait queues that share one jittered delay
 	maxTiers     = 64               // wait queues of a plan
-	maxMoves     = 16               // stays in the longest wait queue, one after another, for an After
-	maxInProcess = 10 * time.Minute // that a delivery may be held, a third of the default consumer timeout
+	maxStays     = 16               // in the longest wait queue, for one After
+	maxInProcess = 10 * time.Minute // of waiting in the worker for each delivery: a third of the default consumer timeout
 )
 
-// Config says what becomes of the failed messages of a queue. Queue and Policy are required.
+// Config describes how the failed messages of a queue are retried and parked. Queue and Policy are required.
 type Config struct {
-	// Queue is the queue whose consumers fail. It may exist already: it needs no argument of
-	// its own.
+	// Queue is the name of the queue whose consumers use the plan. The queue may exist already: it needs no special arguments.
 	Queue string
 
-	// Policy is for every error that no rule is for.
+	// Policy applies to errors that match no rule.
 	Policy Policy
 
-	// Rules are for certain errors; the first that matches holds.
+	// Rules apply to certain errors. The first rule that matches is used.
 	Rules []Rule
 
-	// MaxInProcessDelay is how long a delay may be to be waited out by the handler's worker, without a
-	// trip through a queue, holding back its key if Config.Key of the consumer orders by one.
-	// Longer delays use wait queues. If the connection is lost meanwhile, these attempts are made
-	// again. Zero means none; all such delays of a message are at most ten minutes together,
-	// well within RabbitMQ's consumer timeout of 30. Longer delays that After asks for are waited in queues; a plan
-	// without wait queues parks the message.
+	// MaxInProcessDelay is the longest delay during which the worker keeps the message and waits. Longer delays use wait
+	// queues. A short wait in the worker avoids two moves, and keeps back later messages with the same key (consumer.Config.Key). If
+	// the connection is lost, the attempts since the delivery are repeated. These delays of a policy must not exceed ten minutes in
+	// all, because RabbitMQ's consumer timeout is 30 minutes. Zero means that all delays use wait queues.
 	MaxInProcessDelay time.Duration
 
-	// Source, if set, is declared along with the plan; its name is Queue, or empty. Where it has no
-	// DeadLetter, that becomes the parking queue: what reaches the delivery limit, expires, or is rejected
-	// without the middleware, is parked as well. Without Source the queue is declared elsewhere, and
-	// only looked for.
+	// Source is the queue itself, if the plan is to declare it. Its Name is Queue or empty. If it has no DeadLetter, it
+	// dead-letters to the parking queue, so that messages are parked too if they reach the delivery limit, expire, or are rejected
+	// without the middleware. Nil means that the queue is declared elsewhere, and Declare only verifies that it exists.
 	Source *topology.Queue
 
-	// Native has the source queue itself delay what failed, as a quorum queue of RabbitMQ 4.3 and newer can:
-	// there is no trip through a wait queue, and the message keeps its place in RabbitMQ's counts. It needs Source, and
-	// a policy of growing by the same step (Linear, or one delay). RabbitMQ's count, which stands for
-	// the attempts, also rises for every unacknowledged message of a lost connection, and for what the shutdown of a consumer with
-	// an order to keep returns unhandled. So a message may fail for good sooner than the policy says, but not before its handler
-	// has failed. Only when the count exceeds the attempts by 20, as of a message that ends the process, is it parked unhandled with
-	// the reason "redelivered", and a warning names it. After waits no other time than the policy's, and of a parked message's failures only the last is known.
-	Native bool
-
-	// MoveTimeout is how long a move to the wait or parking queue may take, a lost connection
-	// included. After it the message is requeued in its own queue, and the attempt is repeated; a later confirm leaves a second
-	// copy. At least a second; zero means 30 seconds.
+	// MoveTimeout is the maximum duration of a move to a wait queue or the parking queue, including a lost connection.
+	// Afterwards the message is requeued and its attempt is repeated. If RabbitMQ accepted the move nevertheless, there are two copies.
+	// At least a second; zero means 30 seconds.
 	MoveTimeout time.Duration
 
-	// Logger receives what happens to failed messages. Nil means slog.Default(). Bodies and
-	// headers are never logged.
+	// Logger logs failed messages, without their bodies and headers. Nil means the Logger of the Publisher, if it has a
+	// method Logger, or slog.Default().
 	Logger *slog.Logger
 }
 
@@ -68,45 +54,45 @@ func (c Config) withDefaults() Config {
 	if c.MoveTimeout == 0 {
 		c.MoveTimeout = 30 * time.Second
 	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
+	c.Rules = slices.Clone(c.Rules)
 	return c
 }
 
-// validate reports every wrong field of a Config with defaults.
+// validate reports every invalid field of a Config with defaults.
 func (c Config) validate() error {
 	var errs []error
 	wrong := func(field, problem, fix string) { errs = append(errs, fault(field, problem, fix)) }
 	if p := validate.Name(c.Queue); p != nil {
 		wrong("Queue", p.Problem, p.Fix)
 	} else if c.Queue == "" {
-		wrong("Queue", "is empty", "name the queue whose consumers fail")
+		wrong("Queue", "is empty", "name the queue whose consumers use the plan")
 	}
-	errs = append(errs, c.Policy.Validate())
+	errs = append(errs, c.Policy.validate())
 	for i, r := range c.Rules {
 		errs = append(errs, r.validate(fmt.Sprintf("Rules[%d]", i)))
 	}
-	switch held := c.held(); {
-	case c.MaxInProcessDelay < 0:
-		wrong("MaxInProcessDelay", fmt.Sprintf("%v is negative", c.MaxInProcessDelay), "write 0 to wait in queues always")
-	case held > maxInProcess:
-		wrong("MaxInProcessDelay", fmt.Sprintf("a message would be held for %v in all, and RabbitMQ takes it back after its consumer timeout, 30m by default", held),
-			"lower it, so that the longer delays are waited in queues")
+	if c.MaxInProcessDelay < 0 {
+		wrong("MaxInProcessDelay", fmt.Sprintf("%v is negative", c.MaxInProcessDelay), "write 0 to use wait queues for all delays")
+	}
+	for _, p := range c.policies() {
+		if c.waitsTooLong(p) {
+			wrong("MaxInProcessDelay", fmt.Sprintf("the policy %v would keep a message in its worker for more than %v, and RabbitMQ requeues it after the consumer timeout, by default 30m", p, maxInProcess),
+				"lower it, so that longer delays use wait queues")
+		}
+	}
+	if n := len(c.tiers()); n > maxTiers {
+		wrong("Policy", fmt.Sprintf("%d wait queues would be needed, and each costs memory on every node; the limit is %d", n, maxTiers), "use fewer different delays, or less jitter")
 	}
 	if c.MoveTimeout < time.Second {
-		wrong("MoveTimeout", fmt.Sprintf("%v is less than a second: each hop that is given up may leave a copy", c.MoveTimeout), "write 0 for 30s")
+		wrong("MoveTimeout", fmt.Sprintf("%v is less than a second: each move without an answer may leave a copy", c.MoveTimeout), "write 0 for 30s")
 	}
 	if s := c.Source; s != nil {
 		if s.Name != "" && s.Name != c.Queue {
 			wrong("Source.Name", fmt.Sprintf("%q is not Queue, %q", s.Name, c.Queue), "leave it empty")
 		}
 		if s.Type == topology.Stream {
-			wrong("Source.Type", "a stream keeps what was consumed: nothing can leave it for a wait queue", "use topology.Quorum")
+			wrong("Source.Type", "a message cannot be moved out of a stream", "use topology.Quorum")
 		}
-	}
-	if c.Native {
-		errs = append(errs, c.validateNative()...)
 	}
 	return errors.Join(errs...)
 }
@@ -122,38 +108,28 @@ func (c Config) policies() []Policy {
 	return all
 }
 
-// held is the longest time that delays in the process may take together.
-func (c Config) held() time.Duration {
-	var longest time.Duration
-	for _, p := range c.policies() {
-		var held time.Duration
-		for _, r := range p.runs() {
-			if r.delay > c.MaxInProcessDelay {
-				continue
-			}
-			if r.times > int(maxInProcess/r.delay) {
-				return maxInProcess + r.delay
-			}
-			held += time.Duration(r.times) * r.delay
+// waitsTooLong reports whether the delays of a policy that are waited for in the worker exceed the limit.
+func (c Config) waitsTooLong(p Policy) bool {
+	left := maxInProcess
+	for _, r := range p.runs() {
+		if r.delay > c.MaxInProcessDelay {
+			continue
 		}
-		longest = max(longest, held)
+		if r.times > int(left/r.delay) {
+			return true
+		}
+		left -= time.Duration(r.times) * r.delay
 	}
-	return longest
+	return false
 }
 
-// tiers returns the delays that a wait queue is needed for, the shortest first. A delay beyond one that MaxAge forbids is among
-// them: the policy of a rule may have led past that one.
+// tiers returns the delays that need a wait queue, the shortest first. It includes delays after one that exceeds
+// MaxAge: the policy of a rule may have used that attempt.
 func (c Config) tiers() []time.Duration {
 	var tiers []time.Duration
-	if c.Native {
-		return nil
-	}
 	for _, p := range c.policies() {
 		for i, d := range p.delays {
-			if i >= p.attempts-1 || p.maxAge > 0 && d > p.maxAge {
-				continue
-			}
-			if d > c.MaxInProcessDelay {
+			if i < p.attempts-1 && !p.tooOld(d, 0) && d > c.MaxInProcessDelay {
 				tiers = append(tiers, spread(d, p.jitter)...)
 			}
 		}
@@ -162,14 +138,10 @@ func (c Config) tiers() []time.Duration {
 	return slices.Compact(tiers)
 }
 
-// spread returns the tiers that share a delay: itself without jitter, else steps of equal
-// distance within the jitter. A queue has one delay for all that it holds, so that jitter can
-// only be a choice of queues.
+// spread returns the tiers that share a delay: the delay itself without jitter, else equal steps within the
+// jitter. A wait queue has one delay for all its messages, so that jitter is a choice of queues.
 func spread(d time.Duration, jitter float64) []time.Duration {
 	tiers := []time.Duration{d}
-	if jitter == 0 {
-		return tiers
-	}
 	for i := 1; i < jitterSteps; i++ {
 		off := time.Duration(float64(d) * jitter * float64(i) / jitterSteps).Truncate(time.Millisecond)
 		if t := d - off; t < tiers[len(tiers)-1] {
@@ -177,10 +149,4 @@ func spread(d time.Duration, jitter float64) []time.Duration {
 		}
 	}
 	return tiers
-}
-
-// hostname is where this program runs, or "".
-func hostname() string {
-	name, _ := os.Hostname()
-	return name
 }

@@ -27,7 +27,7 @@ func TestPlanReportsEveryFaultAtOnce(t *testing.T) {
 		"nothing":      {retry.Config{}, []string{"Queue", "Policy", "MaxAttempts"}},
 		"names":        {retry.Config{Queue: "q\n", Policy: ok, Source: &topology.Queue{Name: "other"}}, []string{"Queue", "Source.Name"}},
 		"too long":     {retry.Config{Queue: strings.Repeat("q", 250), Policy: ok}, []string{"Queues[0]", "Queues[1]"}},
-		"rules":        {retry.Config{Queue: "q", Policy: ok, Rules: []retry.Rule{{}, retry.OnError(nil, retry.Park), retry.OnError(errBoom, retry.Disposal(7)), retry.OnError(errBoom, retry.Policy{})}}, []string{"Rules[0]", "Rules[0]", "Rules[1]", "Rules[2]", "Rules[3]"}},
+		"rules":        {retry.Config{Queue: "q", Policy: ok, Rules: []retry.Rule{{}, retry.OnError(nil, retry.Park), retry.OnError(errBoom, nil), retry.OnError(errBoom, retry.Policy{})}}, []string{"Rules[0]", "Rules[0]", "Rules[1]", "Rules[2]", "Rules[3]"}},
 		"hasty":        {retry.Config{Queue: "q", Policy: ok, MoveTimeout: time.Millisecond}, []string{"MoveTimeout"}},
 		"negative":     {retry.Config{Queue: "q", Policy: ok, MaxInProcessDelay: -1, MoveTimeout: -1}, []string{"MaxInProcessDelay", "MoveTimeout"}},
 		"held forever": {retry.Config{Queue: "q", Policy: ok.MaxAttempts(math.MaxInt), MaxInProcessDelay: s}, []string{"MaxInProcessDelay"}},
@@ -37,7 +37,7 @@ func TestPlanReportsEveryFaultAtOnce(t *testing.T) {
 		"many queues":  {retry.Config{Queue: "q", Policy: retry.Schedule(durations(65)...)}, []string{"Policy"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			plan, err := c.cfg.Plan()
+			plan, err := retry.New(c.cfg)
 			if (plan == nil) != (len(c.fields) > 0) {
 				t.Errorf("a plan: %v", plan != nil)
 			}
@@ -79,7 +79,7 @@ func TestTopologyHasAQueueForEachTier(t *testing.T) {
 		want []string
 	}{
 		"tiers once":       {retry.Config{Policy: retry.Schedule(time.Hour, s, 90*s, s)}, []string{"q.wait.1s 1s", "q.wait.1m30s 1m30s", "q.wait.1h 1h0m0s"}},
-		"those of rules":   {retry.Config{Policy: retry.Schedule(s), Rules: []retry.Rule{retry.OnError(errBoom, retry.Schedule(s, 250*time.Millisecond))}}, []string{"q.wait.250ms 250ms", "q.wait.1s 1s"}},
+		"tiers of rules":   {retry.Config{Policy: retry.Schedule(s), Rules: []retry.Rule{retry.OnError(errBoom, retry.Schedule(s, 250*time.Millisecond))}}, []string{"q.wait.250ms 250ms", "q.wait.1s 1s"}},
 		"in the process":   {retry.Config{Policy: retry.Schedule(s, time.Minute), MaxInProcessDelay: s}, []string{"q.wait.1m 1m0s"}},
 		"full jitter":      {retry.Config{Policy: retry.Schedule(4*s, 8*s).Jitter(1)}, []string{"q.wait.1s 1s", "q.wait.2s 2s", "q.wait.3s 3s", "q.wait.4s 4s", "q.wait.6s 6s", "q.wait.8s 8s"}},
 		"half jitter":      {retry.Config{Policy: retry.Schedule(8 * s).Jitter(0.5)}, []string{"q.wait.5s 5s", "q.wait.6s 6s", "q.wait.7s 7s", "q.wait.8s 8s"}},
@@ -125,19 +125,19 @@ func TestJitterChoosesAmongAllItsQueues(t *testing.T) {
 		}
 		for _, d := range []time.Duration{2 * s, 4 * s, 6 * s, 8 * s} {
 			if at[d] < 5 { // of 25 expected: once in a million runs
-				t.Errorf("of 100 messages %d came back after %v: %v", at[d], d, at)
+				t.Errorf("%d of 100 messages were delivered after %v: %v", at[d], d, at)
 			}
 		}
 	})
 }
 
 func ExamplePlan_String() {
-	plan, err := retry.Config{
+	plan, err := retry.New(retry.Config{
 		Queue:             "orders",
 		Policy:            retry.Schedule(time.Second, 10*time.Second, time.Minute),
 		Rules:             []retry.Rule{retry.OnError(errStock, retry.Schedule(time.Hour)), retry.OnType[*amqperr.FieldError](retry.Discard)},
 		MaxInProcessDelay: time.Second,
-	}.Plan()
+	})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -147,21 +147,17 @@ func ExamplePlan_String() {
 	// retry plan for queue orders
 	//   out of stock: 1h0m0s, then park
 	//   *amqperr.FieldError: discard
-	//   any error: 1s, 10s, 1m0s, then park
 	//   permanent, rejected: park at once
+	//   any other error: 1s, 10s, 1m0s, then park
 	//
-	// up to 1s: waited in the process, since it is short; a lost connection repeats these attempts
-	//
-	// longer: waited in queues, one for each delay: each copy keeps to the policy, and
-	// nothing waits behind a failed message; needs RabbitMQ 4.0
-	//
+	//   the worker waits for delays up to 1s
 	//   orders ──▶ orders.wait.10s ── 10s ──▶ orders
-	//          ──▶ orders.wait.1m  ── 1m ──▶ orders
-	//          ──▶ orders.wait.1h  ── 1h ──▶ orders
+	//          ──▶ orders.wait.1m ── 1m ──▶ orders
+	//          ──▶ orders.wait.1h ── 1h ──▶ orders
 	//          ──▶ orders.parked
 }
 
-func TestWhatDiesInTheSourceQueueIsParked(t *testing.T) {
+func TestMessagesThatRabbitMQDeadLettersFromTheSourceQueueAreParked(t *testing.T) {
 	parked := func(strategy topology.DeadLetterStrategy) *topology.DeadLetter {
 		return &topology.DeadLetter{RoutingKey: "q.parked", Strategy: strategy}
 	}
@@ -170,7 +166,7 @@ func TestWhatDiesInTheSourceQueueIsParked(t *testing.T) {
 		source, want topology.Queue
 	}{
 		"plain":              {topology.Queue{}, topology.Queue{Overflow: topology.RejectPublish, DeadLetter: parked(topology.AtLeastOnce)}},
-		"one of its own":     {topology.Queue{DeadLetter: own}, topology.Queue{DeadLetter: own}},
+		"its own target":     {topology.Queue{DeadLetter: own}, topology.Queue{DeadLetter: own}},
 		"it drops its head":  {topology.Queue{MaxLength: 9}, topology.Queue{MaxLength: 9, DeadLetter: parked("")}},
 		"it refuses":         {topology.Queue{MaxLength: 9, Overflow: topology.RejectPublish}, topology.Queue{MaxLength: 9, Overflow: topology.RejectPublish, DeadLetter: parked(topology.AtLeastOnce)}},
 		"by an argument":     {topology.Queue{Arguments: amqp.Table{"x-max-length": 9}}, topology.Queue{Arguments: amqp.Table{"x-max-length": 9}, DeadLetter: parked("")}},

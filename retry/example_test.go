@@ -13,10 +13,6 @@ import (
 
 func Example() {
 	policy := retry.Schedule(10*time.Second, time.Minute).MaxAge(time.Hour)
-	if err := policy.Validate(); err != nil {
-		fmt.Println(err)
-		return
-	}
 	fmt.Println(policy)
 	age := time.Duration(0)
 	for attempt := 1; ; attempt++ {
@@ -29,7 +25,7 @@ func Example() {
 		age += delay
 	}
 	// Output:
-	// 10s, 1m0s, then park (max age 1h0m0s)
+	// 10s, 1m0s, then park; max age 1h0m0s
 	// attempt 1 failed: retry in 10s
 	// attempt 2 failed: retry in 1m0s
 	// attempt 3 failed: park
@@ -40,17 +36,11 @@ func ExampleExponential() {
 	fmt.Println(retry.Exponential(time.Second, time.Minute).MaxAttempts(20).Jitter(1))
 	// Output:
 	// 1s, 2s, 4s, 8s, 16s, 32s, 1m0s, then park
-	// 1s, 2s, 4s, 8s, 16s, 32s, 1m0s ×13, then park (jitter 1)
+	// 1s, 2s, 4s, 8s, 16s, 32s, 1m0s ×13, then park; jitter 1
 }
 
-func ExamplePolicy_Delays() {
-	policy := retry.Exponential(time.Second, 10*time.Second).MaxAttempts(100)
-	fmt.Println(policy.Delays())
-	// Output: [1s 2s 4s 8s 10s]
-}
-
-func ExamplePolicy_Validate() {
-	err := retry.Schedule(time.Second, -time.Minute).MaxAttempts(0).Validate()
+func ExampleNew() {
+	_, err := retry.New(retry.Config{Queue: "orders", Policy: retry.Schedule(time.Second, -time.Minute).MaxAttempts(0)})
 	fmt.Println(err)
 	// Output:
 	// retry: Schedule[1]: -1m0s is not positive; write at least a millisecond

@@ -10,7 +10,7 @@ import (
 	"github.com/amqpkit/amqpkit/retry"
 )
 
-// publishBare publishes as a program does that gives its messages no id.
+// publishBare publishes without a message id.
 func (b *bench) publishBare(msg amqp.Publishing) {
 	b.t.Helper()
 	b.onConnection(func(ac *amqp.Connection) error {
@@ -22,7 +22,7 @@ func (b *bench) publishBare(msg amqp.Publishing) {
 	})
 }
 
-func TestAMessageWithoutAnIDIsNotHandledAgainForAHopThatFailed(t *testing.T) {
+func TestAMessageWithoutAnIDIsNotHandledAgainAfterARefusedMove(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(s).MaxAttempts(1)}, func(b *bench) {
 		var got calls
 		b.run(got.fail(errBoom))

@@ -3,6 +3,7 @@ package retry
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -13,42 +14,31 @@ import (
 	"github.com/amqpkit/amqpkit/topology"
 )
 
-// A Plan is how the failed messages of one queue are retried and parked: the queues to declare
-// and the middleware to wrap its handlers with. It may be used by any number of consumers.
+// A Plan retries and parks the failed messages of one queue. Any number of consumers may share it.
 type Plan struct {
-	cfg     Config
-	tiers   []time.Duration // of the wait queues, the shortest first
-	longest time.Duration   // that a message may have to wait yet
-	most    int             // attempts that any of the policies allows
-	topo    topology.Topology
-	host    string
+	cfg      Config
+	tiers    []time.Duration // delays of the wait queues, the shortest first
+	longest  time.Duration   // wait that After may ask for
+	attempts int             // the largest number that a policy allows
+	topo     topology.Topology
+	host     string
 
-	declared atomic.Bool // on a broker that was asked
+	declared atomic.Bool // by Declare
 }
 
-// New plans for a queue: policy for every error that none of the rules is for. It is
-// [Config.Plan] for the common case.
-func New(queue string, policy Policy, rules ...Rule) (*Plan, error) {
-	return Config{Queue: queue, Policy: policy, Rules: rules}.Plan()
-}
-
-// Plan makes the plan, or returns every fault at once, each a [*amqperr.FieldError].
-func (c Config) Plan() (*Plan, error) {
+// New returns the plan for a Config. The error reports all invalid fields at once, each as a [*amqperr.FieldError].
+func New(c Config) (*Plan, error) {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	p := &Plan{cfg: c, tiers: c.tiers(), host: hostname()}
-	p.cfg.Rules = slices.Clone(c.Rules)
+	p := &Plan{cfg: c, tiers: c.tiers(), longest: c.MaxInProcessDelay}
+	p.host, _ = os.Hostname()
 	for _, policy := range c.policies() {
-		p.most = max(p.most, policy.attempts)
+		p.attempts = max(p.attempts, policy.attempts)
 	}
-	if n := len(p.tiers); n > maxTiers {
-		return nil, tooManyTiers(n)
-	}
-	p.longest = c.MaxInProcessDelay
 	if n := len(p.tiers); n > 0 {
-		p.longest = max(p.longest, maxMoves*p.tiers[n-1])
+		p.longest = max(p.longest, maxStays*p.tiers[n-1])
 	}
 	p.topo = p.topology()
 	if err := p.topo.Validate(); err != nil {
@@ -57,14 +47,10 @@ func (c Config) Plan() (*Plan, error) {
 	return p, nil
 }
 
-// Topology returns what the plan needs: a wait queue for each tier, the parking queue, and
-// Config.Source. All are durable quorum queues.
-//
-// A wait queue gives what it holds back to the source queue when its TTL is over, at least once: if the
-// source queue is missing then, it keeps it. The parking queue has no end of any kind: neither a TTL nor
-// a limit of deliveries, so that looking at a message any number of times does not end it.
-//
-// It may be declared as a part of another topology. With Config.Native only Declare refuses a broker that would ignore it.
+// Topology returns the queues of the plan: Config.Source, a wait queue for each delay, and the parking queue. It may be declared as part of
+// another topology. Wait queues and the parking queue are durable quorum queues. A wait queue dead-letters its messages to the source
+// queue after its TTL, at least once: it keeps them while the source queue is missing. The parking queue has neither a TTL nor a
+// delivery limit, so that messages may be read from it any number of times.
 func (p *Plan) Topology() topology.Topology {
 	t := p.topo
 	t.Queues = slices.Clone(t.Queues)
@@ -80,32 +66,29 @@ func (p *Plan) topology() topology.Topology {
 		t.Queues = append(t.Queues, topology.Queue{
 			Name:          history.WaitQueue(p.cfg.Queue, d),
 			MessageTTL:    d,
-			Overflow:      topology.RejectPublish, // or RabbitMQ falls back to at-most-once
+			Overflow:      topology.RejectPublish, // required for at-least-once
 			DeadLetter:    &topology.DeadLetter{RoutingKey: p.cfg.Queue, Strategy: topology.AtLeastOnce},
 			DeliveryLimit: new(topology.Unlimited),
 		})
 	}
 	t.Queues = append(t.Queues, topology.Queue{
-		Name: history.ParkingQueue(p.cfg.Queue), Overflow: topology.RejectPublish, DeliveryLimit: new(topology.Unlimited), // full only by a policy
+		Name: p.ParkingQueue(), Overflow: topology.RejectPublish, DeliveryLimit: new(topology.Unlimited), // a policy may set a maximum length
 	})
 	return t
 }
 
-// source completes the source queue: what dies in it without a handler is parked too, at least once where that
-// changes nothing for publishers.
+// source returns the source queue with the parking queue as its dead-letter target, unless it has another one. The strategy is
+// at-least-once if that changes nothing for publishers.
 func (p *Plan) source(q topology.Queue) topology.Queue {
 	q.Name = p.cfg.Queue
-	if p.cfg.Native {
-		q = p.delaying(q)
-	}
 	if q.DeadLetter != nil {
 		return q
 	}
 	q.DeadLetter = &topology.DeadLetter{RoutingKey: p.ParkingQueue()}
 	bounded := q.MaxLength != 0 || q.MaxLengthBytes != 0
 	for _, name := range []string{"x-max-length", "x-max-length-bytes", "x-overflow"} {
-		_, there := q.Arguments[name]
-		bounded = bounded || there
+		_, set := q.Arguments[name]
+		bounded = bounded || set
 	}
 	if quorum := q.Type == "" || q.Type == topology.Quorum; quorum && (q.Overflow == topology.RejectPublish || q.Overflow == "" && !bounded) {
 		q.Overflow, q.DeadLetter.Strategy = topology.RejectPublish, topology.AtLeastOnce
@@ -113,35 +96,23 @@ func (p *Plan) source(q topology.Queue) topology.Queue {
 	return q
 }
 
-// Declare declares the plan's topology on ac, and returns what topology.Topology.Declare does: a
-// *amqperr.FieldError also where the broker's version cannot do what the plan needs: RabbitMQ 4.0 or newer, 4.3 for Config.Native.
-// A source queue that the plan does not declare must exist by then, or Declare returns a *topology.MissingError
-// for it. It may run from everywhere at once and as often as one likes; as a part of amqpkit.Config.Setup it
-// is done before anyone consumes.
+// Declare declares the plan's topology on ac and returns the errors of topology.Topology.Declare. The plan needs RabbitMQ 4.0 or
+// newer. A source queue that the plan does not declare must exist, or Declare returns a *topology.MissingError. Declare may run any
+// number of times, also concurrently. Use it as amqpkit.Config.Setup, which runs before a consumer starts.
 func (p *Plan) Declare(ctx context.Context, ac *amqp.Connection) error {
-	if p.cfg.Native {
-		if err := canDelay(ac.Properties); err != nil {
-			return err
-		}
-	}
 	err := p.topo.Declare(ctx, ac)
 	p.declared.Store(err == nil)
-	if p.cfg.Source != nil || len(p.tiers) > 0 { // the wait queues name the source queue
+	if p.cfg.Source != nil || len(p.tiers) > 0 { // the wait queues name the source queue, so that it was verified
 		return err
 	}
 	source := topology.Topology{Queues: []topology.Queue{{Name: p.cfg.Queue}}}
 	return errors.Join(err, source.Verify(ctx, ac))
 }
 
-// ParkingQueue returns the name of the parking queue.
+// ParkingQueue returns the name of the parking queue: the name of the source queue with the suffix ".parked".
 func (p *Plan) ParkingQueue() string { return history.ParkingQueue(p.cfg.Queue) }
 
-// tier returns the wait queue's delay for a wait of d: the next one that is not shorter, if that is not much longer
-// or the shortest of all; else the longest one within d, behind which the rest has to be waited.
-func (p *Plan) tier(d time.Duration) (tier time.Duration, enough bool) {
-	i, _ := slices.BinarySearch(p.tiers, d)
-	if i == 0 || i < len(p.tiers) && p.tiers[i]-d <= d/4 {
-		return p.tiers[i], true
-	}
-	return p.tiers[i-1], false
+// parksRejected reports whether RabbitMQ moves a rejected message to another queue at least once.
+func (p *Plan) parksRejected() bool {
+	return p.declared.Load() && p.cfg.Source != nil && p.topo.Queues[0].DeadLetter.Strategy == topology.AtLeastOnce
 }

@@ -55,7 +55,7 @@ func TestNextGivesEachDelayThenIsOver(t *testing.T) {
 	}
 }
 
-func TestNextIsOverForWhatIsNoAttemptNumber(t *testing.T) {
+func TestNextIsOverForInvalidAttemptNumbers(t *testing.T) {
 	for _, attempt := range []int{math.MinInt, -1, 0} {
 		if d, ok := Schedule(time.Second).Next(attempt, 0); ok || d != 0 {
 			t.Errorf("Next(%d) = %v, %v, want over", attempt, d, ok)
@@ -110,14 +110,13 @@ func TestJitterSpreadsEvenlyBelowTheDelay(t *testing.T) {
 	const draws, buckets = 20_000, 10
 	for _, jitter := range []float64{0.1, 0.5, 1} {
 		rnd := rand.New(rand.NewPCG(1, 2)) // seeded: the same draws in every run
-		p := Schedule(10 * time.Second).Jitter(jitter)
 		low := time.Duration(float64(10*time.Second) * (1 - jitter))
 		width := (10*time.Second - low) / buckets
 		var count [buckets]int
 		for range draws {
-			d, ok := p.next(1, 0, rnd.Int64N)
-			if !ok || d < low || d > 10*time.Second || d%time.Millisecond != 0 {
-				t.Fatalf("jitter %v: delay %v, %v, want whole milliseconds from %v to 10s", jitter, d, ok, low)
+			d := jittered(10*time.Second, jitter, rnd.Int64N)
+			if d < low || d > 10*time.Second || d%time.Millisecond != 0 {
+				t.Fatalf("jitter %v: delay %v, want whole milliseconds from %v to 10s", jitter, d, low)
 			}
 			count[min(int((d-low)/width), buckets-1)]++
 		}
@@ -140,12 +139,10 @@ func TestJitterReachesBothEnds(t *testing.T) {
 		{10 * time.Second, 1, 0, 10 * time.Second},
 		{10 * time.Second, 0.5, 5 * time.Second, 10 * time.Second},
 		{10 * time.Second, 0, 10 * time.Second, 10 * time.Second},
-		{time.Millisecond, 0.5, time.Millisecond, time.Millisecond}, // less than a millisecond is no spread
+		{time.Millisecond, 0.5, time.Millisecond, time.Millisecond}, // less than a millisecond is not spread
 		{maxDelay, 1, 0, maxDelay},
 	} {
-		p := Schedule(c.delay).Jitter(c.jitter)
-		low, _ := p.next(1, 0, lowest)
-		high, _ := p.next(1, 0, highest)
+		low, high := jittered(c.delay, c.jitter, lowest), jittered(c.delay, c.jitter, highest)
 		if low != c.low || high != c.high {
 			t.Errorf("%v with jitter %v: from %v to %v, want from %v to %v", c.delay, c.jitter, low, high, c.low, c.high)
 		}
@@ -160,7 +157,7 @@ func TestPoliciesMayBeUsedConcurrently(t *testing.T) {
 		wg.Go(func() {
 			for attempt := range 100 {
 				good.Next(attempt, 0)
-				if err := faulty.MaxAttempts(-i).Validate(); err == nil {
+				if err := faulty.MaxAttempts(-i).validate(); err == nil {
 					t.Error("a faulty policy is valid")
 				}
 			}
@@ -176,35 +173,30 @@ func TestSettingALimitLeavesTheOriginalAlone(t *testing.T) {
 	p.MaxAttempts(9)
 	p.MaxAge(time.Hour)
 	p.Jitter(1)
-	p.Delays()[0] = time.Hour
 	if got, want := p.String(), "1s, 1m0s, then park"; got != want {
 		t.Errorf("policy = %q, want %q", got, want)
 	}
 }
 
-func TestDelaysAreTheTiersWithinReach(t *testing.T) {
+func TestStringNamesTheDelaysWithinTheLimits(t *testing.T) {
 	const s = time.Second
 	for name, c := range map[string]struct {
 		policy Policy
-		tiers  []time.Duration
 		text   string
 	}{
-		"schedule":     {Schedule(10*s, time.Minute), []time.Duration{10 * s, 60 * s}, "10s, 1m0s, then park"},
-		"duplicates":   {Schedule(s, s, 5*s, s), []time.Duration{s, 5 * s}, "1s ×2, 5s, 1s, then park"},
-		"cut":          {Schedule(s, 2*s, 3*s).MaxAttempts(3), []time.Duration{s, 2 * s}, "1s, 2s, then park"},
-		"repeated":     {Exponential(s, 4*s).MaxAttempts(8), []time.Duration{s, 2 * s, 4 * s}, "1s, 2s, 4s ×5, then park"},
-		"twice + last": {Schedule(s, s).MaxAttempts(5), []time.Duration{s}, "1s ×4, then park"},
-		"huge":         {Exponential(s, 4*s).MaxAttempts(math.MaxInt), []time.Duration{s, 2 * s, 4 * s}, fmt.Sprintf("1s, 2s, 4s ×%d, then park", math.MaxInt-3)},
-		"jitter, age":  {Schedule(s).Jitter(0.5).MaxAge(time.Hour), []time.Duration{s}, "1s, then park (jitter 0.5, max age 1h0m0s)"},
-		"beyond age":   {Schedule(s, time.Hour, 2*s).MaxAge(time.Minute), []time.Duration{s}, "1s, then park (max age 1m0s)"},
-		"no retry":     {Schedule(s).MaxAttempts(1), nil, "park at once"},
-		"zero":         {Policy{}, nil, "park at once"},
-		"refused":      {Schedule(s, -s), nil, "park at once"},
+		"schedule":     {Schedule(10*s, time.Minute), "10s, 1m0s, then park"},
+		"duplicates":   {Schedule(s, s, 5*s, s), "1s ×2, 5s, 1s, then park"},
+		"cut":          {Schedule(s, 2*s, 3*s).MaxAttempts(3), "1s, 2s, then park"},
+		"repeated":     {Exponential(s, 4*s).MaxAttempts(8), "1s, 2s, 4s ×5, then park"},
+		"twice + last": {Schedule(s, s).MaxAttempts(5), "1s ×4, then park"},
+		"huge":         {Exponential(s, 4*s).MaxAttempts(math.MaxInt), fmt.Sprintf("1s, 2s, 4s ×%d, then park", math.MaxInt-3)},
+		"jitter, age":  {Schedule(s).Jitter(0.5).MaxAge(time.Hour), "1s, then park; jitter 0.5; max age 1h0m0s"},
+		"beyond age":   {Schedule(s, time.Hour, 2*s).MaxAge(time.Minute), "1s, then park; max age 1m0s"},
+		"no retry":     {Schedule(s).MaxAttempts(1), "park at once"},
+		"zero":         {Policy{}, "park at once"},
+		"refused":      {Schedule(s, -s), "park at once"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := c.policy.Delays(); !slices.Equal(got, c.tiers) {
-				t.Errorf("Delays = %v, want %v", got, c.tiers)
-			}
 			if got := c.policy.String(); got != c.text {
 				t.Errorf("String = %q, want %q", got, c.text)
 			}
@@ -241,7 +233,7 @@ func TestValidateReportsEveryFaultAtOnce(t *testing.T) {
 		"empty schedule, otherwise": {Schedule().MaxAttempts(3).MaxAge(s).Jitter(3), []string{"Policy", "Jitter"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := c.policy.Validate()
+			err := c.policy.validate()
 			if got := faultyFields(t, err); !slices.Equal(got, c.fields) {
 				t.Errorf("Validate = %v, want faults in %v", err, c.fields)
 			}
@@ -265,7 +257,7 @@ func faultyFields(t *testing.T, err error) []string {
 	for _, e := range joined.Unwrap() {
 		var f *amqperr.FieldError
 		if !errors.As(e, &f) || f.Package != "retry" || f.Problem == "" || f.Fix == "" {
-			t.Errorf("%#v is no complete amqperr.FieldError of this package", e)
+			t.Errorf("%#v is not a complete amqperr.FieldError of this package", e)
 			continue
 		}
 		fields = append(fields, f.Field)
@@ -275,18 +267,17 @@ func faultyFields(t *testing.T, err error) []string {
 
 // FuzzPolicy checks what holds for every policy, message and random number.
 func FuzzPolicy(f *testing.F) {
-	f.Add(int64(time.Second), int64(time.Minute), 8, int64(time.Hour), 0.5, 3, int64(time.Minute), uint64(1))
-	f.Add(int64(1), int64(maxDelay), math.MaxInt, int64(0), 1.0, math.MaxInt-1, int64(math.MaxInt64), uint64(2))
-	f.Add(int64(maxDelay), int64(maxDelay), math.MaxInt, int64(math.MaxInt64), 1.0, math.MaxInt/2, int64(math.MinInt64), uint64(3))
-	f.Add(int64(math.MinInt64), int64(math.MaxInt64), math.MinInt, int64(math.MinInt64), math.NaN(), math.MinInt, int64(math.MinInt64), uint64(4))
-	f.Fuzz(func(t *testing.T, initial, most int64, attempts int, maxAge int64, jitter float64, attempt int, age int64, seed uint64) {
+	f.Add(int64(time.Second), int64(time.Minute), 8, int64(time.Hour), 0.5, 3, int64(time.Minute))
+	f.Add(int64(1), int64(maxDelay), math.MaxInt, int64(0), 1.0, math.MaxInt-1, int64(math.MaxInt64))
+	f.Add(int64(maxDelay), int64(maxDelay), math.MaxInt, int64(math.MaxInt64), 1.0, math.MaxInt/2, int64(math.MinInt64))
+	f.Add(int64(math.MinInt64), int64(math.MaxInt64), math.MinInt, int64(math.MinInt64), math.NaN(), math.MinInt, int64(math.MinInt64))
+	f.Fuzz(func(t *testing.T, initial, most int64, attempts int, maxAge int64, jitter float64, attempt int, age int64) {
 		base := Exponential(time.Duration(initial), time.Duration(most)).MaxAttempts(attempts).MaxAge(time.Duration(maxAge))
 		p := base.Jitter(jitter)
-		int64N := rand.New(rand.NewPCG(seed, 0)).Int64N
-		d, ok := p.next(attempt, time.Duration(age), int64N)
-		if p.Validate() != nil {
-			if ok || d != 0 || p.Delays() != nil || p.BackOff().NextBackOff() >= 0 {
-				t.Fatalf("a refused policy retries: %v, %v, %v", d, ok, p.Delays())
+		d, ok := p.Next(attempt, time.Duration(age))
+		if p.validate() != nil {
+			if ok || d != 0 || p.runs() != nil || p.BackOff().NextBackOff() >= 0 {
+				t.Fatalf("an invalid policy retries: %v, %v, %v", d, ok, p.runs())
 			}
 			return
 		}
@@ -300,14 +291,14 @@ func FuzzPolicy(f *testing.F) {
 			t.Fatalf("attempt %d retried, the policy allows %d", attempt, attempts)
 		}
 		full, _ := base.Next(attempt, time.Duration(age))
-		if !slices.Contains(base.Delays(), full) {
-			t.Fatalf("delay %v is none of the tiers %v", full, base.Delays())
+		if !slices.ContainsFunc(base.runs(), func(r run) bool { return r.delay == full }) {
+			t.Fatalf("delay %v is not a delay of the policy: %v", full, base.runs())
 		}
 		if low := float64(full) * (1 - jitter); d < 0 || d > full || full > time.Duration(most) || float64(d) < low-1 {
 			t.Fatalf("delay %v, want within [%v, %v] and at most %v", d, time.Duration(low), full, time.Duration(most))
 		}
 		if d%time.Millisecond != 0 {
-			t.Fatalf("delay %v is no whole number of milliseconds", d)
+			t.Fatalf("delay %v is not a whole number of milliseconds", d)
 		}
 		if maxAge > 0 && full > time.Duration(maxAge) {
 			t.Fatalf("delay %v exceeds the age limit %v", full, time.Duration(maxAge))

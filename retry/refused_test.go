@@ -15,7 +15,7 @@ import (
 	"github.com/amqpkit/amqpkit/topology"
 )
 
-// What cannot be moved at all must not fill the consumer's hands either.
+// A message that cannot be moved must not stay unacknowledged.
 func TestAMessageThatTheProducerRefusesIsParkedByRabbitMQ(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
 		small, err := producer.New(b.conn, producer.Config{MaxMessageSize: 10, Logger: quiet})
@@ -34,14 +34,14 @@ func TestAMessageThatTheProducerRefusesIsParkedByRabbitMQ(t *testing.T) {
 	})
 }
 
-// Where nobody knows what becomes of a rejected message, it stays.
+// Without a dead-letter target that keeps it, the message stays.
 func TestAMessageThatTheProducerRefusesStaysWhereRejectingCouldLoseIt(t *testing.T) {
 	refuses := publishing(func(context.Context, string, amqp.Publishing) error { return &amqperr.FieldError{Field: "Body"} })
 	for name, source := range map[string]*topology.Queue{"declared elsewhere": nil, "not declared here": {}} {
 		plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(10 * s), Source: source, Logger: quiet})
-		var hop *retry.MoveError
-		if err := plan.Middleware(refuses)(fails(errBoom))(t.Context(), &consumer.Delivery{Queue: "orders"}); !errors.As(err, &hop) {
-			t.Errorf("%s: %v, want it given back", name, err)
+		var failed *retry.MoveError
+		if err := plan.Middleware(refuses)(fails(errBoom))(t.Context(), &consumer.Delivery{Queue: "orders"}); !errors.As(err, &failed) {
+			t.Errorf("%s: %v, want it requeued", name, err)
 		}
 	}
 	bubble(t, retry.Config{Policy: retry.Schedule(10 * s), Source: &topology.Queue{MaxLength: 10}}, func(b *bench) { // at most once

@@ -7,41 +7,29 @@ import (
 	"time"
 )
 
-// An Action is what a [Rule] does: a [Policy], [Park] or [Discard].
+// An Action decides about a message whose handler failed: a [Policy], [Park] or [Discard].
 type Action interface{ action() string }
 
-// A Disposal is an end without retry.
-type Disposal int
-
-// The ends without retry.
-const (
-	Park    Disposal = iota + 1 // into the parking queue, at once
-	Discard                     // acknowledged and gone
+// Actions without a retry.
+var (
+	Park    Action = final("park at once") // moves the message to the parking queue
+	Discard Action = final("discard")      // acknowledges the message, which removes it
 )
 
-func (d Disposal) action() string {
-	switch d {
-	case Park:
-		return "park at once"
-	case Discard:
-		return "discard"
-	}
-	return ""
-}
+type final string
 
+func (f final) action() string  { return string(f) }
 func (p Policy) action() string { return p.String() }
 
-// A Rule says what to do about certain errors. [OnError], [OnType] and [When] make one.
-//
-// Attempts are counted for a message, whatever it failed of: when the third attempt is the
-// first to fail of a rule's errors, the rule's policy goes on with its third delay.
+// A Rule selects the Action for certain errors. [OnError], [OnType] and [When] return a Rule. Attempts are counted for each message and
+// not for each rule: if the third attempt is the first to fail with an error of the rule, its policy starts with the third delay.
 type Rule struct {
 	name   string
 	match  func(error) bool
 	action Action
 }
 
-// OnError is a Rule for target and errors that wrap it, as errors.Is has it.
+// OnError returns a Rule for target and for errors that wrap it, as reported by errors.Is.
 func OnError(target error, do Action) Rule {
 	if target == nil {
 		return Rule{action: do}
@@ -49,7 +37,7 @@ func OnError(target error, do Action) Rule {
 	return Rule{name: target.Error(), match: func(err error) bool { return errors.Is(err, target) }, action: do}
 }
 
-// OnType is a Rule for errors of type E and errors that wrap one, as errors.As has it.
+// OnType returns a Rule for errors of type E and for errors that wrap one, as reported by errors.As.
 func OnType[E error](do Action) Rule {
 	return Rule{name: reflect.TypeFor[E]().String(), match: func(err error) bool {
 		var e E
@@ -57,9 +45,15 @@ func OnType[E error](do Action) Rule {
 	}, action: do}
 }
 
-// When is a Rule for the errors that match says; the name is for people. Match must be quick.
+// When returns a Rule for the errors for which match returns true, which must be quick. The name appears in [Plan.String].
 func When(name string, match func(error) bool, do Action) Rule {
 	return Rule{name: name, match: match, action: do}
+}
+
+// matches reports whether the rule applies to err. It returns false if the rule's function panics.
+func (r Rule) matches(err error) (matched bool) {
+	defer func() { _ = recover() }()
+	return r.match(err)
 }
 
 func (r Rule) validate(field string) error {
@@ -67,43 +61,35 @@ func (r Rule) validate(field string) error {
 	if r.match == nil {
 		errs = append(errs, fault(field, "matches nothing", "make it with OnError, OnType or When"))
 	}
-	switch a := r.action.(type) {
-	case Policy:
-		if err := a.Validate(); err != nil {
-			errs = append(errs, fault(field, "its policy is wrong: "+err.Error(), ""))
-		}
-	case Disposal:
-		if a.action() == "" {
-			errs = append(errs, fault(field, fmt.Sprintf("Disposal(%d) is unknown", a), "use Park or Discard"))
-		}
-	default:
+	if r.action == nil {
 		errs = append(errs, fault(field, "has no action", "give it a Policy, Park or Discard"))
+	}
+	if p, ok := r.action.(Policy); ok {
+		if err := p.validate(); err != nil {
+			errs = append(errs, fault(field, "has an invalid policy: "+err.Error(), ""))
+		}
 	}
 	return errors.Join(errs...)
 }
 
-// An AfterError is the result that [After] makes.
-type AfterError struct {
-	Delay time.Duration
-	Err   error // never nil
-}
-
-// After returns a handler's result that failed with err and is to be tried again after d
-// instead of the policy's delay, as a Retry-After header asks for. It counts as an attempt as
-// any other: the policy still says how many there are, and the age at which it is over.
+// After returns a handler's result that reports err and asks for the next attempt after d instead of the policy's delay, for example
+// because of a Retry-After header. The policy still limits the number of attempts and the age. After returns nil if err is nil.
 //
-// The wait consists of stays in the plan's wait queues, one after another. It is never shorter than d, and longer by a quarter
-// or by the shortest delay at most. It is at most 16 times the longest delay of the plan. A plan without wait
-// queues waits at most Config.MaxInProcessDelay each time, and ten minutes in all. A message that asks for more is parked, with the reason
-// "after". After of nil is nil.
+// The message waits in the plan's wait queues, in several of them if necessary. The wait is never shorter than d, and at
+// most a quarter of d or the shortest delay of the plan longer. The limit for d is 16 times the plan's longest delay. Without wait
+// queues it is Config.MaxInProcessDelay, and ten minutes for all such waits of a delivery. Beyond the limit the message
+// is parked with the reason "after".
 func After(d time.Duration, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &AfterError{Delay: d, Err: err}
+	return &afterError{delay: max(d, 0), err: err}
 }
 
-func (e *AfterError) Error() string { return fmt.Sprintf("%v (again after %v)", e.Err, e.Delay) }
+type afterError struct {
+	delay time.Duration
+	err   error // never nil
+}
 
-// Unwrap returns the failure.
-func (e *AfterError) Unwrap() error { return e.Err }
+func (e *afterError) Error() string { return fmt.Sprintf("%v (again after %v)", e.err, e.delay) }
+func (e *afterError) Unwrap() error { return e.err }

@@ -25,12 +25,12 @@ var (
 // park runs a service that fails to process four orders, so that its retry plan parks them. Orders that were replayed
 // succeed.
 func park(ctx context.Context, conn *amqpkit.Conn, p *producer.Producer) error {
-	plan, err := retry.Config{
+	plan, err := retry.New(retry.Config{
 		Queue:  "parking.orders",
 		Policy: retry.Schedule(200 * time.Millisecond), // two attempts
 		Source: &topology.Queue{},
 		Logger: slog.New(slog.DiscardHandler),
-	}.Plan()
+	})
 	if err != nil {
 		return err
 	}

@@ -42,13 +42,13 @@ func run() error {
 	defer cancel()
 
 	// A real service would use longer delays.
-	plan, err := retry.Config{
+	plan, err := retry.New(retry.Config{
 		Queue:  "retry.orders",
 		Policy: retry.Schedule(500*time.Millisecond, time.Second),
 		Rules:  []retry.Rule{retry.OnError(errBusy, retry.Schedule(2*time.Second))},
 		Source: &topology.Queue{},
 		Logger: slog.New(slog.DiscardHandler), // the program itself prints every attempt
-	}.Plan()
+	})
 	if err != nil {
 		return err
 	}

@@ -54,18 +54,18 @@ var mutants = []struct {
 	}, unexpected, "message id"},
 
 	{"failed message acknowledged, its way to another queue failed", []edit{
-		{"retry/hop.go", "\t\tif err == nil {\n\t\t\ta.tell", "\t\tif err == nil || hold == firstHold {\n\t\t\ta.tell"},
+		{"retry/move.go", "\tif err == nil {\n\t\tm.warnings.Reset", "\tif err == nil || !m.d.Redelivered {\n\t\tm.warnings.Reset"},
 	}, falseSettled, "which failed, and nothing before it confirms"},
 
 	{"failed message acknowledged before the confirm", []edit{
-		{"retry/hop.go", "\t\terr := to.Republish(ctx, exchange, key, o.publishing())\n", `
-		go func() { _ = to.Republish(context.WithoutCancel(ctx), exchange, key, o.publishing()) }()
+		{"internal/history/copy.go", "\t\terr := to.Republish(ctx, exchange, key, c.Publishing())\n", `
+		go func() { _ = to.Republish(context.WithoutCancel(ctx), exchange, key, c.Publishing()) }()
 		var err error
 `},
 	}, falseSettled, "which failed, and nothing before it confirms"},
 
 	{"attempts not counted", []edit{
-		{"retry/story.go", "\ts.attempts = int(min(n, 1<<30))\n", "\ts.attempts = 0\n"},
+		{"internal/history/record.go", "\tr.Attempts = int(min(n, 1<<30))\n", "\tr.Attempts = 0\n"},
 	}, overtried, "attempt 1 at"},
 }
 

@@ -50,16 +50,16 @@ const hopTimeout = time.Second
 
 func newQueues(prefix string, logger *slog.Logger) (*queues, error) {
 	q := &queues{prefix: prefix}
-	policy := retry.Schedule(20*time.Millisecond, 200*time.Millisecond, time.Second)
+	delays := []time.Duration{20 * time.Millisecond, 200 * time.Millisecond, time.Second}
 	var err error
-	q.plan, err = retry.Config{
-		Queue: q.name(toRetry), Source: &topology.Queue{}, Policy: policy, MaxInProcessDelay: 20 * time.Millisecond,
+	q.plan, err = retry.New(retry.Config{
+		Queue: q.name(toRetry), Source: &topology.Queue{}, Policy: retry.Schedule(delays...), MaxInProcessDelay: 20 * time.Millisecond,
 		Rules: []retry.Rule{retry.OnError(errHopeless, retry.Park)}, MoveTimeout: hopTimeout, Logger: logger,
-	}.Plan()
+	})
 	if err != nil {
 		return nil, err
 	}
-	for _, delay := range policy.Delays() {
+	for _, delay := range delays {
 		w := Wait{Delay: int64(delay)}
 		for _, x := range q.plan.Topology().Queues {
 			if x.MessageTTL == delay {

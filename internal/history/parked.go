@@ -20,15 +20,12 @@ func Parked(d *amqp.Delivery) (r Record, queue, reason string) {
 
 // Replayed returns the copy of a parked message that is published again: its attempts start at one, its history is kept.
 func Replayed(d *amqp.Delivery, now time.Time) *Copy {
-	r, queue, _ := Parked(d)
-	old := Latest(d.Headers)
-	own := amqp.Table{
-		HeaderQueue: queue, HeaderExchange: r.Exchange, HeaderKey: r.Key, HeaderHistory: Append(old[HeaderHistory], Stamp(now)+" replayed"),
-	}
-	for _, name := range []string{HeaderCC, HeaderExpiration, HeaderUserID, HeaderDropped} {
-		if v, ok := old[name]; ok {
-			own[name] = v
-		}
+	own := Latest(d.Headers)
+	own[HeaderHistory] = Append(own[HeaderHistory], Stamp(now)+" replayed")
+	for _, name := range []string{
+		HeaderAttempts, HeaderFirstFailure, HeaderLastFailure, HeaderError, HeaderErrorType, HeaderReason, HeaderHost, HeaderConsumer, HeaderDue, HeaderPark,
+	} {
+		delete(own, name)
 	}
 	return NewCopy(Publishing(d), own)
 }

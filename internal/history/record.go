@@ -3,7 +3,6 @@
 package history
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
 	"time"
@@ -41,13 +40,12 @@ const (
 // The values of HeaderReason. RabbitMQ's reasons (delivery_limit, expired, rejected, maxlen) stand for messages that
 // it dead-lettered.
 const (
-	ReasonAttempts    = "attempts"    // the last attempt that the policy allows has failed
-	ReasonAge         = "age"         // the next attempt would have exceeded the policy's maximum age
-	ReasonAfter       = "after"       // the handler asked for a longer delay than the plan can wait
-	ReasonPermanent   = "permanent"   // the error is permanent
-	ReasonRejected    = "rejected"    // consumer.Reject, for example for a body that cannot be decoded
-	ReasonRule        = "rule"        // a rule says so
-	ReasonRedelivered = "redelivered" // RabbitMQ has counted far more failed deliveries than attempts are allowed
+	ReasonAttempts  = "attempts"  // the last attempt that the policy allows has failed
+	ReasonAge       = "age"       // the next attempt would have exceeded the policy's maximum age
+	ReasonAfter     = "after"     // the handler asked for a longer delay than the plan can wait
+	ReasonPermanent = "permanent" // the error is permanent
+	ReasonRejected  = "rejected"  // consumer.Reject, for example for a body that cannot be decoded
+	ReasonRule      = "rule"      // the action of a rule
 )
 
 const (
@@ -56,12 +54,10 @@ const (
 )
 
 // WaitQueue returns the name of the queue in which messages of another queue wait for a delay: orders.wait.1m30s.
-func WaitQueue(queue string, delay time.Duration) string { return waitPrefix(queue) + Short(delay) }
+func WaitQueue(queue string, delay time.Duration) string { return queue + ".wait." + Short(delay) }
 
-func waitPrefix(queue string) string { return queue + ".wait." }
-
-// IsWaitQueue reports whether the name is that of a wait queue for messages of the other queue.
-func IsWaitQueue(name, queue string) bool { return strings.HasPrefix(name, waitPrefix(queue)) }
+// IsWaitQueue reports whether name is a wait queue of the other queue.
+func IsWaitQueue(name, queue string) bool { return strings.HasPrefix(name, queue+".wait.") }
 
 // ParkingQueue returns the name of the queue in which messages of another queue are parked: orders.parked.
 func ParkingQueue(queue string) string { return queue + ".parked" }
@@ -69,11 +65,10 @@ func ParkingQueue(queue string) string { return queue + ".parked" }
 // Short returns d without units that are zero: 1m instead of 1m0s.
 func Short(d time.Duration) string {
 	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = s[:len(s)-2]
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = s[:len(s)-2]
+	for _, suffix := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, suffix) {
+			s = s[:len(s)-2]
+		}
 	}
 	return s
 }
@@ -149,26 +144,22 @@ func Append(history any, entry string) []any {
 // Headers returns the headers of the record.
 func (r *Record) Headers() amqp.Table {
 	h := amqp.Table{HeaderHistory: r.Entries, HeaderExchange: r.Exchange, HeaderKey: r.Key}
-	if r.Attempts > 0 {
-		h[HeaderAttempts] = int64(r.Attempts)
-	}
-	for name, value := range map[string]string{
-		HeaderError: r.Error, HeaderErrorType: r.ErrorType, HeaderPark: r.Park, HeaderExpiration: r.Expiration, HeaderUserID: r.UserID,
-	} {
-		if value != "" {
+	set := func(name string, value any, known bool) {
+		if known {
 			h[name] = value
 		}
 	}
-	for name, at := range map[string]time.Time{HeaderFirstFailure: r.First, HeaderLastFailure: r.Last, HeaderDue: r.Due} {
-		if !at.IsZero() {
-			h[name] = Stamp(at)
-		}
-	}
-	for name, value := range map[string]any{HeaderCC: r.CC, HeaderDropped: r.Dropped} {
-		if value != nil {
-			h[name] = value
-		}
-	}
+	set(HeaderAttempts, int64(r.Attempts), r.Attempts > 0)
+	set(HeaderError, r.Error, r.Error != "")
+	set(HeaderErrorType, r.ErrorType, r.ErrorType != "")
+	set(HeaderPark, r.Park, r.Park != "")
+	set(HeaderExpiration, r.Expiration, r.Expiration != "")
+	set(HeaderUserID, r.UserID, r.UserID != "")
+	set(HeaderFirstFailure, Stamp(r.First), !r.First.IsZero())
+	set(HeaderLastFailure, Stamp(r.Last), !r.Last.IsZero())
+	set(HeaderDue, Stamp(r.Due.Add(time.Millisecond-1)), !r.Due.IsZero()) // rounded up
+	set(HeaderCC, r.CC, r.CC != nil)
+	set(HeaderDropped, r.Dropped, r.Dropped != nil)
 	return h
 }
 
@@ -205,27 +196,6 @@ func latest(history any) []any {
 		}
 	}
 	return kept
-}
-
-// Clone copies a header's value, with everything in it.
-func Clone(v any) any {
-	switch v := v.(type) {
-	case amqp.Table:
-		t := make(amqp.Table, len(v))
-		for k, e := range v {
-			t[k] = Clone(e)
-		}
-		return t
-	case []any:
-		l := make([]any, len(v))
-		for i, e := range v {
-			l[i] = Clone(e)
-		}
-		return l
-	case []byte:
-		return bytes.Clone(v)
-	}
-	return v
 }
 
 func when(h amqp.Table, name string) time.Time {

@@ -51,7 +51,7 @@ func (b *bench) onConnection(do func(*amqp.Connection) error) {
 	}
 }
 
-// held expects that the message is still the broker's in the source queue, ready or in hand.
+// held expects the message in the source queue, ready or unacknowledged.
 func (b *bench) held(after time.Duration) {
 	b.t.Helper()
 	time.Sleep(after)
@@ -77,7 +77,7 @@ func TestAMessageStaysWhileItsParkingQueueIsMissing(t *testing.T) {
 	})
 }
 
-// It waits in its own queue as long as it would have in the other one.
+// It waits in its own queue for the same delay.
 func TestAMessageWaitsInItsQueueWhileItsWaitQueueIsMissing(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(time.Minute)}, func(b *bench) {
 		var got calls
@@ -95,9 +95,9 @@ func TestAMessageWaitsInItsQueueWhileItsWaitQueueIsMissing(t *testing.T) {
 	})
 }
 
-const lastHold = 30 * s // that MoveError tells of
+const lastHold = 30 * s // see MoveError
 
-// A message with a TTL of its own would expire if it were given back.
+// A message with its own TTL would expire in its queue; its copy at the tail does not.
 func TestAMessageWithATTLStaysWhileItsParkingQueueIsMissing(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(10 * s).MaxAttempts(1)}, func(b *bench) {
 		var got calls
@@ -107,13 +107,13 @@ func TestAMessageWithATTLStaysWhileItsParkingQueueIsMissing(t *testing.T) {
 		b.held(time.Minute)
 		b.declare()
 		if m := b.parked(time.Minute); got.count() != 1 || m.Headers[history.HeaderExpiration] != "2000" {
-			t.Errorf("%d calls, parked %v; want one, and the expiration told", got.count(), m.Headers)
+			t.Errorf("%d calls, parked %v; want one, and the expiration in the record", got.count(), m.Headers)
 		}
 	})
 }
 
-// A message that neither queue accepts has its attempt repeated, at growing distances.
-func TestAnAttemptIsRepeatedWhileNoQueueTakesTheMessage(t *testing.T) {
+// The attempts have growing intervals.
+func TestAnAttemptIsRepeatedWhileNoQueueAcceptsTheMessage(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(time.Minute)}, func(b *bench) {
 		var got calls
 		b.publish(amqp.Publishing{Body: []byte("m")})
@@ -145,7 +145,7 @@ func TestTheOriginalIsAcknowledgedAfterItsCopyIsConfirmed(t *testing.T) {
 	})
 }
 
-// What is lost is the confirm: there are two copies then, of one id, each within the policy.
+// If the confirm is lost, there are two copies with one id, each within the policy.
 func TestACopyWithALostConfirmIsMadeAgainWithTheSameID(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
 		var got calls
@@ -170,7 +170,7 @@ func TestACopyWithALostConfirmIsMadeAgainWithTheSameID(t *testing.T) {
 	})
 }
 
-func TestAWaitThatOutlastsTheDrainEndsAtOnceAndTheMessageStays(t *testing.T) {
+func TestAWaitBeyondTheDrainTimeEndsAtOnceAndTheMessageStays(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(5 * time.Minute), MaxInProcessDelay: 5 * time.Minute}, func(b *bench) {
 		var got calls
 		end := b.begin(got.fail(errBoom), func(c *consumer.Config) { c.DrainTimeout = time.Minute })
@@ -185,7 +185,7 @@ func TestAWaitThatOutlastsTheDrainEndsAtOnceAndTheMessageStays(t *testing.T) {
 	})
 }
 
-func TestAWaitThatTheDrainHasTimeForEndsWithItsAttempt(t *testing.T) {
+func TestAWaitThatEndsWithinTheDrainTimeEndsWithItsAttempt(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(5 * time.Minute), MaxInProcessDelay: 5 * time.Minute}, func(b *bench) {
 		var got calls
 		end := b.begin(got.fail(errBoom), func(c *consumer.Config) { c.DrainTimeout = time.Minute })
@@ -202,7 +202,7 @@ func TestAWaitThatTheDrainHasTimeForEndsWithItsAttempt(t *testing.T) {
 	})
 }
 
-func TestTheEndOfTheDrainIsNoFailureOfTheMessage(t *testing.T) {
+func TestTheEndOfTheDrainTimeIsNotAFailureOfTheMessage(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(time.Hour)}, func(b *bench) {
 		end := b.begin(func(ctx context.Context, _ *consumer.Delivery) error {
 			<-ctx.Done()
@@ -241,14 +241,14 @@ func TestADeadlineAroundTheMiddlewareDoesNotKeepTheMessage(t *testing.T) {
 	})
 }
 
-func TestAHopErrorTellsWhereToAndWhy(t *testing.T) {
+func TestAMoveErrorNamesTheTargetAndTheCause(t *testing.T) {
 	plan := planned(t, retry.Config{Queue: "orders", Policy: retry.Schedule(s), Logger: quiet})
 	refuses := publisher(func() error { return fmt.Errorf("x: %w", producer.ErrNacked) })
 	h := plan.Middleware(refuses)(fails(errBoom))
 	err := h(t.Context(), &consumer.Delivery{Queue: "orders"})
-	var hop *retry.MoveError
+	var failed *retry.MoveError
 	var requeue *consumer.RequeueError
-	if !errors.As(err, &hop) || hop.Queue != "orders.wait.1s" || !errors.Is(err, producer.ErrNacked) || !errors.As(err, &requeue) || requeue.After != s {
+	if !errors.As(err, &failed) || failed.Queue != "orders.wait.1s" || !errors.Is(err, producer.ErrNacked) || !errors.As(err, &requeue) || requeue.After != s {
 		t.Errorf("%#v: %v", err, err)
 	}
 	called := false
@@ -263,7 +263,7 @@ type publisher func() error
 
 func (p publisher) Republish(context.Context, string, string, amqp.Publishing) error { return p() }
 
-// A delivery whose channel is gone comes again: a copy made for it would be one too many.
+// The message is redelivered, so that a copy would be a duplicate.
 func TestAStaleFailureMakesNoCopy(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
 		var got calls
@@ -337,7 +337,7 @@ func TestACopyIsRoutedNowhereElse(t *testing.T) {
 	})
 }
 
-func TestDeclareLooksForAQueueThatItDoesNotDeclare(t *testing.T) {
+func TestDeclareVerifiesAQueueThatItDoesNotDeclare(t *testing.T) {
 	bubble(t, retry.Config{Policy: retry.Schedule(10 * s)}, func(b *bench) {
 		b.onConnection(func(ac *amqp.Connection) error {
 			plan := planned(t, retry.Config{Queue: "invoices", Policy: retry.Schedule(s)})
