@@ -112,7 +112,7 @@ func (b *bench) onConnection(do func(*amqp.Connection) error) {
 	}
 }
 
-// messages returns what a queue holds after a while.
+// messages returns the messages of a queue after a while.
 func (b *bench) messages(queue string, after time.Duration) []amqptest.Message {
 	b.t.Helper()
 	time.Sleep(after)

@@ -1,128 +1,211 @@
 package parking
 
 import (
-	"bufio"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
+	"math"
+	"reflect"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/internal/history"
+	"github.com/amqpkit/amqpkit/internal/logs"
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
-// A line is an exported message: one JSON object a line. Body is base64, Timestamp {"time":seconds}.
-type line struct {
-	Headers         value  `json:"headers"`
-	ContentType     octets `json:"content_type,omitempty"`
-	ContentEncoding octets `json:"content_encoding,omitempty"`
-	DeliveryMode    uint8  `json:"delivery_mode,omitempty"`
-	Priority        uint8  `json:"priority,omitempty"`
-	CorrelationID   octets `json:"correlation_id,omitempty"`
-	ReplyTo         octets `json:"reply_to,omitempty"`
-	Expiration      octets `json:"expiration,omitempty"`
-	MessageID       octets `json:"message_id,omitempty"`
-	Timestamp       value  `json:"timestamp,omitzero"`
-	Type            octets `json:"type,omitempty"`
-	UserID          octets `json:"user_id,omitempty"`
-	AppID           octets `json:"app_id,omitempty"`
-	Body            []byte `json:"body"`
-}
-
-// Export writes the messages of a parking queue, or of any other, to w: one JSON object a line, from which Import
-// makes the same messages again, whatever bytes they are of. They stay in the queue. It returns how many it wrote; those of
-// a Write that failed are among them. Messages that cannot be read are not written, and named by the error as in [Replay].
+// Export writes the messages of a parking queue, or of any other queue except a stream, to w. Each is one line, a JSON object
+// from which Import publishes the same message again, whatever bytes it contains. The messages stay in the queue. Export returns the number
+// of messages that it has written. It reports messages that it cannot read as [Peek] does.
 func Export(ctx context.Context, conn consumer.Connection, queue string, w io.Writer) (n int, err error) {
-	l, err := lookInto(ctx, conn, queue, defaultHold)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, l.stays(), l.close(ctx)) }()
 	out := json.NewEncoder(w)
-	for {
-		ds, err := l.next(ctx, replayWindow)
-		if err != nil || len(ds) == 0 {
-			return n, err
+	err = walk(ctx, conn, queue, math.MaxInt, func(d *amqp.Delivery) error {
+		if err := out.Encode(newLine(history.Publishing(d))); err != nil {
+			return fmt.Errorf("parking: export message %s: %w", validate.Quote(d.MessageId), err)
 		}
-		for _, d := range ds {
-			if err := out.Encode(lineOf(&d)); err != nil {
-				return n, fmt.Errorf("parking: export message %s: %w", validate.Quote(d.MessageId), err)
-			}
-			n++
-		}
-	}
+		n++
+		return nil
+	})
+	return n, err
 }
 
-// Import publishes what Export wrote to a queue, the parking queue as a rule, each line confirmed before the next is read. It
-// returns how many messages it published.
+// Import publishes the messages that Export wrote to a queue, usually the parking queue. Each is confirmed before the next line is read. Import
+// returns the number of published messages.
 //
-// It continues past a message that the Publisher refuses (a [amqperr.FieldError], as for a body that is too large), and reports these
-// at the end with a *[SkippedError]. It returns at any other error, which would concern the next message too: a line that is not a
-// message, a missing or full queue, the end of ctx, a closed Producer. The error names the line; it may have been published if the
-// outcome is unknown, and later lines were not.
+// It continues after a message that the Publisher refuses (a *[amqperr.FieldError], for example for a body that is too large), and reports
+// such lines at the end with a *[SkippedError]. It returns at any other error, because the next message would fail too: a line that is not a
+// message, a missing or full queue, the end of ctx, a closed Producer. The error names the line. That message may have been published
+// if the outcome is unknown; later ones were not.
 //
-// Headers that do not fit into a frame are left out, named in [history.HeaderDropped] and logged with slog.Default, as when parking.
-func Import(ctx context.Context, to Publisher, queue string, r io.Reader) (n int, err error) {
-	in := json.NewDecoder(bufio.NewReader(r))
-	in.DisallowUnknownFields() // another file's lines are no messages
+// A header that does not fit into a frame is left out, named in the header x-amqpkit-dropped, and logged to the Producer's Logger.
+func Import[R receipt](ctx context.Context, to Publisher[R], queue string, r io.Reader) (n int, err error) {
+	in := json.NewDecoder(r)
 	var skipped SkippedError
 	for number := 1; ; number++ {
-		var l line
-		if err := in.Decode(&l); errors.Is(err, io.EOF) {
-			return n, skipped.err()
-		} else if err != nil {
-			return n, errors.Join(skipped.err(), fmt.Errorf("parking: import line %d: %w", number, err))
+		var line map[string]any
+		err := in.Decode(&line)
+		if errors.Is(err, io.EOF) {
+			return n, skipped.join(nil)
 		}
-		o, err := l.outgoing()
+		var msg amqp.Publishing
 		if err == nil {
-			err = o.Republish(ctx, to, "", queue)
+			msg, err = message(line)
+		}
+		m := &outgoing{key: queue, copy: history.NewCopy(msg, history.Latest(msg.Headers))}
+		if err == nil {
+			publish(ctx, to, []*outgoing{m})
+			err = m.err
 		}
 		var refused *amqperr.FieldError
 		switch {
 		case err == nil:
-			o.Log(ctx, slog.Default().With("to", queue), "parking: message changed by its move")
+			m.copy.Log(ctx, logs.For(nil, to).With("to", queue), "parking: message changed by its import")
 			n++
 		case errors.As(err, &refused):
-			skipped.add(fmt.Errorf("parking: import line %d: %w", number, err))
+			skipped.add(fmt.Errorf("line %d: %w", number, err))
 		default:
-			return n, errors.Join(skipped.err(), fmt.Errorf("parking: import line %d: %w", number, err))
+			return n, skipped.join(fmt.Errorf("parking: import line %d: %w", number, err))
 		}
 	}
 }
 
-func lineOf(d *amqp.Delivery) line {
-	l := line{
-		Headers: value{d.Headers}, ContentType: octets(d.ContentType), ContentEncoding: octets(d.ContentEncoding), DeliveryMode: d.DeliveryMode,
-		Priority: d.Priority, CorrelationID: octets(d.CorrelationId), ReplyTo: octets(d.ReplyTo), Expiration: octets(d.Expiration),
-		MessageID: octets(d.MessageId), Type: octets(d.Type), UserID: octets(d.UserId), AppID: octets(d.AppId), Body: d.Body,
+// fields returns the name and the place of each part of a message. In an exported line, they are a table of AMQP values.
+func fields(p *amqp.Publishing) map[string]any {
+	return map[string]any{
+		"headers": &p.Headers, "content_type": &p.ContentType, "content_encoding": &p.ContentEncoding, "delivery_mode": &p.DeliveryMode,
+		"priority": &p.Priority, "correlation_id": &p.CorrelationId, "reply_to": &p.ReplyTo, "expiration": &p.Expiration, "message_id": &p.MessageId,
+		"timestamp": &p.Timestamp, "type": &p.Type, "user_id": &p.UserId, "app_id": &p.AppId, "body": &p.Body,
 	}
-	if !d.Timestamp.IsZero() {
-		l.Timestamp = value{d.Timestamp}
-	}
-	return l
 }
 
-// outgoing is the message again. RabbitMQ's own counts are left out, and so is what would act in the queue, as
-// when parking.
-func (l *line) outgoing() (*history.Copy, error) {
-	headers, ok := l.Headers.any.(amqp.Table)
-	if !ok && l.Headers.any != nil {
-		return nil, errors.New("headers are no table")
+// newLine returns the parts of a message for JSON.
+func newLine(p amqp.Publishing) map[string]any {
+	line := map[string]any{}
+	for name, part := range fields(&p) {
+		if v := reflect.ValueOf(part).Elem(); !v.IsZero() {
+			line[name] = encode(v.Interface())
+		}
 	}
-	timestamp, ok := l.Timestamp.any.(time.Time)
-	if !ok && l.Timestamp.any != nil {
-		return nil, errors.New("timestamp is no time")
+	return line
+}
+
+// message returns the message of a line.
+func message(line map[string]any) (p amqp.Publishing, err error) {
+	parts := fields(&p)
+	for name, encoded := range line {
+		if parts[name] == nil {
+			return p, fmt.Errorf("unknown field %q", name)
+		}
+		part := reflect.ValueOf(parts[name]).Elem()
+		v := decode(encoded, &err)
+		if err == nil && reflect.TypeOf(v) != part.Type() {
+			err = fmt.Errorf("a %T, not a %s", v, part.Type())
+		}
+		if err != nil {
+			return p, fmt.Errorf("%s: %w", name, err)
+		}
+		part.Set(reflect.ValueOf(v))
 	}
-	return history.NewCopy(amqp.Publishing{
-		Headers: headers, ContentType: string(l.ContentType), ContentEncoding: string(l.ContentEncoding), DeliveryMode: l.DeliveryMode,
-		Priority: l.Priority, CorrelationId: string(l.CorrelationID), ReplyTo: string(l.ReplyTo), Expiration: string(l.Expiration), MessageId: string(l.MessageID),
-		Timestamp: timestamp, Type: string(l.Type), UserId: string(l.UserID), AppId: string(l.AppID), Body: l.Body,
-	}, told(headers)), nil
+	return p, nil
+}
+
+// encode returns an AMQP value for JSON. Null, booleans, strings, lists and tables have a form there. Any other type is a string that begins
+// with its name: "int64:5". A string is base64 after such a name if it is not UTF-8 or begins with a name.
+func encode(v any) any {
+	switch v := v.(type) {
+	case nil, bool:
+		return v
+	case string:
+		if name, _, found := strings.Cut(v, ":"); !utf8.ValidString(v) || found && types[name] != nil {
+			return "base64:" + base64.StdEncoding.EncodeToString([]byte(v))
+		}
+		return v
+	case amqp.Table:
+		object := make(map[string]any, len(v))
+		for name, e := range v {
+			object[encode(name).(string)] = encode(e)
+		}
+		return object
+	case []any:
+		list := make([]any, len(v))
+		for i, e := range v {
+			list[i] = encode(e)
+		}
+		return list
+	case []byte:
+		return "bytes:" + base64.StdEncoding.EncodeToString(v)
+	case time.Time:
+		return fmt.Sprint("time:", v.Unix())
+	case amqp.Decimal:
+		return fmt.Sprintf("decimal:%d %d", v.Scale, v.Value)
+	}
+	return fmt.Sprintf("%T:%v", v, v)
+}
+
+var types = map[string]func(string) (any, error){
+	"int8": number[int8], "uint8": number[uint8], "int16": number[int16], "uint16": number[uint16], "int32": number[int32], "uint32": number[uint32],
+	"int64": number[int64], "float32": number[float32], "float64": number[float64],
+	"time": number[int64], "bytes": decodeBytes, "base64": decodeBytes, "decimal": func(s string) (any, error) {
+		var d amqp.Decimal
+		_, err := fmt.Sscan(s, &d.Scale, &d.Value)
+		return d, err
+	},
+}
+
+func decodeBytes(s string) (any, error) { return base64.StdEncoding.DecodeString(s) }
+
+func number[T any](s string) (any, error) {
+	var n T
+	_, err := fmt.Sscan(s, &n)
+	return n, err
+}
+
+// decode returns the AMQP value that encode was called with, or sets err.
+func decode(v any, err *error) any {
+	switch v := v.(type) {
+	case string:
+		name, s, found := strings.Cut(v, ":")
+		if !found || types[name] == nil {
+			return v
+		}
+		x, e := types[name](s)
+		if e != nil {
+			*err = fmt.Errorf("%.40q: %w", v, e)
+			return nil
+		}
+		switch name {
+		case "time":
+			return time.Unix(x.(int64), 0)
+		case "base64":
+			return string(x.([]byte))
+		}
+		return x
+	case map[string]any:
+		table := make(amqp.Table, len(v))
+		for encoded, e := range v {
+			name, ok := decode(encoded, err).(string)
+			if !ok {
+				*err = fmt.Errorf("%.40q is not a name", encoded)
+			}
+			table[name] = decode(e, err)
+		}
+		return table
+	case []any:
+		list := make([]any, len(v))
+		for i, e := range v {
+			list[i] = decode(e, err)
+		}
+		return list
+	case float64:
+		*err = errors.New(`a number has no type; write "int64:5"`)
+	}
+	return v
 }

@@ -1,10 +1,10 @@
 package parking
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -15,79 +15,93 @@ import (
 	"github.com/amqpkit/amqpkit/internal/history"
 )
 
-// FuzzExport checks that a message can be told from its line in every byte, whatever its strings are.
+// exported returns the message of an exported line.
+func exported(t *testing.T, p amqp.Publishing) (amqp.Publishing, string) {
+	t.Helper()
+	b, err := json.Marshal(newLine(p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var line map[string]any
+	if err := json.Unmarshal(b, &line); err != nil {
+		t.Fatal(err)
+	}
+	after, err := message(line)
+	if err != nil {
+		t.Fatalf("%s: %v", b, err)
+	}
+	return after, string(b)
+}
+
+// FuzzExport checks that a line holds every byte of a message.
 func FuzzExport(f *testing.F) {
-	f.Add("text/plain", "name", "value", int64(1_700_000_000), []byte("body"))
-	f.Add("\xff", "\xff\xfe", "\xc3", int64(1)<<62, []byte{0xff})
-	f.Add("\ufffd", "\ufffd", "</script>\u2028", int64(-1)<<62, []byte(nil))
-	f.Fuzz(func(t *testing.T, property, name, value string, seconds int64, body []byte) {
-		d := &amqp.Delivery{
-			Headers:     amqp.Table{name: value, "\xfe": []any{value, amqp.Table{name: property}}, "t": amqp.Table{name: time.Unix(seconds, 0)}},
-			ContentType: property, ContentEncoding: value, DeliveryMode: amqp.Persistent, Priority: 9, CorrelationId: name, ReplyTo: value,
-			Expiration: property, MessageId: name, Timestamp: time.Unix(seconds, 0), Type: value, UserId: property, AppId: name, Body: body,
+	f.Add("text/plain", "name", "value", int64(1_700_000_000), 0.1, []byte("body"))
+	f.Add("\xff", "\xff\xfe", "\xc3", int64(1)<<62, math.Inf(-1), []byte{0xff})
+	f.Add("\ufffd", "int64:5", "base64:Kg==", int64(-1)<<62, 1e300, []byte(nil))
+	f.Add("decimal:", "</script>\u2028", "int64", int64(0), math.SmallestNonzeroFloat32, []byte(nil))
+	f.Fuzz(func(t *testing.T, property, name, value string, number int64, float float64, body []byte) {
+		if math.IsNaN(float) { // it is not equal to itself
+			float = 0
 		}
-		if d.Timestamp.IsZero() { // amqp091-go would not send it either
-			d.Timestamp = time.Time{}
+		before := amqp.Publishing{
+			Headers: amqp.Table{
+				name: value, "\xfe": []any{value, amqp.Table{name: property}, nil, true, body}, "t": amqp.Table{name: time.Unix(number, 0)},
+				"ints": []any{int8(number), uint8(number), int16(number), uint16(number), int32(number), uint32(number), number},
+				"rest": []any{float, float32(float), amqp.Decimal{Scale: uint8(number), Value: int32(number)}, []any{}, amqp.Table{}},
+			},
+			ContentType: property, ContentEncoding: value, DeliveryMode: amqp.Persistent, Priority: uint8(number), CorrelationId: name, ReplyTo: value,
+			Expiration: property, MessageId: name, Timestamp: time.Unix(number, 0), Type: value, UserId: property, AppId: name, Body: body,
 		}
-		before := lineOf(d)
-		b, err := json.Marshal(before)
-		if err != nil {
-			t.Fatal(err)
+		if before.Timestamp.IsZero() { // amqp091-go would not send it either
+			before.Timestamp = time.Time{}
 		}
-		var after line
-		if err := json.Unmarshal(b, &after); err != nil {
-			t.Fatal(err)
+		if len(body) == 0 {
+			before.Body, before.Headers["\xfe"].([]any)[4] = nil, []byte{}
 		}
-		if !reflect.DeepEqual(before, after) {
-			t.Errorf("%s is of %+v, not of %+v", b, after, before)
+		if after, line := exported(t, before); !reflect.DeepEqual(before, after) {
+			t.Errorf("%s is %+v, want %+v", line, after, before)
 		}
 	})
 }
 
-type publisherFunc func(queue string, msg amqp.Publishing) error
-
-func (f publisherFunc) Republish(_ context.Context, _, queue string, msg amqp.Publishing) error {
-	return f(queue, msg)
+func TestAnExportedLineCanBeRead(t *testing.T) {
+	nan, line := exported(t, amqp.Publishing{
+		Headers: amqp.Table{"tenant": "é", "n": int64(5), "at": time.Unix(1_700_000_000, 0), "list": []any{nil, true}, "raw": "\xff", "nan": math.NaN()}, MessageId: "m", Priority: 2, Body: []byte("body"),
+	})
+	if want := `{"body":"bytes:Ym9keQ==","headers":{"at":"time:1700000000","list":[null,true],"n":"int64:5","nan":"float64:NaN","raw":"base64:/w==","tenant":"é"},"message_id":"m","priority":"uint8:2"}`; line != want {
+		t.Errorf("got %s, want %s", line, want)
+	}
+	if f, ok := nan.Headers["nan"].(float64); !ok || !math.IsNaN(f) {
+		t.Errorf("%v is not NaN", nan.Headers["nan"])
+	}
 }
 
-func TestImportPublishesWhatWasExportedInEveryByte(t *testing.T) {
-	d := &amqp.Delivery{
-		Headers:     amqp.Table{"raw": "\xff", "table": amqp.Table{"text": "\xfe"}},
-		ContentType: "\xff", CorrelationId: "\xfe\xff", MessageId: "\x80", Type: "\xc3", AppId: "a\xffb", Timestamp: time.Date(12_000, 1, 1, 0, 0, 0, 0, time.UTC), Body: []byte("\xff"),
-	}
-	b, err := json.Marshal(lineOf(d))
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := Import(t.Context(), publisherFunc(func(_ string, m amqp.Publishing) error {
-		if m.ContentType != d.ContentType || m.CorrelationId != d.CorrelationId || m.MessageId != d.MessageId || m.Type != d.Type || m.AppId != d.AppId ||
-			!m.Timestamp.Equal(d.Timestamp) || !bytes.Equal(m.Body, d.Body) || !reflect.DeepEqual(m.Headers, d.Headers) {
-			t.Errorf("imported %+v, want %+v", m, d)
-		}
-		return nil
-	}), "q", bytes.NewReader(b))
-	if n != 1 || err != nil {
-		t.Errorf("Import = %d, %v", n, err)
-	}
+type publisherFunc func(queue string, msg amqp.Publishing) error
+
+type done struct{}
+
+func (done) Wait(context.Context) error { return nil }
+
+func (f publisherFunc) RepublishAsync(_ context.Context, _, queue string, msg amqp.Publishing) (done, error) {
+	return done{}, f(queue, msg)
 }
 
 func TestImportStopsAtTheFirstLineThatIsNoMessage(t *testing.T) {
-	const good = `{"headers":null,"message_id":"m","body":"Ym9keQ=="}` + "\n"
+	const good = `{"message_id":"m","body":"bytes:Ym9keQ=="}` + "\n"
 	full := errors.New("full")
 	for bad, word := range map[string]string{
-		`{"headers":null,"bo` + "\n":                 "line 2",
-		`{"headers":null,"body":"*"}`:                "line 2",
-		`{"headers":{"int8":300},"body":""}`:         "int8",
-		`{"headers":{"int99":3},"body":""}`:          "unknown",
-		`{"headers":{"table":{"a":[1]}},"body":""}`:  "no header value",
-		`{"headers":{"entries":[[1,2]]},"body":""}`:  "no header value",
-		`{"headers":{"entries":[[null]]},"body":""}`: "no string",
-		`{"headers":"text","body":""}`:               "no table",
-		`{"timestamp":"text","body":""}`:             "no time",
-		`{"type":{"int8":3},"body":""}`:              "no string",
-		`{"id":17,"name":"of another file"}`:         "unknown field",
-		`[]`:                                         "line 2",
-		`text`:                                       "line 2",
+		`{"bo` + "\n":                   "line 2",
+		`{"body":"bytes:*"}`:            "base64",
+		`{"headers":{"a":"int8:300"}}`:  "overflow",
+		`{"headers":{"a":"int64:"}}`:    "int64:",
+		`{"headers":{"a":[1]}}`:         "a number has no type",
+		`{"headers":{"int64:5":"a"}}`:   "is not a name",
+		`{"headers":"text"}`:            "headers: a string",
+		`{"timestamp":"text"}`:          "timestamp: a string",
+		`{"type":"int8:3"}`:             "type: a int8",
+		`{"id":17,"name":"of another"}`: "unknown field",
+		`[]`:                            "line 2",
+		`text`:                          "line 2",
 	} {
 		published := 0
 		to := publisherFunc(func(queue string, m amqp.Publishing) error {
@@ -123,10 +137,10 @@ func TestAParkedMessageBelongsToTheQueueWhereItDiedLast(t *testing.T) {
 		history.HeaderCC: []any{"c"}, history.HeaderUserID: "guest", history.HeaderExpiration: "60", history.HeaderDropped: []any{"large"}, "tenant": "t",
 	}
 	for name, c := range map[string]struct {
-		headers         amqp.Table
-		deaths          []any
-		queue, key, why string
-		told            bool // the story
+		headers            amqp.Table
+		deaths             []any
+		queue, key, reason string
+		told               bool // the story
 	}{
 		"parked by the middleware":               {story, nil, "a", "order.paid", "", true},
 		"without a story":                        {nil, []any{died("b", "rejected"), died("c", "expired")}, "b", "key.b", "rejected", false},
@@ -146,21 +160,20 @@ func TestAParkedMessageBelongsToTheQueueWhereItDiedLast(t *testing.T) {
 		if c.deaths != nil {
 			d.Headers["x-death"] = c.deaths
 		}
-		m := parkedFrom(d)
-		if m.Queue != c.queue || m.Key != c.key || m.Why != c.why || (m.Attempts == 2) != c.told || (m.Error == "boom") != c.told || (len(m.History) == 1) != c.told {
+		m := newMessage(d)
+		if m.Queue != c.queue || m.Key != c.key || m.Reason != c.reason || (m.Attempts == 2) != c.told || (m.Error == "boom") != c.told || (len(m.History) == 1) != c.told {
 			t.Errorf("%s: %+v", name, m)
 		}
-		imported := lineOf(d)
-		for how, msg := range map[string]func() (*history.Copy, error){
-			"imported": imported.outgoing,
-			"replayed": func() (*history.Copy, error) { return m.again(time.Now()), nil },
+		msg := history.Publishing(d)
+		for how, o := range map[string]*history.Copy{
+			"imported": history.NewCopy(msg, history.Latest(msg.Headers)),
+			"replayed": history.Replayed(d, time.Now()),
 		} {
-			o, err := msg()
 			h := o.Publishing().Headers
 			_, dropped := h[history.HeaderDropped]
 			entries, _ := h[history.HeaderHistory].([]any)
-			if err != nil || history.Text(h, history.HeaderQueue) != c.queue || history.Text(h, history.HeaderKey) != c.key || h["x-death"] != nil || h["CC"] != nil || dropped != (c.headers[history.HeaderDropped] != nil) {
-				t.Errorf("%s, %s: %v, %v", name, how, h, err)
+			if history.Text(h, history.HeaderQueue) != c.queue || history.Text(h, history.HeaderKey) != c.key || h["x-death"] != nil || h["CC"] != nil || dropped != (c.headers[history.HeaderDropped] != nil) {
+				t.Errorf("%s, %s: %v", name, how, h)
 			}
 			if foreign := len(entries) > 0 && entries[0] == "first"; foreign != c.told {
 				t.Errorf("%s, %s with the history %v", name, how, entries)

@@ -6,316 +6,210 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
+	"math"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/internal/history"
+	"github.com/amqpkit/amqpkit/internal/logs"
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
-// replayWindow is how many messages are on their way at a time.
-const replayWindow = 64
-
-// maxInterval is the longest time between two messages, about ten years.
-const maxInterval = 315_360_000_000 * time.Millisecond
-
-// ReplayConfig says what Replay brings back, and where to. Queue is required.
+// ReplayConfig selects the messages of a replay and their targets. Queue is required.
 type ReplayConfig struct {
 	// Queue is the parking queue.
 	Queue string
 
-	// Match chooses the messages; the others stay. Nil means all. Up to 64 messages are in hand while it is asked, and
-	// RabbitMQ's consumer timeout runs (see Hold): it should not ask somebody.
+	// Match selects messages; the others stay parked. Nil selects all. It must not block: up to 64 messages are unacknowledged meanwhile.
 	Match func(Message) bool
 
-	// To says where a message goes; nothing for both leaves it parked. Nil means the queue whose handler failed, and
-	// no other that got the message as well. Its original place is m.Exchange and m.Key, and from there it
-	// reaches every queue that is bound.
+	// To returns the exchange and the routing key to which a message is published. If both are empty, it stays parked. Nil means only the queue
+	// whose handler failed. From the original address, m.Exchange and m.Key, the message would reach every bound queue.
 	To func(m Message) (exchange, key string)
 
-	// Limit is how many messages are brought back at most; messages that could not be published do not count. Zero means all
-	// that are there at the start: what is parked again meanwhile stays.
+	// Limit is the maximum number of messages to replay. Zero means no limit.
 	Limit int
 
-	// Rate is how many messages a second go back at most, also less than one. Zero means no bound.
+	// Rate is the maximum number of messages per second. Zero means no limit; a rate below one message per day counts as that.
 	Rate float64
 
-	// Hold is how long a message is kept in hand at most. What stays (Match) is held while the others are
-	// brought back, and RabbitMQ takes back what is held for longer than its consumer timeout, 30 minutes unless it is told
-	// otherwise. So after this time everything is given back; RabbitMQ delivers it again, and it is passed over, not looked at
-	// once more. Zero means ten minutes; set it where the queue's timeout is shorter than 15.
-	Hold time.Duration
-
-	// DryRun only counts: nothing is published, and the Publisher may be nil.
+	// DryRun counts the messages and publishes none.
 	DryRun bool
 
-	// Logger receives what a copy lacks, such as a header that does not fit into a frame. Nil means slog.Default().
+	// Logger receives a warning for each copy without a header that did not fit into a frame. Nil means the Logger of the Conn, or slog.Default.
 	Logger *slog.Logger
 
-	// Progress, if set, is called after each batch of up to 64 messages, with the counts so far.
+	// Progress, if set, is called with the counts so far after each batch of up to 64 messages.
 	Progress func(ReplayResult)
 }
 
-func (c ReplayConfig) validate() error {
-	var errs []error
+// A ReplayResult counts messages. Kept and skipped messages are still parked.
+type ReplayResult struct {
+	Total    int // messages in the parking queue at the start
+	Replayed int // published and removed from the parking queue; in a dry run, messages to publish
+	Kept     int // not selected, or of unknown origin
+	Skipped  int // not readable or not published, see SkippedError
+}
+
+// A Publisher publishes received messages again, in the order of the calls. *producer.Producer is one. Wait returns nil only if the message
+// was routed to a queue and confirmed. If a header is refused with a *[amqperr.FieldError], the message is published without it.
+type Publisher[R receipt] interface {
+	RepublishAsync(ctx context.Context, exchange, key string, msg amqp.Publishing) (R, error)
+}
+
+type receipt interface {
+	Wait(ctx context.Context) error
+}
+
+// Replay publishes parked messages again, as they were before their first attempt and with their history, in the order of the queue and 64 at
+// a time. A message leaves the parking queue only after RabbitMQ has confirmed its copy. Messages that are parked during the replay
+// stay parked. An interrupted Replay loses no message and can be run again. Messages of the last batch may then be published twice, with the
+// same message id.
+//
+// A message stays parked if its headers are unreadable, its target queue is missing or full, or the Publisher refuses it. Replay continues with
+// the next one, and reports such messages at the end with a *[SkippedError]. If the outcome of a publish is unknown, the message may be in
+// both queues.
+//
+// Replay ends early with the end of ctx, a closed Producer, the loss of the connection that it reads from, a *[BlockedError], or
+// [ErrScanTimeout] if messages stay parked and it takes more than ten minutes.
+func Replay[R receipt](ctx context.Context, conn consumer.Connection, to Publisher[R], c ReplayConfig) (r ReplayResult, err error) {
 	if c.Limit < 0 {
-		errs = append(errs, fault("Limit", fmt.Sprintf("%d is negative", c.Limit), "write 0 for all"))
+		err = fieldError("Limit", fmt.Sprintf("%d is negative", c.Limit), "write 0 for no limit")
 	}
 	if !(c.Rate >= 0) { // NaN too
-		errs = append(errs, fault("Rate", fmt.Sprintf("%v is no rate", c.Rate), "write messages per second, or 0 for no bound"))
+		err = errors.Join(err, fieldError("Rate", fmt.Sprintf("%v is not a rate", c.Rate), "write messages per second, or 0 for no limit"))
 	}
-	if c.Rate > 0 && float64(time.Second)/c.Rate > float64(maxInterval) {
-		errs = append(errs, fault("Rate", fmt.Sprintf("%v is less than one message in ten years", c.Rate), "write messages per second, or 0 for no bound"))
-	}
-	if c.Hold < 0 {
-		errs = append(errs, fault("Hold", fmt.Sprintf("%v is negative", c.Hold), "write 0 for ten minutes"))
-	}
-	return errors.Join(errs...)
-}
-
-// A ReplayResult counts messages.
-type ReplayResult struct {
-	Total    int // in the parking queue at the start
-	Seen     int // of these, so far: each is Replayed, Kept or Failed, unless Replay was interrupted
-	Replayed int // back at work, and gone from the parking queue; in a dry run those that would be
-	Kept     int // not chosen, or of unknown origin: still parked
-	Failed   int // could not be published: still parked
-
-	Unreadable int // with headers that cannot be read: still parked, and named by the error
-}
-
-// Replay brings parked messages back to work. Each is published again as it was before its first attempt, with its
-// history, and leaves the parking queue when that is confirmed. Whatever interrupts it (ctx, a lost connection), no message
-// is lost: unconfirmed messages are still parked, and Replay can be run again. Messages that were confirmed just then may be
-// there twice, with one message id. So may a skipped message whose outcome is unknown.
-//
-// They go back in any order, 64 at a time; in that of the queue with [InOrder].
-//
-// A message that cannot be published stays parked: its queue was deleted, or is full, or the Publisher refuses the message. Replay
-// tries it once, continues with the next one, and reports these at the end with a *[SkippedError]. A message whose headers cannot
-// be read stays parked too; the error at the end has a *consumer.UnreadableError for each.
-//
-// Only the end of ctx, a closed Producer, the loss of the connection that it reads from, and a message that RabbitMQ cannot
-// deliver end Replay earlier; the last with a *[BlockedError], when the messages in front of it are back. On RabbitMQ before 4.3 a
-// replay of more than ReplayConfig.Hold may end with [ErrWorn].
-func Replay(ctx context.Context, conn consumer.Connection, to Publisher, c ReplayConfig) (r ReplayResult, err error) {
-	if err := c.validate(); err != nil {
-		return r, err
-	}
-	l, err := lookInto(ctx, conn, c.Queue, cmp.Or(c.Hold, defaultHold))
 	if err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, l.stays(), l.close(ctx)) }()
-	var skipped SkippedError
-	defer func() { err = errors.Join(skipped.err(), err) }()
-	r.Total = l.left
-	pace := newPace(c.Rate)
-	for l.left > 0 {
-		n := pace.batch
-		if c.Limit > 0 {
-			n = min(n, c.Limit-r.Replayed)
+	s, err := newScan(ctx, conn, c.Queue)
+	if err != nil {
+		return r, err
+	}
+	defer func() { r.Skipped, err = s.skipped.Count, s.close(ctx, err) }()
+	r.Total = s.left
+	size, interval, next := batchSize, time.Duration(0), time.Now()
+	if c.Rate > 0 {
+		size = int(min(max(c.Rate/10, 1), batchSize)) // keeps the rate in steps of a tenth of a second
+		interval = time.Duration(min(float64(time.Second)/c.Rate, float64(24*time.Hour)))
+	}
+	log := logs.For(c.Logger, conn).With("queue", c.Queue)
+	limit := cmp.Or(c.Limit, math.MaxInt)
+	for s.left > 0 && r.Replayed < limit {
+		size = min(size, limit-r.Replayed)
+		wait := time.Until(next)
+		if s.expires(wait) {
+			return r, ErrScanTimeout
 		}
-		if n > 0 && !c.DryRun {
-			if err := l.pause(ctx, pace.left()); err != nil {
-				return r, err
-			}
-		}
-		ds, err := l.next(ctx, n)
-		r.Seen += len(l.unreadable) - r.Unreadable
-		r.Unreadable = len(l.unreadable)
-		if err != nil || len(ds) == 0 {
+		if err := sleep(ctx, wait); err != nil {
 			return r, err
 		}
-		var batch []returning
-		for i := range ds {
-			r.Seen++
-			if b, ok := c.choose(&ds[i]); ok {
-				batch = append(batch, b)
-			} else {
-				r.Kept++
+		batch, read, err := c.read(ctx, s, size)
+		var blocked *BlockedError
+		if errors.As(err, &blocked) && read > 0 { // read one at a time to reach every message before the blocking one
+			size, r.Kept, err = 1, 0, s.restart(ctx)
+			if c.DryRun {
+				r.Replayed = 0
 			}
+			batch, read = nil, 0
 		}
+		if err != nil {
+			return r, err
+		}
+		r.Kept += read - len(batch)
 		if c.DryRun {
 			r.Replayed += len(batch)
 		} else {
-			pace.spend(len(batch))
-			earlier := skipped.Count
-			done, err := c.send(ctx, l, to, batch, &skipped)
-			r.Replayed += done
-			r.Failed += skipped.Count - earlier
+			next = time.Now().Add(time.Duration(len(batch)) * interval)
+			publish(ctx, to, batch)
+			replayed, err := s.settle(ctx, batch, log)
+			r.Replayed += replayed
 			if err != nil {
 				return r, err
 			}
 		}
-		if c.Progress != nil {
+		if r.Skipped = s.skipped.Count; c.Progress != nil {
 			c.Progress(r)
 		}
 	}
 	return r, nil
 }
 
-// A returning message is on its way back.
-type returning struct {
-	d             amqp.Delivery
+// An outgoing message is published again.
+type outgoing struct {
+	delivery      *amqp.Delivery // in the parking queue
 	exchange, key string
-	out           *history.Copy
+	copy          *history.Copy
+	err           error // of publishing it
 }
 
-func (c ReplayConfig) choose(d *amqp.Delivery) (returning, bool) {
-	m := parkedFrom(d)
-	if c.Match != nil && !c.Match(m) {
-		return returning{}, false
+// read reads up to n messages, and returns the ones to publish and the number of all.
+func (c *ReplayConfig) read(ctx context.Context, s *scan, n int) (batch []*outgoing, read int, err error) {
+	for ; read < n; read++ {
+		d, err := s.next(ctx)
+		if err != nil || d == nil {
+			return batch, read, err
+		}
+		m := newMessage(d)
+		if c.Match != nil && !c.Match(m) {
+			continue
+		}
+		exchange, key := "", m.Queue
+		if c.To != nil {
+			exchange, key = c.To(m)
+		}
+		if exchange != "" || key != "" {
+			batch = append(batch, &outgoing{delivery: d, exchange: exchange, key: key, copy: history.Replayed(d, time.Now())})
+		}
 	}
-	exchange, key := "", m.Queue
-	if c.To != nil {
-		exchange, key = c.To(m)
-	}
-	if key == "" && exchange == "" {
-		return returning{}, false
-	}
-	return returning{*d, exchange, key, m.again(time.Now())}, true
+	return batch, read, nil
 }
 
-// send publishes a batch and acknowledges what was confirmed. The error ends the replay.
-func (c ReplayConfig) send(ctx context.Context, l *look, to Publisher, batch []returning, skipped *SkippedError) (done int, err error) {
-	results := publish(ctx, to, batch)
-	late, end := outlast(ctx)
-	defer end()
-	var errs []error
-	for i, b := range batch {
-		if err := results[i]; err != nil {
-			err = fmt.Errorf("parking: message %s stays parked: %w", validate.Quote(b.d.MessageId), err)
-			if ctx.Err() != nil || publisherClosed(err) {
-				errs = append(errs, err)
+// publish publishes a batch and waits for the outcomes. Messages of which a header is refused are published again without it.
+func publish[R receipt](ctx context.Context, to Publisher[R], batch []*outgoing) {
+	for len(batch) > 0 {
+		receipts := make([]R, len(batch))
+		for i, m := range batch {
+			receipts[i], m.err = to.RepublishAsync(ctx, m.exchange, m.key, m.copy.Publishing())
+		}
+		var again []*outgoing
+		for i, m := range batch {
+			if m.err == nil {
+				m.err = receipts[i].Wait(ctx)
+			}
+			if m.err != nil && m.copy.Concede(m.err) {
+				again = append(again, m)
+			}
+		}
+		batch = again
+	}
+}
+
+// settle acknowledges the published messages of a batch. The others are skipped, or end the replay with an error.
+func (s *scan) settle(ctx context.Context, batch []*outgoing, log *slog.Logger) (replayed int, fatal error) {
+	for _, m := range batch {
+		id, err := validate.Quote(m.delivery.MessageId), m.err
+		switch {
+		case err == nil:
+			m.copy.Log(ctx, log.With("to", cmp.Or(m.exchange, m.key)), "parking: message changed by its replay")
+			if err = s.ack(ctx, m.delivery); err == nil {
+				replayed++
 			} else {
-				skipped.add(err)
+				fatal = cmp.Or(fatal, fmt.Errorf("parking: message %s was replayed and is still parked: %w", id, s.cause(err)))
 			}
-			continue
+		case ctx.Err() != nil || isClosed(err):
+			fatal = cmp.Or(fatal, fmt.Errorf("parking: message %s stays parked: %w", id, err))
+		default:
+			s.skipped.add(fmt.Errorf("message %s stays parked: %w", id, err))
 		}
-		b.out.Log(ctx, cmp.Or(c.Logger, slog.Default()).With("queue", l.queue, "to", cmp.Or(b.exchange, b.key)), "parking: message changed by its move")
-		if err := l.ack(late, &b.d); err != nil {
-			errs = append(errs, fmt.Errorf("parking: message %s was replayed and is parked still: %w", validate.Quote(b.d.MessageId), err))
-			continue
-		}
-		done++
 	}
-	if len(errs) > 3 {
-		errs = append(errs[:3], fmt.Errorf("parking: and %d more messages", len(errs)-3))
-	}
-	return done, errors.Join(errs...)
+	return replayed, fatal
 }
 
-// publish publishes a batch, and returns an outcome for each message.
-func publish(ctx context.Context, to Publisher, batch []returning) []error {
-	results := make([]error, len(batch))
-	var all sync.WaitGroup
-	for i, b := range batch {
-		send := func() error { return b.out.Republish(ctx, to, b.exchange, b.key) }
-		if s, ok := to.(starter); ok {
-			wait := s.start(ctx, b.exchange, b.key, b.out.Publishing())
-			resend := send
-			send = func() error {
-				err := wait()
-				if err == nil || !b.out.Concede(err) {
-					return err
-				}
-				return resend()
-			}
-		}
-		all.Go(func() { results[i] = send() })
-	}
-	all.Wait()
-	return results
-}
-
-// A starter hands a message over before it returns, so that one comes after the other. Its result waits for the outcome.
-type starter interface {
-	start(ctx context.Context, exchange, key string, msg amqp.Publishing) (wait func() error)
-}
-
-// InOrder makes the Publisher with which Replay keeps to the order of the queue, as far as one connection does, and still
-// has 64 messages on their way at a time. It takes a *producer.Producer:
-//
-//	retry.Replay(ctx, conn, retry.InOrder(p), …)
-//
-// Messages that cannot be published are left out of the order: the others keep theirs, and a later replay brings back the
-// skipped ones behind them. The same holds for a message that is sent again without a header that did not fit.
-func InOrder[R interface{ Wait(context.Context) error }](p interface {
-	RepublishAsync(ctx context.Context, exchange, key string, msg amqp.Publishing) (R, error)
-},
-) Publisher {
-	return inOrder(func(ctx context.Context, exchange, key string, msg amqp.Publishing) func() error {
-		receipt, err := p.RepublishAsync(ctx, exchange, key, msg)
-		if err != nil {
-			return func() error { return err }
-		}
-		return func() error { return receipt.Wait(ctx) }
-	})
-}
-
-type inOrder func(ctx context.Context, exchange, key string, msg amqp.Publishing) func() error
-
-func (o inOrder) start(ctx context.Context, exchange, key string, msg amqp.Publishing) func() error {
-	return o(ctx, exchange, key, msg)
-}
-
-func (o inOrder) Republish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
-	return o(ctx, exchange, key, msg)()
-}
-
-// A pace keeps to a rate. What a slow batch fell behind is not made up for, since the rate is a bound.
-type pace struct {
-	batch int
-	each  time.Duration // zero means no bound
-	next  time.Time     // when the next message may go
-}
-
-func newPace(rate float64) *pace {
-	if rate == 0 {
-		return &pace{batch: replayWindow}
-	}
-	return &pace{
-		batch: int(min(max(rate/10, 1), replayWindow)), // smooth to a tenth of a second
-		each:  time.Duration(float64(time.Second) / rate),
-	}
-}
-
-// left is how long to wait before the next message.
-func (p *pace) left() time.Duration { return time.Until(p.next) }
-
-// spend counts n messages that go now.
-func (p *pace) spend(n int) { p.next = time.Now().Add(time.Duration(n) * p.each) }
-
-// A Publisher publishes received messages again; *producer.Producer is one. Republish returns nil only when the
-// message was routed to a queue and confirmed. It publishes with the mandatory flag. If it cannot send a header, it
-// refuses the message with a *[amqperr.FieldError] for that field, and the message is published without that header.
-type Publisher interface {
-	Republish(ctx context.Context, exchange, key string, msg amqp.Publishing) error
-}
-
-// publisherClosed reports whether a Publisher's error says that it publishes nothing any more.
-func publisherClosed(err error) bool {
+// isClosed reports whether a Publisher's error says that it was closed.
+func isClosed(err error) bool {
 	var closed interface{ Closed() bool }
 	return errors.As(err, &closed) && closed.Closed()
-}
-
-// sleep returns nil after d, or the cause when ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func fault(field, problem, fix string) error {
-	return &amqperr.FieldError{Package: "parking", Field: field, Problem: problem, Fix: fix}
 }

@@ -4,7 +4,7 @@
 //	$ go run ./examples/parking-and-replay park    # sample data: four orders that fail
 //	parked 4 orders in parking.orders.parked
 //	$ go run ./examples/parking-and-replay list
-//	MESSAGE  QUEUE           ATTEMPTS  LAST FAILURE         WHY        ERROR
+//	MESSAGE  QUEUE           ATTEMPTS  LAST FAILURE         REASON     ERROR
 //	chair    parking.orders  1         2026-11-23 03:36:34  permanent  "no address"
 //	table    parking.orders  1         2026-11-23 03:36:34  permanent  "no address"
 //	book     parking.orders  2         2026-11-23 03:36:34  attempts   "payment timeout"
@@ -12,7 +12,7 @@
 //	$ go run ./examples/parking-and-replay -error timeout -dry replay
 //	would replay 2 of 4 messages, 2 stay parked
 //	$ go run ./examples/parking-and-replay -error timeout -rate 10 replay
-//	4 of 4 seen, 2 replayed
+//	2 of 4 replayed
 //	replayed 2 of 4 messages, 2 stay parked
 //	$ go run ./examples/parking-and-replay -file parked.jsonl export    # the messages also stay in the queue
 //	exported 2 messages to parked.jsonl
@@ -90,26 +90,26 @@ func list(ctx context.Context, conn *amqpkit.Conn, _ *producer.Producer) error {
 		return err
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "MESSAGE\tQUEUE\tATTEMPTS\tLAST FAILURE\tWHY\tERROR")
+	fmt.Fprintln(w, "MESSAGE\tQUEUE\tATTEMPTS\tLAST FAILURE\tREASON\tERROR")
 	for _, m := range parked {
 		at := "unknown" // RabbitMQ dead-lettered the message, not the plan
 		if !m.LastFailure.IsZero() {
 			at = m.LastFailure.Local().Format(time.DateTime)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%.60q\n", m.Message.MessageId, m.Queue, m.Attempts, at, m.Why, m.Error)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%.60q\n", m.Publishing.MessageId, m.Queue, m.Attempts, at, m.Reason, m.Error)
 	}
 	return w.Flush()
 }
 
 func replay(ctx context.Context, conn *amqpkit.Conn, p *producer.Producer) error {
-	r, err := parking.Replay(ctx, conn, parking.InOrder(p), parking.ReplayConfig{
+	r, err := parking.Replay(ctx, conn, p, parking.ReplayConfig{
 		Queue: *queue,
 		Match: func(m parking.Message) bool {
 			return strings.Contains(m.Error, *text) && time.Since(m.LastFailure) >= *older
 		},
 		Limit: *limit, Rate: *rate, DryRun: *dry,
 		Progress: func(r parking.ReplayResult) {
-			fmt.Fprintf(os.Stderr, "\r%d of %d seen, %d replayed ", r.Seen, r.Total, r.Replayed)
+			fmt.Fprintf(os.Stderr, "\r%d of %d replayed ", r.Replayed, r.Total)
 		},
 	})
 	fmt.Fprintln(os.Stderr)

@@ -110,7 +110,7 @@ func run() error {
 		return err
 	}
 	for _, m := range parked {
-		fmt.Printf("parked %s after %d attempt: %s (%s)\n", m.Message.MessageId, m.Attempts, m.Error, m.Why)
+		fmt.Printf("parked %s after %d attempt: %s (%s)\n", m.Publishing.MessageId, m.Attempts, m.Error, m.Reason)
 	}
 	r, err := parking.Replay(ctx, conn, p, parking.ReplayConfig{Queue: plan.ParkingQueue(), Rate: 100})
 	if err != nil {

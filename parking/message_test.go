@@ -11,7 +11,7 @@ import (
 // A parked message is anybody's, and String goes to terminals and logs.
 func TestS93ParkedIsPrintedOnOneLine(t *testing.T) {
 	const bad = "a\nb\x1b[31m\r\u2028\xff\u202e"
-	line := Message{Message: amqp.Publishing{MessageId: bad, Body: []byte("x")}, Queue: bad, Attempts: 2, Why: bad, Error: bad}.String()
+	line := Message{Publishing: amqp.Publishing{MessageId: bad, Body: []byte("x")}, Queue: bad, Attempts: 2, Reason: bad, Error: bad}.String()
 	for _, r := range line {
 		if !strconv.IsPrint(r) {
 			t.Fatalf("%q holds %q", line, r)
@@ -20,8 +20,8 @@ func TestS93ParkedIsPrintedOnOneLine(t *testing.T) {
 	if n := strings.Count(line, `a\nb\x1b[31m\r`); n != 4 {
 		t.Errorf("%s shows %d of four texts", line, n)
 	}
-	plain := Message{Message: amqp.Publishing{MessageId: "m-1"}, Queue: "orders", Attempts: 3, Why: "attempts", Error: `say "no"`}.String()
-	if want := `"m-1": 0 bytes, of queue "orders", 3 attempts, attempts: say "no"`; plain != want {
+	plain := Message{Publishing: amqp.Publishing{MessageId: "m-1"}, Queue: "orders", Attempts: 3, Reason: "attempts", Error: `say "no"`}.String()
+	if want := `message "m-1" from queue "orders", 3 attempts, attempts: say "no"`; plain != want {
 		t.Errorf("got %s, want %s", plain, want)
 	}
 }
