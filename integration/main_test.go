@@ -22,21 +22,24 @@ var shared *rabbit.Broker
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
+// run runs the tests of a package on a shared broker, and returns the exit status. The broker is the one of
+// integration/cmd/broker if that started the process, otherwise the one of rabbit.Start.
 func run(m *testing.M) int {
 	ctx := context.Background()
 	var err error
-	if shared, err = rabbit.Start(ctx, rabbit.Options{}); err != nil {
+	if handle := os.Getenv(rabbit.SharedVar); handle != "" && os.Getenv("AMQP_URL") == "" {
+		shared, err = rabbit.Attach(ctx, handle)
+	} else if shared, err = rabbit.Start(ctx, rabbit.Options{}); err == nil {
+		fmt.Fprintf(os.Stderr, "testing on %s\n", shared)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	fmt.Fprintf(os.Stderr, "testing on %s\n", shared)
 	code := m.Run()
-	if line := uncovered.summary(shared.Version()); line != "" {
-		fmt.Fprintln(os.Stderr, line)
-	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	err = shared.Close(ctx)
+	err = errors.Join(uncovered.report(os.Getenv(rabbit.SkippedVar)), shared.Close(ctx))
 	if code == 0 {
 		err = errors.Join(err, goleak.Find())
 	}
@@ -58,7 +61,7 @@ func broker(t *testing.T) *rabbit.Broker {
 func needs43(t *testing.T) *rabbit.Broker {
 	t.Helper()
 	if !shared.AtLeast(4, 3) {
-		uncovered.skip(t, "needs 4.3")
+		skip(t, "needs 4.3")
 	}
 	return shared
 }
@@ -68,13 +71,13 @@ func needs43(t *testing.T) *rabbit.Broker {
 func needsControl(t *testing.T) *rabbit.Broker {
 	t.Helper()
 	if !shared.Owned() {
-		uncovered.skip(t, "needs a broker that it may control")
+		skip(t, "needs a broker that it may control")
 	}
 	return shared
 }
 
-// notCovered collects the tests that the broker at hand cannot run. They are named in the closing line, so that
-// nobody takes a pass for a proof.
+// notCovered collects the tests that the broker cannot run. They are named in the closing line, so that nobody takes a pass
+// for a proof.
 type notCovered struct {
 	mu    sync.Mutex
 	tests []string
@@ -82,20 +85,32 @@ type notCovered struct {
 
 var uncovered notCovered
 
-func (n *notCovered) skip(t *testing.T, why string) {
+// skip skips a test that the broker cannot run.
+func skip(t *testing.T, why string) {
 	t.Helper()
-	n.mu.Lock()
-	n.tests = append(n.tests, fmt.Sprintf("%s (%s)", t.Name(), why))
-	n.mu.Unlock()
+	uncovered.mu.Lock()
+	uncovered.tests = append(uncovered.tests, fmt.Sprintf("%s (%s)", t.Name(), why))
+	uncovered.mu.Unlock()
 	t.Skip(why)
 }
 
-func (n *notCovered) summary(version string) string {
+// report adds the tests to a file, one a line. Without a file it prints them.
+func (n *notCovered) report(path string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.tests) == 0 {
-		return ""
+		return nil
 	}
 	slices.Sort(n.tests)
-	return fmt.Sprintf("not covered on RabbitMQ %s: %s", version, strings.Join(n.tests, ", "))
+	if path == "" {
+		fmt.Fprintf(os.Stderr, "not covered on RabbitMQ %s: %s\n", shared.Version(), strings.Join(n.tests, ", "))
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = fmt.Fprintln(f, strings.Join(n.tests, "\n"))
+	return err
 }

@@ -81,6 +81,8 @@ func createNative(dir, server string, o Options, owner process) (*native, error)
 	return n, n.save()
 }
 
+func (n *native) handle() string { return nodeHandle + n.Dir }
+
 func (n *native) existed() bool { return n.reused }
 
 func loadNative(dir string) (*native, error) {
@@ -220,7 +222,15 @@ func (n *native) hostPort(port int) int {
 }
 
 func (n *native) remove(ctx context.Context) error {
-	return errors.Join(killGroup(ctx, n.Node), killGroup(ctx, n.Epmd), os.RemoveAll(n.Dir))
+	var restarted native // by an attached process
+	if last, err := loadNative(n.Dir); err == nil {
+		restarted = *last
+	}
+	var errs []error
+	for _, p := range []process{n.Node, n.Epmd, restarted.Node, restarted.Epmd} {
+		errs = append(errs, killGroup(ctx, p))
+	}
+	return errors.Join(append(errs, os.RemoveAll(n.Dir))...)
 }
 
 // killGroup kills a process group and waits until its leader has exited.

@@ -1,0 +1,80 @@
+// Command broker starts a RabbitMQ and runs another command, whose test processes share this broker instead of starting one
+// each:
+//
+//	go run ./integration/cmd/broker go test -p 1 ./integration/...
+//
+// The exit status is the one of the command. Tests that this broker could not run are listed at the end. See rabbit.Start for
+// the choice of the broker.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/amqpkit/amqpkit/integration/rabbit"
+)
+
+func main() {
+	if len(os.Args) < 2 {
+		fmt.Fprintln(os.Stderr, "usage: broker COMMAND [ARGUMENT...]")
+		os.Exit(2)
+	}
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	cancel()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() > 0 {
+		os.Exit(exit.ExitCode())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "broker:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, command []string) (err error) {
+	b, err := rabbit.Start(ctx, rabbit.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		err = errors.Join(err, b.Close(ctx))
+	}()
+	fmt.Fprintf(os.Stderr, "testing on %s\n", b)
+	skipped, err := os.CreateTemp("", "amqpkit-skipped-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(skipped.Name())
+	defer skipped.Close()
+
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...) //nolint:gosec // running it is the purpose
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), rabbit.SharedVar+"="+b.Handle(), rabbit.SkippedVar+"="+skipped.Name())
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = time.Minute
+	err = cmd.Run()
+	printSkipped(skipped.Name(), b.Version())
+	return err
+}
+
+// printSkipped prints the tests that their processes added to the file, so that nobody takes a pass for a proof.
+func printSkipped(path, version string) {
+	text, err := os.ReadFile(path)
+	if err != nil || len(text) == 0 {
+		return
+	}
+	tests := strings.Split(strings.TrimSpace(string(text)), "\n")
+	slices.Sort(tests)
+	fmt.Fprintf(os.Stderr, "not covered on RabbitMQ %s: %s\n", version, strings.Join(tests, ", "))
+}
