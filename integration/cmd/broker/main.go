@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -28,7 +29,7 @@ func main() {
 		os.Exit(2)
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:])
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	cancel()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() > 0 {
@@ -40,8 +41,8 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, command []string) (err error) {
-	b, err := rabbit.Start(ctx, rabbit.Options{})
+func run(ctx context.Context, command []string, stdout, stderr io.Writer) (err error) {
+	b, err := rabbit.Start(ctx, rabbit.Options{Progress: stderr})
 	if err != nil {
 		return err
 	}
@@ -50,7 +51,7 @@ func run(ctx context.Context, command []string) (err error) {
 		defer cancel()
 		err = errors.Join(err, b.Close(ctx))
 	}()
-	fmt.Fprintf(os.Stderr, "testing on %s\n", b)
+	fmt.Fprintf(stderr, "testing on %s\n", b)
 	skipped, err := os.CreateTemp("", "amqpkit-skipped-")
 	if err != nil {
 		return err
@@ -59,22 +60,22 @@ func run(ctx context.Context, command []string) (err error) {
 	defer skipped.Close()
 
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...) //nolint:gosec // running it is the purpose
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, stdout, stderr
 	cmd.Env = append(os.Environ(), rabbit.SharedVar+"="+b.Handle(), rabbit.SkippedVar+"="+skipped.Name())
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute
 	err = cmd.Run()
-	printSkipped(skipped.Name(), b.Version())
+	printSkipped(stderr, skipped.Name(), b.Version())
 	return err
 }
 
 // printSkipped prints the tests that their processes added to the file, so that nobody takes a pass for a proof.
-func printSkipped(path, version string) {
+func printSkipped(w io.Writer, path, version string) {
 	text, err := os.ReadFile(path)
 	if err != nil || len(text) == 0 {
 		return
 	}
 	tests := strings.Split(strings.TrimSpace(string(text)), "\n")
 	slices.Sort(tests)
-	fmt.Fprintf(os.Stderr, "not covered on RabbitMQ %s: %s\n", version, strings.Join(tests, ", "))
+	fmt.Fprintf(w, "not covered on RabbitMQ %s: %s\n", version, strings.Join(tests, ", "))
 }
