@@ -135,9 +135,13 @@ func (n *native) spawn(name string, args ...string) (process, error) {
 		return process{}, err
 	}
 	p := processOf(cmd.Process.Pid)
-	go cmd.Wait() //nolint:errcheck // Only prevents a zombie; process.exited reports the exit.
+	go reap(cmd)
 	return p, nil
 }
+
+// reap prevents a zombie. process.exited reports the exit. It does not return before the process exits, which may be after
+// Close of an attached Broker.
+func reap(cmd *exec.Cmd) { _ = cmd.Wait() }
 
 // env returns the environment of the node: the one of this process, with all settings of RabbitMQ and Erlang replaced.
 func (n *native) env() []string {
