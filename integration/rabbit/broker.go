@@ -42,6 +42,8 @@ type node interface {
 	unpause(ctx context.Context) error
 	// remove kills the node and deletes its data.
 	remove(ctx context.Context) error
+	// detach releases the resources of this process and leaves the node running.
+	detach(ctx context.Context)
 	// run runs a command in the node's environment and returns its combined output.
 	run(ctx context.Context, command ...string) (string, error)
 	// running returns an error if the node has exited.
@@ -242,8 +244,12 @@ func (b *Broker) logTail() string {
 // Close kills the broker and deletes its data. The brokers from AMQP_URL, Options.Keep and Attach continue to run; another
 // process may then use the latter two.
 func (b *Broker) Close(ctx context.Context) error {
-	b.unlock()
-	if b.node == nil || b.keep {
+	defer b.unlock()
+	if b.node == nil {
+		return nil
+	}
+	if b.keep {
+		b.node.detach(ctx)
 		return nil
 	}
 	_ = os.Remove(lockFile(b.Handle())) // of processes that attached

@@ -248,6 +248,10 @@ func (c *container) remove(ctx context.Context) error {
 	return c.ctr.Terminate(ctx, testcontainers.StopTimeout(0))
 }
 
+func (c *container) detach(ctx context.Context) {
+	_, _ = c.ctr.State(ctx) // closes idle connections to the engine, which Exec leaves open
+}
+
 func (c *container) run(ctx context.Context, command ...string) (string, error) {
 	c.execs.RLock()
 	defer c.execs.RUnlock()

@@ -218,6 +218,8 @@ func (n *native) signal(ctx context.Context, sig syscall.Signal) error {
 	return syscall.Kill(-n.Node.PID, sig)
 }
 
+func (n *native) detach(context.Context) {}
+
 func (n *native) hostPort(port int) int {
 	if port == amqpPort {
 		return n.Port

@@ -56,8 +56,7 @@ func run(ctx context.Context, command []string, stdout, stderr io.Writer) (err e
 	if err != nil {
 		return err
 	}
-	defer os.Remove(skipped.Name())
-	defer skipped.Close()
+	defer func() { _ = errors.Join(skipped.Close(), os.Remove(skipped.Name())) }()
 
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...) //nolint:gosec // running it is the purpose
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, stdout, stderr
