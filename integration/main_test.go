@@ -19,8 +19,8 @@ import (
 // reap waits for the process of a private node, which outlives a test process that restarted it for others.
 const reap = "github.com/amqpkit/amqpkit/integration/rabbit.reap"
 
-// shared is the one broker of all tests in this package. Tests use names of their own for whatever
-// they declare, and those that stop it do not run in parallel with others.
+// shared is the broker of all tests in a package. Tests declare objects with unique names. A test that stops the broker
+// does not run in parallel with others.
 var shared *rabbit.Broker
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -59,8 +59,8 @@ func broker(t *testing.T) *rabbit.Broker {
 	return shared
 }
 
-// needs43 returns the shared broker to a test of what RabbitMQ 4.3 brought. On an older one the test
-// is reported as not covered.
+// needs43 returns the shared broker to a test that requires RabbitMQ 4.3. On an older one the test is skipped and reported as
+// not covered.
 func needs43(t *testing.T) *rabbit.Broker {
 	t.Helper()
 	if !shared.AtLeast(4, 3) {
@@ -69,8 +69,8 @@ func needs43(t *testing.T) *rabbit.Broker {
 	return shared
 }
 
-// needsControl returns the shared broker to a test that stops it or looks inside. On the user's own
-// broker the test is reported as not covered.
+// needsControl returns the shared broker to a test that stops or inspects it. On the broker from AMQP_URL the test is skipped
+// and reported as not covered.
 func needsControl(t *testing.T) *rabbit.Broker {
 	t.Helper()
 	if !shared.Owned() {
@@ -79,8 +79,7 @@ func needsControl(t *testing.T) *rabbit.Broker {
 	return shared
 }
 
-// notCovered collects the tests that the broker cannot run. They are named in the closing line, so that nobody takes a pass
-// for a proof.
+// notCovered collects the skipped tests that the broker cannot run. The last line of the output names them.
 type notCovered struct {
 	mu    sync.Mutex
 	tests []string

@@ -28,7 +28,7 @@ type change struct {
 	throughput, cpu ratios
 }
 
-// buildBase compiles amqpkit's programs at a commit into dir/base. The flags of these programs must be those of today.
+// buildBase compiles amqpkit's programs at a commit into dir/base. These programs must have today's flags.
 func buildBase(ctx context.Context, dir, commit string) (err error) {
 	tree := filepath.Join(dir, "tree")
 	git := func(args ...string) error {

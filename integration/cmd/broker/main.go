@@ -68,7 +68,7 @@ func run(ctx context.Context, command []string, stdout, stderr io.Writer) (err e
 	return err
 }
 
-// printSkipped prints the tests that their processes added to the file, so that nobody takes a pass for a proof.
+// printSkipped prints the skipped tests, which test processes added to the file.
 func printSkipped(w io.Writer, path, version string) {
 	text, err := os.ReadFile(path)
 	if err != nil || len(text) == 0 {
