@@ -1,10 +1,10 @@
 // Command broker starts a RabbitMQ and runs another command, whose test processes share this broker instead of starting one
 // each:
 //
-//	go run ./integration/cmd/broker go test -p 1 ./integration/...
+//	go run ./integration/cmd/broker go test -p 2 ./integration/...
 //
-// The exit status is the one of the command. Tests that this broker could not run are listed at the end. See rabbit.Start for
-// the choice of the broker.
+// One process at a time uses the broker. With -p 2, go test builds the next package meanwhile. The exit status is the one of
+// the command. Tests that this broker could not run are listed at the end. See rabbit.Start for the choice of the broker.
 package main
 
 import (
