@@ -13,6 +13,9 @@ ensure := sh integration/rabbit/debian/ensure.sh
 pika   := $(ensure) /usr/bin/python3 python3 && { /usr/bin/python3 -c 'import pika, amqp' 2>/dev/null || $(ensure) python3-pika python3-pika python3-amqp; }
 tool   := go tool -modfile=tools/go.mod
 
+# Runs a command on one broker that all test processes share.
+on-broker := go run ./integration/cmd/broker
+
 # Packages that users build, on every platform.
 core   := go list ./... | grep -v -e /integration
 
@@ -27,7 +30,7 @@ demo: ## send and receive "Hello World!" through a RabbitMQ, which is left runni
 demo-stop: ## end the RabbitMQ that the demo left running
 	@go run ./integration/cmd/demo -stop
 
-test: lint unit unit-386 integration ## lint, unit tests and integration tests, with the race detector, on a real RabbitMQ
+test: unit unit-386 integration ## unit tests and integration tests, with the race detector, on a real RabbitMQ
 	@echo "make test: all passed"
 
 unit: ## unit tests
@@ -48,10 +51,12 @@ integration: ## integration tests on a real RabbitMQ
 	go test -race -skip Mutants ./integration/rabbit/... ./integration/bench/... ./integration/cmd/... ./integration/soak/...
 	cd integration && go test -race -count=1 -timeout=30m -parallel=6 -skip '^TestS[0-9]{2}'
 
-faults: ## one test for every scenario of the fault catalogue, see docs/reliability.md
+RUN ?=
+
+faults: ## one test for every scenario of the fault catalogue, see docs/reliability.md; RUN=TestS23 runs only matching tests
 	@$(ensure) gcc gcc libc6-dev
 	@$(pika)
-	@go run ./integration/cmd/faults
+	@$(on-broker) go run ./integration/cmd/faults $(if $(RUN),-run '$(RUN)')
 
 # RabbitMQ 4.0 counts deliveries, ends consumers, reads streams and treats expired tokens differently. The tests of that
 # run on it in CI; test-4.0 runs all.
@@ -83,9 +88,12 @@ mutants: ## plant faults in the toolkit: the judge of the soak has to find each
 	go test -count=1 -timeout=30m -v -run Mutants ./integration/soak
 
 QUICK ?=
+ROWS  ?=
+BASE  ?=
 
-bench: ## amqpkit against amqp091-go, half an hour, into docs/benchmarks.md; QUICK=1 the main rows in two minutes, printed
-	@go run ./integration/cmd/bench $(if $(filter-out 0,$(QUICK)),-quick,-docs docs)
+# With QUICK, ROWS or BASE, docs/benchmarks.md stays as it is.
+bench: ## amqpkit against amqp091-go, half an hour, into docs/benchmarks.md; QUICK=1 the main rows, ROWS=regexp, BASE=commit: old against new
+	@go run ./integration/cmd/bench $(if $(filter-out 0,$(QUICK)),-quick,$(if $(ROWS)$(BASE),,-docs docs)) $(if $(ROWS),-rows '$(ROWS)') $(if $(BASE),-base $(BASE))
 
 lint: ## golangci-lint, with the import rules of ARCHITECTURE.md, and go vet for other platforms; its first run builds it
 	@echo "lint (the first run builds the linter, about two minutes) ..."

@@ -26,12 +26,14 @@ func described(code byte, fields ...[]byte) []byte {
 	return slices.Concat([]byte{0x00, 0x53, code}, compound(0xd0, fields...))
 }
 
+// compound encodes a list, a map or an array of a type with a constructor.
 func compound(constructor byte, fields ...[]byte) []byte {
 	all := slices.Concat(fields...)
 	b := binary.BigEndian.AppendUint32([]byte{constructor}, uint32(4+len(all)))
 	return append(binary.BigEndian.AppendUint32(b, uint32(len(fields))), all...)
 }
 
+// string10 encodes a string of at most 255 bytes.
 func string10(s string) []byte { return append([]byte{0xa1, byte(len(s))}, s...) }
 
 func binary10(b []byte) []byte { return append([]byte{0xa0, byte(len(b))}, b...) }

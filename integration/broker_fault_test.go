@@ -278,7 +278,7 @@ func needsDocker(t *testing.T, err error) {
 	t.Helper()
 	var none *rabbit.DockerRequiredError
 	if errors.As(err, &none) || errors.Is(err, rabbit.ErrNotOwned) {
-		uncovered.skip(t, "needs Docker")
+		skip(t, "needs Docker")
 	}
 	must(t, err)
 }

@@ -214,6 +214,7 @@ func dial(t *testing.T, b *rabbit.Broker, name string) *amqp.Connection {
 	return conn
 }
 
+// channel opens a channel.
 func channel(t *testing.T, conn *amqp.Connection) *amqp.Channel {
 	t.Helper()
 	ch, err := conn.Channel()
@@ -223,6 +224,7 @@ func channel(t *testing.T, conn *amqp.Connection) *amqp.Channel {
 	return ch
 }
 
+// declareQuorum declares a quorum queue and deletes it at the end of the test.
 func declareQuorum(t *testing.T, b *rabbit.Broker, name string) {
 	t.Helper()
 	declare(t, b, name, "quorum")

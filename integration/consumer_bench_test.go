@@ -33,6 +33,7 @@ type consumerBench struct {
 	links []net.Conn // every link dialled, the current one last
 }
 
+// newConsumerBench connects the Conn to the shared broker.
 func newConsumerBench(t *testing.T) *consumerBench {
 	t.Helper()
 	return newConsumerBenchThrough(t, broker(t).URL())
@@ -125,6 +126,7 @@ func (b *consumerBench) name() string {
 	return name
 }
 
+// declare declares a durable queue of a type.
 func (b *consumerBench) declare(name, kind string, args amqp.Table) {
 	b.t.Helper()
 	all := amqp.Table{"x-queue-type": kind}
@@ -214,11 +216,13 @@ func (b *consumerBench) start(cfg consumer.Config, h consumer.Handler) *running 
 	return r
 }
 
+// begin runs a consumer and does not wait until it is subscribed. It ends with the test.
 func (b *consumerBench) begin(cfg consumer.Config, h consumer.Handler) *running {
 	b.t.Helper()
 	return b.beginOver(b.conn, cfg, h)
 }
 
+// beginOver runs a consumer on another connection than the Conn.
 func (b *consumerBench) beginOver(conn consumer.Connection, cfg consumer.Config, h consumer.Handler) *running {
 	b.t.Helper()
 	if cfg.Logger == nil {
@@ -239,7 +243,8 @@ func (b *consumerBench) beginOver(conn consumer.Connection, cfg consumer.Config,
 	return r
 }
 
-type benchKey struct{} // a value in Run's ctx
+// benchKey is the key of the test's name in Run's ctx.
+type benchKey struct{}
 
 // stop ends Run's ctx and returns what Run returned.
 func (r *running) stop() error {
@@ -248,6 +253,7 @@ func (r *running) stop() error {
 	return receive(r.t, r.done, "Run's return")
 }
 
+// stopClean ends Run's ctx and expects Run to return nil.
 func (r *running) stopClean() {
 	r.t.Helper()
 	if err := r.stop(); err != nil {
@@ -293,6 +299,7 @@ func (l *logbook) Write(p []byte) (int, error) {
 	return l.buf.Write(p)
 }
 
+// logger returns a logger that writes into the logbook.
 func (l *logbook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 func (l *logbook) String() string {
@@ -301,6 +308,7 @@ func (l *logbook) String() string {
 	return l.buf.String()
 }
 
+// count returns how often the logbook contains a text.
 func (l *logbook) count(text string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

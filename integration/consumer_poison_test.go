@@ -15,7 +15,7 @@ import (
 	"github.com/amqpkit/amqpkit/integration/rabbit"
 )
 
-// The headers that a broker confirms and amqp091-go cannot read: at once, or when they come back.
+// nestedHeaders returns headers that a broker confirms and amqp091-go cannot read.
 func nestedHeaders() amqp.Table {
 	t := amqp.Table{}
 	for range 40 {
@@ -24,6 +24,7 @@ func nestedHeaders() amqp.Table {
 	return t
 }
 
+// manyHeaders returns headers that amqp091-go cannot read when the broker delivers them again.
 func manyHeaders() amqp.Table {
 	t := amqp.Table{}
 	for i := range 8300 {

@@ -63,7 +63,7 @@ func TestS82AHealthyNodeBehindTheSameNameIsReached(t *testing.T) {
 		t.Fatal(err)
 	}
 	if u.Hostname() != "127.0.0.1" {
-		uncovered.skip(t, "needs a broker on 127.0.0.1")
+		skip(t, "needs a broker on 127.0.0.1")
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.2", u.Port()))
 	if err != nil {

@@ -23,6 +23,7 @@ type wireLog struct {
 	events []amqptest.Event
 }
 
+// observe records the events of a proxy from now on.
 func observe(p *amqptest.Proxy) *wireLog {
 	w := &wireLog{}
 	p.Observe(func(e amqptest.Event) {

@@ -30,6 +30,7 @@ func counted(runs *atomic.Int64, setup func(context.Context, *amqp.Connection) e
 	}
 }
 
+// bodies returns a handler that sends the body of each message to got.
 func bodies(got chan string) consumer.Handler {
 	return func(_ context.Context, d *consumer.Delivery) error { got <- string(d.Body); return nil }
 }

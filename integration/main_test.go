@@ -16,29 +16,35 @@ import (
 	"github.com/amqpkit/amqpkit/integration/rabbit"
 )
 
-// shared is the one broker of all tests in this package. Tests use names of their own for whatever
-// they declare, and those that stop it do not run in parallel with others.
+// reap waits for the process of a private node, which outlives a test process that restarted it for others.
+const reap = "github.com/amqpkit/amqpkit/integration/rabbit.reap"
+
+// shared is the broker of all tests in a package. Tests declare objects with unique names. A test that stops the broker
+// does not run in parallel with others.
 var shared *rabbit.Broker
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
+// run runs the tests of a package on a shared broker, and returns the exit status. The broker is the one of
+// integration/cmd/broker if that started the process, otherwise the one of rabbit.Start.
 func run(m *testing.M) int {
 	ctx := context.Background()
 	var err error
-	if shared, err = rabbit.Start(ctx, rabbit.Options{}); err != nil {
+	if handle := os.Getenv(rabbit.SharedVar); handle != "" && os.Getenv("AMQP_URL") == "" {
+		shared, err = rabbit.Attach(ctx, handle)
+	} else if shared, err = rabbit.Start(ctx, rabbit.Options{}); err == nil {
+		fmt.Fprintf(os.Stderr, "testing on %s\n", shared)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	fmt.Fprintf(os.Stderr, "testing on %s\n", shared)
 	code := m.Run()
-	if line := uncovered.summary(shared.Version()); line != "" {
-		fmt.Fprintln(os.Stderr, line)
-	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	err = shared.Close(ctx)
+	err = errors.Join(uncovered.report(os.Getenv(rabbit.SkippedVar)), shared.Close(ctx))
 	if code == 0 {
-		err = errors.Join(err, goleak.Find())
+		err = errors.Join(err, goleak.Find(goleak.IgnoreAnyFunction(reap)))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -53,28 +59,27 @@ func broker(t *testing.T) *rabbit.Broker {
 	return shared
 }
 
-// needs43 returns the shared broker to a test of what RabbitMQ 4.3 brought. On an older one the test
-// is reported as not covered.
+// needs43 returns the shared broker to a test that requires RabbitMQ 4.3. On an older one the test is skipped and reported as
+// not covered.
 func needs43(t *testing.T) *rabbit.Broker {
 	t.Helper()
 	if !shared.AtLeast(4, 3) {
-		uncovered.skip(t, "needs 4.3")
+		skip(t, "needs 4.3")
 	}
 	return shared
 }
 
-// needsControl returns the shared broker to a test that stops it or looks inside. On the user's own
-// broker the test is reported as not covered.
+// needsControl returns the shared broker to a test that stops or inspects it. On the broker from AMQP_URL the test is skipped
+// and reported as not covered.
 func needsControl(t *testing.T) *rabbit.Broker {
 	t.Helper()
 	if !shared.Owned() {
-		uncovered.skip(t, "needs a broker that it may control")
+		skip(t, "needs a broker that it may control")
 	}
 	return shared
 }
 
-// notCovered collects the tests that the broker at hand cannot run. They are named in the closing line, so that
-// nobody takes a pass for a proof.
+// notCovered collects the skipped tests that the broker cannot run. The last line of the output names them.
 type notCovered struct {
 	mu    sync.Mutex
 	tests []string
@@ -82,20 +87,32 @@ type notCovered struct {
 
 var uncovered notCovered
 
-func (n *notCovered) skip(t *testing.T, why string) {
+// skip skips a test that the broker cannot run.
+func skip(t *testing.T, why string) {
 	t.Helper()
-	n.mu.Lock()
-	n.tests = append(n.tests, fmt.Sprintf("%s (%s)", t.Name(), why))
-	n.mu.Unlock()
+	uncovered.mu.Lock()
+	uncovered.tests = append(uncovered.tests, fmt.Sprintf("%s (%s)", t.Name(), why))
+	uncovered.mu.Unlock()
 	t.Skip(why)
 }
 
-func (n *notCovered) summary(version string) string {
+// report adds the tests to a file, one a line. Without a file it prints them.
+func (n *notCovered) report(path string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.tests) == 0 {
-		return ""
+		return nil
 	}
 	slices.Sort(n.tests)
-	return fmt.Sprintf("not covered on RabbitMQ %s: %s", version, strings.Join(n.tests, ", "))
+	if path == "" {
+		fmt.Fprintf(os.Stderr, "not covered on RabbitMQ %s: %s\n", shared.Version(), strings.Join(n.tests, ", "))
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = fmt.Fprintln(f, strings.Join(n.tests, "\n"))
+	return err
 }

@@ -272,6 +272,7 @@ func (f writerFunc) Write(b []byte) (int, error) { f(); return len(b), nil }
 
 // Package parking's own test holds it to 250 ms, on a clock that a busy machine does not delay.
 func TestWhatLooksIntoAQueueReturnsInTimeOnAStalledConnection(t *testing.T) {
+	const deadline = time.Second
 	for name, look := range map[string]func(ctx context.Context, b *retryBench, stall func()) error{
 		"Replay": func(ctx context.Context, b *retryBench, stall func()) error {
 			_, err := parking.Replay(ctx, b.conn, b.p, parking.ReplayConfig{Queue: b.plan.ParkingQueue(), Progress: func(parking.ReplayResult) { stall() }})

@@ -32,6 +32,7 @@ type pki struct {
 	pool *x509.CertPool
 }
 
+// newPKI returns an authority whose files are removed with the test.
 func newPKI(t *testing.T) *pki {
 	t.Helper()
 	p := &pki{dir: t.TempDir(), pool: x509.NewCertPool()}
@@ -45,6 +46,7 @@ func newPKI(t *testing.T) *pki {
 	return p
 }
 
+// file returns the path of the file called name.
 func (p *pki) file(name string) string { return filepath.Join(p.dir, name+".pem") }
 
 // issue writes a certificate and its key to files and parses the certificate into c.

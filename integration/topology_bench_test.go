@@ -62,13 +62,13 @@ func declareRaw(ac *amqp.Connection, topo topology.Topology) error {
 func TestDeclaringAThousandObjectsTakesLessThanARawLoop(t *testing.T) {
 	const rounds = 5
 	raw := dialRaw(t)
-	kit, err := connect(t, amqpkit.Config{}).ConsumeConnection(within(t, 20*time.Second))
+	ours, err := connect(t, amqpkit.Config{}).ConsumeConnection(within(t, 20*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
 	sides := []func(topology.Topology) error{
 		func(topo topology.Topology) error { return declareRaw(raw, topo) },
-		func(topo topology.Topology) error { return topo.Declare(t.Context(), kit) },
+		func(topo topology.Topology) error { return topo.Declare(t.Context(), ours) },
 	}
 	var fresh, again [2][]time.Duration // by side
 	for r := range rounds {
@@ -85,10 +85,10 @@ func TestDeclaringAThousandObjectsTakesLessThanARawLoop(t *testing.T) {
 		times [2][]time.Duration
 	}{{"fresh", fresh}, {"unchanged", again}} {
 		t.Logf("%s: raw %v, Declare %v", row.name, row.times[0], row.times[1])
-		raw, kit := median(row.times[0]), median(row.times[1])
-		ratio := kit.Seconds() / raw.Seconds()
+		raw, ours := median(row.times[0]), median(row.times[1])
+		ratio := ours.Seconds() / raw.Seconds()
 		fmt.Fprintf(os.Stderr, "declaring 1,000 objects, %s, medians of %d rounds: raw loop %v, Declare %v, ratio %.2f\n",
-			row.name, rounds, raw.Round(time.Millisecond), kit.Round(time.Millisecond), ratio)
+			row.name, rounds, raw.Round(time.Millisecond), ours.Round(time.Millisecond), ratio)
 		if best := slices.Min(row.times[1]).Seconds() / slices.Min(row.times[0]).Seconds(); best > 0.75 {
 			t.Errorf("%s: Declare took %.2f of the time of a raw loop, want well below 0.75", row.name, best)
 		}

@@ -39,6 +39,7 @@ func declared(t *testing.T, ac *amqp.Connection, topo topology.Topology) {
 	}
 }
 
+// deleteAfter deletes the queues and exchanges of topo when the test ends.
 func deleteAfter(t *testing.T, topo topology.Topology) {
 	t.Helper()
 	t.Cleanup(func() {

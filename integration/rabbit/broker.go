@@ -42,6 +42,8 @@ type node interface {
 	unpause(ctx context.Context) error
 	// remove kills the node and deletes its data.
 	remove(ctx context.Context) error
+	// detach releases the resources of this process and leaves the node running.
+	detach(ctx context.Context)
 	// run runs a command in the node's environment and returns its combined output.
 	run(ctx context.Context, command ...string) (string, error)
 	// running returns an error if the node has exited.
@@ -56,6 +58,8 @@ type node interface {
 	hostPort(port int) int
 	// describe returns the rest of a sentence that starts with "RabbitMQ 4.3.6".
 	describe() string
+	// handle returns the argument for attach.
+	handle() string
 	// existed reports whether an earlier process created the node. If so, a failed Start must not remove it.
 	existed() bool
 }
@@ -237,13 +241,18 @@ func (b *Broker) logTail() string {
 	return "\nend of its log:\n" + log
 }
 
-// Close kills the broker and deletes its data. The broker from AMQP_URL and the one of Options.Keep continue to run;
-// another process may then use the latter.
+// Close kills the broker and deletes its data. The brokers from AMQP_URL, Options.Keep and Attach continue to run; another
+// process may then use the latter two.
 func (b *Broker) Close(ctx context.Context) error {
-	b.unlock()
-	if b.node == nil || b.keep {
+	defer b.unlock()
+	if b.node == nil {
 		return nil
 	}
+	if b.keep {
+		b.node.detach(ctx)
+		return nil
+	}
+	_ = os.Remove(lockFile(b.Handle())) // of processes that attached
 	if err := b.node.remove(ctx); err != nil {
 		return fmt.Errorf("rabbit: remove %s: %w", b, err)
 	}

@@ -32,7 +32,10 @@ const guestConf = "loopback_users.guest = false\n"
 //go:embed debian/relaxed.conf
 var relaxedConf string
 
-const amqpPort = 5672
+const (
+	amqpPort = 5672
+	ownHost  = "amqpkit" // of a container that is not part of a cluster
+)
 
 var loopback = netip.MustParseAddr("127.0.0.1")
 
@@ -56,17 +59,17 @@ type container struct {
 }
 
 func newContainer(ctx context.Context, image string, o Options) (*container, error) {
-	c := &container{image: image, options: o, hostname: "amqpkit"}
+	c := &container{image: image, options: o, hostname: ownHost}
 	if o.Keep {
 		c.name = DemoName
-		return c, c.findDemo(ctx)
+		return c, c.find(ctx)
 	}
 	c.name = uniqueName()
 	return c, removeStale(ctx)
 }
 
-// findDemo finds the container that an earlier process left running, if any.
-func (c *container) findDemo(ctx context.Context) error {
+// find looks for a container of that name, which another process created.
+func (c *container) find(ctx context.Context) error {
 	cli, err := dockerClient(ctx)
 	if err != nil {
 		return err
@@ -80,7 +83,7 @@ func (c *container) findDemo(ctx context.Context) error {
 		return err
 	}
 	image := found.Container.Config.Image
-	if os.Getenv("RABBITMQ_IMAGE") != "" && image != c.image {
+	if c.options.Keep && os.Getenv("RABBITMQ_IMAGE") != "" && image != c.image {
 		return fmt.Errorf("rabbit: container %s runs image %s, not %s; stop it first with make demo-stop", c.name, image, c.image)
 	}
 	c.image, c.reused = image, true
@@ -133,7 +136,7 @@ func (c *container) create(ctx context.Context) error {
 			}
 		}),
 	}
-	if c.options.Keep {
+	if c.options.Keep || c.reused {
 		options = append(options, testcontainers.WithReuseByName(c.name))
 	} else {
 		options = append(options, testcontainers.WithLabels(ownerLabels()))
@@ -245,6 +248,10 @@ func (c *container) remove(ctx context.Context) error {
 	return c.ctr.Terminate(ctx, testcontainers.StopTimeout(0))
 }
 
+func (c *container) detach(ctx context.Context) {
+	_, _ = c.ctr.State(ctx) // closes idle connections to the engine, which Exec leaves open
+}
+
 func (c *container) run(ctx context.Context, command ...string) (string, error) {
 	c.execs.RLock()
 	defer c.execs.RUnlock()
@@ -297,6 +304,8 @@ func (c *container) url() string { return localURL(c.ports[amqpPort]) }
 func (c *container) hostPort(port int) int { return c.ports[port] }
 
 func (c *container) nodeName() string { return "rabbit@" + c.hostname }
+
+func (c *container) handle() string { return containerHandle + c.name }
 
 func (c *container) existed() bool { return c.reused }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
@@ -21,17 +20,10 @@ func lockDemo(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
+	if unlock, err = lock(ctx, dir+".lock"); err != nil {
+		return nil, fmt.Errorf("rabbit: another process is using the demo's broker: %w", err)
 	}
-	for syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
-		if err := nextPoll(ctx); err != nil {
-			_ = f.Close()
-			return nil, fmt.Errorf("rabbit: another process is using the demo's broker: %w", err)
-		}
-	}
-	return func() { _ = f.Close() }, nil
+	return unlock, nil
 }
 
 // demoDir returns the directory of the private node of Options.Keep.

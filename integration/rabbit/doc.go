@@ -20,6 +20,8 @@
 // A broker keeps its port and data across restarts and is removed by Close. If a process is killed before Close, the next
 // Start on the same machine removes its brokers.
 //
+// Attach uses the broker of another process on the same machine.
+//
 // Broker has methods that inject faults: Kill, Pause, MemoryAlarm, CloseConnection. StartCluster starts several nodes, in
 // containers only, and Cluster adds network faults: Disconnect, Partition.
 package rabbit

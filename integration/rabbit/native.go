@@ -81,6 +81,8 @@ func createNative(dir, server string, o Options, owner process) (*native, error)
 	return n, n.save()
 }
 
+func (n *native) handle() string { return nodeHandle + n.Dir }
+
 func (n *native) existed() bool { return n.reused }
 
 func loadNative(dir string) (*native, error) {
@@ -133,9 +135,13 @@ func (n *native) spawn(name string, args ...string) (process, error) {
 		return process{}, err
 	}
 	p := processOf(cmd.Process.Pid)
-	go cmd.Wait() //nolint:errcheck // Only prevents a zombie; process.exited reports the exit.
+	go reap(cmd)
 	return p, nil
 }
+
+// reap prevents a zombie. process.exited reports the exit. It does not return before the process exits, which may be after
+// Close of an attached Broker.
+func reap(cmd *exec.Cmd) { _ = cmd.Wait() }
 
 // env returns the environment of the node: the one of this process, with all settings of RabbitMQ and Erlang replaced.
 func (n *native) env() []string {
@@ -212,6 +218,8 @@ func (n *native) signal(ctx context.Context, sig syscall.Signal) error {
 	return syscall.Kill(-n.Node.PID, sig)
 }
 
+func (n *native) detach(context.Context) {}
+
 func (n *native) hostPort(port int) int {
 	if port == amqpPort {
 		return n.Port
@@ -220,7 +228,15 @@ func (n *native) hostPort(port int) int {
 }
 
 func (n *native) remove(ctx context.Context) error {
-	return errors.Join(killGroup(ctx, n.Node), killGroup(ctx, n.Epmd), os.RemoveAll(n.Dir))
+	var restarted native // by an attached process
+	if last, err := loadNative(n.Dir); err == nil {
+		restarted = *last
+	}
+	var errs []error
+	for _, p := range []process{n.Node, n.Epmd, restarted.Node, restarted.Epmd} {
+		errs = append(errs, killGroup(ctx, p))
+	}
+	return errors.Join(append(errs, os.RemoveAll(n.Dir))...)
 }
 
 // killGroup kills a process group and waits until its leader has exited.

@@ -59,6 +59,7 @@ type comparison struct {
 	Rounds int     `json:"rounds"`
 	Ratios *ratios `json:"ratio_of_rounds,omitempty"`
 	AA     *spread `json:"raw_against_itself,omitempty"`
+	base   *change // nil without an earlier commit
 }
 
 // ratios are the row's main ratio in its rounds: of gaps, of the median latency, or of messages a second.
@@ -94,7 +95,8 @@ func inRounds(work string, kit, raw []side.Result) *ratios {
 	if len(of) == 0 {
 		return nil
 	}
-	return &ratios{median(of), slices.Min(of), slices.Max(of)}
+	all := ratiosOf(of)
+	return &all
 }
 
 // A spread is how far raw runs are from each other: ratios of the medians of two raw contenders, and the least and the
@@ -112,6 +114,7 @@ func compare(r row, results map[string][]side.Result) comparison {
 		Raw: summarize(results[r.raw]), Kit: summarize(results[r.kit]),
 	}
 	c.Ratios = inRounds(c.work(), results[r.kit], results[r.raw])
+	c.base = changeOf(results[r.kit], results[r.kit+onBase])
 	if again := results[againstItself]; again != nil {
 		second := summarize(again)
 		var p99s []float64

@@ -37,6 +37,7 @@ type options struct {
 	scale  float64
 	docs   string
 	from   string
+	base   string
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -49,6 +50,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.Float64Var(&o.scale, "scale", 1, "factor for the messages of each run")
 	f.StringVar(&o.docs, "docs", "", "directory to write benchmarks.md, its charts and benchmarks.json into")
 	f.StringVar(&o.from, "from", "", "measure nothing, but tell what this benchmarks.json holds")
+	f.StringVar(&o.base, "base", "", "compare with amqpkit at this commit too; fail if a row became slower")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -76,7 +78,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		err = r.write(ctx, o.docs, draw)
 	}
 	r.print(stdout)
-	return err
+	return errors.Join(err, r.printChanges(stdout))
 }
 
 func (o options) measure(ctx context.Context, dir string, progress io.Writer) (r report, err error) {
@@ -87,6 +89,12 @@ func (o options) measure(ctx context.Context, dir string, progress io.Writer) (r
 	programs, err := build(ctx, dir)
 	if err != nil {
 		return report{}, err
+	}
+	if o.base != "" {
+		if err := buildBase(ctx, dir, o.base); err != nil {
+			return report{}, err
+		}
+		groups = withBase(groups)
 	}
 	broker, err := rabbit.Start(ctx, rabbit.Options{Progress: progress})
 	if err != nil {

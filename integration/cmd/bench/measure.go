@@ -138,6 +138,7 @@ func (b *bench) all(ctx context.Context, groups []group, rounds int) (compared [
 			c := compare(r, results)
 			compared = append(compared, c)
 			fmt.Fprintf(b.progress, "%s  %s\n", at, strings.TrimPrefix(c.line(), "bench "))
+			_ = report{Rows: []comparison{c}}.printChanges(b.progress) // run returns the error
 		}
 	}
 	return compared, err

@@ -1,8 +1,8 @@
 // Command faults runs one test for every scenario of the fault catalogue in docs/reliability.md, tells
 // each one's result as it comes, and ends with one line: "faults: N passed, 0 failed".
 //
-// A scenario's tests are named after it: TestS09…. A scenario without a test, and a test that is skipped, count as
-// failed.
+// A scenario's tests are named after it: TestS09…. They are found in all packages of the module. A scenario without a test,
+// and a test that is skipped, count as failed.
 package main
 
 import (
@@ -12,8 +12,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -40,8 +42,6 @@ var scenarios = []int{
 	99, 100, 101, // the project's own tools
 }
 
-var packages = []string{".", "./internal/wire", "./topology", "./producer", "./consumer", "./retry", "./integration", "./integration/soak", "./integration/cmd/bench", "./integration/cmd/faults"}
-
 // An event is one of go test -json (see go doc test2json).
 type event struct {
 	Action  string
@@ -51,8 +51,10 @@ type event struct {
 	Output  string
 }
 
+const allTests = "^TestS[0-9]{2}"
+
 func main() {
-	run := flag.String("run", "^TestS[0-9]{2}", "which tests, as go test takes it; others than all leave scenarios out")
+	run := flag.String("run", allTests, "regular expression of the tests to run; by default all scenarios")
 	flag.Parse()
 	passed, failed, err := faults(*run, os.Stdout)
 	if err != nil {
@@ -65,7 +67,11 @@ func main() {
 }
 
 func faults(run string, out io.Writer) (passed, failed int, err error) {
-	args := append([]string{"test", "-race", "-json", "-count=1", "-p=1", "-timeout=40m", "-run=" + run}, packages...)
+	packages, err := find(".", run)
+	if err != nil {
+		return 0, 0, err
+	}
+	args := append([]string{"test", "-race", "-json", "-count=1", "-p=2", "-timeout=40m", "-run=" + run}, packages...)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", args...)
@@ -82,7 +88,7 @@ func faults(run string, out io.Writer) (passed, failed int, err error) {
 	if err := cmd.Wait(); err != nil && r.failed == 0 {
 		return r.passed, r.failed, fmt.Errorf("go test: %w", err)
 	}
-	if run == flag.Lookup("run").DefValue {
+	if run == allTests {
 		for _, n := range scenarios {
 			if !r.seen[n] {
 				r.failed++
@@ -91,6 +97,44 @@ func faults(run string, out io.Writer) (passed, failed int, err error) {
 		}
 	}
 	return r.passed, r.failed, nil
+}
+
+// scenario matches the declaration of a scenario's test.
+var scenario = regexp.MustCompile(`(?m)^func (TestS\d{2}\w*)\(`)
+
+// find returns the packages of the module at root that have scenario tests which match run.
+func find(root, run string) (packages []string, err error) {
+	run, _, _ = strings.Cut(run, "/") // without subtests
+	matches, err := regexp.Compile(run)
+	if err != nil {
+		return nil, err
+	}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			_, err := os.Stat(filepath.Join(path, "go.mod"))
+			if path != root && (err == nil || d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".")) { // no package of the module
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		source, err := os.ReadFile(path)
+		for _, m := range scenario.FindAllSubmatch(source, -1) {
+			if dir := "./" + filepath.ToSlash(filepath.Dir(path)); matches.Match(m[1]) && !slices.Contains(packages, dir) {
+				packages = append(packages, dir)
+			}
+		}
+		return err
+	})
+	if err == nil && len(packages) == 0 {
+		err = fmt.Errorf("no scenario test matches %s", run)
+	}
+	return packages, err
 }
 
 type report struct {

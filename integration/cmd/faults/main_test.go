@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -36,8 +37,27 @@ func TestEveryWayToFailIsCountedOnceAndShown(t *testing.T) {
 	}
 }
 
-// make lint vets the packages that users build for other platforms, and their unit tests run with 32-bit integers.
-func TestS99OtherPlatformsArePartOfMakeTest(t *testing.T) {
+func TestFindReturnsThePackagesOfScenarios(t *testing.T) {
+	all, err := find("../../..", allTests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"/consumer", "/integration/cmd/faults"} {
+		if !slices.ContainsFunc(all, func(dir string) bool { return strings.HasSuffix(dir, want) }) {
+			t.Errorf("%s is not among %q", want, all)
+		}
+	}
+	if one, err := find("../../..", "^TestS99Other/x"); err != nil || len(one) != 1 {
+		t.Errorf("find TestS99Other = %q, %v; want this package", one, err)
+	}
+	if none, err := find("../../..", "^TestS99No"); err == nil {
+		t.Errorf("find of a test that does not exist = %q", none)
+	}
+}
+
+// CI runs make lint, which vets the packages that users build for other platforms, and make test, which runs their unit tests
+// with 32-bit integers.
+func TestS99OtherPlatformsArePartOfCI(t *testing.T) {
 	makefile, err := os.ReadFile("../../../Makefile")
 	if err != nil {
 		t.Fatal(err)
@@ -51,12 +71,21 @@ func TestS99OtherPlatformsArePartOfMakeTest(t *testing.T) {
 		recipes[target] += line
 	}
 	for target, words := range map[string][]string{
-		"test": {"lint", "unit-386"}, "lint": {"windows/", "darwin/", "freebsd/", "linux/386", "go vet"}, "unit-386": {"GOARCH=386", "go test"},
+		"test": {"unit-386"}, "lint": {"windows/", "darwin/", "freebsd/", "linux/386", "go vet"}, "unit-386": {"GOARCH=386", "go test"},
 	} {
 		for _, word := range words {
 			if !strings.Contains(recipes[target], word) {
 				t.Errorf("the recipe of make %s lacks %q", target, word)
 			}
+		}
+	}
+	ci, err := os.ReadFile("../../../.ci/run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"make test\n", "make lint\n"} {
+		if !strings.Contains(string(ci), "\n"+command) {
+			t.Errorf("CI does not run %q", command)
 		}
 	}
 }
