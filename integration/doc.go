@@ -1,3 +1,18 @@
-// Package integration proves the promises of this module on a real RabbitMQ. It holds tests only; package
-// rabbit, beneath it, starts the broker that they share.
+// Package integration proves the promises of this module on a real RabbitMQ. Its folders are:
+//
+//   - connection, topology, publishing, consuming and retrying test one subject each. TestS01 to TestS98, the fault
+//     catalogue of docs/reliability.md, are among them.
+//   - examples runs the programs of the folder examples, also together with pika.
+//   - conformance compares package amqptest with RabbitMQ.
+//   - docs checks statements of the README and ARCHITECTURE.md.
+//   - memory measures that the memory in use does not grow.
+//   - rabbit starts RabbitMQ, alone or as a cluster, and injects faults. soak judges programs under random faults.
+//   - bench holds the programs that make bench compares.
+//   - cmd holds the commands behind make.
+//   - internal/kit holds helpers of the tests.
+//
+// "make integration" and "make faults" run all of them on one broker. In a single folder, go test starts a broker for
+// itself. To share one between several runs:
+//
+//	go run ./integration/cmd/broker go test -p 2 ./integration/...
 package integration

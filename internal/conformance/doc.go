@@ -4,8 +4,8 @@
 // one of the integration tests RabbitMQ, so neither can drift unnoticed:
 //
 //	go test ./internal/conformance                                     # amqptest
-//	cd integration && go test -run TestConformance                     # RabbitMQ
-//	cd integration && go test -run TestConformance -record             # record anew, from RabbitMQ
+//	cd integration/conformance && go test -run TestConformance         # RabbitMQ
+//	cd integration/conformance && go test -run TestConformance -record # record again, from RabbitMQ
 //
 // docs/conformance.md tells which behaviour is covered by which scenario, and what amqptest refuses.
 package conformance

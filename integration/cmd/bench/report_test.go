@@ -29,7 +29,7 @@ func sample() report {
 
 func TestEveryRowIsInOneTableWithItsRatioLast(t *testing.T) {
 	want := map[string]string{
-		"publish-quorum-1KiB-1g": "1.50  0.50  1.10",
+		"publish-quorum-1KiB-1g":   "1.50  0.50  1.10",
 		"latency-quorum-1KiB":      "1.00  2.00",
 		"recovery-quorum-1KiB":     "2.000",
 		"publish-classic-1KiB-10q": "1.50  0.50  1.10",

@@ -1,0 +1,2 @@
+// Package examples runs the programs of the folder examples on RabbitMQ, also together with pika scripts.
+package examples

@@ -1,0 +1,2 @@
+// Package retrying tests delays, attempts, parking queues and replay on RabbitMQ.
+package retrying

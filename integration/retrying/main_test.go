@@ -1,0 +1,10 @@
+package retrying
+
+import (
+	"os"
+	"testing"
+
+	"github.com/amqpkit/amqpkit/integration/internal/kit"
+)
+
+func TestMain(m *testing.M) { os.Exit(kit.Main(m)) }

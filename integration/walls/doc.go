@@ -1,0 +1,2 @@
+// Package walls tests which packages each room of amqpkit imports and links.
+package walls

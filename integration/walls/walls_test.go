@@ -1,0 +1,102 @@
+package walls
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/amqpkit/amqpkit"
+
+// rooms are the packages that users import, each with the rooms that it may import besides amqperr and internal packages.
+var rooms = map[string][]string{
+	module:               {},
+	module + "/amqperr":  {},
+	module + "/topology": {},
+	module + "/producer": {},
+	module + "/consumer": {},
+	module + "/retry":    {module + "/topology", module + "/consumer"},
+	module + "/parking":  {module + "/consumer"},
+}
+
+// foundations are the packages below the rooms, in the order in which they may import each other.
+var foundations = []string{
+	module + "/amqperr", module + "/internal/validate", module + "/internal/wire", module + "/internal/dial", module + "/internal/logs",
+	module + "/internal/history",
+}
+
+// linkable are the modules that users may find in their go.sum because of us.
+var linkable = []string{module, "github.com/rabbitmq/amqp091-go", "github.com/cenkalti/backoff/v4"}
+
+// goPackage is what `go list -json` says of a package.
+type goPackage struct {
+	ImportPath string
+	Standard   bool
+	Imports    []string
+	Module     *struct{ Path string }
+}
+
+func TestUsersLinkOnlyTheStandardLibraryAMQPAndBackoff(t *testing.T) {
+	for room := range rooms {
+		for _, p := range list(t, "-deps", room) {
+			if !p.Standard && !slices.Contains(linkable, p.Module.Path) {
+				t.Errorf("importing %s links %s", room, p.ImportPath)
+			}
+			if p.Module != nil && p.Module.Path == module && !isRoom(p.ImportPath) {
+				t.Errorf("importing %s links %s, which is no room of users", room, p.ImportPath)
+			}
+		}
+	}
+}
+
+func TestRoomsImportOnlyTheRoomsBeneathThem(t *testing.T) {
+	for room, allowed := range rooms {
+		for _, imported := range list(t, room)[0].Imports {
+			ours := imported == module || strings.HasPrefix(imported, module+"/")
+			if ours && !slices.Contains(foundations, imported) && !slices.Contains(allowed, imported) {
+				t.Errorf("%s imports %s", room, imported)
+			}
+		}
+	}
+}
+
+func TestSharedPackagesImportOnlyEarlierOnes(t *testing.T) {
+	for i, p := range foundations {
+		for _, imported := range list(t, p)[0].Imports {
+			if (imported == module || strings.HasPrefix(imported, module+"/")) && !slices.Contains(foundations[:i], imported) {
+				t.Errorf("%s imports %s", p, imported)
+			}
+		}
+	}
+}
+
+func isRoom(path string) bool {
+	_, ok := rooms[path]
+	return ok || slices.Contains(foundations, path)
+}
+
+func list(t *testing.T, args ...string) []goPackage {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"list", "-json=ImportPath,Standard,Imports,Module"}, args...)...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list %s: %v\n%s", strings.Join(args, " "), err, &stderr)
+	}
+	var packages []goPackage
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+}
