@@ -2,9 +2,9 @@
 //
 //   - connection, topology, publishing, consuming and retrying test one subject each. TestS01 to TestS98, the fault
 //     catalogue of docs/reliability.md, are among them.
-//   - examples runs the programs of the folder examples, also together with pika.
+//   - examples runs the programs of the README and of the folder examples, also together with pika.
 //   - conformance compares package amqptest with RabbitMQ.
-//   - docs checks statements of the README and ARCHITECTURE.md.
+//   - walls checks which packages the rooms import and link.
 //   - memory measures that the memory in use does not grow.
 //   - rabbit starts RabbitMQ, alone or as a cluster, and injects faults. soak judges programs under random faults.
 //   - bench holds the programs that make bench compares.
