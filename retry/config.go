@@ -29,15 +29,15 @@ type Config struct {
 	// Rules apply to certain errors. The first rule that matches is used.
 	Rules []Rule
 
-	// MaxInProcessDelay is the longest delay during which the worker keeps the message and waits. Longer delays use wait
-	// queues. A short wait in the worker avoids two moves, and keeps back later messages with the same key (consumer.Config.Key). If
-	// the connection is lost, the attempts since the delivery are repeated. These delays of a policy must not exceed ten minutes in
-	// all, because RabbitMQ's consumer timeout is 30 minutes. Zero means that all delays use wait queues.
+	// MaxInProcessDelay is the longest delay for which the worker keeps the message; longer delays use wait queues. That avoids two moves,
+	// and keeps back later messages with the same key (consumer.Config.Key). If the connection is lost, the attempts since the delivery
+	// are repeated. These delays of a policy must not exceed ten minutes in all, a third of RabbitMQ's default consumer timeout. Zero means
+	// that all delays use wait queues.
 	MaxInProcessDelay time.Duration
 
-	// Source is the queue itself, if the plan is to declare it. Its Name is Queue or empty. If it has no DeadLetter, it
-	// dead-letters to the parking queue, so that messages are parked too if they reach the delivery limit, expire, or are rejected
-	// without the middleware. Nil means that the queue is declared elsewhere, and Declare only verifies that it exists.
+	// Source is the queue itself, if the plan is to declare it. Its Name is Queue or empty. Without a DeadLetter it dead-letters to the
+	// parking queue: messages that reach the delivery limit, expire, or are rejected without the middleware are parked too. Nil
+	// means that the queue is declared elsewhere, and Declare only verifies that it exists.
 	Source *topology.Queue
 
 	// MoveTimeout is the maximum duration of a move to a wait queue or the parking queue, including a lost connection.
@@ -111,14 +111,18 @@ func (c Config) policies() []Policy {
 // waitsTooLong reports whether the delays of a policy that are waited for in the worker exceed the limit.
 func (c Config) waitsTooLong(p Policy) bool {
 	left := maxInProcess
-	for _, r := range p.runs() {
-		if r.delay > c.MaxInProcessDelay {
-			continue
+	delays, last := p.reachable()
+	for i, d := range delays {
+		times := 1
+		if i == len(delays)-1 {
+			times = last
 		}
-		if r.times > int(left/r.delay) {
-			return true
+		if d <= c.MaxInProcessDelay {
+			if times > int(left/d) {
+				return true
+			}
+			left -= time.Duration(times) * d
 		}
-		left -= time.Duration(r.times) * r.delay
 	}
 	return false
 }

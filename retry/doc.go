@@ -29,10 +29,8 @@
 //	       ── last attempt fails: the same ──────────▶ orders.parked
 //
 // The message is published to the wait queue and not dead-lettered to it, because RabbitMQ drops messages that cycle by expiry only. A
-// publish also resets RabbitMQ's counts. Attempts are counted in a header of the message instead.
-//
-// The worker itself waits for delays up to Config.MaxInProcessDelay. That avoids the moves, and keeps back later messages with the
-// same key.
+// publish also resets RabbitMQ's counts. Attempts are counted in a header of the message instead. The worker itself waits for delays
+// up to Config.MaxInProcessDelay.
 //
 // # Attempts
 //

@@ -27,8 +27,8 @@ const ( // for which the consumer holds a message before it requeues it
 // as a copy with the pending move in its headers. Whichever process receives it repeats the move, at growing intervals, and
 // calls no handler before the delay has elapsed. A MoveError means that RabbitMQ does not answer, or refuses both.
 //
-// RabbitMQ before 4.3 counts requeued messages against the queue's delivery limit. There the consumer holds them for up to 15 minutes,
-// so that a message reaches the default limit of 20 only after four hours.
+// RabbitMQ before 4.3 counts requeued messages against the delivery limit. There the consumer holds them for up to 15 minutes, so
+// that a message reaches the default limit of 20 only after four hours.
 type MoveError struct {
 	Queue string // the target
 	Err   error  // from the Publisher

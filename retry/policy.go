@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -23,45 +22,33 @@ type Policy struct {
 	attempts int
 	maxAge   time.Duration
 	jitter   float64
-	invalid  []error // invalid arguments of the constructor; delays is then empty
 }
 
 // Exponential returns a policy whose delay is initial after the first failure and doubles after each further
 // failure, up to max. By default each of these delays is used once: Exponential(time.Second, time.Minute) waits
 // 1, 2, 4, 8, 16, 32 and 60 seconds, which allows eight attempts. With a higher MaxAttempts, max repeats.
 //
-// Both are a whole number of milliseconds, from one millisecond to ten years (the unit and the limit of RabbitMQ's
-// timers). max must not be less than initial.
+// max must not be less than initial. See Schedule for the limits of both.
 func Exponential(initial, max time.Duration) Policy {
-	invalid := slices.Concat(checkDelay("Exponential.initial", initial), checkDelay("Exponential.max", max))
-	if len(invalid) == 0 && max < initial {
-		invalid = append(invalid, fault("Exponential.max", fmt.Sprintf("%v is less than initial, %v", max, initial), "swap them"))
-	}
-	if len(invalid) > 0 {
-		return Policy{invalid: invalid, attempts: 1}
-	}
 	var delays []time.Duration
 	for d := initial; d < max; d *= 2 {
+		if problem, _ := checkDelay(d); problem != "" {
+			return Schedule(d)
+		}
 		delays = append(delays, d)
 	}
-	delays = append(delays, max)
-	return Policy{delays: delays, attempts: len(delays) + 1}
+	if initial <= max {
+		delays = append(delays, max)
+	}
+	return Schedule(delays...)
 }
 
-// Schedule returns a policy with the given delays: delays[0] after the first failure, and so on. By default each delay is
-// used once: Schedule(10*time.Second, time.Minute) makes two retries, three attempts in all. With a higher MaxAttempts, the last
-// delay repeats.
+// Schedule returns a policy with the given delays: delays[0] after the first failure, and so on. By default each delay is used once:
+// Schedule(10*time.Second, time.Minute) makes two retries, three attempts in all. With a higher MaxAttempts, the last delay repeats.
 //
-// At least one delay is required. Each is a whole number of milliseconds, from one millisecond to ten years (the unit and
-// the limit of RabbitMQ's timers). Delays may be in any order.
+// At least one delay is required, in any order. Each is a whole number of milliseconds, from one millisecond to ten years (the unit and
+// the limit of RabbitMQ's timers).
 func Schedule(delays ...time.Duration) Policy {
-	var invalid []error
-	for i, d := range delays {
-		invalid = append(invalid, checkDelay("Schedule["+strconv.Itoa(i)+"]", d)...)
-	}
-	if len(invalid) > 0 {
-		return Policy{invalid: invalid, attempts: 1}
-	}
 	return Policy{delays: slices.Clone(delays), attempts: len(delays) + 1}
 }
 
@@ -89,21 +76,24 @@ func (p Policy) Jitter(f float64) Policy {
 
 // validate returns every invalid value of the policy at once, each as a *amqperr.FieldError.
 func (p Policy) validate() error {
-	errs := slices.Clip(p.invalid) // appending must not change another copy of the policy
-	if len(p.delays) == 0 && len(p.invalid) == 0 {
-		errs = append(errs, fault("Policy", "it has no delays", "give Schedule at least one, or use Exponential"))
+	var errs []error
+	wrong := func(field, problem, fix string) { errs = append(errs, fault(field, problem, fix)) }
+	if len(p.delays) == 0 {
+		wrong("Policy", "it has no delays", "give Schedule at least one, and Exponential a max that is not less than initial")
+	}
+	for i, d := range p.delays {
+		if problem, fix := checkDelay(d); problem != "" {
+			wrong(fmt.Sprintf("Delays[%d]", i), fmt.Sprintf("%v %s", d, problem), fix)
+		}
 	}
 	if p.attempts < 1 {
-		errs = append(errs, fault("MaxAttempts", fmt.Sprintf("%d is less than 1, the first delivery", p.attempts), "write 1 for no retry, or more"))
+		wrong("MaxAttempts", fmt.Sprintf("%d is less than 1, the first delivery", p.attempts), "write 1 for no retry, or more")
 	}
-	switch {
-	case p.maxAge < 0:
-		errs = append(errs, fault("MaxAge", fmt.Sprintf("%v is negative", p.maxAge), "write 0 for no limit"))
-	case p.maxAge > 0 && len(p.delays) > 0 && p.maxAge < p.delays[0]:
-		errs = append(errs, fault("MaxAge", fmt.Sprintf("%v is less than the first delay, %v: nothing would be retried", p.maxAge, p.delays[0]), "raise it"))
+	if p.maxAge < 0 || p.maxAge > 0 && len(p.delays) > 0 && p.maxAge < p.delays[0] {
+		wrong("MaxAge", fmt.Sprintf("%v is less than the first delay: nothing would be retried", p.maxAge), "raise it, or write 0 for no limit")
 	}
 	if !(p.jitter >= 0 && p.jitter <= 1) { // also NaN
-		errs = append(errs, fault("Jitter", fmt.Sprintf("%v is not between 0 and 1", p.jitter), "write 0.5 for delays that are up to half shorter"))
+		wrong("Jitter", fmt.Sprintf("%v is not between 0 and 1", p.jitter), "write 0.5 for delays that are up to half shorter")
 	}
 	return errors.Join(errs...)
 }
@@ -135,17 +125,30 @@ func jittered(d time.Duration, f float64, int64N func(int64) int64) time.Duratio
 	return d
 }
 
+// reachable returns the delays within the maximum number of attempts and the maximum age, and how often the last one is used.
+func (p Policy) reachable() (delays []time.Duration, last int) {
+	if p.validate() != nil {
+		return nil, 0
+	}
+	for i, d := range p.delays {
+		if i == p.attempts-1 || p.tooOld(d, 0) {
+			return p.delays[:i], 1
+		}
+	}
+	return p.delays, p.attempts - len(p.delays)
+}
+
 // String describes the policy: "10s, 1m0s ×3, then park; jitter 0.5; max age 1h0m0s".
 func (p Policy) String() string {
-	runs := p.runs()
-	if len(runs) == 0 {
+	delays, last := p.reachable()
+	if len(delays) == 0 {
 		return "park at once"
 	}
 	var b strings.Builder
-	for _, r := range runs {
-		b.WriteString(r.delay.String())
-		if r.times > 1 {
-			fmt.Fprintf(&b, " ×%d", r.times)
+	for i, d := range delays {
+		b.WriteString(d.String())
+		if i == len(delays)-1 && last > 1 {
+			fmt.Fprintf(&b, " ×%d", last)
 		}
 		b.WriteString(", ")
 	}
@@ -159,46 +162,16 @@ func (p Policy) String() string {
 	return b.String()
 }
 
-// A run is a delay that is used several times in a row.
-type run struct {
-	delay time.Duration
-	times int
-}
-
-// runs returns the delays within the maximum number of attempts and the maximum age, in order of use.
-func (p Policy) runs() []run {
-	if p.validate() != nil {
-		return nil
-	}
-	var runs []run
-	retries := p.attempts - 1
-	for i, d := range p.delays {
-		if i == retries || p.tooOld(d, 0) {
-			break
-		}
-		times := 1
-		if i == len(p.delays)-1 {
-			times = retries - i
-		}
-		if n := len(runs); n > 0 && runs[n-1].delay == d {
-			runs[n-1].times += times
-		} else {
-			runs = append(runs, run{d, times})
-		}
-	}
-	return runs
-}
-
-func checkDelay(field string, d time.Duration) []error {
+func checkDelay(d time.Duration) (problem, fix string) {
 	switch {
 	case d <= 0:
-		return []error{fault(field, fmt.Sprintf("%v is not positive", d), "write at least a millisecond")}
+		return "is not positive", "write at least a millisecond"
 	case d > maxDelay:
-		return []error{fault(field, fmt.Sprintf("%v is longer than ten years, RabbitMQ's limit on timers", d), "write a shorter delay")}
+		return "is longer than ten years, RabbitMQ's limit on timers", "write a shorter delay"
 	case d%time.Millisecond != 0:
-		return []error{fault(field, fmt.Sprintf("%v is not a whole number of milliseconds", d), "round it: RabbitMQ's timers count milliseconds")}
+		return "is not a whole number of milliseconds", "round it: RabbitMQ's timers count milliseconds"
 	}
-	return nil
+	return "", ""
 }
 
 func fault(field, problem, fix string) error {

@@ -54,7 +54,7 @@ var mutants = []struct {
 	}, unexpected, "message id"},
 
 	{"failed message acknowledged, its way to another queue failed", []edit{
-		{"retry/move.go", "\tif err == nil {\n\t\tm.warnings.Reset", "\tif err == nil || !m.d.Redelivered {\n\t\tm.warnings.Reset"},
+		{"retry/move.go", "\tif err == nil {\n\t\tm.warnings.Reset", "\tif err == nil || ctx != nil {\n\t\tm.warnings.Reset"},
 	}, falseSettled, "which failed, and nothing before it confirms"},
 
 	{"failed message acknowledged before the confirm", []edit{
