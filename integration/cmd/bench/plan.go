@@ -106,9 +106,9 @@ func publishing(id, queue string, t side.Task) group {
 	g.contenders = append(g.contenders,
 		contender{"loop", "raw/publish", loop}, contender{"window 16", "raw/publish", few}, contender{"all", "kit/publish", all})
 	g.rows = append(g.rows,
-		row{"publish-" + id + "-256g-vs-loop", "256g", "loop", "the loop: publish, wait for the confirm, publish the next"},
-		row{"publish-" + id + "-16g-vs-window16", "16g", "window 16", "pipelined, with as many in flight as 16 blocking goroutines have"},
-		row{"publish-" + id + "-all", "all", "raw", "amqpkit's side is PublishAll, 1,000 messages at a time"})
+		row{"publish-" + id + "-256g-vs-loop", "256g", "loop", "publish, wait for the confirm, publish the next"},
+		row{"publish-" + id + "-16g-vs-window16", "16g", "window 16", "pipelined, at most 16 messages in flight, as with 16 blocking goroutines"},
+		row{"publish-" + id + "-all", "all", "raw", "amqpkit uses PublishAll with 1,000 messages at a time"})
 	return g
 }
 
@@ -122,7 +122,7 @@ func consuming(id, queue string, t side.Task) group {
 		multiple := t
 		multiple.Multiple = 100
 		g.contenders = append(g.contenders, contender{"multiple", "raw/consume", multiple})
-		g.rows = append(g.rows, row{"consume-" + id + "-vs-multiple", "kit", "multiple", "acknowledges every 100 at once: a crash has up to 99 done messages handled again"})
+		g.rows = append(g.rows, row{"consume-" + id + "-vs-multiple", "kit", "multiple", "one ack per 100 deliveries: a crash redelivers up to 99 processed messages"})
 	}
 	if id != "quorum-1KiB" {
 		return g
@@ -137,11 +137,11 @@ func consuming(id, queue string, t side.Task) group {
 	lanes := t
 	lanes.Goroutines, lanes.How = 16, "lanes"
 	g.contenders = append(g.contenders, contender{"kit lanes", "kit/consume", lanes})
-	g.rows = append(g.rows, row{"consume-" + id + "-lanes", "kit lanes", "kit 16g", "16 workers that keep the order of 1,000 keys, against amqpkit itself without keys"})
+	g.rows = append(g.rows, row{"consume-" + id + "-lanes", "kit lanes", "kit 16g", "16 workers and 1,000 keys, each handled in order, against amqpkit without keys"})
 	defaults := t
 	defaults.Prefetch, defaults.Messages = 0, t.Messages/4
 	g.contenders = append(g.contenders, contender{"kit default", "kit/consume", defaults})
-	g.rows = append(g.rows, row{"consume-" + id + "-default", "kit default", "raw", "amqpkit's side with its own default of Prefetch"})
+	g.rows = append(g.rows, row{"consume-" + id + "-default", "kit default", "raw", "amqpkit uses its default Prefetch"})
 	return g
 }
 
@@ -166,8 +166,8 @@ func latency(queue string) group {
 }
 
 const (
-	cutAfter  = 500 * time.Millisecond
-	loopTime  = 2500 * time.Millisecond
+	cutAfter    = 500 * time.Millisecond
+	loopTime    = 2500 * time.Millisecond
 	libraryTime = 7 * time.Second // the library's Recovery waits for 5 to 5.5 s before it dials
 )
 

@@ -76,7 +76,7 @@ type table struct {
 // sections are the tables in order, with a filter for their rows.
 var sections = []struct {
 	title string
-	has func(c comparison) bool
+	has   func(c comparison) bool
 }{
 	{"Publishing", func(c comparison) bool { return c.work() == "publish" && !c.manyQueues() }},
 	{"Consuming", func(c comparison) bool { return c.work() == "consume" && !c.manyQueues() }},
