@@ -364,7 +364,7 @@ func Observe(p *amqptest.Proxy) *WireLog {
 	return w
 }
 
-// Of returns the events of a kind.
+// Of returns all recorded events of a kind.
 func (w *WireLog) Of(k amqptest.Kind) []amqptest.Event {
 	w.mu.Lock()
 	defer w.mu.Unlock()

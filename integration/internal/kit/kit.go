@@ -226,7 +226,7 @@ func StartProgram(t *testing.T, url, name, path string, args ...string) *Program
 	return p
 }
 
-// read returns the next line of its output; ok is false at the end.
+// read returns the next line of the output. ok is false after the last one.
 func (p *Program) read() (line string, ok bool) {
 	p.t.Helper()
 	if len(p.pushed) > 0 {
@@ -239,7 +239,7 @@ func (p *Program) read() (line string, ok bool) {
 	case line, ok = <-p.lines:
 		return line, ok
 	case <-timeout.C:
-		p.t.Fatalf("%s printed nothing more in %v", p.name, ProgramTimeout)
+		p.t.Fatalf("%s printed no further line within %v", p.name, ProgramTimeout)
 		return "", false
 	}
 }
@@ -251,7 +251,7 @@ func (p *Program) Next() string {
 	line, ok := p.read()
 	if !ok {
 		<-p.ended
-		p.t.Fatalf("%s ended (%v), saying %q", p.name, p.err, p.Stderr.String())
+		p.t.Fatalf("%s exited (%v); standard error: %q", p.name, p.err, p.Stderr.String())
 	}
 	return line
 }
@@ -390,8 +390,8 @@ const (
 
 const Ms = time.Millisecond
 
-// SchedulingDelay measures how late this machine runs timers. stalled returns the longest delay since the call. Tests with time
-// limits subtract it or allow for it.
+// SchedulingDelay measures how late this machine runs timers. stalled returns the longest delay since the call. Tests add it to
+// their time limits.
 func SchedulingDelay(t *testing.T) (stalled func() time.Duration) {
 	t.Helper()
 	var worst atomic.Int64

@@ -104,7 +104,7 @@ func StartStream(ctx context.Context, t *testing.T, p *producer.Producer, queue,
 			s.confirmed = append(s.confirmed, body)
 		}
 	}()
-	t.Cleanup(func() { <-s.ended }) // the ctx of the test has ended before cleanup
+	t.Cleanup(func() { <-s.ended }) // t.Context is cancelled before cleanup
 	return s
 }
 
