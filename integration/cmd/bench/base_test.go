@@ -24,7 +24,7 @@ func TestBaseRunsAfterTheSameProgramOfToday(t *testing.T) {
 	}
 }
 
-func TestRowBelowALimitIsAnError(t *testing.T) {
+func TestRowThatMissesALimitIsAnError(t *testing.T) {
 	result := func(perSecond int, cpu time.Duration) side.Result {
 		return side.Result{Messages: perSecond, Wall: time.Second, CPU: cpu * time.Duration(perSecond)}
 	}
