@@ -153,8 +153,8 @@ func TestNoRunCoversWhatIsOpen(t *testing.T) {
 				}
 			}
 		}
-		if l.open != 0 || l.lines.len() != 0 {
-			t.Fatalf("%d open, %d lines at the end", l.open, l.lines.len())
+		if l.open != 0 || l.entries.len() != 0 {
+			t.Fatalf("%d open, %d entries at the end", l.open, l.entries.len())
 		}
 	}
 }
@@ -170,8 +170,8 @@ func TestDeliveryTagsThatCannotBeAreRefused(t *testing.T) {
 			t.Errorf("tag %d was taken", tag)
 		}
 	}
-	if l.open != 2 || l.lines.len() != 2 {
-		t.Errorf("%d open of %d, want 2 of 2", l.open, l.lines.len())
+	if l.open != 2 || l.entries.len() != 2 {
+		t.Errorf("%d open of %d, want 2 of 2", l.open, l.entries.len())
 	}
 }
 
@@ -191,8 +191,8 @@ func TestLedgerDoesNotGrowBehindAnOpenDelivery(t *testing.T) {
 			acks++
 		})
 	}
-	if l.lines.len() > 200 || cap(l.lines.items) > 1000 || len(l.late) != 1 || l.open != 1 || acks != 99_999 {
-		t.Errorf("%d lines, room for %d, %d late, %d open, %d acks", l.lines.len(), cap(l.lines.items), len(l.late), l.open, acks)
+	if l.entries.len() > 200 || cap(l.entries.items) > 1000 || len(l.late) != 1 || l.open != 1 || acks != 99_999 {
+		t.Errorf("%d entries, room for %d, %d late, %d open, %d acks", l.entries.len(), cap(l.entries.items), len(l.late), l.open, acks)
 	}
 	if a, ok := l.oldest(); !ok || a.messageID != "hangs" {
 		t.Errorf("oldest = %+v", a)

@@ -108,9 +108,9 @@ func TestErrIsNilOnlyWhileSubscribed(t *testing.T) {
 		{"Run has started", func() { s.start() }, ErrNotSubscribed},
 		{"an attempt failed", func() { s.set(subscribing, refused) }, refused},
 		{"subscribed", func() { s.set(subscribed, nil) }, nil},
-		{"Run returned nil", func() { s.set(ended, nil) }, ErrNotSubscribed},
+		{"Run returned nil", func() { s.set(returned, nil) }, ErrNotSubscribed},
 		{"the next Run has started", func() { s.start() }, ErrNotSubscribed},
-		{"Run returned an error", func() { s.set(ended, refused) }, ErrNotSubscribed},
+		{"Run returned an error", func() { s.set(returned, refused) }, ErrNotSubscribed},
 		{"Run returned an error, which is wrapped", func() {}, refused},
 	} {
 		step.change()
@@ -127,7 +127,7 @@ func TestReadyOfASecondRunDoesNotReportTheFirst(t *testing.T) {
 	s := newStatus()
 	s.start()
 	s.set(subscribed, nil)
-	s.set(ended, nil)
+	s.set(returned, nil)
 	done := make(chan error, 1)
 	go func() { done <- s.ready(t.Context()) }() // before the second Run has started
 	s.start()
@@ -135,7 +135,7 @@ func TestReadyOfASecondRunDoesNotReportTheFirst(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("Ready = %v, want nil", err)
 	}
-	s.set(ended, nil)
+	s.set(returned, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := s.ready(ctx); !errors.Is(err, ErrNotSubscribed) || !errors.Is(err, context.Canceled) {

@@ -21,13 +21,13 @@ type phase int
 const (
 	idle        phase = iota // no Run yet
 	subscribing              // Run waits for a connection, subscribes or backs off
-	subscribed               // deliveries flow
-	ended                    // Run has returned
+	subscribed               // the queue's messages are delivered
+	returned                 // Run has returned
 )
 
 func newStatus() *status { return &status{changed: make(chan struct{})} }
 
-// start claims the status for one Run.
+// start reserves the status for one Run, and reports whether no other Run is running.
 func (s *status) start() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,21 +52,21 @@ func (s *status) change(p phase, err error) {
 	s.changed = make(chan struct{})
 }
 
-// current returns nil while Run consumes, else the reason.
+// current returns nil while Run is subscribed, otherwise the reason.
 func (s *status) current() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.reason()
 }
 
-// reason is current. It is called with mu held.
+// reason is current, called with mu held.
 func (s *status) reason() error {
 	switch {
 	case s.phase == idle:
 		return fmt.Errorf("%w: Run has not been called", ErrNotSubscribed)
-	case s.phase == ended && s.err == nil:
+	case s.phase == returned && s.err == nil:
 		return fmt.Errorf("%w: Run has returned", ErrNotSubscribed)
-	case s.phase == ended && !errors.Is(s.err, ErrNotSubscribed):
+	case s.phase == returned && !errors.Is(s.err, ErrNotSubscribed):
 		return fmt.Errorf("%w: Run has returned: %w", ErrNotSubscribed, unprefixed(s.err))
 	case s.phase == subscribing && s.err == nil:
 		return ErrNotSubscribed
@@ -74,10 +74,10 @@ func (s *status) reason() error {
 	return s.err
 }
 
-// ready waits for a subscription. If a Run was subscribed and has returned before the call, ready waits for the next Run,
-// which may be about to start.
+// ready waits for a subscription. If a Run was subscribed and had returned before the call, ready waits for the next
+// Run, which may be about to start.
 func (s *status) ready(ctx context.Context) error {
-	began := false // Run was running during the call
+	began := false // Run was observed running
 	for {
 		s.mu.Lock()
 		p, err, stood, changed := s.phase, s.reason(), s.stood, s.changed
@@ -87,7 +87,7 @@ func (s *status) ready(ctx context.Context) error {
 			return nil
 		case p == subscribing:
 			began = true
-		case p == ended && (began || !stood):
+		case p == returned && (began || !stood):
 			return err
 		}
 		select {
