@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// gather calls h with n deliveries at once, and returns their results.
+// gather calls h concurrently with n deliveries, and returns their results.
 func gather(ctx context.Context, h Handler, n int) []error {
 	errs := make([]error, n)
 	var wg sync.WaitGroup
@@ -72,7 +72,7 @@ func TestABatchThatBreaksFailsAsAWhole(t *testing.T) {
 		context.DeadlineExceeded.Error(): nil,
 	} {
 		ctx := t.Context()
-		if f == nil { // the end of ctx: f is not called
+		if f == nil { // ctx has ended: f is not called
 			c, cancel := context.WithTimeout(ctx, 0)
 			defer cancel()
 			ctx, f = c, func(context.Context, []*Delivery) []error { t.Error("called"); return nil }
@@ -135,7 +135,7 @@ func TestABatchIsAcknowledgedAtOnceAndOnlyAfterItsFunction(t *testing.T) {
 	})
 }
 
-// At the end of Run nothing more can come: what was gathered is worked on at once.
+// After the end of Run's ctx no more deliveries arrive, so a partial batch must not wait.
 func TestABatchDoesNotWaitForMoreWhenRunIsToEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{on: func(m method, l *link) {
@@ -152,7 +152,7 @@ func TestABatchDoesNotWaitForMoreWhenRunIsToEnd(t *testing.T) {
 			t.Errorf("Run = %v, %d acknowledged", err, b.acked())
 		}
 		if took := time.Since(began); took > time.Second {
-			t.Errorf("Run took %v to end", took)
+			t.Errorf("Run returned after %v", took)
 		}
 	})
 }

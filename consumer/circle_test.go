@@ -24,7 +24,7 @@ func TestAMessageThatIsGivenBackAtOnceDoesNotCircleAtTheSpeedOfTheLink(t *testin
 	}
 	const (
 		circle  = "circle"  // its dead-letter exchange routes to itself
-		classic = "classic" // counts nothing
+		classic = "classic" // does not count deliveries
 		endless = "endless" // has no delivery limit
 	)
 	for name, c := range map[string]struct {

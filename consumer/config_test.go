@@ -94,7 +94,7 @@ func TestS91ConsumeArgumentsAreChecked(t *testing.T) {
 		_, err := New(noConnection{}, Config{Queue: "q", Arguments: amqp.Table{test.key: test.value}}, nop)
 		var f *amqperr.FieldError
 		if !errors.As(err, &f) || f.Field != `Arguments["`+test.key+`"]` || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("New with %s %v = %v, want a amqperr.FieldError of it with %s", test.key, test.value, err, test.want)
+			t.Errorf("New with %s %v = %v, want an amqperr.FieldError for it with %s", test.key, test.value, err, test.want)
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// raw is a body in RFC 1951's format.
+// raw returns a body in RFC 1951's format.
 func raw(t *testing.T, body []byte) []byte {
 	t.Helper()
 	var buf bytes.Buffer
@@ -87,7 +87,7 @@ func TestDecompressUnderstandsOtherClients(t *testing.T) {
 		"kombu, bzip2":             {"utf-8", kombu("application/x-bz2"), unhex(t, kombuBzip2), "utf-8", task},
 		"kombu, none":              {"utf-8", kombu("none"), plain, "utf-8", kombu("none")},
 		"another client's header":  {"", kombu(true), plain, "", kombu(true)},
-		"header beside encoding":   {"gzip", kombu("gzip"), gzip, "", task},
+		"header and encoding":      {"gzip", kombu("gzip"), gzip, "", task},
 		"Spring AMQP":              {"gzip, UTF-8", amqp.Table{"springAutoDecompress": true, "task": "pay"}, gzip, "UTF-8", task},
 		"Spring AMQP before 2.3":   {"gzip:UTF-8", task, gzip, "UTF-8", task},
 		"Spring AMQP, zip":         {"zip:UTF-8", nil, zipped(t, "order 7"), "UTF-8", nil},
@@ -115,7 +115,7 @@ func TestDecompressUnderstandsOtherClients(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if !bytes.Equal(d.Body, original) || d.ContentEncoding != c.encoding || !reflect.DeepEqual(d.Headers, c.headers) {
-			t.Errorf("%s: the delivery outside was changed", name)
+			t.Errorf("%s: the outer delivery was changed", name)
 		}
 	}
 }

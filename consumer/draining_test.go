@@ -30,6 +30,6 @@ func TestDrainingIsClosedWhenTheShutdownBegins(t *testing.T) {
 		}
 	})
 	if Draining(t.Context()) != nil {
-		t.Error("Draining is not nil for a ctx that is not a handler's")
+		t.Error("Draining is not nil outside a handler")
 	}
 }

@@ -22,7 +22,7 @@ func TestLedgerKnowsWhatTheBrokerTookByWhatItSends(t *testing.T) {
 	if n := l.inDoubt(); n != 2 {
 		t.Errorf("%d of 2 settlements in doubt, want both", n)
 	}
-	l.delivered(4, arrival{at: now}) // the fourth of three that may be unsettled: one was taken
+	l.delivered(4, arrival{at: now}) // a fourth delivery with a prefetch of 3 proves one settlement
 	if n := l.inDoubt(); n != 1 {
 		t.Errorf("%d in doubt after another delivery, want 1", n)
 	}
@@ -57,7 +57,7 @@ func TestLedgerKnowsWhereAStreamIsToBeReadOn(t *testing.T) {
 	}{{3, 100}, {1, 101}, {2, 103}} {
 		l.settle(c.settle, time.Now())
 		if got := l.unread(); got != c.want {
-			t.Errorf("read on at %d after %d was settled, want %d", got, c.settle, c.want)
+			t.Errorf("continue at %d after %d was settled, want %d", got, c.settle, c.want)
 		}
 	}
 }
@@ -69,17 +69,17 @@ func TestFinishedDeliveriesAreAcknowledgedInRunsWhereOrderAllows(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		settled  []uint64   // before, otherwise
-		finished [][]uint64 // one after another
+		finished [][]uint64 // in consecutive calls of acks
 		want     [][]call
 	}{
-		"a lone one":                  {nil, [][]uint64{{1}}, [][]call{{{1, false}}}},
-		"in order":                    {nil, [][]uint64{{1, 2, 3}}, [][]call{{{3, true}}}},
-		"out of order, complete":      {nil, [][]uint64{{3, 1, 2}}, [][]call{{{3, true}}}},
-		"behind a gap":                {nil, [][]uint64{{2, 3}}, [][]call{{{2, false}, {3, false}}}},
-		"on both sides of a gap":      {nil, [][]uint64{{1, 2, 4}}, [][]call{{{2, true}, {4, false}}}},
-		"the gap closes":              {nil, [][]uint64{{2, 3}, {1}, {4, 5}}, [][]call{{{2, false}, {3, false}}, {{1, false}}, {{5, true}}}},
-		"over what was settled":       {[]uint64{2}, [][]uint64{{1, 3}}, [][]call{{{3, true}}}},
-		"one, before what is settled": {[]uint64{2}, [][]uint64{{1}}, [][]call{{{1, false}}}},
+		"a single delivery":              {nil, [][]uint64{{1}}, [][]call{{{1, false}}}},
+		"in order":                       {nil, [][]uint64{{1, 2, 3}}, [][]call{{{3, true}}}},
+		"out of order, complete":         {nil, [][]uint64{{3, 1, 2}}, [][]call{{{3, true}}}},
+		"behind a gap":                   {nil, [][]uint64{{2, 3}}, [][]call{{{2, false}, {3, false}}}},
+		"on both sides of a gap":         {nil, [][]uint64{{1, 2, 4}}, [][]call{{{2, true}, {4, false}}}},
+		"the gap closes":                 {nil, [][]uint64{{2, 3}, {1}, {4, 5}}, [][]call{{{2, false}, {3, false}}, {{1, false}}, {{5, true}}}},
+		"across a settled delivery":      {[]uint64{2}, [][]uint64{{1, 3}}, [][]call{{{3, true}}}},
+		"one, before a settled delivery": {[]uint64{2}, [][]uint64{{1}}, [][]call{{{1, false}}}},
 	} {
 		l := ledger{window: 5}
 		now := time.Now()
@@ -107,7 +107,7 @@ func TestFinishedDeliveriesAreAcknowledgedInRunsWhereOrderAllows(t *testing.T) {
 	}
 }
 
-// What is acknowledged with a run is what handlers have finished, whatever the order.
+// An acknowledgement with multiple covers only deliveries that handlers have finished, in any order of finishing.
 func TestNoRunCoversWhatIsOpen(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
@@ -162,12 +162,12 @@ func TestNoRunCoversWhatIsOpen(t *testing.T) {
 func TestDeliveryTagsThatCannotBeAreRefused(t *testing.T) {
 	l := ledger{window: 3}
 	if !l.delivered(1, arrival{}) || !l.delivered(2, arrival{}) || !l.delivered(3, arrival{}) {
-		t.Fatal("tags that can be are refused")
+		t.Fatal("valid tags are refused")
 	}
 	l.settle(1, time.Now())
 	for _, tag := range []uint64{0, 1, 2, 3, 5, 1 << 62} {
 		if l.delivered(tag, arrival{}) {
-			t.Errorf("tag %d was taken", tag)
+			t.Errorf("tag %d was accepted", tag)
 		}
 	}
 	if l.open != 2 || l.entries.len() != 2 {
@@ -175,7 +175,7 @@ func TestDeliveryTagsThatCannotBeAreRefused(t *testing.T) {
 	}
 }
 
-// One delivery that stays open for long, as when its handler hangs, keeps nothing of those that are settled.
+// A delivery that stays unsettled, for example because its handler hangs, must not keep settled ones in memory.
 func TestLedgerDoesNotGrowBehindAnOpenDelivery(t *testing.T) {
 	l := ledger{window: 10}
 	began := time.Now()
@@ -200,7 +200,7 @@ func TestLedgerDoesNotGrowBehindAnOpenDelivery(t *testing.T) {
 	l.finish(1)
 	l.acks([]uint64{1}, began, func(got uint64, multiple bool) {
 		if got != 1 || multiple {
-			t.Errorf("%d, %v sent for the one that hung", got, multiple)
+			t.Errorf("%d, %v sent for the late delivery", got, multiple)
 		}
 	})
 	l.delivered(100_001, arrival{})

@@ -19,7 +19,7 @@ func (l *logbook) text() string {
 	return l.buf.String()
 }
 
-// Two sessions: the first one receives 7 messages, one of them three times, the second one 5 more.
+// The first session receives 7 messages, one of them three times; the second session receives 5 more.
 func TestTheEndOfRunIsLoggedWithTheTotalsOfAllSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
@@ -135,7 +135,7 @@ func TestEveryLineHasTheTraceIDOfRunAndTheCommonKeys(t *testing.T) {
 		}
 		failed := regexp.MustCompile(`msg="consumer: handler failed" queue=orders consumer_tag=orders-\w+ message_id="" attempt=1 delay=1s error=boom`)
 		if text := log.text(); !failed.MatchString(text) || !regexp.MustCompile(`subscribed" queue=orders consumer_tag=\S+ role=consuming`).MatchString(text) {
-			t.Errorf("%s\nlacks common keys", text)
+			t.Errorf("%s\nhas none of the common keys", text)
 		}
 	})
 }

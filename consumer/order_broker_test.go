@@ -16,7 +16,7 @@ import (
 	"github.com/amqpkit/amqpkit/consumer"
 )
 
-// Two consumers of a queue with a single active one; the first is ended amid the messages.
+// Two consumers use a queue with a single active consumer. The first one is stopped before all messages are handled.
 func TestAHandoverKeepsTheOrderOfEachKey(t *testing.T) {
 	const n, keys = 200, 4
 	for name, c := range map[string]struct {
@@ -55,7 +55,7 @@ func TestAHandoverKeepsTheOrderOfEachKey(t *testing.T) {
 					k := key(d)
 					mu.Lock()
 					if want := fmt.Sprintf("%s/%d", k, next[k]); string(d.Body) != want || running[k] {
-						t.Errorf("%s begins when %s is next, running %v", d.Body, want, running[k])
+						t.Errorf("%s started although %s is next, running %v", d.Body, want, running[k])
 					}
 					next[k]++
 					running[k] = true
@@ -122,7 +122,7 @@ func TestALossLongAfterTheLastSettlementLeavesNoDoubt(t *testing.T) {
 	})
 }
 
-// A handler that only waits puts its message back at the shutdown. No message of its key overtakes it.
+// A handler that only waits requeues its message at shutdown. No later message of its key overtakes it.
 func TestAMessagePutBackAtTheShutdownStaysFirst(t *testing.T) {
 	for name, prefetch := range map[string]int{"prefetch full": 3, "not full": 10} {
 		t.Run(name, func(t *testing.T) {

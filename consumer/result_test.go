@@ -112,7 +112,7 @@ func TestPanicIsAnErrorAndMiddlewareSeesIt(t *testing.T) {
 	}
 }
 
-// An error that cannot even be looked at.
+// A fragileError panics when it is inspected.
 type fragileError struct{ cause error }
 
 func (e *fragileError) Error() string { return "fragile" }
@@ -149,7 +149,7 @@ func TestTimeoutEndsTheHandlersCtxWithACause(t *testing.T) {
 			t.Errorf("its ctx ended after %v, want 1m", took)
 		}
 		if !errors.Is(cause, context.DeadlineExceeded) || !strings.Contains(cause.Error(), "1m0s") {
-			t.Errorf("cause %v, want one that tells the time", cause)
+			t.Errorf("cause %v, want one with the duration", cause)
 		}
 		if v.how != fail || v.interrupted {
 			t.Errorf("the handler's error became %+v, want a failure of the message", v)

@@ -17,7 +17,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqperr"
 )
 
-// connFunc stands for a connection that never gets as far as a session.
+// connFunc is a Connection that never provides a session.
 type connFunc func(context.Context) (*amqp.Connection, error)
 
 func (f connFunc) ConsumeConnection(ctx context.Context) (*amqp.Connection, error) { return f(ctx) }
@@ -168,7 +168,7 @@ func TestRunEndsWhereRetryingCannotHelp(t *testing.T) {
 }
 
 func TestFailuresToSubscribeBackOff(t *testing.T) {
-	// Each try fails at once, so that only the delays keep them apart.
+	// Each attempt fails at once, so that only the delays separate them.
 	synctest.Test(t, func(t *testing.T) {
 		var tries atomic.Int64
 		c := newConsumer(t, connFunc(func(context.Context) (*amqp.Connection, error) { return nil, nil }), Config{
@@ -180,7 +180,7 @@ func TestFailuresToSubscribeBackOff(t *testing.T) {
 			t.Errorf("Run = %v, want ErrNotSubscribed", err)
 		}
 		if n := tries.Load(); n < 10 || n > 60 {
-			t.Errorf("%d tries within 10 s, want about 25", n)
+			t.Errorf("%d attempts within 10 s, want about 25", n)
 		}
 	})
 }
@@ -224,7 +224,7 @@ func TestWorkerSurvivesGoexitInAHandler(t *testing.T) {
 	<-w.exited
 }
 
-// What ends Run's own goroutine leaves no worker behind; goleak sees it.
+// A Goexit of Run's own goroutine leaves no worker behind; goleak checks that.
 func TestGoexitInKeyLeavesNoWorkerBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{on: func(m method, l *link) {

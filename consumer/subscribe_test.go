@@ -25,7 +25,7 @@ func TestSubscribingIsBoundedWhereTheBrokerDoesNotAnswer(t *testing.T) {
 				synctest.Wait()
 				var failed *SubscribeError
 				if err := c.Err(); !errors.As(err, &failed) || !errors.Is(err, context.DeadlineExceeded) {
-					t.Errorf("Err = %v, want a *SubscribeError for the end of the time", err)
+					t.Errorf("Err = %v, want a *SubscribeError for the timeout", err)
 				}
 				b.mu.Lock()
 				b.mute = method{}
@@ -53,7 +53,7 @@ func TestDeclareIsBounded(t *testing.T) {
 			if err != nil {
 				return "", err
 			}
-			_, err = ch.QueueDeclare("orders", true, false, false, false, nil) // knows no ctx
+			_, err = ch.QueueDeclare("orders", true, false, false, false, nil) // does not take a ctx
 			return "", err
 		}}, nop)
 		time.Sleep(declareTime - time.Second)
@@ -65,7 +65,7 @@ func TestDeclareIsBounded(t *testing.T) {
 		synctest.Wait()
 		var failed *SubscribeError
 		if err := c.Err(); !errors.As(err, &failed) || !errors.Is(err, errNoDeclare) {
-			t.Errorf("Err = %v, want a *SubscribeError for the end of the time", err)
+			t.Errorf("Err = %v, want a *SubscribeError for the timeout", err)
 		}
 		if err := end(); !errors.Is(err, ErrNotSubscribed) {
 			t.Errorf("Run = %v, want ErrNotSubscribed", err)

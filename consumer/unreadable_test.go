@@ -76,13 +76,13 @@ func TestAnUnreadableMessageOfAStreamIsSkipped(t *testing.T) {
 		}
 		asked := slices.DeleteFunc(b.calls(consume), func(args []byte) bool { return bytes.Contains(args, []byte("first-")) })
 		if len(asked) < 2 || !bytes.Contains(asked[1], atOffset(9)) {
-			t.Errorf("consumed with %q, want to go on at 9", asked)
+			t.Errorf("consumed with %q, want to continue at 9", asked)
 		}
 		_ = end()
 	})
 }
 
-// forged is a table with the mark of an unreadable message, as far as a publisher can know it.
+// forged returns headers in which a publisher forged the mark of an unreadable message.
 func forged() amqp.Table { return amqp.Table{"x-amqpkit-unreadable": "forged"} }
 
 func TestGetReturnsAnUnreadableMessageWithAnError(t *testing.T) {
@@ -105,8 +105,8 @@ func TestGetReturnsAnUnreadableMessageWithAnError(t *testing.T) {
 	}
 }
 
-// RabbitMQ closes the connection when it cannot deliver the first message of a stream. A consumer of later messages then does
-// without it.
+// RabbitMQ closes the connection when it cannot deliver the first message of a stream. A consumer of later messages
+// then stops reading the first message.
 func TestAPoisonFirstMessageOfAStreamCostsOneConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{stream: true}
