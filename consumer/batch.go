@@ -50,7 +50,7 @@ type batch struct {
 func (b *batcher) handle(ctx context.Context, d *Delivery) error {
 	x, i := b.join(d)
 	if i == 0 {
-		b.lead(ctx, x)
+		b.await(ctx, x)
 	}
 	<-x.done
 	return x.errs[i]
@@ -72,8 +72,8 @@ func (b *batcher) join(d *Delivery) (x *batch, i int) {
 	return x, i
 }
 
-// lead waits until the batch is full or its time has elapsed, and calls f.
-func (b *batcher) lead(ctx context.Context, x *batch) {
+// await waits until the batch is full or its time has elapsed, and calls f.
+func (b *batcher) await(ctx context.Context, x *batch) {
 	defer close(x.done)
 	t := time.NewTimer(b.wait)
 	defer t.Stop()

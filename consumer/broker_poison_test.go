@@ -10,7 +10,7 @@ import (
 	"github.com/amqpkit/amqpkit/consumer"
 )
 
-func TestAConsumerHasAConnectionOfItsOwnUntilItIsClearOfASuspicion(t *testing.T) {
+func TestConsumerUsesADedicatedConnectionUntilASuspicionIsDropped(t *testing.T) {
 	for code, more := range map[int]int{541: 1, 320: 0} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

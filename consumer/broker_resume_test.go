@@ -14,7 +14,7 @@ import (
 	"github.com/amqpkit/amqpkit/consumer"
 )
 
-func TestConsumingGoesOnWithinASecondOfEachLoss(t *testing.T) {
+func TestConsumingResumesWithinASecondOfEachLoss(t *testing.T) {
 	for name, c := range map[string]struct {
 		lose func(*bench)
 		lost bool // unacknowledged deliveries are redelivered
@@ -76,7 +76,7 @@ func TestConsumingGoesOnWithinASecondOfEachLoss(t *testing.T) {
 	}
 }
 
-func TestAMissingQueueIsToldAndWaitedFor(t *testing.T) {
+func TestMissingQueueIsReportedAndAwaited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		handled := 0
@@ -99,7 +99,7 @@ func TestAMissingQueueIsToldAndWaitedFor(t *testing.T) {
 	})
 }
 
-func TestAQueueOfTheConnectionIsDeclaredBeforeEverySubscribe(t *testing.T) {
+func TestExclusiveQueueIsDeclaredBeforeEverySubscribe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		var names, handled []string
@@ -129,7 +129,7 @@ func TestAQueueOfTheConnectionIsDeclaredBeforeEverySubscribe(t *testing.T) {
 	})
 }
 
-func TestTheEndOfRunFinishesWhatIsInHandAndGivesBackTheRest(t *testing.T) {
+func TestShutdownFinishesRunningHandlersAndRequeuesTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		_, end := b.run(consumer.Config{Workers: 1, Prefetch: 3}, func(ctx context.Context, _ *consumer.Delivery) error {
@@ -148,7 +148,7 @@ func TestTheEndOfRunFinishesWhatIsInHandAndGivesBackTheRest(t *testing.T) {
 	})
 }
 
-func TestHandlersThatOverrunTheDrainTimeAreToldAndTheirMessageComesBack(t *testing.T) {
+func TestHandlersBeyondTheDrainTimeoutAreCancelledAndTheirMessagesRedelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		ended := make(chan struct{})
@@ -174,7 +174,7 @@ func TestHandlersThatOverrunTheDrainTimeAreToldAndTheirMessageComesBack(t *testi
 	})
 }
 
-func TestGetHandsOutOneMessageToSettleOnce(t *testing.T) {
+func TestGetReturnsOneMessageThatIsSettledOnce(t *testing.T) {
 	b := newBench(t)
 	if _, ok, err := consumer.Get(t.Context(), b.conn, "orders"); ok || err != nil {
 		t.Errorf("Get from an empty queue = %v, %v", ok, err)

@@ -118,7 +118,7 @@ func (b *bench) expectLeft(ready, dead int) {
 	}
 }
 
-func TestAMessageIsTheBrokersUntilItsHandlerReturns(t *testing.T) {
+func TestMessageIsUnackedUntilItsHandlerReturns(t *testing.T) {
 	b := newBench(t)
 	begun, release := make(chan struct{}), make(chan struct{})
 	_, end := b.run(consumer.Config{}, func(context.Context, *consumer.Delivery) error {
@@ -139,8 +139,7 @@ func TestAMessageIsTheBrokersUntilItsHandlerReturns(t *testing.T) {
 	b.expectLeft(0, 0)
 }
 
-// The broker redelivers a message only if it got no result. x-delivery-count shows whether it counted a failure.
-func TestAHandlerCanTellThatItsDeliveryIsStale(t *testing.T) {
+func TestStaleReportsTheLossOfTheChannel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		stale := make(chan [2]bool, 1)
@@ -164,7 +163,8 @@ func TestAHandlerCanTellThatItsDeliveryIsStale(t *testing.T) {
 	})
 }
 
-func TestTheHandlersResultDecidesWhatBecomesOfTheMessage(t *testing.T) {
+// The delay of a redelivery shows which settlement was sent. x-delivery-count shows whether the broker counted a failure.
+func TestHandlerResultSettlesTheMessage(t *testing.T) {
 	cause := errors.New("no such customer")
 	for name, c := range map[string]struct {
 		results []error // of consecutive deliveries; nil is the last
@@ -231,7 +231,7 @@ func TestTheHandlersResultDecidesWhatBecomesOfTheMessage(t *testing.T) {
 }
 
 // A held message occupies no worker, so the next message is handled in the meantime.
-func TestAFailureHoldsUpNoOtherMessage(t *testing.T) {
+func TestHeldFailureDoesNotBlockOtherMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		began, order := time.Now(), []string(nil)
@@ -251,7 +251,7 @@ func TestAFailureHoldsUpNoOtherMessage(t *testing.T) {
 	})
 }
 
-func TestDeliveriesAreBoundedByWorkersAndPrefetch(t *testing.T) {
+func TestWorkersAndPrefetchLimitDeliveries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		release := make(chan struct{})

@@ -30,13 +30,13 @@ var errNoLeader = errors.New("the queue did not answer: its leader is unreachabl
 
 // A channel is the AMQP channel of a subscription. After the end of Run's ctx, shutdown.calls limits its calls.
 type channel struct {
-	state *runState
-	ac    *amqp.Connection
-	ch    *amqp.Channel
-	gone  func() bool // ch.IsClosed, made once
-	queue string
-	tag   string
-	log   *slog.Logger
+	state    *runState
+	ac       *amqp.Connection
+	ch       *amqp.Channel
+	isClosed func() bool // ch.IsClosed, made once
+	queue    string
+	tag      string
+	log      *slog.Logger
 
 	deliveries <-chan amqp.Delivery
 	cancelled  <-chan string      // basic.cancel from the broker
@@ -49,7 +49,7 @@ func (c *channel) open(ctx context.Context) (err error) {
 	if c.ch, err = wire.Channel(ctx, c.ac); err != nil {
 		return err
 	}
-	c.gone = c.ch.IsClosed
+	c.isClosed = c.ch.IsClosed
 	c.closed = c.ch.NotifyClose(make(chan *amqp.Error, 1))
 	c.cancelled = c.ch.NotifyCancel(make(chan string, 1))
 	return nil

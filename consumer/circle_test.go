@@ -16,7 +16,7 @@ import (
 	"github.com/amqpkit/amqpkit/consumer"
 )
 
-func TestAMessageThatIsGivenBackAtOnceDoesNotCircleAtTheSpeedOfTheLink(t *testing.T) {
+func TestMessageRequeuedAtOnceDoesNotCycleAtFullSpeed(t *testing.T) {
 	reason := errors.New("not my shard")
 	unreadable := amqp.Table{}
 	for range 40 {
@@ -95,7 +95,7 @@ func TestAMessageThatIsGivenBackAtOnceDoesNotCircleAtTheSpeedOfTheLink(t *testin
 	}
 }
 
-func TestAHoldLongerThanTheConsumerTimeoutIsReported(t *testing.T) {
+func TestHoldBeyondTheConsumerTimeoutIsLogged(t *testing.T) {
 	for d, c := range map[time.Duration]struct {
 		arguments amqp.Table
 		warned    int

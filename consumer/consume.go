@@ -8,14 +8,14 @@ import (
 // consume runs the session until it is lost or, after the end of ctx, drained. Its error is a *LostError, or nil
 // after a drain. passed reports that the session passed its trial; consume may then be called again.
 func (s *session) consume(ctx context.Context) (passed bool, err error) {
-	var calm <-chan time.Time
+	var trial <-chan time.Time
 	if s.trial != nil {
 		t := time.NewTicker(provenAfter / 4)
 		defer t.Stop()
-		calm = t.C
+		trial = t.C
 	}
 	for {
-		if ctx.Err() != nil { // checked first, because select might choose another delivery
+		if ctx.Err() != nil { // checked first, because select might choose a delivery
 			return false, s.shutDown()
 		}
 		select {
@@ -48,7 +48,7 @@ func (s *session) consume(ctx context.Context) (passed bool, err error) {
 			}
 		case now := <-s.overdue.C:
 			s.overdue.Reset(s.warnOverdue(now))
-		case now := <-calm:
+		case now := <-trial:
 			if s.passed(now) {
 				return true, nil
 			}

@@ -52,7 +52,7 @@ func random(n int) []byte {
 	return b
 }
 
-func TestDecompressHandsOnTheDecodedBodyAndLeavesTheOriginal(t *testing.T) {
+func TestDecompressPassesTheDecodedBodyAndKeepsTheOriginal(t *testing.T) {
 	large := random(1 << 20)
 	for name, c := range map[string]struct {
 		encoding string
@@ -90,7 +90,7 @@ func TestDecompressHandsOnTheDecodedBodyAndLeavesTheOriginal(t *testing.T) {
 	}
 }
 
-func TestDecompressRejectsWhatItCannotOrMustNotDecode(t *testing.T) {
+func TestDecompressRejectsCorruptAndOversizedBodies(t *testing.T) {
 	whole := encode(t, "gzip", []byte("order 7"))
 	bomb := encode(t, "gzip", make([]byte, 8<<20))
 	flipped := bytes.Clone(whole)
@@ -130,7 +130,7 @@ func TestDecompressRejectsWhatItCannotOrMustNotDecode(t *testing.T) {
 		called := false
 		h := Decompress(c.limit)(func(context.Context, *Delivery) error { called = true; return nil })
 		err := h(t.Context(), &Delivery{Delivery: amqp.Delivery{ContentEncoding: c.encoding, Body: c.body}})
-		if how, _ := judge(err); how != reject || called || !strings.Contains(err.Error(), c.word) {
+		if how, _ := classify(err); how != reject || called || !strings.Contains(err.Error(), c.word) {
 			t.Errorf("%s: %v (handler called %v), want a Reject with the word %s", name, err, called, c.word)
 		}
 	}
@@ -151,7 +151,7 @@ func FuzzDecompress(f *testing.F) {
 			}
 			return nil
 		})(t.Context(), d)
-		if how, _ := judge(err); err != nil && how != reject {
+		if how, _ := classify(err); err != nil && how != reject {
 			t.Errorf("failed with %v, want a Reject", err)
 		}
 		if !bytes.Equal(d.Body, original) || d.ContentEncoding != encoding {

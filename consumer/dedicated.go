@@ -31,7 +31,7 @@ func (c *connector) connection(ctx context.Context) (ac *amqp.Connection, own bo
 		return ac, false, nil
 	}
 	c.poison.others(d.LastLoss())
-	if !c.poison.alone {
+	if !c.poison.dedicated {
 		return ac, false, nil
 	}
 	dedicated, err := d.DedicatedConnection(ctx)

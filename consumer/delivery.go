@@ -14,12 +14,12 @@ type Delivery struct {
 	// Queue is the name of the queue that it was consumed from. AMQP does not include it in a delivery.
 	Queue string
 
-	gone func() bool // reports whether its channel was closed
+	isClosed func() bool // reports whether its channel was closed
 }
 
 // Stale reports, in a handler, that the channel of the delivery was closed. The result of the handler is then not
 // sent, and RabbitMQ redelivers the message, so a handler can leave the remaining work to the redelivery.
-func (d *Delivery) Stale() bool { return d.gone != nil && d.gone() }
+func (d *Delivery) Stale() bool { return d.isClosed != nil && d.isClosed() }
 
 // byResult is the Acknowledger of a delivery in a handler.
 type byResult struct{}

@@ -42,7 +42,7 @@ type job struct {
 
 type result struct {
 	job
-	verdict
+	outcome
 }
 
 // results are the results for a session, guarded by the dispatcher's mutex.
@@ -74,13 +74,13 @@ func (d *dispatcher) put(j job) {
 				d.queues[j.key] = queue
 			}
 			queue.push(j)
-			d.judge()
+			d.checkDeadline()
 			return
 		}
 		d.queues[j.key] = nil
 	}
 	d.ready.push(j)
-	d.judge()
+	d.checkDeadline()
 	d.wake()
 }
 
@@ -127,7 +127,7 @@ func (d *dispatcher) done(r result) bool {
 		}
 	}
 	d.slowest = max(r.took, d.slowest-d.slowest/32)
-	d.judge()
+	d.checkDeadline()
 	d.handled++
 	in := r.to
 	if in.closed {
@@ -167,12 +167,12 @@ func (d *dispatcher) finish(deadline time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.deadline = deadline
-	d.judge()
+	d.checkDeadline()
 }
 
-// judge stops the workers if handlers as slow as the slowest recent one would not finish everything in time. It
+// checkDeadline stops the workers if handlers as slow as the slowest recent one would not finish everything in time. It
 // counts the longest queue of a key or the jobs per worker, whichever is more, and one turn for the running handlers.
-func (d *dispatcher) judge() {
+func (d *dispatcher) checkDeadline() {
 	if d.deadline.IsZero() || d.stopped {
 		return
 	}
@@ -238,7 +238,7 @@ func (d *dispatcher) handledJobs() int {
 func (r result) logUnsent(ctx context.Context, log *slog.Logger) {
 	cause := r.to.lost
 	if cause == nil {
-		cause = errLate
+		cause = errDrainTimeout
 	} else {
 		r.to.unsent.Add(1)
 	}

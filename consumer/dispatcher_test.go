@@ -30,7 +30,7 @@ func atWork(d *dispatcher, n int, handle func(job)) (end func()) {
 	return func() { d.close(); wg.Wait() }
 }
 
-func TestDeliveriesOfAKeyAreHandledInOrderAndThoseOfOthersBesideThem(t *testing.T) {
+func TestDeliveriesOfAKeyAreHandledInOrderAndOtherKeysConcurrently(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := newResults()
 		d := newDispatcher(t.Context())
@@ -72,7 +72,7 @@ func TestDeliveriesOfAKeyAreHandledInOrderAndThoseOfOthersBesideThem(t *testing.
 }
 
 // A handler that outlives its session blocks its key: the redelivered message waits for it.
-func TestAKeyIsHeldByAHandlerOfALostSession(t *testing.T) {
+func TestHandlerOfALostSessionBlocksItsKey(t *testing.T) {
 	d := newDispatcher(t.Context())
 	lost, next := newResults(), newResults()
 	d.put(job{to: &lost, tag: 1, key: "k"})
@@ -94,7 +94,7 @@ func TestAKeyIsHeldByAHandlerOfALostSession(t *testing.T) {
 	}
 }
 
-func TestWhatNoHandlerBeganIsTakenBackInTheOrderOfDelivery(t *testing.T) {
+func TestWithdrawReturnsUnstartedJobsInDeliveryOrder(t *testing.T) {
 	d := newDispatcher(t.Context())
 	in := newResults()
 	for tag, key := range []string{"", "a", "b", "a", "", "b", "a"} {
@@ -116,7 +116,7 @@ func TestWhatNoHandlerBeganIsTakenBackInTheOrderOfDelivery(t *testing.T) {
 	}
 }
 
-func TestNoHandlerBeginsAfterTheEndOfRunsContext(t *testing.T) {
+func TestNoHandlerStartsAfterTheEndOfRunsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		d := newDispatcher(ctx)
@@ -134,7 +134,7 @@ func TestNoHandlerBeginsAfterTheEndOfRunsContext(t *testing.T) {
 }
 
 // Few workers are woken, but every ready job runs.
-func TestSlowHandlersKeepNoJobWaitingForAnIdleWorker(t *testing.T) {
+func TestReadyJobsRunWhileAWorkerIsIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDispatcher(t.Context())
 		in := newResults()
@@ -152,7 +152,7 @@ func TestSlowHandlersKeepNoJobWaitingForAnIdleWorker(t *testing.T) {
 	})
 }
 
-func TestFifoKeepsItsOrderInLittleMemory(t *testing.T) {
+func TestFifoKeepsOrderAndReusesMemory(t *testing.T) {
 	var f fifo[int]
 	next := 0
 	for i := range 10_000 {

@@ -19,7 +19,7 @@ func (s *session) drain() error {
 	err := s.cancel()
 	if err == nil {
 		s.ledger.taken = before
-		s.giveBack(waiting)
+		s.requeueWaiting(waiting)
 		err = s.finishRunning()
 	}
 	if n := s.ledger.settled - before; err == nil && n > 0 {
@@ -31,9 +31,9 @@ func (s *session) drain() error {
 	return nil
 }
 
-// giveBack requeues deliveries whose handlers have not started, in the queue's order, and settles held deliveries at
+// requeueWaiting requeues deliveries whose handlers have not started, in the queue's order, and settles held deliveries at
 // once. The consumer was cancelled before, so they are not redelivered to this session.
-func (s *session) giveBack(waiting []job) {
+func (s *session) requeueWaiting(waiting []job) {
 	for _, j := range waiting {
 		s.settle(j.tag, putBack)
 	}
@@ -103,7 +103,7 @@ func (s *session) finishDeliveries(ctx context.Context) error {
 			}
 			s.flush()
 		case <-s.state.shutdown.late:
-			err = errLate
+			err = errDrainTimeout
 		}
 	}
 	if n := s.ledger.settled - before; err == nil && n > 0 {

@@ -13,7 +13,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-func TestDrainTellsWhatMayComeAgain(t *testing.T) {
+func TestDrainErrorCountsMessagesThatMayBeRedelivered(t *testing.T) {
 	for name, c := range map[string]struct {
 		mute      method
 		cut       method // closes the connection when called after the end of ctx
@@ -82,7 +82,7 @@ func TestDrainTellsWhatMayComeAgain(t *testing.T) {
 	}
 }
 
-func TestWhatHandlersSettleInTheOvertimeReachesTheBroker(t *testing.T) {
+func TestResultsDuringTheOvertimeReachTheBroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{on: func(m method, l *link) {
 			if m == consume {
@@ -112,7 +112,7 @@ func TestWhatHandlersSettleInTheOvertimeReachesTheBroker(t *testing.T) {
 }
 
 // While the leader of the queue is unreachable, basic.cancel is answered late, after the handlers have returned.
-func TestWhatHandlersFinishedIsSettledAlsoWhenTheCancelIsAnsweredLate(t *testing.T) {
+func TestResultsAreSettledAfterALateAnswerToTheCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 8
 		b := &connections{on: func(m method, l *link) {
@@ -141,7 +141,7 @@ func TestWhatHandlersFinishedIsSettledAlsoWhenTheCancelIsAnsweredLate(t *testing
 	})
 }
 
-func TestASettlementThatNobodyReadsDoesNotKeepRunFromEnding(t *testing.T) {
+func TestBlockedSettlementDoesNotKeepRunFromReturning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{on: func(m method, l *link) {
 			if m == consume {
@@ -162,7 +162,7 @@ func TestASettlementThatNobodyReadsDoesNotKeepRunFromEnding(t *testing.T) {
 	})
 }
 
-func TestALossThatNoSubscriptionFollowedIsToldAtTheEnd(t *testing.T) {
+func TestRunReportsALossWithoutANewSubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{on: func(m method, l *link) {
 			switch m {

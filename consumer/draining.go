@@ -20,8 +20,8 @@ const overtime = 500 * time.Millisecond
 const cutAfter = 2 * time.Second
 
 var (
-	errLate  = errors.New("consumer: the drain timeout elapsed")
-	errNoEnd = errors.New("RabbitMQ did not answer in time after Run's ctx ended, the connection was closed")
+	errDrainTimeout    = errors.New("consumer: the drain timeout elapsed")
+	errShutdownTimeout = errors.New("RabbitMQ did not answer in time after Run's ctx ended, the connection was closed")
 )
 
 type shutdownKey struct{}
@@ -48,7 +48,7 @@ func newShutdown(ctx context.Context, drain time.Duration, interrupted func()) (
 		interrupt()
 	})
 	afterOvertime := after(ctx, drain+overtime, func() { close(s.late) })
-	afterCut := after(ctx, max(drain+cutAfter, callTimeout), func() { cut(errNoEnd) })
+	afterCut := after(ctx, max(drain+cutAfter, callTimeout), func() { cut(errShutdownTimeout) })
 	notBegun := context.AfterFunc(ctx, s.begin)
 	return s, func() {
 		notBegun()

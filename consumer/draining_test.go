@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestDrainingIsClosedWhenTheShutdownBegins(t *testing.T) {
+func TestDrainingIsClosedWhenTheShutdownStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{on: func(m method, l *link) {
 			if m == consume {

@@ -80,7 +80,7 @@ func recovered(h Handler) Handler {
 }
 
 // An outcome is the classified result of a handler.
-type verdict struct {
+type outcome struct {
 	how   settlement
 	after time.Duration // for postpone
 	err   error         // the handler's result
@@ -95,15 +95,15 @@ type verdict struct {
 
 // handle runs h and classifies its result. classify calls methods of the handler's error, so a panic in them is
 // recovered, too.
-func handle(ctx context.Context, h Handler, d *Delivery) (v verdict) {
+func handle(ctx context.Context, h Handler, d *Delivery) (v outcome) {
 	defer func() {
 		if p := recover(); p != nil {
-			v = verdict{how: fail, err: &PanicError{Value: p, Stack: debug.Stack()}}
+			v = outcome{how: fail, err: &PanicError{Value: p, Stack: debug.Stack()}}
 		}
 	}()
 	err := h(ctx, d)
-	v = verdict{err: err}
-	v.how, v.after = judge(err)
+	v = outcome{err: err}
+	v.how, v.after = classify(err)
 	v.interrupted = v.how == fail && errors.Is(err, context.Canceled)
 	if requeue := (*RequeueError)(nil); v.how == postpone && errors.As(err, &requeue) {
 		v.reason = requeue.Err

@@ -101,7 +101,7 @@ func (s *session) settleAfterCancel() error {
 	}
 	s.ledger.taken = before
 	s.withhold = false
-	s.giveBack(nil)
+	s.requeueWaiting(nil)
 	return s.letSettle(s.ledger.settled - before)
 }
 

@@ -10,7 +10,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-func TestAHandoverCancelsOnlyWhereNothingIsOnItsWay(t *testing.T) {
+func TestHandoverCancelsOnlyIfNoDeliveryIsInTransit(t *testing.T) {
 	for name, c := range map[string]struct {
 		cfg     Config
 		handled int // of three deliveries
@@ -80,7 +80,7 @@ func TestAHandoverCancelsOnlyWhereNothingIsOnItsWay(t *testing.T) {
 	}
 }
 
-func TestAMessageHalfwayToItsDeliveryLimitIsReported(t *testing.T) {
+func TestMessageHalfwayToItsDeliveryLimitIsLogged(t *testing.T) {
 	for count, want := range map[int64]int{nearLimit - 2: 0, nearLimit - 1: 1} {
 		synctest.Test(t, func(t *testing.T) {
 			b := &connections{quorum: true}

@@ -21,7 +21,7 @@ func TestHoldDoublesFromOneSecondToThirty(t *testing.T) {
 	}
 }
 
-func TestHeldDeliveriesComeBackWhenTheyAreDue(t *testing.T) {
+func TestHeldDeliveriesAreReleasedWhenDue(t *testing.T) {
 	var w waiting
 	start := time.Now()
 	for _, s := range []int{3, 1, 2, 5} {
@@ -49,7 +49,7 @@ func TestHeldDeliveriesComeBackWhenTheyAreDue(t *testing.T) {
 	}
 }
 
-func TestFailuresAreTheBrokersCountOrOurOwn(t *testing.T) {
+func TestFailuresUseTheBrokersCountOrTheirOwn(t *testing.T) {
 	f := failures{}
 	d := func(redelivered bool, id string, h amqp.Table) *Delivery {
 		return &Delivery{Delivery: amqp.Delivery{Redelivered: redelivered, MessageId: id, Headers: h}}
@@ -79,7 +79,7 @@ func TestFailuresAreTheBrokersCountOrOurOwn(t *testing.T) {
 	}
 }
 
-func TestFailuresRememberABoundedNumberOfMessages(t *testing.T) {
+func TestFailuresRecordALimitedNumberOfMessages(t *testing.T) {
 	f := failures{}
 	for i := range 3 * maxFailing {
 		f.failed(&Delivery{Delivery: amqp.Delivery{MessageId: fmt.Sprint(i)}}, 1)
@@ -89,7 +89,7 @@ func TestFailuresRememberABoundedNumberOfMessages(t *testing.T) {
 	}
 }
 
-func TestARejectedMessageThatWaitedMeanwhileDoesNotCircle(t *testing.T) {
+func TestRejectedMessageFromAWaitQueueDoesNotCountAsCycling(t *testing.T) {
 	rejected := amqp.Table{"queue": "orders", "reason": "rejected", "count": int64(3)}
 	for name, c := range map[string]struct {
 		deaths any

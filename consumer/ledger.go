@@ -49,7 +49,7 @@ func (l *ledger) delivered(tag uint64, a arrival) bool {
 	}
 	l.entries.push(entry{a, open})
 	for l.entries.len() > 2*l.window+64 {
-		l.retire()
+		l.dropOldest()
 	}
 	l.open++
 	l.taken = max(l.taken, int(tag)-l.window) //nolint:gosec // a channel does not see 2^63 deliveries
@@ -57,8 +57,8 @@ func (l *ledger) delivered(tag uint64, a arrival) bool {
 	return true
 }
 
-// retire drops the oldest entry, and moves it to late if it is not settled.
-func (l *ledger) retire() {
+// dropOldest drops the oldest entry, and moves it to late if it is not settled.
+func (l *ledger) dropOldest() {
 	x := l.entries.pop()
 	l.dropped++
 	if x.state != closed {

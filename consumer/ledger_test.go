@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestLedgerKnowsWhatTheBrokerTookByWhatItSends(t *testing.T) {
+func TestLedgerInfersAppliedSettlementsFromDeliveries(t *testing.T) {
 	l := ledger{window: 3}
 	now := time.Now()
 	for tag := uint64(1); tag <= 3; tag++ {
@@ -28,7 +28,7 @@ func TestLedgerKnowsWhatTheBrokerTookByWhatItSends(t *testing.T) {
 	}
 }
 
-func TestLedgerKnowsTheOldestDelivery(t *testing.T) {
+func TestLedgerReturnsTheOldestDelivery(t *testing.T) {
 	l := ledger{}
 	if _, ok := l.oldest(); ok {
 		t.Error("an empty ledger has an oldest delivery")
@@ -46,7 +46,7 @@ func TestLedgerKnowsTheOldestDelivery(t *testing.T) {
 	}
 }
 
-func TestLedgerKnowsWhereAStreamIsToBeReadOn(t *testing.T) {
+func TestLedgerReturnsTheFirstUnsettledOffset(t *testing.T) {
 	l := ledger{window: 3}
 	for tag := uint64(1); tag <= 3; tag++ {
 		l.delivered(tag, arrival{offset: 99 + int64(tag)})
@@ -62,7 +62,7 @@ func TestLedgerKnowsWhereAStreamIsToBeReadOn(t *testing.T) {
 	}
 }
 
-func TestFinishedDeliveriesAreAcknowledgedInRunsWhereOrderAllows(t *testing.T) {
+func TestConsecutiveFinishedDeliveriesShareOneAcknowledgement(t *testing.T) {
 	type call struct {
 		tag      uint64
 		multiple bool
@@ -108,7 +108,7 @@ func TestFinishedDeliveriesAreAcknowledgedInRunsWhereOrderAllows(t *testing.T) {
 }
 
 // An acknowledgement with multiple covers only deliveries that handlers have finished, in any order of finishing.
-func TestNoRunCoversWhatIsOpen(t *testing.T) {
+func TestAcknowledgementsDoNotCoverUnfinishedDeliveries(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
 		l := ledger{window: 1000}
@@ -159,7 +159,7 @@ func TestNoRunCoversWhatIsOpen(t *testing.T) {
 	}
 }
 
-func TestDeliveryTagsThatCannotBeAreRefused(t *testing.T) {
+func TestInvalidDeliveryTagsAreRefused(t *testing.T) {
 	l := ledger{window: 3}
 	if !l.delivered(1, arrival{}) || !l.delivered(2, arrival{}) || !l.delivered(3, arrival{}) {
 		t.Fatal("valid tags are refused")
@@ -176,7 +176,7 @@ func TestDeliveryTagsThatCannotBeAreRefused(t *testing.T) {
 }
 
 // A delivery that stays unsettled, for example because its handler hangs, must not keep settled ones in memory.
-func TestLedgerDoesNotGrowBehindAnOpenDelivery(t *testing.T) {
+func TestLedgerDoesNotGrowBehindAnUnsettledDelivery(t *testing.T) {
 	l := ledger{window: 10}
 	began := time.Now()
 	l.delivered(1, arrival{at: began, messageID: "hangs"})

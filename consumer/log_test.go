@@ -20,7 +20,7 @@ func (l *logbook) text() string {
 }
 
 // The first session receives 7 messages, one of them three times; the second session receives 5 more.
-func TestTheEndOfRunIsLoggedWithTheTotalsOfAllSessions(t *testing.T) {
+func TestRunLogsTheTotalsOfAllSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
 		first := true
@@ -102,7 +102,7 @@ type loggingConnections struct {
 func (b loggingConnections) Logger() *slog.Logger { return b.log }
 
 // Config.Logger is not set, so the lines go to the Logger of the Connection.
-func TestEveryLineHasTheTraceIDOfRunAndTheCommonKeys(t *testing.T) {
+func TestLogLinesHaveRunsTraceIDAndTheCommonKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
 		b := loggingConnections{&connections{on: func(m method, l *link) {

@@ -17,7 +17,7 @@ import (
 )
 
 // Two consumers use a queue with a single active consumer. The first one is stopped before all messages are handled.
-func TestAHandoverKeepsTheOrderOfEachKey(t *testing.T) {
+func TestHandoverKeepsTheOrderOfEachKey(t *testing.T) {
 	const n, keys = 200, 4
 	for name, c := range map[string]struct {
 		kind  string
@@ -107,7 +107,7 @@ func TestAHandoverKeepsTheOrderOfEachKey(t *testing.T) {
 	}
 }
 
-func TestALossLongAfterTheLastSettlementLeavesNoDoubt(t *testing.T) {
+func TestRunReturnsNilAfterALossLongAfterTheLastSettlement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		_, end := b.run(consumer.Config{}, func(context.Context, *consumer.Delivery) error { return nil })
@@ -123,7 +123,7 @@ func TestALossLongAfterTheLastSettlementLeavesNoDoubt(t *testing.T) {
 }
 
 // A handler that only waits requeues its message at shutdown. No later message of its key overtakes it.
-func TestAMessagePutBackAtTheShutdownStaysFirst(t *testing.T) {
+func TestMessageRequeuedAtShutdownStaysFirst(t *testing.T) {
 	for name, prefetch := range map[string]int{"prefetch full": 3, "not full": 10} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -16,7 +16,7 @@ const (
 	repeatedLoss = 2                // consecutive losses without a reason and without a settlement after which a message is suspected
 	returnTime   = time.Minute      // the maximum time until messages that were unsettled at a loss are redelivered
 	relapse      = time.Hour        // a poison message that is redelivered within this time increases the minimum lifetime
-	longestCalm  = 10 * time.Minute // the maximum of the minimum lifetime
+	maxMinLife   = 10 * time.Minute // the maximum of the minimum lifetime
 	poisonLog    = time.Minute      // the interval between log lines about the same poison message
 )
 
@@ -72,20 +72,20 @@ func (e *PoisonError) Unwrap() error { return e.Err }
 // message at the head of its queue, together with the other unacknowledged ones, and redelivers it to the next
 // subscription.
 type suspicion struct {
-	raised bool            // the next subscription uses a prefetch of one
-	alone  bool            // the next subscription uses a separate connection
-	losses int             // consecutive losses
-	hard   bool            // a connection was closed with a reason that a message can cause
-	plain  int             // consecutive losses without a reason and without a settlement
-	back   int             // unsettled messages at the last loss, which are redelivered
-	found  bool            // the message is probably in this queue
-	err    *PoisonError    // nil until found, and again after a subscription has passed its trial
-	delays backoff.BackOff // pauses between subscriptions while err is set
+	raised    bool            // the next subscription uses a prefetch of one
+	dedicated bool            // the next subscription uses a separate connection
+	losses    int             // consecutive losses
+	hard      bool            // a connection was closed with a reason that a message can cause
+	plain     int             // consecutive losses without a reason and without a settlement
+	back      int             // unsettled messages at the last loss, which are redelivered
+	found     bool            // the message is probably in this queue
+	err       *PoisonError    // nil until found, and again after a subscription has passed its trial
+	delays    backoff.BackOff // pauses between subscriptions while err is set
 
 	// The following fields outlast the suspicion.
-	calm    time.Duration // the minimum lifetime of a subscription
+	minLife time.Duration // the minimum lifetime of a subscription
 	settled time.Time     // when a suspicion was dropped whose message had been found, or while a message was held
-	told    time.Time     // when err was logged
+	logged  time.Time     // when err was logged
 	clear   time.Time     // when the last suspicion was dropped
 	refused int           // failed attempts in a row to open a separate connection
 }
@@ -109,7 +109,7 @@ func (p *suspicion) lost(s *session, err *LostError) {
 		s.log.InfoContext(s.state.ctx(), "consumer: a message may have closed the connection; consuming one message at a time for now", "role", s.role(), "error", err)
 	}
 	p.raised = true
-	p.alone = p.alone || s.exposed()
+	p.dedicated = p.dedicated || s.exposed()
 	p.losses++
 	p.back = s.ledger.open
 	if p.plain > 0 {
@@ -117,7 +117,7 @@ func (p *suspicion) lost(s *session, err *LostError) {
 	}
 	if s.trial == nil {
 		if time.Since(p.settled) < relapse {
-			p.calm = min(8*p.calm, longestCalm)
+			p.minLife = min(8*p.minLife, maxMinLife)
 		}
 		return
 	}
@@ -135,15 +135,15 @@ func (p *suspicion) lost(s *session, err *LostError) {
 // may be in the queue of this Run.
 func (p *suspicion) others(at time.Time, err error) {
 	if !p.raised && wire.HardClose(err) && at.After(p.clear) && time.Since(at) < returnTime {
-		p.raised, p.alone, p.hard = true, true, true
+		p.raised, p.dedicated, p.hard = true, true, true
 	}
 }
 
-// over drops the suspicion. held reports that a held message may have blocked other deliveries.
-func (p *suspicion) over(held bool) {
-	kept := suspicion{calm: provenAfter, told: p.told, clear: time.Now()}
+// drop ends the suspicion. held reports that a held message may have blocked other deliveries.
+func (p *suspicion) drop(held bool) {
+	kept := suspicion{minLife: provenAfter, logged: p.logged, clear: time.Now()}
 	if p.found || held {
-		kept.calm, kept.settled = max(p.calm, provenAfter), kept.clear
+		kept.minLife, kept.settled = max(p.minLife, provenAfter), kept.clear
 	}
 	*p = kept
 }
@@ -151,19 +151,19 @@ func (p *suspicion) over(held bool) {
 // pause returns the delay before the next subscription.
 func (p *suspicion) pause() time.Duration { return p.delays.NextBackOff() }
 
-// tell reports whether to log the error again, and records the time if so.
-func (p *suspicion) tell() bool {
+// shouldLog reports whether to log the error again, and records the time if so.
+func (p *suspicion) shouldLog() bool {
 	now := time.Now()
-	if now.Sub(p.told) < poisonLog {
+	if now.Sub(p.logged) < poisonLog {
 		return false
 	}
-	p.told = now
+	p.logged = now
 	return true
 }
 
 // trial returns the condition for ending the suspicion.
 func (p *suspicion) trial() *trial {
-	return &trial{calm: max(p.calm, provenAfter), back: p.back, hard: p.hard, found: p.found}
+	return &trial{minLife: max(p.minLife, provenAfter), back: p.back, hard: p.hard, found: p.found}
 }
 
 // passed reports whether a session on trial has settled every message that was unsettled at the loss, or may stop
@@ -171,7 +171,7 @@ func (p *suspicion) trial() *trial {
 func (s *session) passed(now time.Time) bool {
 	t := s.trial
 	age := now.Sub(s.began)
-	if age < t.calm || s.state.cfg.streams() && s.ledger.end == 0 { // the stream has no position yet
+	if age < t.minLife || s.state.cfg.streams() && s.ledger.end == 0 { // the stream has no position yet
 		return false
 	}
 	if s.ledger.settled >= s.state.cfg.Prefetch {

@@ -12,7 +12,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-func TestPoisonIsReportedAndTriedEverSlower(t *testing.T) {
+func TestPoisonIsReportedAndRetriedWithGrowingPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
 		var there atomic.Bool
@@ -57,7 +57,7 @@ func TestPoisonIsReportedAndTriedEverSlower(t *testing.T) {
 
 // With the full prefetch, RabbitMQ would count all messages delivered together with the poison as failed, and the
 // other users of the shared connection would lose it again.
-func TestASuspectedSubscriptionTakesOneMessageAtATimeOverItsOwnConnection(t *testing.T) {
+func TestSuspectedSubscriptionUsesAPrefetchOfOneAndADedicatedConnection(t *testing.T) {
 	for name, after := range map[string]struct {
 		cfg   Config
 		first bool          // there is a message
@@ -157,7 +157,7 @@ func TestASuspectedSubscriptionTakesOneMessageAtATimeOverItsOwnConnection(t *tes
 }
 
 // A broker that refuses further connections must not stop the consumer.
-func TestASuspectedSubscriptionUsesTheSharedConnectionWhereNoOtherIsToBeHad(t *testing.T) {
+func TestSuspectedSubscriptionFallsBackToTheSharedConnection(t *testing.T) {
 	for name, err := range map[string]error{"refused": &amqp.Error{Code: 530, Server: true}, "failed": errors.New("no route to host")} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -260,7 +260,7 @@ func TestSlowHandlersReturnToTheFullPrefetchAfterLossesWithoutAReason(t *testing
 }
 
 // A message that is postponed for a long time would block all others while the prefetch is one.
-func TestAHeldMessageDoesNotBlockASuspectedSubscription(t *testing.T) {
+func TestHeldMessageDoesNotBlockASuspectedSubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := dedicatedConnections{connections: &connections{}}
 		b.on = func(m method, l *link) {
@@ -283,7 +283,7 @@ func TestAHeldMessageDoesNotBlockASuspectedSubscription(t *testing.T) {
 }
 
 // Several consumers of a queue start in turn, and the first one receives the poison.
-func TestAConsumerThatStartsAfterAnothersLossIsAsCareful(t *testing.T) {
+func TestConsumerThatStartsAfterALossUsesAPrefetchOfOne(t *testing.T) {
 	for age, want := range map[time.Duration]uint16{returnTime / 2: 1, 2 * returnTime: 10} {
 		synctest.Test(t, func(t *testing.T) {
 			b := dedicatedConnections{connections: &connections{}, lostAt: time.Now().Add(-age), loss: &amqp.Error{Code: 541, Server: true}}
@@ -305,7 +305,7 @@ func TestAConsumerThatStartsAfterAnothersLossIsAsCareful(t *testing.T) {
 }
 
 // With a delayed retry or an inactive consumer, the poison is redelivered after the suspicion was dropped.
-func TestARelapseMakesTheSuspicionLast(t *testing.T) {
+func TestRelapseExtendsTheSuspicion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := dedicatedConnections{connections: &connections{}}
 		full := 0
@@ -329,7 +329,7 @@ func TestARelapseMakesTheSuspicionLast(t *testing.T) {
 	})
 }
 
-func TestANeighbourOfPoisonThatGetsOnKeepsItsPace(t *testing.T) {
+func TestConsumerThatMakesProgressKeepsItsBackoffNextToPoison(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{on: func(m method, l *link) {
 			switch m {

@@ -14,7 +14,7 @@ import (
 )
 
 // The connection is lost permanently, some time after the last of five deliveries was acknowledged.
-func TestAcknowledgedSettlementsStopBeingInDoubt(t *testing.T) {
+func TestSettlementsStopBeingInDoubtOnceProven(t *testing.T) {
 	for name, c := range map[string]struct {
 		gap        time.Duration // the interval of deliveries
 		later      time.Duration // the time from the last delivery to the loss

@@ -50,7 +50,7 @@ func (s *session) arrive(d amqp.Delivery) {
 	if s.state.cfg.Key != nil {
 		var err error
 		if j.key, err = keyOf(s.state.cfg.Key, j.d); err != nil {
-			s.finish(result{j, verdict{how: fail, err: err}})
+			s.finish(result{j, outcome{how: fail, err: err}})
 			return
 		}
 	}

@@ -18,7 +18,7 @@ func (b *subscriber) replace(ctx context.Context, s *session) (next *session, mo
 			return nil, false, nil
 		}
 	}
-	b.poison.over(len(s.held.heap) > 0)
+	b.poison.drop(len(s.held.heap) > 0)
 	if err = s.finishDeliveries(ctx); err != nil || next != nil || ctx.Err() != nil {
 		return next, true, err
 	}

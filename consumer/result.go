@@ -77,7 +77,7 @@ const (
 
 // classify returns the settlement for a handler's result and, for postpone, the delay. If an error wraps several
 // results, the outermost one decides.
-func judge(err error) (settlement, time.Duration) {
+func classify(err error) (settlement, time.Duration) {
 	if err == nil {
 		return ack, 0
 	}

@@ -24,11 +24,11 @@ type run struct {
 	runState
 	status *status
 
-	workers    workers
-	missing    missingQueue
-	complained string   // text of the failure that warn logged last, until the next subscription
-	last       *session // the last session, also after its loss
-	totals     totals
+	workers workers
+	missing missingQueue
+	warned  string   // text of the failure that warn logged last, until the next subscription
+	last    *session // the last session, also after its loss
+	totals  totals
 }
 
 // run consumes until ctx ends or an error is final, and then drains.
@@ -79,13 +79,13 @@ func (r *run) serve(ctx context.Context) error {
 		var poison *PoisonError
 		switch {
 		case errors.As(err, &poison):
-			if r.poison.tell() {
+			if r.poison.shouldLog() {
 				r.log.ErrorContext(ctx, "consumer: subscribing again, with growing pauses", "error", err)
 			}
 		case errors.As(err, &lost):
-			r.complain(ctx, "consumer: subscription lost; subscribing again", err)
+			r.warn(ctx, "consumer: subscription lost; subscribing again", err)
 		case errors.As(err, &failed) && !amqperr.IsPermanent(err):
-			r.complain(ctx, "consumer: cannot subscribe; trying again", err)
+			r.warn(ctx, "consumer: cannot subscribe; trying again", err)
 		default:
 			return err
 		}
@@ -177,23 +177,23 @@ func (r *run) subscribed(ctx context.Context, s *session) {
 		level = slog.LevelDebug
 		r.status.set(subscribed, r.poison.err)
 	} else {
-		r.complained = ""
-		r.warnings.Reset(complaint)
+		r.warned = ""
+		r.warnings.Reset(subscriptionWarning)
 		r.status.set(subscribed, nil)
 	}
 	s.log.Log(ctx, level, "consumer: subscribed", "role", s.role(), "prefetch", s.ledger.window)
 }
 
-// complaint is the kind of warning that complain logs.
-const complaint = "subscription"
+// subscriptionWarning is the kind of warning that warn logs.
+const subscriptionWarning = "subscription"
 
-// complain logs a failure at once if it differs from the one before, otherwise once a minute.
-func (r *run) complain(ctx context.Context, msg string, err error) {
-	if text := err.Error(); text != r.complained {
-		r.complained = text
-		r.warnings.Reset(complaint)
+// warn logs a failure at once if it differs from the one before, otherwise once a minute.
+func (r *run) warn(ctx context.Context, msg string, err error) {
+	if text := err.Error(); text != r.warned {
+		r.warned = text
+		r.warnings.Reset(subscriptionWarning)
 	}
-	r.warnings.Warn(ctx, r.log, complaint, msg, slog.String("role", "consuming"), slog.Any("error", err))
+	r.warnings.Warn(ctx, r.log, subscriptionWarning, msg, slog.String("role", "consuming"), slog.Any("error", err))
 }
 
 // drained logs the end of the Run with its totals, and returns a *DrainError if the drain was incomplete.

@@ -58,7 +58,7 @@ func TestRunReturnsNilWhenCtxEndsBeforeAConnectionIsUp(t *testing.T) {
 	}
 }
 
-func TestRunReturnsTheErrorOfAConnectionThatEndedForGood(t *testing.T) {
+func TestRunReturnsTheErrorOfAClosedConnection(t *testing.T) {
 	closed := errors.New("connection closed")
 	c := newConsumer(t, connFunc(func(context.Context) (*amqp.Connection, error) { return nil, closed }), Config{})
 	if err := c.Run(t.Context()); !errors.Is(err, closed) {
@@ -69,7 +69,7 @@ func TestRunReturnsTheErrorOfAConnectionThatEndedForGood(t *testing.T) {
 	}
 }
 
-func TestReadyTellsTheLastFailureWhenItsCtxEnds(t *testing.T) {
+func TestReadyReportsTheLastFailureWhenItsCtxEnds(t *testing.T) {
 	noDeclare := errors.New("no such exchange")
 	failed := make(chan struct{}, 100)
 	c := newConsumer(t, connFunc(func(context.Context) (*amqp.Connection, error) { return nil, nil }), Config{
@@ -143,7 +143,7 @@ func TestReadyOfASecondRunDoesNotReportTheFirst(t *testing.T) {
 	}
 }
 
-func TestRunEndsWhereRetryingCannotHelp(t *testing.T) {
+func TestRunReturnsIfRetryingCannotHelp(t *testing.T) {
 	conn := connFunc(func(context.Context) (*amqp.Connection, error) { return nil, nil })
 	declare := func(err error) func(context.Context, *amqp.Connection) (string, error) {
 		return func(context.Context, *amqp.Connection) (string, error) { return "", err }
@@ -185,7 +185,7 @@ func TestFailuresToSubscribeBackOff(t *testing.T) {
 	})
 }
 
-func TestAfterCallsOnceItsTimeHasComeUnlessCancelled(t *testing.T) {
+func TestAfterCallsItsFunctionOnceUnlessCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, end := context.WithCancel(t.Context())
 		called := 0

@@ -59,10 +59,10 @@ type session struct {
 
 // A trial is the condition for ending a suspicion.
 type trial struct {
-	calm  time.Duration // the minimum lifetime of the subscription
-	back  int           // unsettled messages at the last loss, which are redelivered
-	hard  bool          // a connection was closed with a reason that a message can cause
-	found bool          // the message is probably in this queue
+	minLife time.Duration // the minimum lifetime of the subscription
+	back    int           // unsettled messages at the last loss, which are redelivered
+	hard    bool          // a connection was closed with a reason that a message can cause
+	found   bool          // the message is probably in this queue
 }
 
 // newSession opens a channel. Call subscribe next, and end in any case.
@@ -104,7 +104,7 @@ func (s *session) subscribe(ctx context.Context) error {
 
 func (s *session) delivery(d amqp.Delivery) *Delivery {
 	d.Acknowledger = byResult{}
-	return &Delivery{Delivery: d, Queue: s.queue, gone: s.gone}
+	return &Delivery{Delivery: d, Queue: s.queue, isClosed: s.isClosed}
 }
 
 // role returns the role of the session's connection, for log lines.

@@ -15,7 +15,7 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-func TestADeliveryUnsettledForLongIsLoggedOnceAMinute(t *testing.T) {
+func TestDeliveryUnsettledForALongTimeIsLoggedOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
 		b := &connections{on: func(m method, l *link) {
@@ -42,7 +42,7 @@ func TestADeliveryUnsettledForLongIsLoggedOnceAMinute(t *testing.T) {
 	})
 }
 
-func TestLateResultIsDroppedWithTheReason(t *testing.T) {
+func TestLateResultIsDroppedAndLoggedWithItsCause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
 		release := make(chan struct{})
@@ -75,7 +75,7 @@ func TestLateResultIsDroppedWithTheReason(t *testing.T) {
 	})
 }
 
-func TestLostErrorTellsWhichOfTheCausesOfACancelItWas(t *testing.T) {
+func TestLostErrorNamesThePossibleCausesOfACancel(t *testing.T) {
 	for want, err := range map[string]*LostError{
 		"the oldest had been unsettled for 30m0s": {Queue: "q", Oldest: 30 * time.Minute},
 		"no delivery was unsettled":               {Queue: "q"},
@@ -89,7 +89,7 @@ func TestLostErrorTellsWhichOfTheCausesOfACancelItWas(t *testing.T) {
 	}
 }
 
-func TestADeliveryTagThatCannotBeCostsItsConnectionAndNothingElse(t *testing.T) {
+func TestInvalidDeliveryTagClosesOnlyItsConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
 		var subscribed atomic.Int64
@@ -119,7 +119,7 @@ func TestADeliveryTagThatCannotBeCostsItsConnectionAndNothingElse(t *testing.T) 
 }
 
 // A logger may use the connection: no batch delays other writes while it runs.
-func TestALoggerMayUseTheConnection(t *testing.T) {
+func TestLoggerMayUseTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{on: func(m method, l *link) {
 			if m == consume {

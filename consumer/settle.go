@@ -8,11 +8,11 @@ import (
 	"github.com/amqpkit/amqpkit/internal/logs"
 )
 
-// soonest is the minimum time for which a redelivered message is held before it is requeued, once freeBurst messages
+// minHold is the minimum time for which a redelivered message is held before it is requeued, once freeBurst messages
 // were requeued sooner within ten seconds. Otherwise a message that no handler accepts would cycle at the speed of
 // the connection.
 const (
-	soonest   = 100 * time.Millisecond
+	minHold   = 100 * time.Millisecond
 	freeBurst = 10
 )
 
@@ -97,16 +97,16 @@ func (s *session) pace(d *Delivery, after time.Duration, again bool, why error) 
 			"consumer: a message is held longer than the consumer timeout, after which a quorum queue requeues all deliveries of the consumer",
 			slog.String("message_id", d.MessageId), slog.Duration("delay", after), slog.Duration("timeout", limit))
 	}
-	if !again || after >= soonest {
+	if !again || after >= minHold {
 		return after
 	}
-	if s.state.circles.add(now) <= freeBurst {
+	if s.state.requeueLoops.add(now) <= freeBurst {
 		return after
 	}
 	s.state.warnings.Warn(s.state.ctx(), s.log, "circle",
 		"consumer: messages are requeued as soon as they are delivered and are now held; pass Requeue a delay, or Reject messages that cannot succeed",
-		slog.String("message_id", d.MessageId), slog.Duration("delay", soonest), slog.Any("error", why))
-	return soonest
+		slog.String("message_id", d.MessageId), slog.Duration("delay", minHold), slog.Any("error", why))
+	return minHold
 }
 
 // release settles the held deliveries that are due.

@@ -11,15 +11,15 @@ import (
 // A runState is the state of a Run that outlives its sessions. It is used only by Run's goroutine, except for the
 // dispatcher, which is shared with the workers.
 type runState struct {
-	cfg        Config
-	log        *slog.Logger
-	warnings   logs.Limiter
-	shutdown   *shutdown
-	dispatcher *dispatcher
-	failures   failures // also outlives the Run
-	position   position // used for streams only
-	circles    burst    // messages that are requeued as soon as they are delivered
-	noPassive  bool     // passive declares are refused
+	cfg          Config
+	log          *slog.Logger
+	warnings     logs.Limiter
+	shutdown     *shutdown
+	dispatcher   *dispatcher
+	failures     failures // also outlives the Run
+	position     position // used for streams only
+	requeueLoops burst    // messages that are requeued as soon as they are delivered
+	noPassive    bool     // passive declares are refused
 }
 
 // ctx returns a ctx with the values of Run's ctx, for log lines with its trace id.

@@ -9,11 +9,11 @@ import (
 
 // status is the state of a Consumer that Err and Ready report.
 type status struct {
-	mu      sync.Mutex
-	phase   phase
-	err     error         // the last failure, until the next subscription
-	stood   bool          // the last Run was subscribed
-	changed chan struct{} // closed at the next change
+	mu            sync.Mutex
+	phase         phase
+	err           error         // the last failure, until the next subscription
+	wasSubscribed bool          // the last Run was subscribed
+	changed       chan struct{} // closed at the next change
 }
 
 type phase int
@@ -34,7 +34,7 @@ func (s *status) start() bool {
 	if s.phase == subscribing || s.phase == subscribed {
 		return false
 	}
-	s.stood = false
+	s.wasSubscribed = false
 	s.change(subscribing, nil)
 	return true
 }
@@ -47,7 +47,7 @@ func (s *status) set(p phase, err error) {
 
 func (s *status) change(p phase, err error) {
 	s.phase, s.err = p, err
-	s.stood = s.stood || p == subscribed
+	s.wasSubscribed = s.wasSubscribed || p == subscribed
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
@@ -80,14 +80,14 @@ func (s *status) ready(ctx context.Context) error {
 	began := false // Run was observed running
 	for {
 		s.mu.Lock()
-		p, err, stood, changed := s.phase, s.reason(), s.stood, s.changed
+		p, err, wasSubscribed, changed := s.phase, s.reason(), s.wasSubscribed, s.changed
 		s.mu.Unlock()
 		switch {
 		case p == subscribed:
 			return nil
 		case p == subscribing:
 			began = true
-		case p == returned && (began || !stood):
+		case p == returned && (began || !wasSubscribed):
 			return err
 		}
 		select {

@@ -43,7 +43,7 @@ func (b *connections) subscribes() (args [][]byte) {
 	return args
 }
 
-func TestTheStreamPositionSurvivesEveryErrorAndNotANewStream(t *testing.T) {
+func TestStreamPositionSurvivesErrorsButNotARedeclaredStream(t *testing.T) {
 	const missing = "NOT_FOUND - no queue 'orders' in vhost '/'"
 	lose := func(l *link) { l.cut() }
 	cancelled := func(l *link) {
@@ -101,7 +101,7 @@ func TestTheStreamPositionSurvivesEveryErrorAndNotANewStream(t *testing.T) {
 	}
 }
 
-func TestAStreamThatWasDeclaredAgainIsReadFromItsFirstMessage(t *testing.T) {
+func TestRedeclaredStreamIsReadFromItsFirstMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{stream: true, first: offset(40, nil)}
 		n := 0
@@ -137,7 +137,7 @@ func TestAStreamThatWasDeclaredAgainIsReadFromItsFirstMessage(t *testing.T) {
 	})
 }
 
-func TestAnOffsetKeepsItsMeaningUntilTheFirstDelivery(t *testing.T) {
+func TestOffsetKeepsItsMeaningUntilTheFirstDelivery(t *testing.T) {
 	for _, c := range []struct{ offset, want any }{
 		{"first", "first"},
 		{int64(7), int64(7)},

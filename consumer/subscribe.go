@@ -22,8 +22,8 @@ const (
 )
 
 var (
-	errNoSubscribe = fmt.Errorf("RabbitMQ did not answer within %v, the connection was closed: %w", subscribeTime, context.DeadlineExceeded)
-	errNoDeclare   = fmt.Errorf("Config.Declare took longer than %v, the connection was closed: %w", declareTime, context.DeadlineExceeded)
+	errSubscribeTimeout = fmt.Errorf("RabbitMQ did not answer within %v, the connection was closed: %w", subscribeTime, context.DeadlineExceeded)
+	errDeclareTimeout   = fmt.Errorf("Config.Declare took longer than %v, the connection was closed: %w", declareTime, context.DeadlineExceeded)
 )
 
 // A subscriber creates the sessions of a Run.
@@ -62,7 +62,7 @@ func (b *subscriber) subscribe(ctx context.Context) (s *session, err error) {
 	s, err = b.consumeOn(ac, queue, prefetch)
 	if err != nil {
 		if own && wire.Code(err) == amqp.ResourceLocked { // Setup declared an exclusive queue on the shared connection
-			b.poison.alone = false
+			b.poison.dedicated = false
 		}
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (b *subscriber) subscribe(ctx context.Context) (s *session, err error) {
 
 // consumeOn creates a session for a queue on a connection.
 func (b *subscriber) consumeOn(ac *amqp.Connection, queue string, prefetch int) (*session, error) {
-	calls, cancel := context.WithTimeoutCause(b.state.shutdown.calls, subscribeTime, errNoSubscribe)
+	calls, cancel := context.WithTimeoutCause(b.state.shutdown.calls, subscribeTime, errSubscribeTimeout)
 	defer cancel()
 	s, err := newSession(calls, b.state, ac, queue, prefetch)
 	if err != nil {
@@ -91,7 +91,7 @@ func (b *subscriber) consumeOn(ac *amqp.Connection, queue string, prefetch int) 
 
 // declare runs Config.Declare and checks the returned name: RabbitMQ would close the connection for an invalid one.
 func (b *subscriber) declare(ac *amqp.Connection) (name string, err error) {
-	ctx, cancel := context.WithTimeoutCause(b.state.shutdown.calls, declareTime, errNoDeclare)
+	ctx, cancel := context.WithTimeoutCause(b.state.shutdown.calls, declareTime, errDeclareTimeout)
 	defer cancel()
 	// A Declare that calls amqp091-go directly does not see its ctx; closing the connection ends its calls.
 	defer context.AfterFunc(ctx, func() { wire.Kill(ac) })()

@@ -16,7 +16,7 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-func TestAnUnreadableMessageIsRejectedWithoutTheHandlerAndTheConnection(t *testing.T) {
+func TestUnreadableMessageIsRejectedWithoutCallingTheHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
 		b := &connections{on: func(m method, l *link) {
@@ -50,7 +50,7 @@ func TestAnUnreadableMessageIsRejectedWithoutTheHandlerAndTheConnection(t *testi
 	})
 }
 
-func TestAnUnreadableMessageOfAStreamIsSkipped(t *testing.T) {
+func TestUnreadableMessageOfAStreamIsSkipped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
 		b := &connections{stream: true}
@@ -107,7 +107,7 @@ func TestGetReturnsAnUnreadableMessageWithAnError(t *testing.T) {
 
 // RabbitMQ closes the connection when it cannot deliver the first message of a stream. A consumer of later messages
 // then stops reading the first message.
-func TestAPoisonFirstMessageOfAStreamCostsOneConnection(t *testing.T) {
+func TestPoisonFirstMessageOfAStreamClosesOneConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{stream: true}
 		var asked atomic.Int64

@@ -38,7 +38,7 @@ func (w *workers) work() {
 		}
 		// runtime.Goexit, such as t.FailNow in a test's handler, ended this goroutine; a new one replaces it.
 		go w.work()
-		w.done(now, verdict{how: fail, err: errGoexit})
+		w.done(now, outcome{how: fail, err: errGoexit})
 	}()
 	for {
 		var ok bool
@@ -59,7 +59,7 @@ func (w *workers) work() {
 }
 
 // done passes a handler's result to the session of its delivery.
-func (w *workers) done(j job, v verdict) {
+func (w *workers) done(j job, v outcome) {
 	w.busy.Add(-1)
 	if res := (result{j, v}); !w.state.dispatcher.done(res) {
 		res.logUnsent(w.state.ctx(), w.state.log)
