@@ -45,10 +45,10 @@ func checkArguments(args amqp.Table, allowUnknown bool) (problems []*validate.Pr
 		switch {
 		case allowUnknown:
 		case near != "":
-			wrong(key, "RabbitMQ knows no such argument and would ignore it", fmt.Sprintf("did you mean %q?", near))
+			wrong(key, "is unknown to RabbitMQ, which would ignore it", fmt.Sprintf("did you mean %q?", near))
 		case strings.HasPrefix(key, "x-"):
-			wrong(key, "amqpkit knows no such argument, and RabbitMQ ignores unknown arguments",
-				"remove it, or set AllowUnknownArguments if it is meant")
+			wrong(key, "is unknown to amqpkit, and RabbitMQ ignores unknown arguments",
+				"remove it, or set AllowUnknownArguments if it is intended")
 		}
 	}
 	if p := checkStreamOffset(args); p != nil {

@@ -16,10 +16,10 @@ import (
 // acknowledges the whole batch. If f panics or returns a wrong number of outcomes, all deliveries have failed.
 //
 // Each delivery of a batch occupies a worker until the batch is done. Config.Workers and Prefetch must be at least
-// size; otherwise no batch fills and each one waits for wait. With twice size, one batch can fill while f works on
-// another one. f gets the ctx of the batch's first delivery, so a Timeout around the Handler covers both collecting
-// and work. When Run starts to shut down, a partial batch is passed to f at once. Deliveries with the same Config.Key
-// are never in one batch. Do not share the Handler between Consumers.
+// size; otherwise no batch fills, and each one takes the full wait. With twice size, one batch can fill while f works
+// on another one. f gets the ctx of the batch's first delivery, so a Timeout around the Handler covers both
+// collecting and work. When Run starts to shut down, a partial batch is passed to f at once. Deliveries with the same
+// Config.Key are never in one batch. Do not share the Handler between Consumers.
 //
 // Batch panics if size or wait is not positive, or if f is nil.
 func Batch(size int, wait time.Duration, f func(ctx context.Context, ds []*Delivery) []error) Handler {

@@ -66,10 +66,10 @@ type Config struct {
 	// Run tries again, unless the error is permanent: *backoff.PermanentError, or an error with a method Permanent()
 	// bool that returns true.
 	//
-	// Its ctx ends after a minute. After Run's ctx has ended, it ends two seconds after DrainTimeout, or five seconds
-	// after Run's ctx if that is later. The connection is closed with it, because a call to the broker cannot be
-	// cancelled. It does not end together with Run's ctx, so that stopping one consumer does not close a connection
-	// that others share.
+	// Its ctx ends after a minute. During a shutdown, it ends two seconds after DrainTimeout, or five seconds after
+	// Run's ctx if that is later. The connection is closed with it, because a call to the broker cannot be cancelled.
+	// It does not end together with Run's ctx, so that stopping one consumer does not close a connection that others
+	// share.
 	Declare func(ctx context.Context, ac *amqp.Connection) (queue string, err error)
 
 	// Arguments are the arguments of basic.consume, such as x-priority or x-stream-offset. RabbitMQ ignores unknown
@@ -104,18 +104,20 @@ type Config struct {
 	// SingleActiveConsumer.
 	Exclusive bool
 
-	// DrainTimeout is the time that handlers get to return after Run's ctx has ended. Zero means 30 seconds. With
+	// DrainTimeout is the time that handlers get to return after the end of Run's ctx. Zero means 30 seconds. With
 	// Key, SingleActiveConsumer or Exclusive, messages received before are also handled in that time.
 	DrainTimeout time.Duration
 
-	// Backoff returns the delays between attempts to subscribe. Each Run calls it once, and resets the delays after a
-	// subscription that lasted a second or settled a delivery. Nil means a first attempt within 20 ms, then
-	// exponential with full jitter, at most 900 ms, without an end. A delay of backoff.Stop makes Run return the last
-	// failure. While a message is suspected of closing the connection, the delays are longer, see PoisonError.
+	// Backoff returns the BackOff for the delays between attempts to subscribe. Each Run calls it once, and resets
+	// the BackOff after a subscription that lasted a second or settled a delivery. Nil means a first attempt within
+	// 20 ms, then exponential with full jitter, at most 900 ms, without a time limit. A delay of backoff.Stop makes
+	// Run return the last failure. While a message is suspected of closing the connection, the delays are longer, see
+	// PoisonError.
 	Backoff func() backoff.BackOff
 
 	// HasDeadLetterExchange states that the queue has a dead-letter exchange, so that rejected messages are kept. A
-	// consumer cannot read that property over AMQP. Without it, the first Reject of a Run is logged as a warning.
+	// consumer cannot read that property over AMQP. Without it, Run logs warnings about rejected and failed messages,
+	// which RabbitMQ may drop.
 	HasDeadLetterExchange bool
 
 	// Middleware wraps the handler. The first one is the outermost.

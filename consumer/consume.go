@@ -44,7 +44,7 @@ func (s *session) consume(ctx context.Context) (passed bool, err error) {
 			s.release(now)
 		case <-s.proof.timer.C:
 			if err := s.proof.step(&s.ledger, s.reachesQueue); err != nil { // s.closed reports it
-				s.log.DebugContext(s.state.ctx(), "consumer: settlements not proven", "error", err)
+				s.log.DebugContext(s.state.ctx(), "consumer: settlements not confirmed", "error", err)
 			}
 		case now := <-s.overdue.C:
 			s.overdue.Reset(s.warnOverdue(now))

@@ -53,8 +53,8 @@
 //
 // A quorum queue counts failed deliveries in the header x-delivery-count. It drops or dead-letters a message that
 // failed more often than the delivery limit: 20 by default, unlimited before RabbitMQ 4.0. A consumer cannot read the
-// limit of the queue. So without [Config.HasDeadLetterExchange], each failed delivery is logged as a warning with the
-// message id from the last one on that the default limit allows.
+// limit of the queue. So without [Config.HasDeadLetterExchange], Run logs a warning with the message id for each failed
+// delivery, starting with the last one that the default limit allows.
 //
 // RabbitMQ 4.3 counts "any other error" and each delivery that was unacknowledged when its connection was lost. It
 // does not count [Requeue] or the unhandled deliveries that Run requeues at shutdown, except in an ordered shutdown

@@ -118,5 +118,5 @@ func (s *single) settle(send func() error) error {
 	if err == nil || errors.Is(err, ErrStaleDelivery) {
 		return err
 	}
-	return fmt.Errorf("consumer: settlement not confirmed, the message may be delivered again: %w", err)
+	return fmt.Errorf("consumer: settlement not confirmed, the message may be redelivered: %w", err)
 }

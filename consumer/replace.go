@@ -14,7 +14,7 @@ const sharedTime = 100 * time.Millisecond
 func (b *subscriber) replace(ctx context.Context, s *session) (next *session, moved bool, err error) {
 	if b.overlaps() {
 		if next, err = b.successor(ctx, s); err != nil {
-			s.log.DebugContext(ctx, "consumer: full prefetch not taken up yet", "error", err)
+			s.log.DebugContext(ctx, "consumer: cannot return to the full prefetch yet", "error", err)
 			return nil, false, nil
 		}
 	}
