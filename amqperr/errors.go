@@ -3,18 +3,20 @@ package amqperr
 
 import "errors"
 
-// ErrBlocked reports that the broker accepts no messages for now, because an alarm of memory or disk space is raised.
+// ErrBlocked reports that the broker does not accept messages at the moment, because a memory or disk alarm is
+// active.
 //
 // See https://www.rabbitmq.com/docs/connection-blocked
 var ErrBlocked = errors.New("the broker blocks publishing")
 
-// A FieldError reports a wrong field of a Config, a message or a topology. It was refused before anything reached the broker.
+// A FieldError reports an invalid field of a Config, a message or a topology. The value was refused and not sent to
+// the broker.
 type FieldError struct {
-	Package string // the package that refused it, as the error's prefix
-	Field   string // the field, as the caller wrote it: "URLs[0]", "Queues[2].Name", "RoutingKey"
-	Problem string // what is wrong with it, never a secret
-	Fix     string // what to write instead; may be empty
-	Broker  string // the version of the broker that cannot take the value; empty if none can
+	Package string // the package that refused the value, used as the prefix of the error text
+	Field   string // the field as the caller wrote it, such as "URLs[0]", "Queues[2].Name" or "RoutingKey"
+	Problem string // the problem, without secrets
+	Fix     string // the suggested correction; may be empty
+	Broker  string // the version of the broker that does not support the value; empty if no version does
 }
 
 func (e *FieldError) Error() string {
@@ -28,6 +30,6 @@ func (e *FieldError) Error() string {
 	return s
 }
 
-// Permanent reports whether trying again cannot help, because the caller's data has to change. It returns false if only
-// the version of the broker at hand is too old: the next session may be on a newer node.
+// Permanent reports whether trying again cannot help, because the caller's data must change. It returns false if only
+// the version of the current broker is too old: the next session may use a newer node.
 func (e *FieldError) Permanent() bool { return e.Broker == "" }

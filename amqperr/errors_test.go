@@ -8,7 +8,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqperr"
 )
 
-func TestS83OnlyErrorsThatNoNodeCanHealArePermanent(t *testing.T) {
+func TestS83OnlyErrorsThatNoNodeCanFixArePermanent(t *testing.T) {
 	data, version := &amqperr.FieldError{Field: "Name"}, &amqperr.FieldError{Field: "Native", Broker: "RabbitMQ 4.2.0"}
 	for _, c := range []struct {
 		err  error
@@ -31,8 +31,8 @@ func TestS83OnlyErrorsThatNoNodeCanHealArePermanent(t *testing.T) {
 }
 
 func TestFieldErrorNamesTheFieldAndTheFix(t *testing.T) {
-	err := fmt.Errorf("setup: %w", &amqperr.FieldError{Package: "p", Field: "F", Problem: "is bad", Fix: "mend it"})
-	if want := "setup: p: F: is bad; mend it"; err.Error() != want {
+	err := fmt.Errorf("setup: %w", &amqperr.FieldError{Package: "p", Field: "F", Problem: "is bad", Fix: "fix it"})
+	if want := "setup: p: F: is bad; fix it"; err.Error() != want {
 		t.Errorf("got %q, want %q", err, want)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqperr"
 )
 
-func TestPermanentKeepsTheErrorInView(t *testing.T) {
+func TestPermanentKeepsTextAndCauses(t *testing.T) {
 	if err := amqperr.Permanent(nil); err != nil {
 		t.Errorf("Permanent(nil) = %#v, want nil", err)
 	}
@@ -27,27 +27,27 @@ func TestPermanentKeepsTheErrorInView(t *testing.T) {
 		t.Errorf("text = %q, want it unchanged", err)
 	}
 	if !errors.Is(amqperr.Permanent(io.EOF), io.EOF) {
-		t.Error("Is does not see through Permanent")
+		t.Error("errors.Is does not find the cause in Permanent")
 	}
 }
 
-func TestIsPermanentKnowsEveryMark(t *testing.T) {
+func TestIsPermanentRecognizesEveryMark(t *testing.T) {
 	for name, c := range map[string]struct {
 		err  error
 		want bool
 	}{
-		"nil":              {nil, false},
-		"plain":            {io.EOF, false},
-		"ctx":              {context.Canceled, false},
-		"ours":             {amqperr.Permanent(io.EOF), true},
-		"ours twice":       {amqperr.Permanent(amqperr.Permanent(io.EOF)), true},
-		"ours, wrapped":    {fmt.Errorf("handler: %w", amqperr.Permanent(io.EOF)), true},
-		"ours, joined":     {errors.Join(io.EOF, amqperr.Permanent(io.EOF)), true},
-		"theirs":           {backoff.Permanent(io.EOF), true},
-		"theirs, wrapped":  {fmt.Errorf("handler: %w", backoff.Permanent(io.EOF)), true},
-		"field":            {&amqperr.FieldError{Field: "Body"}, true},
-		"method says so":   {verdict(true), true},
-		"method denies it": {verdict(false), false},
+		"nil":                  {nil, false},
+		"plain":                {io.EOF, false},
+		"ctx":                  {context.Canceled, false},
+		"ours":                 {amqperr.Permanent(io.EOF), true},
+		"ours twice":           {amqperr.Permanent(amqperr.Permanent(io.EOF)), true},
+		"ours, wrapped":        {fmt.Errorf("handler: %w", amqperr.Permanent(io.EOF)), true},
+		"ours, joined":         {errors.Join(io.EOF, amqperr.Permanent(io.EOF)), true},
+		"theirs":               {backoff.Permanent(io.EOF), true},
+		"theirs, wrapped":      {fmt.Errorf("handler: %w", backoff.Permanent(io.EOF)), true},
+		"field":                {&amqperr.FieldError{Field: "Body"}, true},
+		"method returns true":  {permanence(true), true},
+		"method returns false": {permanence(false), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := amqperr.IsPermanent(c.err); got != c.want {
@@ -57,12 +57,12 @@ func TestIsPermanentKnowsEveryMark(t *testing.T) {
 	}
 }
 
-type verdict bool
+type permanence bool
 
-func (v verdict) Error() string   { return "verdict" }
-func (v verdict) Permanent() bool { return bool(v) }
+func (p permanence) Error() string   { return "permanence" }
+func (p permanence) Permanent() bool { return bool(p) }
 
-func TestPermanentEndsBackoffRetry(t *testing.T) {
+func TestPermanentStopsBackoffRetry(t *testing.T) {
 	calls := 0
 	err := backoff.Retry(func() error {
 		calls++

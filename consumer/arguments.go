@@ -13,10 +13,10 @@ import (
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
-// streamOffset names an argument of basic.consume, and a header of deliveries from a stream.
+// streamOffset is an argument of basic.consume and a header of deliveries from a stream.
 const streamOffset = "x-stream-offset"
 
-// consumeArguments are the arguments of basic.consume that RabbitMQ 4.0 and 4.3 know, each with a check of its value.
+// consumeArguments are the arguments of basic.consume in RabbitMQ 4.0 and 4.3, each with a check of its value.
 // checkStreamOffset checks x-stream-offset.
 var consumeArguments = map[string]func(v any) (expected string){
 	"x-priority":                wholeNumber,
@@ -45,10 +45,10 @@ func checkArguments(args amqp.Table, allowUnknown bool) (problems []*validate.Pr
 		switch {
 		case allowUnknown:
 		case near != "":
-			wrong(key, "RabbitMQ knows no such argument and would ignore it", fmt.Sprintf("did you mean %q?", near))
+			wrong(key, "is unknown to RabbitMQ, which would ignore it", fmt.Sprintf("did you mean %q?", near))
 		case strings.HasPrefix(key, "x-"):
-			wrong(key, "amqpkit knows no such argument, and RabbitMQ ignores unknown arguments",
-				"remove it, or set AllowUnknownArguments if it is meant")
+			wrong(key, "is unknown to amqpkit, and RabbitMQ ignores unknown arguments",
+				"remove it, or set AllowUnknownArguments if it is intended")
 		}
 	}
 	if p := checkStreamOffset(args); p != nil {
@@ -118,7 +118,7 @@ var (
 	intervalUnits  = map[string]int64{"Y": 365 * 86400, "M": 30 * 86400, "D": 86400, "h": 3600, "m": 60, "s": 1}
 )
 
-// checkStreamOffset refuses offsets on which RabbitMQ closes the whole connection.
+// checkStreamOffset reports offsets for which RabbitMQ closes the whole connection.
 func checkStreamOffset(args amqp.Table) *validate.Problem {
 	offset, ok := args[streamOffset]
 	if !ok {
@@ -132,8 +132,8 @@ func checkStreamOffset(args amqp.Table) *validate.Problem {
 		if v == "first" || v == "last" || v == "next" || streamInterval.MatchString(v) {
 			return nil
 		}
-		return &validate.Problem{Field: field, Problem: validate.Quote(v) + " is no offset", Fix: `use "first", "last", "next", an interval such as "5m", a number or a time`}
+		return &validate.Problem{Field: field, Problem: validate.Quote(v) + " is not a stream offset", Fix: `use "first", "last", "next", an interval such as "5m", a number or a time`}
 	default:
-		return &validate.Problem{Field: field, Problem: fmt.Sprintf("a %T is no offset", v), Fix: "use a string, an integer or a time"}
+		return &validate.Problem{Field: field, Problem: fmt.Sprintf("a %T is not a stream offset", v), Fix: "use a string, an integer or a time"}
 	}
 }

@@ -9,22 +9,22 @@ import (
 	"time"
 )
 
-// Batch returns a Handler that gathers deliveries and has f work on up to size of them at once,
-// at the latest when wait has passed since the first of them came: for databases that take many
-// rows as fast as one. f returns an outcome for each delivery, in their order, as a Handler does:
-// nil acknowledges it, [Reject], [Requeue] and other errors are as for one alone. A nil slice stands
-// for nil for all. If f panics, or returns another number of outcomes, all deliveries have failed.
+// Batch returns a Handler that collects deliveries and calls f with up to size of them. It calls f when the batch is
+// full, or when wait has elapsed since its first delivery. Use it for bulk operations, such as inserting many rows
+// into a database. f returns an outcome for each delivery, in their order, with the same meaning as a Handler's
+// result: nil acknowledges it; [Reject], [Requeue] and other errors apply to that delivery. Returning a nil slice
+// acknowledges the whole batch. If f panics or returns a wrong number of outcomes, all deliveries have failed.
 //
-// Each delivery of a batch holds a worker until the batch is done. Config.Workers and Prefetch must
-// be size at least, or no batch ever fills and each takes all of wait; twice as many let one batch
-// gather while another one is worked on. f's ctx is that of the batch's first delivery: a Timeout
-// around it bounds gathering and work together. When Run is to end, what was gathered is worked on
-// at once. Deliveries of the same Config.Key are never in one batch. The Handler is for one Consumer.
+// Each delivery of a batch occupies a worker until the batch is done. Config.Workers and Prefetch must be at least
+// size; otherwise no batch fills, and each one takes the full wait. With twice size, one batch can fill while f works
+// on another one. f gets the ctx of the batch's first delivery, so a Timeout around the Handler covers both
+// collecting and work. When Run starts to shut down, a partial batch is passed to f at once. Deliveries with the same
+// Config.Key are never in one batch. Do not share the Handler between Consumers.
 //
-// Batch panics if size or wait is not positive, or f is nil.
+// Batch panics if size or wait is not positive, or if f is nil.
 func Batch(size int, wait time.Duration, f func(ctx context.Context, ds []*Delivery) []error) Handler {
 	if size < 1 || wait <= 0 || f == nil {
-		panic(fmt.Sprintf("consumer: Batch of size %d, wait %v: both must be positive, and the function not nil", size, wait))
+		panic(fmt.Sprintf("consumer: Batch of size %d, wait %v: both must be positive, and the function must not be nil", size, wait))
 	}
 	b := &batcher{size: size, wait: wait, f: f}
 	return b.handle
@@ -36,13 +36,13 @@ type batcher struct {
 	f    func(context.Context, []*Delivery) []error
 
 	mu        sync.Mutex
-	gathering *batch // nil: the next delivery is the first of its batch
+	gathering *batch // nil if the next delivery starts a batch
 }
 
-// A batch belongs to the handler of its first delivery, which calls f; the others wait for it.
+// A batch is owned by the handler of its first delivery, which calls f. The other handlers wait for it.
 type batch struct {
 	ds   []*Delivery
-	full chan struct{} // closed with the last delivery that it takes
+	full chan struct{} // closed when the batch is full
 	done chan struct{} // closed when errs is set
 	errs []error
 }
@@ -50,13 +50,13 @@ type batch struct {
 func (b *batcher) handle(ctx context.Context, d *Delivery) error {
 	x, i := b.join(d)
 	if i == 0 {
-		b.lead(ctx, x)
+		b.await(ctx, x)
 	}
 	<-x.done
 	return x.errs[i]
 }
 
-// join adds a delivery to a batch, and returns which place it has there.
+// join adds a delivery to a batch, and returns its index there.
 func (b *batcher) join(d *Delivery) (x *batch, i int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -72,15 +72,15 @@ func (b *batcher) join(d *Delivery) (x *batch, i int) {
 	return x, i
 }
 
-// lead waits for the batch to fill, as long as it may, and works on it.
-func (b *batcher) lead(ctx context.Context, x *batch) {
+// await waits until the batch is full or its time has elapsed, and calls f.
+func (b *batcher) await(ctx context.Context, x *batch) {
 	defer close(x.done)
 	t := time.NewTimer(b.wait)
 	defer t.Stop()
 	select {
 	case <-x.full:
 	case <-t.C:
-	case <-Draining(ctx): // nothing more will come
+	case <-Draining(ctx): // no more deliveries will arrive
 	case <-ctx.Done():
 	}
 	b.mu.Lock()
@@ -88,7 +88,7 @@ func (b *batcher) lead(ctx context.Context, x *batch) {
 		b.gathering = nil
 	}
 	b.mu.Unlock()
-	x.errs = slices.Repeat([]error{errGoexit}, len(x.ds)) // unless f returns
+	x.errs = slices.Repeat([]error{errGoexit}, len(x.ds)) // the result if f does not return
 	errs, err := b.work(ctx, x)
 	switch {
 	case err != nil:
@@ -99,14 +99,14 @@ func (b *batcher) lead(ctx context.Context, x *batch) {
 	x.errs = errs
 }
 
-// work calls f. Its error is that of the whole batch.
+// work calls f. Its error applies to the whole batch.
 func (b *batcher) work(ctx context.Context, x *batch) (errs []error, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
-	if ctx.Err() != nil { // the drain time is over, or that of a Timeout around it
+	if ctx.Err() != nil { // the drain timeout, or a Timeout around the Handler, has elapsed
 		return nil, context.Cause(ctx)
 	}
 	errs = b.f(ctx, x.ds)

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// gather calls h with n deliveries at once, and returns their results.
+// gather calls h concurrently with n deliveries, and returns their results.
 func gather(ctx context.Context, h Handler, n int) []error {
 	errs := make([]error, n)
 	var wg sync.WaitGroup
@@ -25,7 +25,7 @@ func gather(ctx context.Context, h Handler, n int) []error {
 	return errs
 }
 
-func TestBatchIsWorkedOnWhenItIsFullOrItsTimeHasCome(t *testing.T) {
+func TestBatchRunsWhenFullOrWhenItsTimeHasElapsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var sizes []int
@@ -47,7 +47,7 @@ func TestBatchIsWorkedOnWhenItIsFullOrItsTimeHasCome(t *testing.T) {
 	})
 }
 
-func TestEachDeliveryOfABatchHasItsOutcome(t *testing.T) {
+func TestBatchReturnsTheOutcomeOfEachDelivery(t *testing.T) {
 	boom := errors.New("boom")
 	outcome := map[string]error{"1": boom, "2": Reject(boom)}
 	h := Batch(3, time.Minute, func(_ context.Context, ds []*Delivery) []error {
@@ -64,7 +64,7 @@ func TestEachDeliveryOfABatchHasItsOutcome(t *testing.T) {
 	}
 }
 
-func TestABatchThatBreaksFailsAsAWhole(t *testing.T) {
+func TestBatchFailsAllDeliveriesAfterAPanicOrAWrongNumberOfOutcomes(t *testing.T) {
 	for want, f := range map[string]func(context.Context, []*Delivery) []error{
 		"panic: boom":                    func(context.Context, []*Delivery) []error { panic("boom") },
 		"1 outcomes for 3 deliveries":    func(context.Context, []*Delivery) []error { return []error{nil} },
@@ -72,7 +72,7 @@ func TestABatchThatBreaksFailsAsAWhole(t *testing.T) {
 		context.DeadlineExceeded.Error(): nil,
 	} {
 		ctx := t.Context()
-		if f == nil { // the end of ctx: f is not called
+		if f == nil { // ctx has ended: f is not called
 			c, cancel := context.WithTimeout(ctx, 0)
 			defer cancel()
 			ctx, f = c, func(context.Context, []*Delivery) []error { t.Error("called"); return nil }
@@ -85,7 +85,7 @@ func TestABatchThatBreaksFailsAsAWhole(t *testing.T) {
 	}
 }
 
-func TestABatchWhoseFunctionEndsItsGoroutineHasFailed(t *testing.T) {
+func TestBatchFailsIfItsFunctionCallsGoexit(t *testing.T) {
 	h := Batch(2, time.Minute, func(context.Context, []*Delivery) []error { runtime.Goexit(); return nil })
 	results := make(chan error, 2)
 	for range 2 {
@@ -108,7 +108,7 @@ func TestABatchWhoseFunctionEndsItsGoroutineHasFailed(t *testing.T) {
 	}
 }
 
-func TestABatchIsAcknowledgedAtOnceAndOnlyAfterItsFunction(t *testing.T) {
+func TestBatchIsAcknowledgedTogetherAfterItsFunctionReturned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 5
 		b := &connections{on: func(m method, l *link) {
@@ -135,8 +135,8 @@ func TestABatchIsAcknowledgedAtOnceAndOnlyAfterItsFunction(t *testing.T) {
 	})
 }
 
-// At the end of Run nothing more can come: what was gathered is worked on at once.
-func TestABatchDoesNotWaitForMoreWhenRunIsToEnd(t *testing.T) {
+// After the end of Run's ctx no more deliveries arrive, so a partial batch must not wait.
+func TestBatchDoesNotWaitForMoreDeliveriesDuringShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{on: func(m method, l *link) {
 			if m == consume {
@@ -152,7 +152,7 @@ func TestABatchDoesNotWaitForMoreWhenRunIsToEnd(t *testing.T) {
 			t.Errorf("Run = %v, %d acknowledged", err, b.acked())
 		}
 		if took := time.Since(began); took > time.Second {
-			t.Errorf("Run took %v to end", took)
+			t.Errorf("Run returned after %v", took)
 		}
 	})
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/amqpkit/amqpkit/consumer"
 )
 
-func TestAConsumerHasAConnectionOfItsOwnUntilItIsClearOfASuspicion(t *testing.T) {
+func TestConsumerUsesADedicatedConnectionUntilASuspicionIsDropped(t *testing.T) {
 	for code, more := range map[int]int{541: 1, 320: 0} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -19,7 +19,7 @@ func TestAConsumerHasAConnectionOfItsOwnUntilItIsClearOfASuspicion(t *testing.T)
 				handled := make(chan string, 100)
 				_, end := b.run(consumer.Config{Prefetch: 10}, func(_ context.Context, d *consumer.Delivery) error {
 					if !d.Redelivered {
-						<-release // in hand when the connection is lost
+						<-release // running when the connection is lost
 					}
 					handled <- string(d.Body)
 					return nil
@@ -41,7 +41,7 @@ func TestAConsumerHasAConnectionOfItsOwnUntilItIsClearOfASuspicion(t *testing.T)
 				time.Sleep(5 * time.Second)
 				synctest.Wait()
 				if n := len(b.Connections()); n != before {
-					t.Errorf("%d connections in the end, want %d", n, before)
+					t.Errorf("%d connections at the end, want %d", n, before)
 				}
 				b.publish("last")
 				b.await(func() bool { return b.queue("orders").Ready+b.queue("orders").Unacked == 0 })

@@ -14,13 +14,13 @@ import (
 	"github.com/amqpkit/amqpkit/consumer"
 )
 
-func TestConsumingGoesOnWithinASecondOfEachLoss(t *testing.T) {
+func TestConsumingResumesWithinASecondOfEachLoss(t *testing.T) {
 	for name, c := range map[string]struct {
 		lose func(*bench)
-		lost bool // deliveries of the loss come again
+		lost bool // unacknowledged deliveries are redelivered
 	}{
 		"its consumer is cancelled": {func(b *bench) { b.CancelConsumers("orders") }, true},
-		"its channel is closed":     {func(b *bench) { b.CloseChannels(406, "PRECONDITION_FAILED - of a neighbour's making") }, true},
+		"its channel is closed":     {func(b *bench) { b.CloseChannels(406, "PRECONDITION_FAILED - caused by another consumer") }, true},
 		"its connection is reset":   {func(b *bench) { b.DropConnections() }, true},
 		"its connection is closed":  {func(b *bench) { b.CloseConnections(320, "CONNECTION_FORCED - maintenance") }, true},
 		"the broker is restarted":   {func(b *bench) { b.Stop(); _ = b.Start() }, true},
@@ -41,12 +41,12 @@ func TestConsumingGoesOnWithinASecondOfEachLoss(t *testing.T) {
 					mu.Lock()
 					handled = append(handled, string(d.Body))
 					mu.Unlock()
-					if string(d.Body) == "in hand" && !d.Redelivered {
+					if string(d.Body) == "unacked" && !d.Redelivered {
 						<-release
 					}
 					return nil
 				})
-				b.publish("in hand")
+				b.publish("unacked")
 				synctest.Wait()
 				c.lose(b)
 				time.Sleep(time.Second)
@@ -58,11 +58,11 @@ func TestConsumingGoesOnWithinASecondOfEachLoss(t *testing.T) {
 				}
 				b.publish("next")
 				synctest.Wait()
-				close(release) // the result of a delivery that is not this session's
+				close(release) // the result of a delivery of the lost session
 				synctest.Wait()
-				want := []string{"in hand", "next"}
+				want := []string{"unacked", "next"}
 				if c.lost {
-					want = []string{"in hand", "in hand", "next"}
+					want = []string{"unacked", "unacked", "next"}
 				}
 				if !slices.Equal(handled, want) {
 					t.Errorf("handled %q, want %q", handled, want)
@@ -76,7 +76,7 @@ func TestConsumingGoesOnWithinASecondOfEachLoss(t *testing.T) {
 	}
 }
 
-func TestAMissingQueueIsToldAndWaitedFor(t *testing.T) {
+func TestMissingQueueIsReportedAndAwaited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		handled := 0
@@ -94,12 +94,12 @@ func TestAMissingQueueIsToldAndWaitedFor(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if handled != 1 || c.Err() != nil {
-			t.Errorf("a second after it is there %d messages are handled, Err = %v", handled, c.Err())
+			t.Errorf("%d messages handled a second after the queue was declared, Err = %v", handled, c.Err())
 		}
 	})
 }
 
-func TestAQueueOfTheConnectionIsDeclaredBeforeEverySubscribe(t *testing.T) {
+func TestExclusiveQueueIsDeclaredBeforeEverySubscribe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		var names, handled []string
@@ -129,33 +129,33 @@ func TestAQueueOfTheConnectionIsDeclaredBeforeEverySubscribe(t *testing.T) {
 	})
 }
 
-func TestTheEndOfRunFinishesWhatIsInHandAndGivesBackTheRest(t *testing.T) {
+func TestShutdownFinishesRunningHandlersAndRequeuesTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		_, end := b.run(consumer.Config{Workers: 1, Prefetch: 3}, func(ctx context.Context, _ *consumer.Delivery) error {
-			time.Sleep(20 * time.Second) // which is within Drain
+			time.Sleep(20 * time.Second) // within DrainTimeout
 			return ctx.Err()
 		})
-		b.publish("in hand", "waiting", "waiting", "in the queue")
+		b.publish("unacked", "waiting", "waiting", "in the queue")
 		synctest.Wait()
 		if err := end(); err != nil {
-			t.Errorf("Run = %v, want nil: all that was handled is settled", err)
+			t.Errorf("Run = %v, want nil: all handled messages are settled", err)
 		}
 		b.expectLeft(3, 0)
 		if m := b.Messages("orders"); string(m[0].Body) != "waiting" || m[0].Headers["x-delivery-count"] != nil {
-			t.Errorf("%s is the next, with %v; want one that was given back and not counted as failed", m[0].Body, m[0].Headers)
+			t.Errorf("the next message is %s with headers %v, want a requeued one, not counted as failed", m[0].Body, m[0].Headers)
 		}
 	})
 }
 
-func TestHandlersThatOverrunTheDrainTimeAreToldAndTheirMessageComesBack(t *testing.T) {
+func TestHandlersBeyondTheDrainTimeoutAreCancelledAndTheirMessagesRedelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		ended := make(chan struct{})
 		_, end := b.run(consumer.Config{DrainTimeout: 10 * time.Second}, func(ctx context.Context, _ *consumer.Delivery) error {
 			defer close(ended)
 			<-ctx.Done()
-			time.Sleep(time.Minute) // ignores it
+			time.Sleep(time.Minute) // ignores the end of ctx
 			return nil
 		})
 		b.publish("m")
@@ -166,7 +166,7 @@ func TestHandlersThatOverrunTheDrainTimeAreToldAndTheirMessageComesBack(t *testi
 			t.Errorf("Run = %v, want a *DrainError: 1 unfinished and running", err)
 		}
 		if took := time.Since(began); took < 10*time.Second || took > 12*time.Second {
-			t.Errorf("Run ended after %v, want 10 s and little more", took)
+			t.Errorf("Run ended after %v, want just over 10 s", took)
 		}
 		synctest.Wait()
 		b.expectLeft(1, 0)
@@ -174,10 +174,10 @@ func TestHandlersThatOverrunTheDrainTimeAreToldAndTheirMessageComesBack(t *testi
 	})
 }
 
-func TestGetHandsOutOneMessageToSettleOnce(t *testing.T) {
+func TestGetReturnsOneMessageThatIsSettledOnce(t *testing.T) {
 	b := newBench(t)
 	if _, ok, err := consumer.Get(t.Context(), b.conn, "orders"); ok || err != nil {
-		t.Errorf("of an empty queue Get = %v, %v", ok, err)
+		t.Errorf("Get from an empty queue = %v, %v", ok, err)
 	}
 	b.publish("a", "b")
 	d, ok, err := consumer.Get(t.Context(), b.conn, "orders")
@@ -201,7 +201,7 @@ func TestGetHandsOutOneMessageToSettleOnce(t *testing.T) {
 	closed := lost.NotifyClose(make(chan *amqp.Error, 1))
 	b.DropConnections()
 	if reason := <-closed; reason == nil {
-		t.Fatal("the connection was closed in good order")
+		t.Fatal("the connection was closed cleanly")
 	}
 	if err := d.Ack(false); !errors.Is(err, consumer.ErrStaleDelivery) {
 		t.Errorf("an Ack after the loss = %v, want ErrStaleDelivery", err)

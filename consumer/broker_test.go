@@ -21,7 +21,8 @@ import (
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// A bench is a broker in memory with the queue orders, whose rejected messages go to dead, and a Conn to it.
+// A bench is an in-memory broker with the queue orders, which dead-letters to the queue dead, and a Conn to the
+// broker.
 type bench struct {
 	*amqptest.Broker
 	t    *testing.T
@@ -48,7 +49,7 @@ func newBench(t *testing.T) *bench {
 	return &bench{b, t, conn}
 }
 
-// publish publishes to orders, and returns when the broker has it all.
+// publish publishes to orders, and returns when the broker has every message.
 func (b *bench) publish(bodies ...string) {
 	b.t.Helper()
 	b.onChannel(func(ch *amqp.Channel) error {
@@ -72,12 +73,12 @@ func (b *bench) onChannel(do func(*amqp.Channel) error) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if err := errors.Join(do(ch), ch.Close()); err != nil { // all is done when the close is answered
+	if err := errors.Join(do(ch), ch.Close()); err != nil { // the answer to the close confirms everything before
 		b.t.Fatal(err)
 	}
 }
 
-// run runs a consumer. end ends it, and returns what Run does; it is called at the end of the test too.
+// run runs a consumer. end stops it and returns Run's result; it is also called at the end of the test.
 func (b *bench) run(cfg consumer.Config, h consumer.Handler) (c *consumer.Consumer, end func() error) {
 	b.t.Helper()
 	if cfg.Queue == "" && cfg.Declare == nil {
@@ -117,7 +118,7 @@ func (b *bench) expectLeft(ready, dead int) {
 	}
 }
 
-func TestAMessageIsTheBrokersUntilItsHandlerReturns(t *testing.T) {
+func TestMessageIsUnackedUntilItsHandlerReturns(t *testing.T) {
 	b := newBench(t)
 	begun, release := make(chan struct{}), make(chan struct{})
 	_, end := b.run(consumer.Config{}, func(context.Context, *consumer.Delivery) error {
@@ -128,7 +129,7 @@ func TestAMessageIsTheBrokersUntilItsHandlerReturns(t *testing.T) {
 	b.publish("m")
 	<-begun
 	if n := b.queue("orders").Unacked; n != 1 {
-		t.Errorf("while it is handled %d messages are unacked, want 1", n)
+		t.Errorf("%d messages are unacked while the handler runs, want 1", n)
 	}
 	close(release)
 	b.await(func() bool { return b.queue("orders").Unacked == 0 })
@@ -138,8 +139,7 @@ func TestAMessageIsTheBrokersUntilItsHandlerReturns(t *testing.T) {
 	b.expectLeft(0, 0)
 }
 
-// When a message comes again tells what the broker was told of it, and x-delivery-count whether it counted it as failed.
-func TestAHandlerCanTellThatItsDeliveryIsStale(t *testing.T) {
+func TestStaleReportsTheLossOfTheChannel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		stale := make(chan [2]bool, 1)
@@ -163,31 +163,32 @@ func TestAHandlerCanTellThatItsDeliveryIsStale(t *testing.T) {
 	})
 }
 
-func TestTheHandlersResultDecidesWhatBecomesOfTheMessage(t *testing.T) {
+// The delay of a redelivery shows which settlement was sent. x-delivery-count shows whether the broker counted a failure.
+func TestHandlerResultSettlesTheMessage(t *testing.T) {
 	cause := errors.New("no such customer")
 	for name, c := range map[string]struct {
-		results []error // of one delivery after another; a nil ends it
+		results []error // of consecutive deliveries; nil is the last
 		panics  bool
-		again   []time.Duration // after the one before
+		again   []time.Duration // the delay of each redelivery
 		count   any             // x-delivery-count of the last delivery
-		dead    string          // reason
+		dead    string          // the reason of the dead-lettering
 	}{
-		"nil: gone":            {results: []error{nil}},
+		"nil: acknowledged":    {results: []error{nil}},
 		"Reject: dead":         {results: []error{consumer.Reject(cause)}, dead: "rejected"},
 		"wrapped Reject: dead": {results: []error{fmt.Errorf("order 7: %w", consumer.Reject(cause))}, dead: "rejected"},
-		"Requeue: after its time": {
+		"Requeue: after the delay": {
 			results: []error{consumer.Requeue(10 * time.Minute), consumer.Requeue(time.Millisecond), nil},
 			again:   []time.Duration{10 * time.Minute, time.Millisecond},
 		},
-		"failure: ever later, and counted": {
+		"failure: with growing delays, counted": {
 			results: []error{cause, cause, cause, nil},
 			again:   []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}, count: int64(3),
 		},
-		"RejectRequeue: at once, and counted": {
+		"RejectRequeue: at once, counted": {
 			results: []error{consumer.RejectRequeue(cause), fmt.Errorf("order 7: %w", consumer.RejectRequeue(consumer.Reject(cause))), nil},
 			again:   []time.Duration{0, 0}, count: int64(2),
 		},
-		"panic: as a failure": {
+		"panic: like a failure": {
 			results: []error{cause, nil}, panics: true,
 			again: []time.Duration{time.Second}, count: int64(1),
 		},
@@ -216,7 +217,7 @@ func TestTheHandlersResultDecidesWhatBecomesOfTheMessage(t *testing.T) {
 				}
 				dead := b.Messages("dead")
 				if i != len(c.results) || !slices.Equal(again, c.again) || count != c.count {
-					t.Errorf("delivered %d times, %v after the one before, x-delivery-count %v; want %d, %v, %v",
+					t.Errorf("%d deliveries with delays %v, x-delivery-count %v; want %d, %v, %v",
 						i, again, count, len(c.results), c.again, c.count)
 				}
 				if c.dead == "" {
@@ -229,8 +230,8 @@ func TestTheHandlersResultDecidesWhatBecomesOfTheMessage(t *testing.T) {
 	}
 }
 
-// A message that is held takes no worker: the next is handled meanwhile.
-func TestAFailureHoldsUpNoOtherMessage(t *testing.T) {
+// A held message occupies no worker, so the next message is handled in the meantime.
+func TestHeldFailureDoesNotBlockOtherMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		began, order := time.Now(), []string(nil)
@@ -250,7 +251,7 @@ func TestAFailureHoldsUpNoOtherMessage(t *testing.T) {
 	})
 }
 
-func TestDeliveriesAreBoundedByWorkersAndPrefetch(t *testing.T) {
+func TestWorkersAndPrefetchLimitDeliveries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		release := make(chan struct{})

@@ -12,35 +12,35 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// settledAtOnce is how many settlements RabbitMQ's channel hands on to a quorum queue as it reads them.
+// settledAtOnce is the number of settlements that RabbitMQ's channel passes to a quorum queue without waiting.
 const settledAtOnce = 32
 
-// settleTime is how long the broker gets to apply settlements before the channel is closed,
-// with settleEach added for each of them.
+// settleTime is the time that the broker gets to apply settlements before the channel is closed, plus settleEach for
+// each settlement.
 const (
 	settleTime = 100 * time.Millisecond
 	settleEach = 200 * time.Microsecond
 )
 
-// timeFor is how long the broker may take to apply n settlements that it has read. Only quorum queues need the
-// time, and they deliver at most 2000.
+// timeFor returns the time that the broker may need to apply n settlements that it has read. Only quorum queues need
+// it, and they deliver at most 2000 messages at a time.
 func timeFor(n int) time.Duration { return settleTime + time.Duration(min(n, 2000))*settleEach }
 
 var errNoLeader = errors.New("the queue did not answer: its leader is unreachable")
 
-// A channel is the AMQP channel of a subscription. The end of the Run bounds its calls.
+// A channel is the AMQP channel of a subscription. After the end of Run's ctx, shutdown.calls limits its calls.
 type channel struct {
-	state *runState
-	ac    *amqp.Connection
-	ch    *amqp.Channel
-	gone  func() bool // ch.IsClosed, made once
-	queue string
-	tag   string
-	log   *slog.Logger
+	state    *runState
+	ac       *amqp.Connection
+	ch       *amqp.Channel
+	isClosed func() bool // ch.IsClosed, made once
+	queue    string
+	tag      string
+	log      *slog.Logger
 
 	deliveries <-chan amqp.Delivery
 	cancelled  <-chan string      // basic.cancel from the broker
-	closed     <-chan *amqp.Error // the channel is gone
+	closed     <-chan *amqp.Error // the channel was closed
 }
 
 // open opens the channel. Its listeners are buffered, because amqp091-go's reader waits up to five seconds for a full
@@ -49,7 +49,7 @@ func (c *channel) open(ctx context.Context) (err error) {
 	if c.ch, err = wire.Channel(ctx, c.ac); err != nil {
 		return err
 	}
-	c.gone = c.ch.IsClosed
+	c.isClosed = c.ch.IsClosed
 	c.closed = c.ch.NotifyClose(make(chan *amqp.Error, 1))
 	c.cancelled = c.ch.NotifyCancel(make(chan string, 1))
 	return nil
@@ -67,27 +67,26 @@ func (c *channel) consume(ctx context.Context, prefetch int) (err error) {
 	return err
 }
 
-// cancel cancels the consumer. The broker answers after it has handed on all earlier settlements.
+// cancel cancels the consumer. The broker answers after it has passed on all earlier settlements.
 func (c *channel) cancel() error {
 	return wire.Do(c.state.shutdown.calls, c.ac, func() error { return c.ch.Cancel(c.tag, false) })
 }
 
-// close closes the channel.
 func (c *channel) close(ctx context.Context) {
 	if err := wire.Do(ctx, c.ac, c.ch.Close); err != nil {
 		c.log.DebugContext(c.state.ctx(), "consumer: channel not closed cleanly", "error", err)
 	}
 }
 
-// arrived returns when the broker has read everything sent before, because it answers in order.
+// arrived returns when the broker has read everything sent before: it answers in order.
 func (c *channel) arrived() error {
 	return wire.Do(c.state.shutdown.calls, c.ac, func() error { return c.ch.Qos(c.state.cfg.Prefetch, 0, false) })
 }
 
-// reachesQueue returns when the broker has read everything sent before, and reports whether the queue answers: a
-// node whose queue's leader is unreachable counts no consumers, not even this one. The node's answer has to do
-// where a passive declare may be refused (RabbitMQ 4.3.0 alone wants the configure permission), and for a stream, which
-// counts none and keeps no settlement.
+// reachesQueue returns when the broker has read everything sent before, and reports whether the queue answers: a node
+// that cannot reach the queue's leader reports zero consumers, although there is this one. It is satisfied with the
+// node's answer if a passive declare may be refused (only RabbitMQ 4.3.0 requires the configure permission for it),
+// and for a stream, which reports no consumers and stores no settlements.
 func (c *channel) reachesQueue() (bool, error) {
 	if c.state.noPassive || c.state.cfg.streams() || c.ac.Properties["version"] == "4.3.0" {
 		return true, c.arrived()
@@ -99,8 +98,8 @@ func (c *channel) reachesQueue() (bool, error) {
 	return q.Consumers > 0, err
 }
 
-// letSettle waits until the broker has n settlements, and then as long as it may need for them.
-// Time alone would not do: on a link that stalls they would arrive together with the close.
+// letSettle waits until the broker has read n settlements, and then for the time that it may need to apply them. A
+// fixed wait alone is not enough: on a stalled connection the settlements would arrive together with the close.
 func (c *channel) letSettle(n int) error {
 	if err := c.arrived(); err != nil {
 		return err
@@ -108,7 +107,7 @@ func (c *channel) letSettle(n int) error {
 	return c.pause(timeFor(n))
 }
 
-// pause returns after d. An error means that the channel is gone.
+// pause returns after d. An error means that the channel was closed.
 func (c *channel) pause(d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -120,7 +119,7 @@ func (c *channel) pause(d time.Duration) error {
 	}
 }
 
-// closeReason is why the channel is gone; amqp091-go gives none if this side closed the connection.
+// closeReason returns why the channel was closed. amqp091-go passes nil if this side closed the connection.
 func closeReason(err *amqp.Error) error {
 	if err == nil {
 		return amqp.ErrClosed

@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// isCharset reports whether name is a character set of IANA's registry
-// (https://www.iana.org/assignments/character-sets) or another name that Java, .NET or Python gives to one, in any
-// spelling: "UTF-8", "utf8", "ISO_8859-1:1987". It includes the names of RFC 2045 for binary bodies.
+// isCharset reports whether name is a character set in IANA's registry
+// (https://www.iana.org/assignments/character-sets) or an alias from Java, .NET or Python, in any spelling: "UTF-8",
+// "utf8", "ISO_8859-1:1987". It includes the names of RFC 2045 for binary bodies.
 func isCharset(name string) bool {
 	letters := strings.Map(func(r rune) rune {
 		switch {
@@ -26,11 +26,11 @@ func isCharset(name string) bool {
 	return ok
 }
 
-// Most registered names belong to a family. A number alone is one of IBM's code pages.
+// Most registered names start with the name of a family. A plain number is a code page of IBM.
 var charsetFamily = regexp.MustCompile(`^(ansi|arabic|ascii|big5|ccsid|cyrillic|ebcdic|euc|gb|greek|hebrew|hp|ibm|iso|jis|koi|ks|` +
 	`latin|mac|nats|shiftjis|sjis|ucs|unicode|us|utf|windows|xeuc|xmac|xwindows|x?cp[0-9]|cs[a-z]|[0-9]+$)`)
 
-// charsets are the others, and the transfer encodings that change nothing.
+// charsets are the other names, and the transfer encodings that do not change the body.
 var charsets = sync.OnceValue(func() map[string]struct{} {
 	set := map[string]struct{}{"binary": {}, "7bit": {}, "8bit": {}}
 	for _, name := range strings.Fields(otherCharsets) {

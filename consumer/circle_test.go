@@ -16,7 +16,7 @@ import (
 	"github.com/amqpkit/amqpkit/consumer"
 )
 
-func TestAMessageThatIsGivenBackAtOnceDoesNotCircleAtTheSpeedOfTheLink(t *testing.T) {
+func TestMessageRequeuedAtOnceDoesNotCycleAtFullSpeed(t *testing.T) {
 	reason := errors.New("not my shard")
 	unreadable := amqp.Table{}
 	for range 40 {
@@ -24,7 +24,7 @@ func TestAMessageThatIsGivenBackAtOnceDoesNotCircleAtTheSpeedOfTheLink(t *testin
 	}
 	const (
 		circle  = "circle"  // its dead-letter exchange routes to itself
-		classic = "classic" // counts nothing
+		classic = "classic" // does not count deliveries
 		endless = "endless" // has no delivery limit
 	)
 	for name, c := range map[string]struct {
@@ -95,7 +95,7 @@ func TestAMessageThatIsGivenBackAtOnceDoesNotCircleAtTheSpeedOfTheLink(t *testin
 	}
 }
 
-func TestAHoldLongerThanTheConsumerTimeoutIsReported(t *testing.T) {
+func TestHoldBeyondTheConsumerTimeoutIsLogged(t *testing.T) {
 	for d, c := range map[time.Duration]struct {
 		arguments amqp.Table
 		warned    int

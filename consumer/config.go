@@ -16,131 +16,132 @@ import (
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
-// Config says what to consume and how. Queue or Declare is required.
+// Config configures a Consumer. Queue or Declare is required.
 type Config struct {
 	// Queue is the queue to consume from. It may be empty if Declare returns the name.
 	Queue string
 
-	// Workers is how many handlers run at once. Zero means one.
+	// Workers is the number of handlers that run concurrently. Zero means one. At most 65535.
 	Workers int
 
-	// Prefetch is how many deliveries may wait unacknowledged, those in handlers and those
-	// held after a failure included. Zero means three times Workers, 32 at least, so that no
-	// worker idles for a round trip. Where a handler takes seconds and several consumers share the
-	// queue, Workers is enough, and leaves the others their share. At most 65535; quorum queues cap it at 2000.
+	// Prefetch is the maximum number of unacknowledged deliveries. It includes deliveries in handlers and those held
+	// after a failure. Zero means three times Workers, at least 32, so that no worker waits for a round trip. If a
+	// handler takes seconds and several consumers share the queue, set it to Workers, so that each consumer gets its
+	// share. At most 65535; quorum queues cap it at 2000.
 	//
-	// Messages that keep failing take its places while they are held: when all are taken,
-	// nothing else is delivered. And RabbitMQ's consumer timeout, 30 minutes by default, runs for
-	// everything delivered, begun or not: Prefetch times a handler's time should stay below it.
+	// Messages that keep failing count while they are held. If held messages fill the prefetch, RabbitMQ delivers no
+	// others. RabbitMQ's consumer timeout, 30 minutes by default, applies to every delivered message, even before its
+	// handler starts: keep Prefetch times a handler's time below it.
 	Prefetch int
 
-	// Key, if set, returns the key of a delivery. Deliveries with the same key are handled in the order of
-	// the queue, one at a time, also across a lost connection. Deliveries with different keys are handled
-	// concurrently. An empty key has no order. Key must be quick, and must
-	// not change the delivery; a panic in it counts as the handler's.
+	// Key, if set, returns the key of a delivery. Deliveries with the same key are handled in the order of the queue,
+	// one at a time, also across a lost connection. Deliveries with different keys are handled concurrently.
+	// Deliveries with an empty key have no order. Key must be fast and must not change the delivery. A panic in it
+	// counts as a panic of the handler.
 	//
-	// A failed message leaves the order: it is redelivered after messages of its key that were
-	// already delivered. The order is kept from one Run to the next, see SingleActiveConsumer.
+	// A failed message leaves the order: it is redelivered after messages of its key that were already delivered. The
+	// order is kept from one Run to the next, see SingleActiveConsumer.
 	Key func(d *Delivery) string
 
-	// SingleActiveConsumer says that the queue has a single active consumer (x-single-active-consumer): AMQP
-	// gives a consumer no way to find out. Then the shutdown hands the queue over in order, as it does with Key
-	// and with Exclusive: the next consumer starts after the last handler has returned, with the
-	// message that is next. Run first finishes everything received, if DrainTimeout is enough for
-	// handlers as slow as they were of late. Otherwise it finishes the running handlers and
-	// puts the other messages back by closing its channel.
+	// SingleActiveConsumer states that the queue has a single active consumer (x-single-active-consumer). A consumer
+	// cannot read that property over AMQP. Shutdown then hands the queue over in order, as it also does with Key and
+	// with Exclusive: the next consumer starts after the last handler has returned, at the next message. Run first
+	// finishes all received messages, if DrainTimeout is long enough for handlers as slow as the slowest recent ones.
+	// Otherwise it finishes the running handlers and requeues the other messages by closing its channel.
 	//
-	// A quorum queue counts each message that was put back so as a failed delivery: its x-delivery-count
-	// rises by one, also for a postponed message and for one that arrived in the last moment. The
-	// toolkit never takes that for an attempt. But the queue's delivery limit, 20 by default, has to leave room for
-	// as many shutdowns as may happen while a message waits: raise it, or keep Prefetch times
-	// the time of a handler, divided by Workers, below DrainTimeout. A message halfway to the default limit is logged.
+	// A quorum queue counts each message requeued that way as a failed delivery: its x-delivery-count rises by one,
+	// also for a postponed message and for one that arrived at the last moment. amqpkit never counts that as an
+	// attempt. But the delivery limit of the queue, 20 by default, must allow for the shutdowns that may happen while
+	// a message waits. Raise the limit, or keep Prefetch times the time of a handler, divided by Workers, below
+	// DrainTimeout. A warning names a message whose count reaches half of the default limit.
 	SingleActiveConsumer bool
 
-	// TagPrefix is what the consumer tag, shown by RabbitMQ's tools, begins with; a random suffix
-	// follows. Empty means the queue's name.
+	// TagPrefix is the first part of the consumer tag, which RabbitMQ's tools show. A random suffix follows. Empty
+	// means the queue's name.
 	TagPrefix string
 
-	// Declare, if set, runs before every subscribe, on the connection that will consume. It
-	// is the place for what belongs to this consumer alone, such as an exclusive queue, which
-	// is gone with its connection. It returns the name of the queue to consume from, for a
-	// queue that the server names, or "" for Queue. An error is tried again, unless it is
-	// permanent: *backoff.PermanentError, or an error with a method Permanent() bool that
-	// returns true. Its ctx ends after a minute, and a few seconds after DrainTimeout when Run's has
-	// ended: not with it, so that ending one consumer cuts no call on the connection it
-	// shares. With it the connection is cut, because no call in it could be taken back.
+	// Declare, if set, runs before every subscribe, on the connection that will consume. Use it to declare entities
+	// of this consumer only, such as an exclusive queue, which RabbitMQ deletes with its connection. It returns the
+	// name of the queue to consume from, for example a name generated by the server, or "" for Queue. After an error
+	// Run tries again, unless the error is permanent: *backoff.PermanentError, or an error with a method Permanent()
+	// bool that returns true.
+	//
+	// Its ctx ends after a minute. During a shutdown, it ends two seconds after DrainTimeout, or five seconds after
+	// Run's ctx if that is later. The connection is closed with it, because a call to the broker cannot be cancelled.
+	// It does not end together with Run's ctx, so that stopping one consumer does not close a connection that others
+	// share.
 	Declare func(ctx context.Context, ac *amqp.Connection) (queue string, err error)
 
-	// Arguments are the arguments of basic.consume, such as x-priority or x-stream-offset. RabbitMQ ignores
-	// arguments that it does not know. So New refuses names that begin with "x-" or are nearly right and
-	// that amqpkit does not know, unless AllowUnknownArguments is set.
+	// Arguments are the arguments of basic.consume, such as x-priority or x-stream-offset. RabbitMQ ignores unknown
+	// arguments. So New refuses unknown names that begin with "x-" or resemble a known name, unless
+	// AllowUnknownArguments is set.
 	//
-	// x-stream-offset is where a Run begins to read a stream. After any loss or refusal it continues with the
-	// first message that it had not settled. If it was subscribed and had received nothing yet, "next", "last"
-	// and an interval such as "5m" keep the meaning that they had when it subscribed first: no message
-	// published since then is skipped, and up to two seconds of earlier ones may be delivered. ("last" may miss
-	// the last messages before that.)
+	// x-stream-offset is the position at which a Run starts to read a stream. After a lost or refused subscription,
+	// Run continues with the first message that it had not settled. If the first subscription had received no
+	// message, "next", "last" and intervals such as "5m" still refer to the time of that subscription: no message
+	// published since then is skipped, and messages from up to two seconds before it may be delivered. ("last" may
+	// miss the last messages before that time.)
 	//
-	// A stream that was deleted and declared again is read from its first message. A Run recognises it by its first
-	// message, which is another one or has a lower offset, or by a basic.cancel that is followed by a 404. A
-	// stream that begins with an equal message (properties and body) is taken for the same one otherwise. For this,
-	// each subscription has a second channel until the first message was read.
+	// A stream that was deleted and declared again is read from its first message. Run recognises it by its first
+	// message, which differs or has a lower offset, or by a basic.cancel that is followed by a 404. A stream whose
+	// first message is equal (properties and body) counts as the same stream. For this check, each subscription uses
+	// a second channel until it has read the first message.
 	//
-	// Without the argument a stream is read from "next" after each loss, and messages published in between
-	// are missed.
+	// Without x-stream-offset, a stream is read from "next" after each loss. Messages published in between are
+	// missed.
 	Arguments amqp.Table
 
 	// AllowUnknownArguments accepts any argument name in Arguments.
 	AllowUnknownArguments bool
 
-	// MaxBodySize is how many bytes of body a delivery may have. A larger one is rejected
-	// without the handler: it goes to the dead-letter exchange. Zero means no bound but the
-	// broker's own (max_message_size, 16 MiB by default). It bounds what handlers get, not
-	// memory: a delivery is judged when it was read, and Prefetch times the broker's bound
-	// may be in memory.
+	// MaxBodySize is the maximum size of a body, in bytes. A delivery with a larger body is rejected without the
+	// handler, and so dead-lettered or dropped. Zero means no limit except the broker's (max_message_size, 16 MiB by
+	// default). MaxBodySize protects handlers, not memory: it is checked after the delivery was read, and Prefetch
+	// bodies of the broker's maximum size may be in memory.
 	MaxBodySize int
 
-	// Exclusive asks to be the queue's only consumer. Quorum queues ignore it: use a single
-	// active consumer there, and SingleActiveConsumer.
+	// Exclusive requests exclusive use of the queue. Quorum queues ignore it: use a single active consumer there, and
+	// SingleActiveConsumer.
 	Exclusive bool
 
-	// DrainTimeout is how long handlers may go on after Run's ctx ended. Zero means 30 seconds. With Key, SingleActiveConsumer or
-	// Exclusive, messages that were received before are also handled in that time.
+	// DrainTimeout is the time that handlers get to return after the end of Run's ctx. Zero means 30 seconds. With
+	// Key, SingleActiveConsumer or Exclusive, messages received before are also handled in that time.
 	DrainTimeout time.Duration
 
-	// Backoff makes the delays before subscribing again, one BackOff for each Run, reset
-	// after a subscription that lasted a second or settled something. Nil means the first try
-	// within 20 ms, then exponential with full jitter, at most 900 ms, for ever. A delay of
-	// backoff.Stop ends Run with the last failure. While a message is suspected of costing the
-	// connection, see PoisonError, the delays are longer.
+	// Backoff returns the BackOff for the delays between attempts to subscribe. Each Run calls it once, and resets
+	// the BackOff after a subscription that lasted a second or settled a delivery. Nil means a first attempt within
+	// 20 ms, then exponential with full jitter, at most 900 ms, without a time limit. A delay of backoff.Stop makes
+	// Run return the last failure. While a message is suspected of closing the connection, the delays are longer, see
+	// PoisonError.
 	Backoff func() backoff.BackOff
 
-	// HasDeadLetterExchange says that the queue has a dead-letter exchange, so that Reject loses
-	// nothing. Otherwise the first Reject of a Run is logged as a warning: AMQP gives a
-	// consumer no way to find out.
+	// HasDeadLetterExchange states that the queue has a dead-letter exchange, so that rejected messages are kept. A
+	// consumer cannot read that property over AMQP. Without it, Run logs warnings about rejected and failed messages,
+	// which RabbitMQ may drop.
 	HasDeadLetterExchange bool
 
-	// Middleware wraps the handler, the first outermost.
+	// Middleware wraps the handler. The first one is the outermost.
 	Middleware []Middleware
 
-	// Logger receives the start and the end of each subscription, failures to subscribe, and handlers' errors and
-	// panics. Nil means the Logger of the Connection if it has one, as *amqpkit.Conn has, otherwise slog.Default(). Repeated
-	// warnings are logged once a minute. Bodies and headers are never logged.
+	// Logger receives the start and the end of each subscription, failures to subscribe, and errors and panics of
+	// handlers. Nil means the Logger of the Connection if it has one, as *amqpkit.Conn has, otherwise slog.Default().
+	// A repeated warning is logged once a minute. Bodies and headers are never logged.
 	Logger *slog.Logger
 }
 
-// ordered reports whether a shutdown hands the queue over in order. In a stream each consumer has its own place.
+// ordered reports whether a shutdown hands the queue over in order. Stream consumers have separate positions and need
+// no handover.
 func (c Config) ordered() bool {
 	return (c.Key != nil || c.SingleActiveConsumer || c.Exclusive) && !c.streams()
 }
 
-// streams reports whether the queue is known to be a stream.
+// streams reports whether Arguments identify the queue as a stream.
 func (c Config) streams() bool {
 	_, ok := c.Arguments[streamOffset]
 	return ok
 }
 
-// consumerTimeout is the queue's as far as the Config tells, else the default.
+// consumerTimeout returns the timeout from Arguments, or else the default.
 func (c Config) consumerTimeout() time.Duration {
 	var ms int64
 	switch v := c.Arguments["x-consumer-timeout"].(type) {
@@ -156,7 +157,7 @@ func (c Config) consumerTimeout() time.Duration {
 	return time.Duration(min(ms, 1<<40)) * time.Millisecond
 }
 
-// newTag returns a consumer tag: a readable beginning and a random end.
+// newTag returns a consumer tag: TagPrefix or the queue's name, and a random suffix.
 func (c Config) newTag(queue string) string {
 	tag := c.TagPrefix
 	if tag == "" {
@@ -191,8 +192,8 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// defaultBackoff draws each delay from 0 to twice the interval: 20 ms at first, 900 ms at
-// most, so that consuming resumes within a second of it being possible.
+// defaultBackoff draws each delay from 0 to twice the interval: at most 20 ms at first and 900 ms later, so that
+// consuming resumes within a second once the broker allows it.
 func defaultBackoff() backoff.BackOff {
 	return backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(10*time.Millisecond),
@@ -203,7 +204,7 @@ func defaultBackoff() backoff.BackOff {
 	)
 }
 
-// validate reports every wrong field of a Config with defaults.
+// validate reports every invalid field of a Config with defaults.
 func (c Config) validate() error {
 	var errs []error
 	wrong := func(field, problem, fix string) {
@@ -235,7 +236,7 @@ func (c Config) validate() error {
 		check("Arguments", p)
 	}
 	if c.MaxBodySize < 0 {
-		wrong("MaxBodySize", fmt.Sprintf("is %d", c.MaxBodySize), "use a number of bytes, or zero for no bound")
+		wrong("MaxBodySize", fmt.Sprintf("is %d", c.MaxBodySize), "use a number of bytes, or zero for no limit")
 	}
 	if c.DrainTimeout < 0 {
 		wrong("DrainTimeout", fmt.Sprintf("is %v", c.DrainTimeout), "use a positive duration, or zero for 30 s")

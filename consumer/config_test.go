@@ -23,7 +23,7 @@ func (noConnection) ConsumeConnection(ctx context.Context) (*amqp.Connection, er
 
 func nop(context.Context, *Delivery) error { return nil }
 
-func TestNewReportsEveryWrongFieldAtOnce(t *testing.T) {
+func TestNewReportsAllInvalidFieldsAtOnce(t *testing.T) {
 	_, err := New(nil, Config{
 		Workers:      -1,
 		Prefetch:     1 << 16,
@@ -51,7 +51,7 @@ func TestNewReportsEveryWrongFieldAtOnce(t *testing.T) {
 	}
 }
 
-func TestNewAcceptsWhatRabbitMQTakes(t *testing.T) {
+func TestNewAcceptsConfigsThatRabbitMQAccepts(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"a queue":        {Queue: "orders"},
 		"declared later": {Declare: func(context.Context, *amqp.Connection) (string, error) { return "amq.gen-1", nil }},
@@ -89,17 +89,17 @@ func TestS91ConsumeArgumentsAreChecked(t *testing.T) {
 		{"x-cancel-on-ha-failover", "true", "expects a bool"},
 		{"x-stream-match-unfiltered", 1, "expects a bool"},
 		{"x-stream-filter", []any{"eu", 1}, "a []any of strings"},
-		{"x-stream-offset", 1.5, "no offset"},
+		{"x-stream-offset", 1.5, "not a stream offset"},
 	} {
 		_, err := New(noConnection{}, Config{Queue: "q", Arguments: amqp.Table{test.key: test.value}}, nop)
 		var f *amqperr.FieldError
 		if !errors.As(err, &f) || f.Field != `Arguments["`+test.key+`"]` || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("New with %s %v = %v, want a amqperr.FieldError of it with %s", test.key, test.value, err, test.want)
+			t.Errorf("New with %s %v = %v, want an amqperr.FieldError for it with %s", test.key, test.value, err, test.want)
 		}
 	}
 }
 
-func TestZeroConfigMeansWhatItsCommentsSay(t *testing.T) {
+func TestZeroConfigHasTheDocumentedDefaults(t *testing.T) {
 	c := Config{Queue: "q"}.withDefaults()
 	if c.Workers != 1 || c.Prefetch != 32 || c.DrainTimeout != 30*time.Second {
 		t.Errorf("Workers %d, Prefetch %d, Drain %v; want 1, 32, 30s", c.Workers, c.Prefetch, c.DrainTimeout)
@@ -112,7 +112,7 @@ func TestZeroConfigMeansWhatItsCommentsSay(t *testing.T) {
 	}
 }
 
-func TestDefaultBackoffTriesWithin20msThenWithinASecondForEver(t *testing.T) {
+func TestDefaultBackoffRetriesWithin20msThenWithinASecondIndefinitely(t *testing.T) {
 	for range 100 {
 		b := defaultBackoff()
 		for i := range 50 {

@@ -34,12 +34,12 @@ var (
 	nackMethod   = method{60, 120}
 )
 
-// connections are a Consumer's connections to an amqptest.Broker in memory that has the queue orders. They are opened directly,
-// so that no backoff of an amqpkit.Conn influences the timing.
+// connections are a Consumer's connections to an in-memory amqptest.Broker with the queue orders. They are opened
+// directly, so that the backoff of an amqpkit.Conn does not influence the timing.
 type connections struct {
 	mute   method              // requests of this method are not answered
 	on     func(method, *link) // called with each request before the broker handles it, one call at a time
-	quorum bool                // the type of orders; otherwise it is a classic queue
+	quorum bool                // orders is a quorum queue, otherwise a classic queue
 
 	// stream replies to consumers in place of the broker, because amqptest has no streams. Deliveries are injected, and
 	// first has the headers of the stream's first message, nil for an empty stream.
@@ -190,7 +190,7 @@ func (b *connections) close() {
 	_ = b.broker.Close()
 }
 
-// intercept records a request and answers it where the test asks for that.
+// intercept records a request, and answers it if the test asks for that.
 func (b *connections) intercept(r *amqptest.Request) (answered bool) {
 	class, id, _ := r.Method()
 	if class == 10 || r.Connection == "setup" {
@@ -361,7 +361,7 @@ func poison() amqp.Table {
 	return t
 }
 
-// runOn starts a Run on b. end ends it and returns its result.
+// runOn starts a Run on b. end stops it and returns its result.
 func runOn(t *testing.T, b interface {
 	Connection
 	close()
@@ -387,7 +387,7 @@ func runOn(t *testing.T, b interface {
 	}
 }
 
-// A logbook is a destination of slog that counts texts.
+// A logbook is a log destination that counts texts.
 type logbook struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

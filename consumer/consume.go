@@ -5,23 +5,23 @@ import (
 	"time"
 )
 
-// consume runs the session until it is lost or, ctx having ended, drained. Its error is a
-// *LostError, or nil after a drain. If the session passes its trial before, passed is true and consume may be called again.
+// consume runs the session until it is lost or, after the end of ctx, drained. Its error is a *LostError, or nil
+// after a drain. passed reports that the session passed its trial; consume may then be called again.
 func (s *session) consume(ctx context.Context) (passed bool, err error) {
-	var calm <-chan time.Time
+	var trial <-chan time.Time
 	if s.trial != nil {
 		t := time.NewTicker(provenAfter / 4)
 		defer t.Stop()
-		calm = t.C
+		trial = t.C
 	}
 	for {
-		if ctx.Err() != nil { // before a select that might as well begin another handler
+		if ctx.Err() != nil { // checked first, because select might choose a delivery
 			return false, s.shutDown()
 		}
 		select {
 		case d, ok := <-s.deliveries:
 			if !ok {
-				s.deliveries = nil // one of the next two tells why
+				s.deliveries = nil // cancelled or closed reports the reason
 				continue
 			}
 			s.arrive(d)
@@ -29,7 +29,7 @@ func (s *session) consume(ctx context.Context) (passed bool, err error) {
 			if ok {
 				return false, s.lost(nil)
 			}
-			s.cancelled = nil // closed along with the channel
+			s.cancelled = nil // closed with the channel
 		case err := <-s.closed:
 			return false, s.lost(closeReason(err))
 		case d, ok := <-s.first.deliveries:
@@ -44,11 +44,11 @@ func (s *session) consume(ctx context.Context) (passed bool, err error) {
 			s.release(now)
 		case <-s.proof.timer.C:
 			if err := s.proof.step(&s.ledger, s.reachesQueue); err != nil { // s.closed reports it
-				s.log.DebugContext(s.state.ctx(), "consumer: settlements not proven", "error", err)
+				s.log.DebugContext(s.state.ctx(), "consumer: settlements not confirmed", "error", err)
 			}
 		case now := <-s.overdue.C:
 			s.overdue.Reset(s.warnOverdue(now))
-		case now := <-calm:
+		case now := <-trial:
 			if s.passed(now) {
 				return true, nil
 			}

@@ -9,8 +9,8 @@ import (
 	"github.com/amqpkit/amqpkit/internal/logs"
 )
 
-// A Consumer runs a handler over a queue. Make one with New. Its methods may be called from
-// any goroutine.
+// A Consumer runs a handler for each message of a queue. Create one with New. Its methods may be called from any
+// goroutine.
 type Consumer struct {
 	conn    Connection
 	cfg     Config
@@ -18,11 +18,11 @@ type Consumer struct {
 	log     *slog.Logger
 	status  *status
 
-	failures failures // belongs to Run's goroutine
+	failures failures // accessed only by Run's goroutine
 }
 
-// New returns a Consumer that runs h over cfg.Queue. It does not use the connection yet. Its
-// error joins a *amqperr.FieldError for each wrong field.
+// New returns a Consumer that runs h for the messages of cfg.Queue. It does not use the connection yet. Its error
+// joins a *amqperr.FieldError for each invalid field.
 func New(conn Connection, cfg Config, h Handler) (*Consumer, error) {
 	cfg = cfg.withDefaults()
 	cfg.Logger = logs.For(cfg.Logger, conn)
@@ -46,27 +46,27 @@ func New(conn Connection, cfg Config, h Handler) (*Consumer, error) {
 	}, nil
 }
 
-// Run consumes until ctx ends, through every loss of the connection, the channel or the
-// queue. Then it stops taking deliveries, gives back those whose handler has not begun, lets
-// the running handlers finish within Config.DrainTimeout, settles them and returns. Where order matters
-// it finishes what it received instead, see Config.SingleActiveConsumer. What that came
-// to is logged in one line. Deliveries of other consumers on the same connection are not
-// disturbed, unless the broker does not answer: after five seconds, or two more than DrainTimeout if
-// that is longer, the connection is cut.
+// Run consumes until ctx ends, through every loss of the connection, the channel or the queue. Then it cancels the
+// consumer, requeues deliveries whose handlers have not started, waits up to Config.DrainTimeout for the running
+// handlers, settles their deliveries, logs the totals in one line and returns. An ordered shutdown finishes received
+// messages instead, see Config.SingleActiveConsumer. Other consumers on the same connection are not disturbed, unless
+// the broker does not answer: the connection is closed five seconds after ctx ended, or two seconds after
+// DrainTimeout if that is later.
 //
-// The result is nil if all that the last subscription's handlers finished was settled and the
-// broker took it: none of it comes again. It is a *DrainError if handlers took longer than
-// Drain, or if the subscription was lost and settlements may have been lost with it.
+// Run returns nil if the broker has accepted the settlements of all messages that the last subscription's handlers
+// finished: none of them is redelivered. It returns a *DrainError if handlers took longer than Config.DrainTimeout,
+// or if the subscription was lost and settlements may have been lost with it.
 //
-// It wraps ErrNotSubscribed and the last failure if ctx ended before Run was ever subscribed and an attempt had failed.
+// Run returns an error that wraps ErrNotSubscribed and the last failure if ctx ended before the first subscription
+// and an attempt had failed.
 //
-// Any other result means that consuming could not go on: the error of the connection if that
-// ended for good, a *SubscribeError if Config.Backoff gave up or if the cause says of itself
-// that it can never heal; then too the handlers were let finish. A second Run while one is
-// running returns ErrRunning; a Consumer may run again afterwards.
+// Any other error means that consuming cannot continue: the error of the connection if it was closed permanently, or
+// a *SubscribeError if Config.Backoff gave up or the cause is permanent (amqperr.IsPermanent). The handlers finish in
+// that case, too. A second Run while one is running returns ErrRunning. After Run has returned it may be called
+// again.
 //
-// Run returns with no goroutine left behind, save handlers that ignore the end of their ctx.
-// In a program end Run first, then close producers, then the connection.
+// Run leaves no goroutine behind except handlers that ignore the end of their ctx. To shut a program down, end Run
+// first, then close producers, then the connection.
 func (c *Consumer) Run(ctx context.Context) error {
 	if !c.status.start() {
 		return ErrRunning
@@ -77,17 +77,17 @@ func (c *Consumer) Run(ctx context.Context) error {
 		status:     c.status,
 	}
 	err := r.run(ctx, c.handler)
-	c.status.set(ended, err)
+	c.status.set(returned, err)
 	return err
 }
 
-// Ready waits until Run is subscribed: from then on the queue's messages are delivered. If ctx ends first, or Run returns
-// without a subscription, the error wraps ErrNotSubscribed, the cause and the last failure. After a Run that was
-// subscribed, Ready waits for the next Run.
+// Ready waits until Run is subscribed, so that RabbitMQ delivers messages. If ctx ends first, or Run returns without
+// a subscription, the error wraps ErrNotSubscribed, the cause and the last failure. After a Run that was subscribed,
+// Ready waits for the next Run.
 func (c *Consumer) Ready(ctx context.Context) error { return c.status.ready(ctx) }
 
-// Err returns nil while Run is subscribed, otherwise the reason. It returns at once. The reason is the last *SubscribeError
-// or *LostError while Run subscribes again. It wraps ErrNotSubscribed before the first Run, before the first
-// attempt of a Run has succeeded or failed, and, together with Run's error, after Run has returned. A *PoisonError stays
-// until a subscription has passed the message.
+// Err returns nil while Run is subscribed, otherwise the reason. It does not block. While Run subscribes again, the
+// reason is the last *SubscribeError or *LostError. It wraps ErrNotSubscribed before the first Run, before the first
+// attempt of a Run has succeeded or failed, and, together with Run's error, after Run has returned. A *PoisonError
+// stays until a subscription has proceeded past the message.
 func (c *Consumer) Err() error { return c.status.current() }

@@ -13,34 +13,35 @@ import (
 	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
-// How much a body may grow. Text shrinks to a tenth or twentieth; a body below a hundredth is an attack. Up to ratioFloor
-// any ratio is accepted.
+// The limits for decompressed bodies. Compression reduces text to a tenth or twentieth of its size; a body with a
+// ratio above maxRatio is an attack. Up to ratioFloor bytes any ratio is accepted.
 const (
 	maxRatio   = 100
 	ratioFloor = 64 << 10
-	maxStages  = 4 // compressions of one body
+	maxStages  = 4 // the maximum number of compressions of a body
 )
 
-// Headers of other clients.
+// The headers of other clients.
 const (
-	kombuCompression = "compression"          // kombu's and Celery's: the format in which the body is compressed
-	springDecompress = "springAutoDecompress" // Spring AMQP's: the receiver decompresses by the content-encoding
+	kombuCompression = "compression"          // from kombu and Celery: the compression format of the body
+	springDecompress = "springAutoDecompress" // from Spring AMQP: the receiver decompresses by the content-encoding
 )
 
-// Decompress returns a Middleware that decompresses bodies. It finds the formats in the content-encoding: gzip,
-// deflate (zlib, or raw as .NET writes it), zlib, bzip2 and zip (an archive of one file, as Spring AMQP writes it). The
-// content-encoding may list several, and character sets, in the ways of HTTP and Spring AMQP: "gzip, deflate",
-// "gzip:UTF-8". HTTP lists the outermost format last and Spring AMQP first, so that the body's first bytes decide. If
-// the content-encoding lists no compression, Decompress reads the header "compression" of kombu and Celery.
+// Decompress returns a Middleware that decompresses bodies. It reads the formats from the content-encoding: gzip,
+// deflate (zlib, or raw as written by .NET), zlib, bzip2 and zip (an archive of one file, as written by Spring AMQP).
+// The content-encoding may list several formats, and character sets, in the syntax of HTTP or Spring AMQP: "gzip,
+// deflate", "gzip:UTF-8". HTTP lists the outermost format last and Spring AMQP first, so the body's first bytes
+// decide the order. If the content-encoding lists no compression, Decompress reads the header "compression" of kombu
+// and Celery.
 //
-// A body without a compression passes unchanged, with its character set ("utf-8", "binary") or "identity".
-// Decompress rejects bodies that it cannot decode, because a further attempt would not help: other formats, corrupt
-// data, more than four formats, and bodies whose decoded form is larger than limit, in bytes (zero or less:
-// 16 MiB), or larger than both 64 KiB and a hundred times the encoded form.
+// An uncompressed body passes unchanged, with its character set ("utf-8", "binary") or "identity". Decompress rejects
+// bodies that it cannot decode, because a retry would fail again: other formats, corrupt data and more than four
+// formats. It also rejects bodies whose decoded form is larger than limit, in bytes (zero or less: 16 MiB), or larger
+// than both 64 KiB and a hundred times the encoded form.
 //
-// The handler within gets a copy of the delivery with the decoded body. Its content-encoding is the character set, or
-// empty, and the headers that announced the compression are removed. The delivery outside stays as it was published,
-// so that a middleware there can pass it on unchanged.
+// The wrapped handler gets a copy of the delivery with the decoded body. Its content-encoding is the character set,
+// or empty, and the headers that announced the compression are removed. The outer delivery is not changed, so that
+// outer middleware can republish it as it was.
 func Decompress(limit int) Middleware {
 	if limit <= 0 {
 		limit = validate.MaxBody
@@ -94,7 +95,7 @@ func withoutCompression(headers amqp.Table) amqp.Table {
 	return headers
 }
 
-// parseEncoding splits a content-encoding into compressions and the rest, the character set.
+// parseEncoding splits a content-encoding into compressions and the character set.
 func parseEncoding(encoding string) (formats []*format, rest string, err error) {
 	var charsets []string
 	add := func(token string) error {
@@ -113,7 +114,7 @@ func parseEncoding(encoding string) (formats []*format, rest string, err error) 
 	for _, token := range strings.FieldsFunc(encoding, func(r rune) bool { return r == ',' || r == ';' }) {
 		token = strings.TrimSpace(token)
 		parts := []string{token}
-		if !isCharset(token) { // some character sets have a colon in their name
+		if !isCharset(token) { // the names of some character sets contain a colon
 			parts = strings.Split(token, ":")
 		}
 		for _, part := range parts {
@@ -145,7 +146,7 @@ func parseCompression(headers amqp.Table) ([]*format, error) {
 	return []*format{f}, nil
 }
 
-// decode decodes a body in several formats. Every stage keeps to the bounds.
+// decode decodes a body in several formats. Every stage checks the limits.
 func decode(formats []*format, body []byte, limit int) ([]byte, error) {
 	if last := len(formats) - 1; last > 0 && !formats[0].begins(body) && formats[last].begins(body) {
 		formats = slices.Clone(formats)
@@ -156,7 +157,7 @@ func decode(formats []*format, body []byte, limit int) ([]byte, error) {
 	for i, f := range formats {
 		limit := limit
 		if i < len(formats)-1 {
-			limit += limit/64 + 1024 // data that does not shrink grows a little
+			limit += limit/64 + 1024 // compressing incompressible data enlarges it a little
 		}
 		decoded, err := f.decode(body, min(limit, most))
 		switch {

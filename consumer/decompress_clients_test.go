@@ -14,7 +14,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// raw is a body in RFC 1951's format.
+// raw returns a body in RFC 1951's format.
 func raw(t *testing.T, body []byte) []byte {
 	t.Helper()
 	var buf bytes.Buffer
@@ -66,7 +66,7 @@ func unhex(t *testing.T, s string) []byte {
 	return b
 }
 
-func TestDecompressUnderstandsOtherClients(t *testing.T) {
+func TestDecompressDecodesBodiesOfOtherClients(t *testing.T) {
 	plain := []byte("order 7")
 	gzip, zlib := encode(t, "gzip", plain), encode(t, "deflate", plain)
 	kombu := func(compression any) amqp.Table { return amqp.Table{"compression": compression, "task": "pay"} }
@@ -87,7 +87,7 @@ func TestDecompressUnderstandsOtherClients(t *testing.T) {
 		"kombu, bzip2":             {"utf-8", kombu("application/x-bz2"), unhex(t, kombuBzip2), "utf-8", task},
 		"kombu, none":              {"utf-8", kombu("none"), plain, "utf-8", kombu("none")},
 		"another client's header":  {"", kombu(true), plain, "", kombu(true)},
-		"header beside encoding":   {"gzip", kombu("gzip"), gzip, "", task},
+		"header and encoding":      {"gzip", kombu("gzip"), gzip, "", task},
 		"Spring AMQP":              {"gzip, UTF-8", amqp.Table{"springAutoDecompress": true, "task": "pay"}, gzip, "UTF-8", task},
 		"Spring AMQP before 2.3":   {"gzip:UTF-8", task, gzip, "UTF-8", task},
 		"Spring AMQP, zip":         {"zip:UTF-8", nil, zipped(t, "order 7"), "UTF-8", nil},
@@ -115,7 +115,7 @@ func TestDecompressUnderstandsOtherClients(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if !bytes.Equal(d.Body, original) || d.ContentEncoding != c.encoding || !reflect.DeepEqual(d.Headers, c.headers) {
-			t.Errorf("%s: the delivery outside was changed", name)
+			t.Errorf("%s: the outer delivery was changed", name)
 		}
 	}
 }
@@ -124,13 +124,13 @@ func TestDecompressRejectsOtherCompressionsOfKombu(t *testing.T) {
 	for _, name := range []string{"application/x-brotli", "application/x-lzma", "application/zstd", "xz"} {
 		h := Decompress(0)(func(context.Context, *Delivery) error { return nil })
 		err := h(t.Context(), &Delivery{Delivery: amqp.Delivery{ContentEncoding: "utf-8", Headers: amqp.Table{"compression": name}, Body: []byte("x")}})
-		if how, _ := judge(err); how != reject || !strings.Contains(err.Error(), `"`+name+`"`) || !strings.Contains(err.Error(), "compression") {
+		if how, _ := classify(err); how != reject || !strings.Contains(err.Error(), `"`+name+`"`) || !strings.Contains(err.Error(), "compression") {
 			t.Errorf("%s: %v, want a Reject that names the header and its value", name, err)
 		}
 	}
 }
 
-func TestCharsetsAreNoCompressions(t *testing.T) {
+func TestCharsetsAreNotTakenForCompressions(t *testing.T) {
 	for _, name := range strings.Fields(`utf-8 UTF-8 utf8 UTF_16LE utf-7 us-ascii ascii ANSI_X3.4-1968 646 binary 8bit iso-8859-1 ISO-8859-15 ISO_8859-1:1987
 		iso8859-2 latin1 latin-9 l1 windows-1252 cp1251 Cp437 437 IBM850 ibm-1047 KOI8-R koi8-u Big5 Big5-HKSCS GB2312 GBK GB18030 EUC-JP
 		euc-kr Shift_JIS sjis ISO-2022-JP ks_c_5601-1987 macintosh x-mac-cyrillic TIS-620 viscii HZ-GB-2312 hp-roman8 DEC-MCS JOHAB

@@ -29,7 +29,7 @@ func encode(tb testing.TB, encoding string, body []byte) []byte {
 	return buf.Bytes()
 }
 
-// stored is n bytes in gzip's form, as large as they are.
+// stored returns n random bytes in the gzip format, without compression.
 func stored(t *testing.T, n int) []byte {
 	t.Helper()
 	var buf bytes.Buffer
@@ -52,21 +52,21 @@ func random(n int) []byte {
 	return b
 }
 
-func TestDecompressHandsOnTheDecodedBodyAndLeavesTheOriginal(t *testing.T) {
+func TestDecompressPassesTheDecodedBodyAndKeepsTheOriginal(t *testing.T) {
 	large := random(1 << 20)
 	for name, c := range map[string]struct {
 		encoding string
 		body     []byte
 		want     []byte
 	}{
-		"none":            {"", []byte("plain"), []byte("plain")},
-		"identity":        {"identity", []byte("plain"), []byte("plain")},
-		"gzip":            {"gzip", encode(t, "gzip", []byte("order 7")), []byte("order 7")},
-		"GZIP":            {"GZIP", encode(t, "gzip", []byte("order 7")), []byte("order 7")},
-		"deflate":         {"deflate", encode(t, "deflate", []byte("order 7")), []byte("order 7")},
-		"empty body":      {"gzip", encode(t, "gzip", nil), nil},
-		"at the limit":    {"gzip", encode(t, "gzip", large), large},
-		"small, shrunken": {"gzip", encode(t, "gzip", make([]byte, ratioFloor)), make([]byte, ratioFloor)},
+		"none":                     {"", []byte("plain"), []byte("plain")},
+		"identity":                 {"identity", []byte("plain"), []byte("plain")},
+		"gzip":                     {"gzip", encode(t, "gzip", []byte("order 7")), []byte("order 7")},
+		"GZIP":                     {"GZIP", encode(t, "gzip", []byte("order 7")), []byte("order 7")},
+		"deflate":                  {"deflate", encode(t, "deflate", []byte("order 7")), []byte("order 7")},
+		"empty body":               {"gzip", encode(t, "gzip", nil), nil},
+		"at the limit":             {"gzip", encode(t, "gzip", large), large},
+		"small, highly compressed": {"gzip", encode(t, "gzip", make([]byte, ratioFloor)), make([]byte, ratioFloor)},
 	} {
 		d := &Delivery{Delivery: amqp.Delivery{ContentEncoding: c.encoding, Body: c.body, MessageId: "m"}, Queue: "q"}
 		original := bytes.Clone(c.body)
@@ -77,7 +77,7 @@ func TestDecompressHandsOnTheDecodedBodyAndLeavesTheOriginal(t *testing.T) {
 			if got != d && got.ContentEncoding != "" {
 				t.Errorf("%s: the decoded delivery has content-encoding %q", name, got.ContentEncoding)
 			}
-			clear(got.Body) // a handler may use what it got
+			clear(got.Body) // a handler may change the body
 			got.Body = nil
 			return nil
 		})(t.Context(), d)
@@ -85,12 +85,12 @@ func TestDecompressHandsOnTheDecodedBodyAndLeavesTheOriginal(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if c.encoding != "" && c.encoding != "identity" && (!bytes.Equal(d.Body, original) || d.ContentEncoding != c.encoding) {
-			t.Errorf("%s: the delivery outside was changed", name)
+			t.Errorf("%s: the outer delivery was changed", name)
 		}
 	}
 }
 
-func TestDecompressRejectsWhatItCannotOrMustNotDecode(t *testing.T) {
+func TestDecompressRejectsCorruptAndOversizedBodies(t *testing.T) {
 	whole := encode(t, "gzip", []byte("order 7"))
 	bomb := encode(t, "gzip", make([]byte, 8<<20))
 	flipped := bytes.Clone(whole)
@@ -108,18 +108,18 @@ func TestDecompressRejectsWhatItCannotOrMustNotDecode(t *testing.T) {
 		"once, not twice":                   {"gzip, deflate", whole, 0, "deflate"},
 		"too many":                          {"gzip, gzip, gzip, gzip, gzip", whole, 0, "more than 4"},
 		"zip of two files":                  {"zip", zipped(t, "a", "b"), 0, "2 files"},
-		"no zip":                            {"zip", whole, 0, "zip"},
-		"no bzip2":                          {"bzip2", whole, 0, "bzip2"},
-		"raw with a tail":                   {"deflate", append(raw(t, []byte("order 7")), 0), 0, "1 bytes follow"},
+		"not zip":                           {"zip", whole, 0, "zip"},
+		"not bzip2":                         {"bzip2", whole, 0, "bzip2"},
+		"raw, trailing data":                {"deflate", append(raw(t, []byte("order 7")), 0), 0, "1 bytes follow"},
 		"a bomb, zip":                       {"zip", zipped(t, string(make([]byte, 8<<20))), 0, "100 times"},
 		"a bomb in a bomb":                  {"gzip, gzip", encode(t, "gzip", bomb), 0, "100 times"},
 		"over the limit in the first stage": {"gzip:gzip", encode(t, "gzip", encode(t, "gzip", random(3000))), 1000, "than 2039 bytes"},
-		"no gzip":                           {"gzip", []byte("order 7"), 0, "gzip"},
-		"no zlib":                           {"deflate", whole, 0, "zlib"},
+		"not gzip":                          {"gzip", []byte("order 7"), 0, "gzip"},
+		"not zlib":                          {"deflate", whole, 0, "zlib"},
 		"empty":                             {"gzip", nil, 0, "EOF"},
-		"cut off":                           {"gzip", whole[:len(whole)-1], 0, "EOF"},
+		"truncated":                         {"gzip", whole[:len(whole)-1], 0, "EOF"},
 		"wrong checksum":                    {"gzip", flipped, 0, "checksum"},
-		"something after it":                {"gzip", append(bytes.Clone(whole), "tail"...), 0, "gzip"},
+		"trailing data":                     {"gzip", append(bytes.Clone(whole), "tail"...), 0, "gzip"},
 		"over the limit":                    {"gzip", encode(t, "gzip", random(1001)), 1000, "1000 bytes"},
 		"over the default":                  {"gzip", stored(t, 16<<20+1), 0, "16777216 bytes"},
 		"a bomb":                            {"gzip", bomb, 0, "100 times"},
@@ -130,7 +130,7 @@ func TestDecompressRejectsWhatItCannotOrMustNotDecode(t *testing.T) {
 		called := false
 		h := Decompress(c.limit)(func(context.Context, *Delivery) error { called = true; return nil })
 		err := h(t.Context(), &Delivery{Delivery: amqp.Delivery{ContentEncoding: c.encoding, Body: c.body}})
-		if how, _ := judge(err); how != reject || called || !strings.Contains(err.Error(), c.word) {
+		if how, _ := classify(err); how != reject || called || !strings.Contains(err.Error(), c.word) {
 			t.Errorf("%s: %v (handler called %v), want a Reject with the word %s", name, err, called, c.word)
 		}
 	}
@@ -151,13 +151,13 @@ func FuzzDecompress(f *testing.F) {
 			}
 			return nil
 		})(t.Context(), d)
-		if how, _ := judge(err); err != nil && how != reject {
+		if how, _ := classify(err); err != nil && how != reject {
 			t.Errorf("failed with %v, want a Reject", err)
 		}
 		if !bytes.Equal(d.Body, original) || d.ContentEncoding != encoding {
-			t.Error("the delivery outside was changed")
+			t.Error("the outer delivery was changed")
 		}
-		for _, encoding := range []string{"gzip", "deflate"} { // whatever was encoded decodes
+		for _, encoding := range []string{"gzip", "deflate"} { // every encoded body can be decoded
 			formats, _, _ := parseEncoding(encoding)
 			got, err := decode(formats, encode(t, encoding, body), max(1, len(body)))
 			if len(body) <= ratioFloor && (err != nil || !bytes.Equal(got, body)) {

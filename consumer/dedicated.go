@@ -10,19 +10,19 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// dedicatedTries is the number of failed attempts in a row after which the shared connection is used instead.
+// dedicatedTries is the number of consecutive failed attempts after which the shared connection is used instead.
 const dedicatedTries = 3
 
-// A connector chooses the connection for the next subscription.
+// A connector selects the connection for the next subscription.
 type connector struct {
 	state  *runState
 	conn   Connection
 	poison suspicion
 }
 
-// connection returns the connection to subscribe on, and whether it is for this subscription alone.
+// connection returns the connection to subscribe on, and whether it is dedicated to this subscription.
 func (c *connector) connection(ctx context.Context) (ac *amqp.Connection, own bool, err error) {
-	ac, err = c.conn.ConsumeConnection(ctx) // also while alone: it waits until the broker is there
+	ac, err = c.conn.ConsumeConnection(ctx) // also for a dedicated connection, to wait until the broker is reachable
 	if err != nil {
 		return nil, false, fmt.Errorf("consumer: %w", unprefixed(err))
 	}
@@ -31,7 +31,7 @@ func (c *connector) connection(ctx context.Context) (ac *amqp.Connection, own bo
 		return ac, false, nil
 	}
 	c.poison.others(d.LastLoss())
-	if !c.poison.alone {
+	if !c.poison.dedicated {
 		return ac, false, nil
 	}
 	dedicated, err := d.DedicatedConnection(ctx)
@@ -40,7 +40,7 @@ func (c *connector) connection(ctx context.Context) (ac *amqp.Connection, own bo
 		c.poison.refused = 0
 		return dedicated, true, nil
 	}
-	// The broker may refuse it for good, as where the number of connections is limited.
+	// The broker may refuse every dedicated connection, for example because the number of connections is limited.
 	if c.poison.refused++; ctx.Err() == nil && (wire.Code(err) != 0 || c.poison.refused >= dedicatedTries) {
 		c.state.warnings.Warn(c.state.ctx(), c.state.log, "dedicated",
 			"consumer: no dedicated connection for a queue with a suspected message; using the shared one",

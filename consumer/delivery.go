@@ -4,22 +4,22 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// A Delivery is one message handed out by RabbitMQ, to be settled once.
+// A Delivery is a message delivered by RabbitMQ. It is settled once.
 //
-// In a handler the result settles it: Ack, Nack and Reject return ErrAlreadySettled and send
-// nothing. A Delivery from Get is settled by calling one of them.
+// In a handler the result settles it: Ack, Nack and Reject return ErrAlreadySettled and send nothing. A Delivery from
+// Get is settled by calling one of them.
 type Delivery struct {
 	amqp.Delivery
 
-	// Queue is the queue it was consumed from. AMQP does not send it along.
+	// Queue is the name of the queue that it was consumed from. AMQP does not include it in a delivery.
 	Queue string
 
-	gone func() bool // whether its channel is
+	isClosed func() bool // reports whether its channel was closed
 }
 
-// Stale reports, in a handler, that the channel the delivery came from is gone. Whatever the handler returns is not sent, and
-// RabbitMQ delivers the message again: what is still to be done for it is better left to that delivery.
-func (d *Delivery) Stale() bool { return d.gone != nil && d.gone() }
+// Stale reports, in a handler, that the channel of the delivery was closed. The result of the handler is then not
+// sent, and RabbitMQ redelivers the message, so a handler can leave the remaining work to the redelivery.
+func (d *Delivery) Stale() bool { return d.isClosed != nil && d.isClosed() }
 
 // byResult is the Acknowledger of a delivery in a handler.
 type byResult struct{}
@@ -28,14 +28,15 @@ func (byResult) Ack(uint64, bool) error        { return errSettledByResult }
 func (byResult) Nack(uint64, bool, bool) error { return errSettledByResult }
 func (byResult) Reject(uint64, bool) error     { return errSettledByResult }
 
-// deliveryCount returns how many failed deliveries of a message a quorum queue has counted.
+// deliveryCount returns the number of failed deliveries that a quorum queue has counted for a message.
 func deliveryCount(h amqp.Table) (int, bool) {
 	n, ok := h["x-delivery-count"].(int64)
 	return int(max(0, n)), ok
 }
 
-// rejectedFrom reports whether a message was rejected from the queue before and returned at once through the queue's
-// dead-letter exchange. On its way through a wait queue it would have expired since: x-death lists the newest event first.
+// rejectedFrom reports whether the message was rejected from the queue before and returned immediately through the
+// queue's dead-letter exchange. A message that passed through a wait queue has a later "expired" event: x-death lists
+// the newest event first.
 func rejectedFrom(queue string, d *Delivery) bool {
 	deaths, _ := d.Headers["x-death"].([]any)
 	for _, v := range deaths {

@@ -10,50 +10,49 @@ import (
 	"time"
 )
 
-// A dispatcher passes a Run's deliveries from its sessions to its workers, and results back to their session. It outlives
-// sessions, as the workers do.
+// A dispatcher passes a Run's deliveries from its sessions to its workers, and the results back to the sessions. Like
+// the workers, it outlives sessions.
 type dispatcher struct {
-	ctx context.Context // Run's: after its end handlers begin only where the order is kept
+	ctx context.Context // Run's ctx; after its end, handlers start only in an ordered shutdown
 
 	mu      sync.Mutex
-	work    *sync.Cond // for the workers: there is a job, or the dispatcher was closed
+	work    *sync.Cond // signalled when a job is ready or the dispatcher was closed
 	ready   fifo[job]
-	queues  map[string]*fifo[job] // by key: one job of the key is ready or handled, and these wait for it
-	idle    int                   // workers that wait
-	waking  bool                  // one of them was woken and has not come yet
+	queues  map[string]*fifo[job] // by key: jobs that wait while another job of the key is ready or running
+	idle    int                   // waiting workers
+	waking  bool                  // a worker was signalled and has not resumed yet
 	closed  bool
-	handled int // results of handlers
+	handled int // handlers that have returned
 
-	// Where the order is kept, what was received is finished after the end of ctx, if there is time.
+	// In an ordered shutdown, received deliveries are handled after the end of ctx, if the time suffices.
 	ordered  bool
 	workers  int
-	slowest  time.Duration // a handler's, of late; it fades with each quicker one
-	deadline time.Time     // for the handlers, once the session is drained
-	stopped  bool          // the rest is not begun: the time is not enough, or a handler has put its message back
+	slowest  time.Duration // duration of the slowest recent handler; decays with each faster one
+	deadline time.Time     // for the handlers; set when the drain starts
+	stopped  bool          // no further handler starts: the time is too short, or a handler requeued its message
 }
 
-// A job is a delivery on its way through a handler. It keeps the delivery tag apart from the
-// delivery, which the handler may change.
+// A job is a delivery for a handler. It has a copy of the delivery tag, because the handler may change the delivery.
 type job struct {
 	to  *results
 	d   *Delivery
 	tag uint64
-	key string // of Config.Key; empty: in no order
+	key string // from Config.Key; empty if unordered
 }
 
 type result struct {
 	job
-	verdict
+	outcome
 }
 
-// results are the results for a session. The dispatcher's mutex guards them.
+// results are the results for a session, guarded by the dispatcher's mutex.
 type results struct {
 	list    []result
-	spare   []result      // emptied, to be filled again
-	arrived chan struct{} // holds a token when list is no longer empty
+	spare   []result      // the slice that collect returned last, for reuse
+	arrived chan struct{} // receives a token when list becomes non-empty
 	closed  bool
-	lost    error        // how the session was lost; nil if it was not. Set before closed
-	unsent  atomic.Int64 // results that came after the loss
+	lost    error        // how the session was lost, or nil; set before closed
+	unsent  atomic.Int64 // results received after the loss
 }
 
 func newResults() results { return results{arrived: make(chan struct{}, 1)} }
@@ -64,7 +63,7 @@ func newDispatcher(ctx context.Context) *dispatcher {
 	return d
 }
 
-// put takes in a delivery.
+// put adds a delivery.
 func (d *dispatcher) put(j job) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -75,18 +74,18 @@ func (d *dispatcher) put(j job) {
 				d.queues[j.key] = queue
 			}
 			queue.push(j)
-			d.judge()
+			d.checkDeadline()
 			return
 		}
 		d.queues[j.key] = nil
 	}
 	d.ready.push(j)
-	d.judge()
+	d.checkDeadline()
 	d.wake()
 }
 
-// wake wakes a worker if there is work for one. Whoever takes a job wakes the next: where handlers
-// are quick, few workers do all the work, and the others need not be woken for each message.
+// wake signals a worker if a job is ready. Each worker that takes a job signals the next one. So a few workers do all
+// the work if handlers are fast, and the others are not woken for each message.
 func (d *dispatcher) wake() {
 	if d.idle > 0 && !d.waking && d.ready.len() > 0 {
 		d.waking = true
@@ -112,13 +111,12 @@ func (d *dispatcher) take() (job, bool) {
 	return job{}, false
 }
 
-// done hands a handler's result to the session its delivery came from. It returns false if that
-// takes none any more.
+// done passes a handler's result to the session of its delivery. It returns false if the session was closed.
 func (d *dispatcher) done(r result) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.ordered && r.how == postpone && d.ctx.Err() != nil {
-		d.stopped = true // a message put back at the shutdown: the ones behind it stay behind it
+		d.stopped = true // the message was requeued at shutdown; later ones must stay behind it
 	}
 	if r.key != "" {
 		if queue := d.queues[r.key]; queue != nil && queue.len() > 0 {
@@ -129,7 +127,7 @@ func (d *dispatcher) done(r result) bool {
 		}
 	}
 	d.slowest = max(r.took, d.slowest-d.slowest/32)
-	d.judge()
+	d.checkDeadline()
 	d.handled++
 	in := r.to
 	if in.closed {
@@ -142,7 +140,7 @@ func (d *dispatcher) done(r result) bool {
 	return true
 }
 
-// collect returns the results there are. They are valid until the next call.
+// collect returns the available results. They are valid until the next call.
 func (d *dispatcher) collect(in *results) []result {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -155,8 +153,7 @@ func (d *dispatcher) collect(in *results) []result {
 	return in.spare
 }
 
-// shut has the session take no more results, and returns those that it did not collect. lost is how the session was lost, if
-// it was.
+// shut closes in and returns the results that the session did not collect. lost is how the session was lost, or nil.
 func (d *dispatcher) shut(in *results, lost error) []result {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -164,18 +161,18 @@ func (d *dispatcher) shut(in *results, lost error) []result {
 	return in.list
 }
 
-// finish has the workers finish what was received by the deadline. If the time will not do, they begin nothing
-// more, which stops tells.
+// finish lets the workers handle the received deliveries until the deadline. If the time is too short, they start no
+// further handler and stops returns true.
 func (d *dispatcher) finish(deadline time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.deadline = deadline
-	d.judge()
+	d.checkDeadline()
 }
 
-// judge stops the workers where handlers as slow as the slowest would not finish everything in time. It goes by
-// the longest queue of a key and by the share of each worker, and adds one turn for those that run.
-func (d *dispatcher) judge() {
+// checkDeadline stops the workers if handlers as slow as the slowest recent one would not finish everything in time. It
+// counts the longest queue of a key or the jobs per worker, whichever is more, and one turn for the running handlers.
+func (d *dispatcher) checkDeadline() {
 	if d.deadline.IsZero() || d.stopped {
 		return
 	}
@@ -193,14 +190,14 @@ func (d *dispatcher) judge() {
 	d.stopped = time.Until(d.deadline)/time.Duration(turns) < d.slowest
 }
 
-// stops reports whether the workers begin nothing more of what was received.
+// stops reports whether the workers start no further handler.
 func (d *dispatcher) stops() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.stopped
 }
 
-// withdraw takes back what no handler has begun, in the order of delivery.
+// withdraw removes and returns the jobs whose handlers have not started, in the order of delivery.
 func (d *dispatcher) withdraw() []job {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -212,7 +209,7 @@ func (d *dispatcher) withdraw() []job {
 		}
 		delete(d.queues, j.key)
 	}
-	for key, queue := range d.queues { // a handler has one of each
+	for key, queue := range d.queues { // a job of each of these keys is running
 		if queue != nil {
 			jobs = append(jobs, queue.all()...)
 			d.queues[key] = nil
@@ -222,7 +219,7 @@ func (d *dispatcher) withdraw() []job {
 	return jobs
 }
 
-// close has the workers end.
+// close makes the workers exit.
 func (d *dispatcher) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -230,18 +227,18 @@ func (d *dispatcher) close() {
 	d.work.Broadcast()
 }
 
-// handledJobs returns how many handlers have returned.
+// handledJobs returns the number of handlers that have returned.
 func (d *dispatcher) handledJobs() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.handled
 }
 
-// logUnsent logs a result that cannot be sent, because its session was closed.
+// logUnsent logs a result that was not sent because its session was closed.
 func (r result) logUnsent(ctx context.Context, log *slog.Logger) {
 	cause := r.to.lost
 	if cause == nil {
-		cause = errLate
+		cause = errDrainTimeout
 	} else {
 		r.to.unsent.Add(1)
 	}

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// atWork runs n workers of a dispatcher. The handler is called with each job; the function it returns ends them.
+// atWork runs n workers of a dispatcher. The handler is called with each job. The returned function stops the
+// workers.
 func atWork(d *dispatcher, n int, handle func(job)) (end func()) {
 	var wg sync.WaitGroup
 	for range n {
@@ -29,7 +30,7 @@ func atWork(d *dispatcher, n int, handle func(job)) (end func()) {
 	return func() { d.close(); wg.Wait() }
 }
 
-func TestDeliveriesOfAKeyAreHandledInOrderAndThoseOfOthersBesideThem(t *testing.T) {
+func TestDeliveriesOfAKeyAreHandledInOrderAndOtherKeysConcurrently(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		in := newResults()
 		d := newDispatcher(t.Context())
@@ -70,43 +71,43 @@ func TestDeliveriesOfAKeyAreHandledInOrderAndThoseOfOthersBesideThem(t *testing.
 	})
 }
 
-// A handler that outlives its session holds its key: the message that comes again waits for it.
-func TestAKeyIsHeldByAHandlerOfALostSession(t *testing.T) {
+// A handler that outlives its session blocks its key: the redelivered message waits for it.
+func TestHandlerOfALostSessionBlocksItsKey(t *testing.T) {
 	d := newDispatcher(t.Context())
 	lost, next := newResults(), newResults()
 	d.put(job{to: &lost, tag: 1, key: "k"})
 	d.put(job{to: &lost, tag: 2, key: "k"})
 	j, _ := d.take()
 	if back := d.withdraw(); len(back) != 1 || back[0].tag != 2 {
-		t.Fatalf("taken back %v, want tag 2", back)
+		t.Fatalf("withdrawn %v, want tag 2", back)
 	}
 	d.shut(&lost, nil)
 	d.put(job{to: &next, tag: 1, key: "k"})
 	if d.ready.len() != 0 {
-		t.Error("a second handler may begin with the key")
+		t.Error("a second handler may start with the key")
 	}
 	if d.done(result{job: j}) {
-		t.Error("the lost session took the result")
+		t.Error("the lost session accepted the result")
 	}
 	if d.ready.len() != 1 {
-		t.Error("the key is not free")
+		t.Error("the key is still blocked")
 	}
 }
 
-func TestWhatNoHandlerBeganIsTakenBackInTheOrderOfDelivery(t *testing.T) {
+func TestWithdrawReturnsUnstartedJobsInDeliveryOrder(t *testing.T) {
 	d := newDispatcher(t.Context())
 	in := newResults()
 	for tag, key := range []string{"", "a", "b", "a", "", "b", "a"} {
 		d.put(job{to: &in, tag: uint64(tag), key: key})
 	}
 	first, _ := d.take()
-	second, _ := d.take() // holds the key a
+	second, _ := d.take() // blocks the key a
 	var tags []uint64
 	for _, j := range d.withdraw() {
 		tags = append(tags, j.tag)
 	}
 	if first.tag != 0 || second.tag != 1 || !slices.Equal(tags, []uint64{2, 3, 4, 5, 6}) {
-		t.Errorf("begun %d and %d, taken back %v", first.tag, second.tag, tags)
+		t.Errorf("started %d and %d, withdrawn %v", first.tag, second.tag, tags)
 	}
 	d.done(result{job: first})
 	d.done(result{job: second})
@@ -115,25 +116,25 @@ func TestWhatNoHandlerBeganIsTakenBackInTheOrderOfDelivery(t *testing.T) {
 	}
 }
 
-func TestNoHandlerBeginsAfterTheEndOfRunsContext(t *testing.T) {
+func TestNoHandlerStartsAfterTheEndOfRunsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		d := newDispatcher(ctx)
-		end := atWork(d, 2, func(job) { t.Error("begun") })
+		end := atWork(d, 2, func(job) { t.Error("handler started") })
 		synctest.Wait()
 		cancel()
 		in := newResults()
 		d.put(job{to: &in})
 		synctest.Wait()
 		if jobs := d.withdraw(); len(jobs) != 1 {
-			t.Errorf("%d jobs taken back, want 1", len(jobs))
+			t.Errorf("%d jobs withdrawn, want 1", len(jobs))
 		}
 		end()
 	})
 }
 
-// However few of the workers are woken, each job that could run does.
-func TestSlowHandlersKeepNoJobWaitingForAnIdleWorker(t *testing.T) {
+// Few workers are woken, but every ready job runs.
+func TestReadyJobsRunWhileAWorkerIsIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDispatcher(t.Context())
 		in := newResults()
@@ -144,14 +145,14 @@ func TestSlowHandlersKeepNoJobWaitingForAnIdleWorker(t *testing.T) {
 		for range 50 {
 			d.put(job{to: &in})
 		}
-		begun.Wait() // synctest reports a deadlock if one is not begun
+		begun.Wait() // synctest reports a deadlock if a job does not start
 		close(release)
 		synctest.Wait()
 		end()
 	})
 }
 
-func TestFifoKeepsItsOrderInLittleMemory(t *testing.T) {
+func TestFifoKeepsOrderAndReusesMemory(t *testing.T) {
 	var f fifo[int]
 	next := 0
 	for i := range 10_000 {
@@ -164,7 +165,7 @@ func TestFifoKeepsItsOrderInLittleMemory(t *testing.T) {
 		}
 	}
 	if cap(f.items) > 100 {
-		t.Errorf("room for %d, with 20 at most in it", cap(f.items))
+		t.Errorf("capacity %d for at most 20 values", cap(f.items))
 	}
 	if all := f.all(); len(all) != 10_000-next || all[0] != next || f.len() != 0 {
 		t.Errorf("%d left, the first %d", len(all), all[0])

@@ -2,27 +2,24 @@ package consumer
 
 import "context"
 
-// drain ends the session in the order that loses no settlement and counts no failure. Its
-// error is a *LostError.
+// drain shuts the session down without losing a settlement or counting a failure. Its error is a *LostError.
 //
-// RabbitMQ's channel hands a quorum queue about 32 settlements at a time and keeps the rest
-// until the queue's leader has applied those. Closing the channel throws the rest away: the
-// messages return to the queue, counted as failed, although they were acknowledged. Two
-// things are known to prevent it. basic.cancel of a live consumer passes on all settlements
-// and waits for the leader before it is answered: it covers whatever was settled before.
-// After it no call of the protocol does the same. Settlements sent later are made sure to have
-// arrived, by a call that is answered after them, and then given time: the broker needs a few
-// milliseconds.
+// RabbitMQ's channel passes about 32 settlements at a time to a quorum queue and keeps the others until the queue's
+// leader has applied those. Closing the channel discards the others: their messages are requeued and counted as
+// failed, although they were acknowledged. Two measures prevent that. Before it answers a basic.cancel of an active
+// consumer, RabbitMQ passes on all earlier settlements and waits for the leader. No other call does that after the
+// basic.cancel. So for settlements sent later, drain makes a call, whose answer proves that the broker has read them,
+// and then waits some milliseconds for the queue to apply them.
 //
-// A session whose order matters is drained by handOver.
+// handOver drains an ordered session instead.
 func (s *session) drain() error {
 	waiting := s.withdraw()
-	s.finishAll() // to have it covered by the cancel
+	s.finishAll() // before the cancel, which waits for these settlements
 	before := s.ledger.settled
 	err := s.cancel()
 	if err == nil {
 		s.ledger.taken = before
-		s.giveBack(waiting)
+		s.requeueWaiting(waiting)
 		err = s.finishRunning()
 	}
 	if n := s.ledger.settled - before; err == nil && n > 0 {
@@ -34,14 +31,14 @@ func (s *session) drain() error {
 	return nil
 }
 
-// giveBack returns deliveries without a handler, in the queue's order, and settles held ones
-// at once. The consumer is cancelled, so that this session does not receive them again.
-func (s *session) giveBack(waiting []job) {
+// requeueWaiting requeues deliveries whose handlers have not started, in the queue's order, and settles held deliveries at
+// once. The consumer was cancelled before, so they are not redelivered to this session.
+func (s *session) requeueWaiting(waiting []job) {
 	for _, j := range waiting {
 		s.settle(j.tag, putBack)
 	}
 	if s.deliveries != nil {
-		for d := range s.deliveries { // closed by Cancel, or along with the channel
+		for d := range s.deliveries { // closed by Cancel or with the channel
 			if !s.enter(&d) {
 				continue
 			}
@@ -54,8 +51,8 @@ func (s *session) giveBack(waiting []job) {
 	s.flush()
 }
 
-// finishRunning settles the running handlers' deliveries as they return, until the drain time
-// and the overtime are over. An error means that the channel is gone.
+// finishRunning settles the deliveries of running handlers as they return, until the drain timeout and overtime have
+// elapsed. An error means that the channel was closed.
 func (s *session) finishRunning() error {
 	for s.out > 0 {
 		select {
@@ -64,8 +61,8 @@ func (s *session) finishRunning() error {
 		case err := <-s.closed:
 			return closeReason(err)
 		case <-s.state.shutdown.late:
-			// The cancel before may have been answered later than that: whoever returned meanwhile
-			// could not hand its result over.
+			// The answer to cancel may have arrived after late; collect the results of handlers that have returned
+			// since then.
 			s.finishAll()
 			return nil
 		}
@@ -73,8 +70,9 @@ func (s *session) finishRunning() error {
 	return nil
 }
 
-// finishDeliveries cancels the consumer, finishes its deliveries in order and settles them, so that RabbitMQ loses and counts none. See
-// drain for the order of cancel, settlements and close. Held deliveries are settled at once. Its error is a *LostError.
+// finishDeliveries cancels the consumer, waits for the handlers of its deliveries and settles them, so that no
+// settlement is lost and no message counted as failed. See drain for the order of cancel, settlements and close. Held
+// deliveries are settled at once. Its error is a *LostError.
 func (s *session) finishDeliveries(ctx context.Context) error {
 	err := s.cancel()
 	if err != nil {
@@ -98,14 +96,14 @@ func (s *session) finishDeliveries(ctx context.Context) error {
 			s.finishAll()
 		case cause := <-s.closed:
 			err = closeReason(cause)
-		case <-ended: // no further handler begins
+		case <-ended: // no further handler starts
 			ended = nil
 			for _, j := range s.withdraw() {
 				s.settle(j.tag, putBack)
 			}
 			s.flush()
 		case <-s.state.shutdown.late:
-			err = errLate
+			err = errDrainTimeout
 		}
 	}
 	if n := s.ledger.settled - before; err == nil && n > 0 {

@@ -13,22 +13,22 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-func TestDrainTellsWhatMayComeAgain(t *testing.T) {
+func TestDrainErrorCountsMessagesThatMayBeRedelivered(t *testing.T) {
 	for name, c := range map[string]struct {
 		mute      method
-		cut       method // ends the link, once ctx has ended
+		cut       method // closes the connection when called after the end of ctx
 		workers   int
 		early     int // of the three handlers return before the end of ctx; the others after the loss
 		unsettled int
 	}{
-		"nothing, when the broker took it":               {workers: 3, early: 3, unsettled: 0},
-		"nothing, when the broker took it in the drain":  {workers: 3, early: 1, unsettled: 0},
-		"settlements that no answer followed":            {mute: cancel, cut: cancel, workers: 3, early: 3, unsettled: 3},
-		"what handlers finished after the loss":          {mute: cancel, cut: cancel, workers: 3, early: 0, unsettled: 3},
-		"what was to be given back":                      {mute: cancel, cut: cancel, workers: 1, early: 0, unsettled: 3},
-		"settlements before the loss, results after it":  {mute: cancel, cut: cancel, workers: 3, early: 2, unsettled: 3},
-		"only those that followed the cancel":            {mute: qos, cut: ackMethod, workers: 3, early: 2, unsettled: 1},
-		"settlements after the cancel, before an answer": {mute: qos, cut: ackMethod, workers: 3, early: 0, unsettled: 3},
+		"nothing, if the broker accepted it":              {workers: 3, early: 3, unsettled: 0},
+		"nothing, if the broker accepted it in the drain": {workers: 3, early: 1, unsettled: 0},
+		"settlements without a later answer":              {mute: cancel, cut: cancel, workers: 3, early: 3, unsettled: 3},
+		"results after the loss":                          {mute: cancel, cut: cancel, workers: 3, early: 0, unsettled: 3},
+		"deliveries to be requeued":                       {mute: cancel, cut: cancel, workers: 1, early: 0, unsettled: 3},
+		"settlements before the loss, results after it":   {mute: cancel, cut: cancel, workers: 3, early: 2, unsettled: 3},
+		"only settlements after the cancel":               {mute: qos, cut: ackMethod, workers: 3, early: 2, unsettled: 1},
+		"settlements after the cancel, before an answer":  {mute: qos, cut: ackMethod, workers: 3, early: 0, unsettled: 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -72,7 +72,7 @@ func TestDrainTellsWhatMayComeAgain(t *testing.T) {
 				var d *DrainError
 				var lost *LostError
 				if !errors.As(err, &d) || d.Unsettled != c.unsettled || d.Unfinished != 0 || !errors.As(err, &lost) {
-					t.Errorf("Run = %v, want a *DrainError: %d unsettled, and how the subscription was lost", err, c.unsettled)
+					t.Errorf("Run = %v, want a *DrainError: %d unsettled, and the cause of the loss", err, c.unsettled)
 				}
 				if n := log.count("consumer: ended"); n != 1 {
 					t.Errorf("%d lines at the end, want 1", n)
@@ -82,7 +82,7 @@ func TestDrainTellsWhatMayComeAgain(t *testing.T) {
 	}
 }
 
-func TestWhatHandlersSettleInTheOvertimeReachesTheBroker(t *testing.T) {
+func TestResultsDuringTheOvertimeReachTheBroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{on: func(m method, l *link) {
 			if m == consume {
@@ -111,8 +111,8 @@ func TestWhatHandlersSettleInTheOvertimeReachesTheBroker(t *testing.T) {
 	})
 }
 
-// While the node that leads the queue is away, basic.cancel is answered late; the handlers have long returned then.
-func TestWhatHandlersFinishedIsSettledAlsoWhenTheCancelIsAnsweredLate(t *testing.T) {
+// While the leader of the queue is unreachable, basic.cancel is answered late, after the handlers have returned.
+func TestResultsAreSettledAfterALateAnswerToTheCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 8
 		b := &connections{on: func(m method, l *link) {
@@ -141,7 +141,7 @@ func TestWhatHandlersFinishedIsSettledAlsoWhenTheCancelIsAnsweredLate(t *testing
 	})
 }
 
-func TestASettlementThatNobodyReadsDoesNotKeepRunFromEnding(t *testing.T) {
+func TestBlockedSettlementDoesNotKeepRunFromReturning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{on: func(m method, l *link) {
 			if m == consume {
@@ -162,7 +162,7 @@ func TestASettlementThatNobodyReadsDoesNotKeepRunFromEnding(t *testing.T) {
 	})
 }
 
-func TestALossThatNoSubscriptionFollowedIsToldAtTheEnd(t *testing.T) {
+func TestRunReportsALossWithoutANewSubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{on: func(m method, l *link) {
 			switch m {

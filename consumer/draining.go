@@ -7,38 +7,37 @@ import (
 	"time"
 )
 
-// callTimeout bounds a call to the broker after which nobody waits: after Run's ctx has ended,
-// and for closing a channel. Beyond it the connection is closed, with all that use it: the
-// only way left to return the deliveries.
+// callTimeout is the time limit for closing a channel and for settling a delivery of Get, and the minimum limit for
+// calls after the end of Run's ctx. After it the connection is closed for all its users, because that is the only
+// remaining way to requeue the deliveries.
 const callTimeout = 5 * time.Second
 
-// overtime is how long handlers get to return once their ctx was cancelled at the end of the
-// drain time.
+// overtime is the time that handlers get to return after their ctx was cancelled at the drain timeout.
 const overtime = 500 * time.Millisecond
 
-// cutAfter is how long after the drain time the broker may take to answer: enough to take what was
-// settled in the overtime.
+// cutAfter is the time that the broker gets to answer after the drain timeout. It includes the overtime and the
+// settlements sent then.
 const cutAfter = 2 * time.Second
 
 var (
-	errLate  = errors.New("consumer: the drain time is over")
-	errNoEnd = errors.New("RabbitMQ did not answer in time after the end of Run's ctx, the connection was cut")
+	errDrainTimeout    = errors.New("consumer: the drain timeout elapsed")
+	errShutdownTimeout = errors.New("RabbitMQ did not answer in time after Run's ctx ended, the connection was closed")
 )
 
 type shutdownKey struct{}
 
-// A shutdown is the course of the end of a Run, from the end of its ctx on.
+// A shutdown holds the deadlines of a Run's shutdown, which starts when Run's ctx ends.
 type shutdown struct {
-	begun    <-chan struct{} // closed when it begins
+	begun    <-chan struct{} // closed when the shutdown starts
 	drain    time.Duration
-	last     atomic.Pointer[time.Time] // the end of the drain time; nil before the shutdown
-	handlers context.Context           // the handlers' ctx: ends when the drain time is over
-	late     chan struct{}             // closed overtime after the end of the drain time
-	calls    context.Context           // bounds calls to the broker: ends some time after Run's ctx
+	last     atomic.Pointer[time.Time] // when the drain timeout elapses; nil before the shutdown
+	handlers context.Context           // ctx of the handlers; cancelled when the drain timeout elapses
+	late     chan struct{}             // closed when the drain timeout and overtime have elapsed
+	calls    context.Context           // ctx of calls to the broker; cancelled some time after Run's ctx
 }
 
-// newShutdown returns the shutdown that begins with the end of ctx. interrupted is called when the drain time is over. stop
-// releases the timers.
+// newShutdown returns the shutdown that starts when ctx ends. interrupted is called when the drain timeout elapses.
+// stop releases the timers.
 func newShutdown(ctx context.Context, drain time.Duration, interrupted func()) (s *shutdown, stop func()) {
 	s = &shutdown{begun: ctx.Done(), drain: drain, late: make(chan struct{})}
 	handlers, interrupt := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), shutdownKey{}, s))
@@ -49,7 +48,7 @@ func newShutdown(ctx context.Context, drain time.Duration, interrupted func()) (
 		interrupt()
 	})
 	afterOvertime := after(ctx, drain+overtime, func() { close(s.late) })
-	afterCut := after(ctx, max(drain+cutAfter, callTimeout), func() { cut(errNoEnd) })
+	afterCut := after(ctx, max(drain+cutAfter, callTimeout), func() { cut(errShutdownTimeout) })
 	notBegun := context.AfterFunc(ctx, s.begin)
 	return s, func() {
 		notBegun()
@@ -66,7 +65,7 @@ func (s *shutdown) begin() {
 	s.last.Store(&last)
 }
 
-// deadline is when the handlers' ctx ends, at the latest from now.
+// deadline returns when the handlers' ctx ends if the shutdown has started, or would end if it started now.
 func (s *shutdown) deadline() time.Time {
 	if last := s.last.Load(); last != nil {
 		return *last
@@ -75,7 +74,7 @@ func (s *shutdown) deadline() time.Time {
 }
 
 // Draining returns a channel that is closed when the Run that owns a handler's ctx starts to shut down. Use it to
-// stop idle waits: ctx itself is cancelled only after Config.DrainTimeout. For any other ctx the channel is nil.
+// stop idle waits: ctx itself is cancelled only after Config.DrainTimeout. The channel is nil for any other ctx.
 func Draining(ctx context.Context) <-chan struct{} {
 	if s, ok := ctx.Value(shutdownKey{}).(*shutdown); ok {
 		return s.begun
@@ -83,8 +82,7 @@ func Draining(ctx context.Context) <-chan struct{} {
 	return nil
 }
 
-// after calls f when d has passed since ctx ended, unless the function it returns is called
-// before.
+// after calls f when d has elapsed since ctx ended, unless cancel is called first.
 func after(ctx context.Context, d time.Duration, f func()) (cancel func()) {
 	pending, cancel := context.WithCancel(context.Background())
 	context.AfterFunc(ctx, func() {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestDrainingIsClosedWhenTheShutdownBegins(t *testing.T) {
+func TestDrainingIsClosedWhenTheShutdownStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{on: func(m method, l *link) {
 			if m == consume {
@@ -30,6 +30,6 @@ func TestDrainingIsClosedWhenTheShutdownBegins(t *testing.T) {
 		}
 	})
 	if Draining(t.Context()) != nil {
-		t.Error("Draining is not nil for a ctx that is not a handler's")
+		t.Error("Draining is not nil outside a handler")
 	}
 }

@@ -13,31 +13,32 @@ import (
 )
 
 var (
-	// ErrRunning reports a second Run on a Consumer whose first one has not returned.
+	// ErrRunning reports a call of Run while another Run of the same Consumer has not returned.
 	ErrRunning = errors.New("consumer: already running")
 
-	// ErrNotSubscribed reports that a Consumer has no subscription yet, or none any more: Run has not been called, has not
-	// subscribed yet, or has returned. The reason is wrapped next to it, if there is one.
+	// ErrNotSubscribed reports that a Consumer has no subscription: Run has not been called, has not subscribed yet,
+	// or has returned. The reason, if there is one, is wrapped next to it.
 	ErrNotSubscribed = errors.New("consumer: not subscribed")
 
-	// ErrAlreadySettled reports a second Ack, Nack or Reject of one delivery, or one in a handler, whose result settles the
-	// delivery. Nothing was sent: RabbitMQ would have closed the channel with 406.
+	// ErrAlreadySettled reports a second Ack, Nack or Reject of a delivery, or any of them in a handler, whose result
+	// settles the delivery. Nothing was sent: RabbitMQ would have closed the channel with 406.
 	ErrAlreadySettled = errors.New("consumer: delivery already settled")
 
-	// ErrStaleDelivery reports that the channel of a delivery was closed. Nothing was
-	// sent, and RabbitMQ redelivers the message.
+	// ErrStaleDelivery reports that the channel of a delivery was closed. Nothing was sent, and RabbitMQ redelivers
+	// the message.
 	ErrStaleDelivery = errors.New("consumer: delivery is stale: its channel was closed and the message is redelivered")
 
 	errSettledByResult = fmt.Errorf("%w by the handler's result", ErrAlreadySettled)
 )
 
-// SubscribeError reports a failed attempt to subscribe. Run tries again, and returns it only if Config.Backoff gave up or
-// the cause is permanent.
+// SubscribeError reports a failed attempt to subscribe. Run tries again, and returns it only if Config.Backoff gave
+// up or the cause is permanent.
 type SubscribeError struct {
 	Queue string // the queue to consume from; Config.Queue if Config.Declare failed
 
-	// Err is the cause: an *amqp.Error if the broker refused, or an error that wraps context.DeadlineExceeded if the broker did
-	// not answer within ten seconds (a minute for Config.Declare). The connection is closed then.
+	// Err is the cause: an *amqp.Error if the broker refused, or an error that wraps context.DeadlineExceeded if the
+	// broker did not answer within ten seconds (a minute for Config.Declare). After such a timeout the connection is
+	// closed.
 	Err error
 }
 
@@ -51,7 +52,7 @@ func (e *SubscribeError) Error() string {
 
 func (e *SubscribeError) Unwrap() error { return e.Err }
 
-// fix is what a person can do about it.
+// fix returns advice for the user, or "".
 func (e *SubscribeError) fix() string {
 	switch wire.Code(e.Err) {
 	case 403:
@@ -75,8 +76,8 @@ type LostError struct {
 	Queue string // the queue of the subscription
 	Err   error  // the cause; nil after a basic.cancel, for which the broker gives no reason
 
-	// Oldest is how long the oldest delivery had been unsettled. Zero means that all were settled. A time near the consumer
-	// timeout, 30 minutes by default, explains a basic.cancel.
+	// Oldest is the time for which the oldest unsettled delivery had been unsettled. Zero means that all were
+	// settled. A time near the consumer timeout, 30 minutes by default, explains a basic.cancel.
 	Oldest time.Duration
 }
 
@@ -94,13 +95,13 @@ func (e *LostError) Error() string {
 
 func (e *LostError) Unwrap() error { return e.Err }
 
-// An UnreadableError reports a message whose headers amqp091-go cannot read: they are nested deeper than 32, have more
-// than 8192 entries in one table, hold a field of an unknown type, or do not fit into a frame of the connection, as when
-// RabbitMQ adds its own headers to a redelivery. amqp091-go would give up the connection; a connection of amqpkit replaces
-// the headers instead, and the body and the other properties arrive.
+// An UnreadableError reports a message whose headers amqp091-go cannot read. They are nested deeper than 32, have
+// more than 8192 entries in one table, contain a field of an unknown type, or do not fit into a frame of the
+// connection, for example because RabbitMQ added its own headers to a redelivery. amqp091-go alone would close the
+// connection. A connection of amqpkit replaces the headers instead, so that the body and the other properties arrive.
 //
-// A Consumer rejects such a message without the handler, so that it goes to the dead-letter exchange or is dropped, and
-// logs this error. On a stream it skips the message.
+// A Consumer rejects such a message without calling the handler, so that it is dead-lettered or dropped, and logs
+// this error. On a stream it skips the message.
 type UnreadableError struct {
 	Queue     string // the queue of the message
 	MessageID string // the message id, which may be empty
@@ -112,23 +113,22 @@ func (e *UnreadableError) Error() string {
 		validate.Quote(e.MessageID), validate.Quote(e.Queue), e.Reason)
 }
 
-// DrainError reports what Run could not bring to its end. It wraps the *LostError if the
-// subscription was lost.
+// DrainError reports an incomplete shutdown of Run. It wraps the *LostError if the subscription was lost.
 type DrainError struct {
-	// Unfinished is how many handlers had not returned when the drain time was over. Their
-	// ctx was cancelled then. Those that returned within the next half second were settled
-	// by their result; the messages of the others return to the queue.
+	// Unfinished is the number of handlers that had not returned when Config.DrainTimeout elapsed. Their ctx was
+	// cancelled then. If they returned within the next half second, their result settled the delivery. The messages
+	// of the others are redelivered.
 	Unfinished int
 
-	// Running is how many of these ignored the end of their ctx and still run.
+	// Running is the number of these handlers that ignored the end of their ctx and are still running.
 	Running int
 
-	// Unsettled is how many deliveries come again, or may, although handlers finished them or
-	// Run was to give them back: the subscription was lost in the drain, or before it with no
-	// other to follow, and their settlement did not reach the broker for sure.
+	// Unsettled is the number of deliveries that are or may be redelivered although handlers finished them or Run
+	// tried to requeue them. The subscription was lost during the drain, or before it without a new one, and the
+	// settlements may not have reached the broker.
 	Unsettled int
 
-	// Err is how the subscription was lost, if Unsettled is not zero.
+	// Err is the cause of the lost subscription. It is nil if Unsettled is zero.
 	Err error
 
 	drain time.Duration // Config.DrainTimeout
@@ -137,11 +137,11 @@ type DrainError struct {
 func (e *DrainError) Error() string {
 	var parts []string
 	if e.Unfinished > 0 {
-		parts = append(parts, fmt.Sprintf("%d handlers had not returned %v after the end of Run's ctx, %d of them still run",
+		parts = append(parts, fmt.Sprintf("%d handlers had not returned %v after Run's ctx ended, and %d are still running",
 			e.Unfinished, e.drain, e.Running))
 	}
 	if e.Unsettled > 0 {
-		parts = append(parts, fmt.Sprintf("the settlement of %d deliveries may not have reached RabbitMQ, which then delivers them again: %v",
+		parts = append(parts, fmt.Sprintf("the settlements of %d deliveries may not have reached RabbitMQ, which then redelivers the messages: %v",
 			e.Unsettled, unprefixed(e.Err)))
 	}
 	return "consumer: " + strings.Join(parts, "; ")
@@ -149,9 +149,9 @@ func (e *DrainError) Error() string {
 
 func (e *DrainError) Unwrap() error { return e.Err }
 
-// PanicError is a handler's panic. A middleware sees it as the error of the handler within.
+// PanicError is a panic of a handler. A middleware gets it as the error of the handler that it wraps.
 type PanicError struct {
-	Value any    // what was passed to panic
+	Value any    // the argument of panic
 	Stack []byte // the goroutine's stack at the panic
 }
 
@@ -163,15 +163,15 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// isMissing reports whether the broker refused a call because a queue or an exchange does not exist. With the
-// same code, 404, it refuses a queue whose node is down: no Setup brings that back.
+// isMissing reports whether the broker refused a call because a queue or an exchange does not exist. The broker uses
+// the same code, 404, for a queue whose node is down, which Setup cannot restore.
 func isMissing(err error) bool {
 	var e *amqp.Error
 	return errors.As(err, &e) && e.Server && e.Code == amqp.NotFound &&
 		(strings.Contains(e.Reason, "no queue '") || strings.Contains(e.Reason, "no exchange '"))
 }
 
-// exists reports whether the broker refused a call in a way that proves that the queue exists.
+// exists reports whether the broker's refusal proves that the queue exists.
 func exists(err error) bool {
 	var e *amqp.Error
 	return errors.As(err, &e) && e.Server && (e.Code == amqp.ResourceLocked || inUse(err))
@@ -183,7 +183,7 @@ func inUse(err error) bool {
 	return errors.As(err, &e) && e.Server && e.Code == amqp.AccessRefused && strings.Contains(e.Reason, "exclusive use")
 }
 
-// An unprefixedError leaves out the package's name, which the error around it begins with.
+// An unprefixedError omits the package's name, because the error that wraps it starts with it.
 type unprefixedError struct{ error }
 
 func unprefixed(err error) error { return unprefixedError{err} }

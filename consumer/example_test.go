@@ -14,7 +14,7 @@ import (
 	"github.com/amqpkit/amqpkit/consumer"
 )
 
-// conn stands for the *amqpkit.Conn that a program dials.
+// conn is the *amqpkit.Conn of the program.
 var conn consumer.Connection
 
 func Example() {
@@ -29,7 +29,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := c.Run(ctx); err != nil { // until a signal; then it drains
+	if err := c.Run(ctx); err != nil { // drains after a signal
 		log.Fatal(err)
 	}
 }
@@ -58,13 +58,13 @@ func ExampleHandler() {
 
 	handle := func(ctx context.Context, d *consumer.Delivery) error {
 		if !open() {
-			return consumer.Requeue(time.Minute) // not now
+			return consumer.Requeue(time.Minute) // try again in a minute
 		}
 		err := ship(string(d.Body))
 		if errors.Is(err, errGone) {
-			return consumer.Reject(err) // never
+			return consumer.Reject(err) // a retry cannot succeed
 		}
-		return err // nil: done; else again after a while
+		return err // nil acknowledges; any other error is retried after a delay
 	}
 	fmt.Println(handle(context.Background(), delivery("7")))
 	// Output:
@@ -92,7 +92,7 @@ func ExampleMiddleware() {
 	// rejected: decode the body as JSON into int: invalid character 's' looking for beginning of value 1
 }
 
-// What comes in is bounded: in bytes as delivered and as decoded, and in time.
+// Limits for untrusted messages: the size as delivered, the decompressed size, and the time of the handler.
 func ExampleDecompress() {
 	cfg := consumer.Config{
 		Queue:       "orders",
@@ -114,7 +114,7 @@ func ExampleDecompress() {
 
 func ExampleTimeout() {
 	handle := consumer.Timeout(time.Millisecond)(func(ctx context.Context, d *consumer.Delivery) error {
-		<-ctx.Done() // as a call does that takes ctx
+		<-ctx.Done() // like a call that takes ctx
 		return context.Cause(ctx)
 	})
 	fmt.Println(handle(context.Background(), delivery("7")))
@@ -122,8 +122,7 @@ func ExampleTimeout() {
 	// consumer: the handler took longer than 1ms: context deadline exceeded
 }
 
-// An exclusive queue is gone with its connection: Declare makes a new one before every
-// subscribe.
+// RabbitMQ deletes an exclusive queue with its connection, so Declare declares it again before every subscribe.
 func ExampleConfig_declare() {
 	cfg := consumer.Config{
 		Declare: func(ctx context.Context, ac *amqp.Connection) (string, error) {
@@ -163,7 +162,7 @@ func delivery(body string) *consumer.Delivery {
 }
 
 func ExampleBatch() {
-	insert := func(_ context.Context, rows []string) error { // one statement for all
+	insert := func(_ context.Context, rows []string) error { // one statement for all rows
 		fmt.Println("insert", len(rows), "rows")
 		return nil
 	}
@@ -172,7 +171,7 @@ func ExampleBatch() {
 		var rows []string
 		for i, d := range ds {
 			if len(d.Body) == 0 {
-				errs[i] = consumer.Reject(errors.New("empty")) // this one only
+				errs[i] = consumer.Reject(errors.New("empty")) // applies to this delivery only
 				continue
 			}
 			rows = append(rows, string(d.Body))
@@ -185,17 +184,17 @@ func ExampleBatch() {
 		return errs
 	})
 
-	// Two batches: one gathers while the other one is inserted.
+	// Workers for two batches: one fills while the other one is inserted.
 	c, err := consumer.New(conn, consumer.Config{Queue: "orders", Workers: 200}, handle)
 	_, _ = c, err
 
-	fmt.Println(handle(context.Background(), delivery("7"))) // alone, it waits for 50 ms
+	fmt.Println(handle(context.Background(), delivery("7"))) // a single delivery waits for 50 ms
 	// Output:
 	// insert 1 rows
 	// <nil>
 }
 
-// All of a customer's orders are handled in their order, and those of different customers at once.
+// Orders of the same customer are handled in order, and orders of different customers concurrently.
 func ExampleConfig_key() {
 	cfg := consumer.Config{
 		Queue:   "orders",
@@ -219,13 +218,13 @@ func ExampleHandler_channel() {
 		outcome := make(chan error, 1)
 		select {
 		case out <- received{d, outcome}:
-		case <-consumer.Draining(ctx): // nobody has it yet
+		case <-consumer.Draining(ctx): // not received yet
 			return consumer.Requeue(time.Second)
 		}
 		select {
 		case err := <-outcome:
 			return err
-		case <-ctx.Done(): // the drain time is over
+		case <-ctx.Done(): // the drain timeout elapsed
 			return context.Cause(ctx)
 		}
 	}

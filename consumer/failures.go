@@ -2,7 +2,7 @@ package consumer
 
 import "time"
 
-// maxFailing bounds how many failing messages are remembered by their message id.
+// maxFailing is the maximum number of failing messages that are remembered by message id.
 const maxFailing = 1024
 
 const (
@@ -10,12 +10,12 @@ const (
 	longHold  = 30 * time.Second
 )
 
-// failures counts the earlier failures of messages. Quorum queues send the count along;
-// for classic queues it is kept here, by message id, as far as memory is spent on it.
+// failures counts the earlier failures of messages by message id. It is needed for classic queues; quorum queues send
+// the count with the delivery.
 type failures map[string]int
 
-// before returns how often the message failed before this delivery. Where the order is kept, the broker also counts
-// messages that were put back at a shutdown: there only the failures seen here count.
+// before returns how often the message failed before this delivery. In ordered mode the broker also counts messages
+// that were requeued at a shutdown, so only the failures counted here are used.
 func (f failures) before(d *Delivery, ordered bool) int {
 	switch {
 	case !ordered:
@@ -28,8 +28,8 @@ func (f failures) before(d *Delivery, ordered bool) int {
 
 // of returns how often the message failed before this delivery.
 func (f failures) of(d *Delivery) int {
-	// A publisher can set the header on a fresh message: RabbitMQ passes it on, and
-	// overwrites it only when the message fails.
+	// A publisher can set the header on a new message. RabbitMQ passes it on, and overwrites it only when the message
+	// fails.
 	if !d.Redelivered {
 		return 0
 	}
@@ -39,13 +39,13 @@ func (f failures) of(d *Delivery) int {
 	return f[d.MessageId]
 }
 
-// failed remembers that the message has failed n times.
+// failed records that the message has failed n times.
 func (f failures) failed(d *Delivery, n int) {
 	if d.MessageId == "" {
 		return
 	}
 	if _, known := f[d.MessageId]; !known && len(f) >= maxFailing {
-		for id := range f { // any one: forgetting only shortens its next hold
+		for id := range f { // a random one; this only shortens its next hold
 			delete(f, id)
 			break
 		}
@@ -53,12 +53,11 @@ func (f failures) failed(d *Delivery, n int) {
 	f[d.MessageId] = n
 }
 
-// settled forgets a message that is done.
+// settled removes a message that was settled.
 func (f failures) settled(d *Delivery) { delete(f, d.MessageId) }
 
-// holdFor is how long a failed delivery is held before it goes back to its queue: 1 s
-// doubling to 30 s by the number of earlier failures. Without it a message that keeps failing
-// would circle at the speed of the link.
+// holdFor returns how long a failed delivery is held before it is requeued: 1 s doubling to 30 s by the number of
+// earlier failures. Without a hold, a message that keeps failing would cycle at the speed of the connection.
 func holdFor(failures int) time.Duration {
 	hold := firstHold
 	for range failures {

@@ -1,21 +1,21 @@
 package consumer
 
-// A fifo holds values, first in, first out, in memory that it uses again.
+// A fifo is a first-in, first-out queue that reuses its memory.
 type fifo[T any] struct {
 	items []T
-	gone  int // as many at the beginning were taken
+	head  int // the index of the first value
 }
 
-func (f *fifo[T]) len() int { return len(f.items) - f.gone }
+func (f *fifo[T]) len() int { return len(f.items) - f.head }
 
-// at returns the i-th of those waiting, to be changed in place until the next push.
-func (f *fifo[T]) at(i int) *T { return &f.items[f.gone+i] }
+// at returns a pointer to the i-th value, valid until the next push.
+func (f *fifo[T]) at(i int) *T { return &f.items[f.head+i] }
 
 func (f *fifo[T]) push(v T) {
-	if len(f.items) == cap(f.items) && f.gone > len(f.items)/2 { // make room instead of growing
-		n := copy(f.items, f.items[f.gone:])
+	if len(f.items) == cap(f.items) && f.head > len(f.items)/2 { // move the values instead of growing
+		n := copy(f.items, f.items[f.head:])
 		clear(f.items[n:])
-		f.items, f.gone = f.items[:n], 0
+		f.items, f.head = f.items[:n], 0
 	}
 	f.items = append(f.items, v)
 }
@@ -26,18 +26,18 @@ func (f *fifo[T]) pop() T {
 	return v
 }
 
-// drop takes the first n.
+// drop removes the first n values.
 func (f *fifo[T]) drop(n int) {
-	clear(f.items[f.gone : f.gone+n])
-	f.gone += n
-	if f.gone == len(f.items) {
-		f.items, f.gone = f.items[:0], 0
+	clear(f.items[f.head : f.head+n])
+	f.head += n
+	if f.head == len(f.items) {
+		f.items, f.head = f.items[:0], 0
 	}
 }
 
-// all takes everything.
+// all removes and returns all values.
 func (f *fifo[T]) all() []T {
-	all := f.items[f.gone:]
+	all := f.items[f.head:]
 	*f = fifo[T]{}
 	return all
 }

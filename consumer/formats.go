@@ -13,10 +13,10 @@ import (
 	"strings"
 )
 
-// A format is a way to compress a body.
+// A format is a compression format.
 type format struct {
 	name   string
-	begins func(body []byte) bool // whether a body may be in it, by its first bytes
+	begins func(body []byte) bool // reports whether the body's first bytes fit the format
 	open   func(body []byte) (io.Reader, error)
 }
 
@@ -27,7 +27,7 @@ var (
 	zipFormat     = &format{"zip", isZip, openZip}
 )
 
-// formatOf returns the format that a content-encoding names.
+// formatOf returns the format for a name in a content-encoding.
 func formatOf(name string) (*format, bool) {
 	switch strings.TrimPrefix(strings.ToLower(name), "application/") {
 	case "gzip", "x-gzip":
@@ -42,7 +42,7 @@ func formatOf(name string) (*format, bool) {
 	return nil, false
 }
 
-// kombuFormat returns the format that kombu's header names. kombu writes the zlib format and calls it gzip.
+// kombuFormat returns the format for a name in kombu's header. kombu writes the zlib format and calls it gzip.
 func kombuFormat(name string) (*format, bool) {
 	f, ok := formatOf(name)
 	if f == gzipFormat {
@@ -56,7 +56,7 @@ func kombuFormat(name string) (*format, bool) {
 	return f, ok
 }
 
-// decode returns the decoded body, or its first bytes if it has more than most.
+// decode returns the decoded body, or its first most+1 bytes if it is longer.
 func (f *format) decode(body []byte, most int) ([]byte, error) {
 	r, err := f.open(body)
 	if err != nil {
@@ -76,9 +76,10 @@ func isZlib(body []byte) bool {
 
 func openGzip(body []byte) (io.Reader, error) { return gzip.NewReader(bytes.NewReader(body)) }
 
-// openDeflate opens the zlib format, which RFC 9110 means by deflate, or RFC 1951's, which .NET and others write.
+// openDeflate opens the zlib format, which RFC 9110 calls deflate, or the raw format of RFC 1951, which .NET and
+// others write.
 func openDeflate(body []byte) (io.Reader, error) {
-	const reserved = 3 // the block type that RFC 1951 leaves invalid
+	const reserved = 3 // the invalid block type of RFC 1951
 	if len(body) == 0 || isZlib(body) || body[0]>>1&3 == reserved {
 		return zlib.NewReader(bytes.NewReader(body))
 	}
@@ -86,7 +87,7 @@ func openDeflate(body []byte) (io.Reader, error) {
 	return &checked{flate.NewReader(rest), rest}, nil
 }
 
-// checked reads a format without a checksum: the body must at least end where it says.
+// checked reads a format without a checksum and reports trailing data as an error.
 type checked struct {
 	io.Reader
 	rest *bytes.Reader

@@ -13,19 +13,19 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// Get takes one message from a queue, for scripts and tools; a program that works a queue
-// runs a Consumer. ok is false if the queue is empty.
+// Get gets one message from a queue (basic.get), for scripts and tools. Use a Consumer to process a queue. ok is
+// false if the queue is empty.
 //
-// The caller settles the delivery by one Ack, Nack or Reject; until then it stays out of the
-// queue and holds a channel. Settling waits, for five seconds at most, until the broker has
-// taken the settlement: nil means it did. ErrStaleDelivery and other errors mean that the
-// message may come back. A settlement after the first returns ErrAlreadySettled.
+// The caller settles the delivery with one Ack, Nack or Reject. Until then the message stays unacknowledged and
+// occupies a channel. The settlement waits up to five seconds for the broker; nil means that the broker has accepted
+// it. After ErrStaleDelivery or another error, the message may be redelivered. A second settlement returns
+// ErrAlreadySettled.
 //
-// A message whose headers cannot be read comes with an *UnreadableError: d is then not nil and ok true, its headers are
-// missing, and the caller settles it like any other.
+// A message with headers that cannot be read is returned with an *UnreadableError: d is not nil, ok is true and the
+// headers are missing. The caller settles it like any other message.
 //
-// RabbitMQ allows basic.get neither on streams, where it closes the whole connection, nor on
-// quorum queues with a single active consumer.
+// RabbitMQ does not allow basic.get on streams, where it closes the whole connection, or on quorum queues with a
+// single active consumer.
 func Get(ctx context.Context, conn Connection, queue string) (d *Delivery, ok bool, err error) {
 	if p := validate.Name(queue); p != nil || queue == "" {
 		if p == nil {
@@ -37,7 +37,7 @@ func Get(ctx context.Context, conn Connection, queue string) (d *Delivery, ok bo
 	if err != nil {
 		return nil, false, fmt.Errorf("consumer: %w", unprefixed(err))
 	}
-	// One call for all of it: a ctx that ends in between leaves no channel behind.
+	// One call covers all steps, so that no channel remains open if ctx ends between them.
 	got, err := wire.Call(ctx, ac, func() (*amqp.Delivery, error) { return getOne(ac, queue) })
 	if fix := wire.ChannelFix(err); fix != "" {
 		return nil, false, fmt.Errorf("consumer: get from queue %s: %w; %s", validate.Quote(queue), err, fix)
@@ -56,7 +56,7 @@ func Get(ctx context.Context, conn Connection, queue string) (d *Delivery, ok bo
 	return d, true, nil
 }
 
-// getOne gets a delivery on a channel of its own, or nil and no channel.
+// getOne gets a delivery on a new channel. It returns nil and closes the channel if the queue is empty.
 func getOne(ac *amqp.Connection, queue string) (*amqp.Delivery, error) {
 	ch, err := ac.Channel()
 	if err != nil {
@@ -71,7 +71,7 @@ func getOne(ac *amqp.Connection, queue string) (*amqp.Delivery, error) {
 	return &d, nil
 }
 
-// single settles the one delivery of a channel, once, and closes the channel.
+// single settles the only delivery of a channel once, and closes the channel.
 type single struct {
 	ac      *amqp.Connection
 	ch      *amqp.Channel
@@ -92,8 +92,8 @@ func (s *single) Reject(_ uint64, requeue bool) error {
 	return s.settle(func() error { return s.ch.Reject(s.tag, requeue) })
 }
 
-// settle sends the settlement and closes the channel. The broker answers the close after it
-// has handed on the settlement: a lone one is never kept waiting.
+// settle sends the settlement and closes the channel. The broker answers the close after it has passed the settlement
+// to the queue: it does not delay a single settlement.
 func (s *single) settle(send func() error) error {
 	if s.settled.Swap(true) {
 		return ErrAlreadySettled
@@ -109,7 +109,7 @@ func (s *single) settle(send func() error) error {
 		if err := s.ch.Close(); err != nil {
 			return err
 		}
-		// Close finds nothing to do, and no error, on a channel that was lost meanwhile.
+		// Close returns nil for a channel that was lost in the meantime.
 		if lost := <-s.closed; lost != nil {
 			return lost
 		}
@@ -118,5 +118,5 @@ func (s *single) settle(send func() error) error {
 	if err == nil || errors.Is(err, ErrStaleDelivery) {
 		return err
 	}
-	return fmt.Errorf("consumer: settlement not confirmed, the message may be delivered again: %w", err)
+	return fmt.Errorf("consumer: settlement not confirmed, the message may be redelivered: %w", err)
 }

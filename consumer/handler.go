@@ -11,19 +11,19 @@ import (
 
 var errGoexit = errors.New("consumer: the handler called runtime.Goexit")
 
-// A Handler processes one delivery. Its result settles it; see the package's table.
+// A Handler processes one delivery. Its result settles the delivery; see the table in the package documentation.
 //
-// ctx carries the values of Run's ctx. It does not end with it, nor when the connection is
-// lost, but when the drain time is over: a handler finishes what it began.
+// ctx carries the values of Run's ctx. It is not cancelled when Run's ctx ends or when the connection is lost, so
+// that a handler can finish. It is cancelled when Config.DrainTimeout has elapsed.
 type Handler func(ctx context.Context, d *Delivery) error
 
-// A Middleware wraps a Handler to act before it and on its result.
+// A Middleware wraps a Handler, to act before it or on its result.
 type Middleware func(Handler) Handler
 
-// Timeout returns a Middleware that ends the handler's ctx d after it began, with a cause that
-// wraps context.DeadlineExceeded. The handler's result settles the delivery as always, and a
-// handler that does not look at its ctx goes on: Go cannot end it. Keep d below the queue's
-// consumer timeout, 30 minutes by default. A d of zero or less means no timeout.
+// Timeout returns a Middleware that cancels the handler's ctx d after the handler started, with a cause that wraps
+// context.DeadlineExceeded. The handler's result still settles the delivery. A handler that ignores its ctx keeps
+// running, because Go cannot stop it. Keep d below the queue's consumer timeout, 30 minutes by default. A d of zero
+// or less means no timeout.
 func Timeout(d time.Duration) Middleware {
 	cause := fmt.Errorf("consumer: the handler took longer than %v: %w", d, context.DeadlineExceeded)
 	return func(next Handler) Handler {
@@ -38,9 +38,8 @@ func Timeout(d time.Duration) Middleware {
 	}
 }
 
-// JSON makes a Handler of a function over a value decoded from the body. A body that does
-// not decode is rejected: no further attempt would change it. FromContext gives f the
-// delivery itself.
+// JSON returns a Handler that decodes the body as JSON and calls f with the value. A body that cannot be decoded is
+// rejected, because a retry would fail again. f gets the delivery from FromContext.
 func JSON[T any](f func(ctx context.Context, v T) error) Handler {
 	return func(ctx context.Context, d *Delivery) error {
 		var v T
@@ -53,14 +52,14 @@ func JSON[T any](f func(ctx context.Context, v T) error) Handler {
 
 type deliveryKey struct{}
 
-// FromContext returns the delivery that a typed handler such as JSON's works on.
+// FromContext returns the delivery of a typed handler, such as JSON's. ok is false for any other ctx.
 func FromContext(ctx context.Context) (*Delivery, bool) {
 	d, ok := ctx.Value(deliveryKey{}).(*Delivery)
 	return d, ok
 }
 
-// chain wraps h into the middleware, the first outermost. A panic becomes an error where it
-// leaves the handler or a middleware, so that the middleware around can act on it.
+// chain wraps h into the middleware, the first outermost. Each handler and middleware is wrapped by recovered, so
+// that the middleware around it sees a panic as an error.
 func chain(h Handler, middleware []Middleware) Handler {
 	h = recovered(h)
 	for i := len(middleware) - 1; i >= 0; i-- {
@@ -80,31 +79,31 @@ func recovered(h Handler) Handler {
 	}
 }
 
-// A verdict is what becomes of a delivery.
-type verdict struct {
+// An outcome is the classified result of a handler.
+type outcome struct {
 	how   settlement
 	after time.Duration // for postpone
 	err   error         // the handler's result
 
 	reason error         // of Requeue
-	took   time.Duration // measured where the order is kept
+	took   time.Duration // the handler's duration, measured only for ordered queues
 
-	// interrupted says that err tells only of the end of the handler's ctx. At the end of the
-	// drain time that is no failure of the message.
+	// interrupted reports that err is only the cancellation of the handler's ctx. After the drain timeout, that does
+	// not count as a failure of the message.
 	interrupted bool
 }
 
-// handle runs h and judges its result. Judging calls methods of the handler's error, and so
-// it is guarded too.
-func handle(ctx context.Context, h Handler, d *Delivery) (v verdict) {
+// handle runs h and classifies its result. classify calls methods of the handler's error, so a panic in them is
+// recovered, too.
+func handle(ctx context.Context, h Handler, d *Delivery) (v outcome) {
 	defer func() {
 		if p := recover(); p != nil {
-			v = verdict{how: fail, err: &PanicError{Value: p, Stack: debug.Stack()}}
+			v = outcome{how: fail, err: &PanicError{Value: p, Stack: debug.Stack()}}
 		}
 	}()
 	err := h(ctx, d)
-	v = verdict{err: err}
-	v.how, v.after = judge(err)
+	v = outcome{err: err}
+	v.how, v.after = classify(err)
 	v.interrupted = v.how == fail && errors.Is(err, context.Canceled)
 	if requeue := (*RequeueError)(nil); v.how == postpone && errors.As(err, &requeue) {
 		v.reason = requeue.Err

@@ -5,28 +5,28 @@ import (
 	"time"
 )
 
-// nearLimit is the count of failed deliveries from which a returned message is reported: half of a quorum
-// queue's default delivery limit.
+// nearLimit is the count of failed deliveries from which a requeued message is logged: half of a quorum queue's
+// default delivery limit.
 const nearLimit = 10
 
-// handOver drains a session whose order matters: a successor starts only after the last handler has returned,
-// and continues in order. Its error is a *LostError.
+// handOver drains an ordered session: a successor starts only after the last handler has returned, and continues in
+// order. Its error is a *LostError.
 //
-// A cancelled consumer hands the queue over at once, and a message that is put back before the cancel returns to
-// this consumer, behind later ones. Only closing the channel puts back and hands over in one step, and
-// then a quorum queue counts each message that was put back as failed. So as few as possible are put back: nothing
-// is settled, so that at most the prefetch is delivered, and the workers finish it if Config.DrainTimeout is enough.
+// A cancelled consumer hands the queue over at once. A message that is requeued before the cancel is redelivered to
+// this consumer, behind later ones. Only closing the channel requeues and hands over in one step, but a quorum queue
+// counts each message requeued that way as failed. To requeue as few as possible, handOver first settles nothing, so
+// that at most the prefetch is delivered, and lets the workers finish these if Config.DrainTimeout is long enough.
 //
-// A handler that puts its message back at the shutdown, as an interrupted wait does, ends that: messages behind it are put
-// back with it.
+// If a handler requeues its message at shutdown, for example after an interrupted wait, the workers stop, and the
+// messages behind it are requeued with it.
 //
-// With everything finished and the prefetch full, no delivery is on its way, and the cancel puts nothing
-// back. The settlements follow it: before it they would make room for more deliveries. In any other case
-// the settlements come first and the channel is closed without a cancel.
+// If every delivery is finished and the prefetch is full, no delivery is in transit, and the cancel requeues nothing.
+// The settlements then follow the cancel, because before it they would make room for more deliveries. In any other
+// case the settlements are sent first and the channel is closed without a cancel.
 func (s *session) handOver() error {
 	s.withhold = true
 	deadline := s.state.shutdown.deadline()
-	if first, ok := s.ledger.oldest(); ok { // which must be settled before the consumer timeout, too
+	if first, ok := s.ledger.oldest(); ok { // it must also be settled before the consumer timeout
 		timeout := s.state.cfg.consumerTimeout()
 		if due := first.at.Add(timeout - timeout/10); due.Before(deadline) {
 			deadline = due
@@ -49,9 +49,9 @@ func (s *session) handOver() error {
 	return nil
 }
 
-// finishReceived has the workers finish everything received, or returns the deliveries that they have no time for. It
-// also waits until the broker has applied earlier settlements and the deliveries that these make room for have
-// arrived. Its error is a *LostError.
+// finishReceived lets the workers finish all received deliveries, and returns the deliveries for which the time is
+// too short. It also waits until the broker has applied earlier settlements and has sent the deliveries for which
+// these make room. Its error is a *LostError.
 func (s *session) finishReceived() (left []job, err error) {
 	rest := time.Duration(0)
 	if n := s.ledger.inDoubt(); n > 0 {
@@ -70,7 +70,7 @@ func (s *session) finishReceived() (left []job, err error) {
 		select {
 		case d, ok := <-s.deliveries:
 			if !ok {
-				s.deliveries = nil // one of the next two tells why
+				s.deliveries = nil // cancelled or closed reports the reason
 				continue
 			}
 			s.arrive(d)
@@ -78,7 +78,7 @@ func (s *session) finishReceived() (left []job, err error) {
 			if ok {
 				return left, s.lost(nil)
 			}
-			s.cancelled = nil // closed along with the channel
+			s.cancelled = nil // closed with the channel
 		case err := <-s.closed:
 			return left, s.lost(closeReason(err))
 		case <-s.results.arrived:
@@ -92,8 +92,8 @@ func (s *session) finishReceived() (left []job, err error) {
 	}
 }
 
-// settleAfterCancel cancels a consumer whose deliveries are all finished, and settles them. The cancel is a barrier for the settlements
-// before it.
+// settleAfterCancel cancels a consumer whose deliveries are all finished, and settles them. The cancel waits for the
+// settlements before it.
 func (s *session) settleAfterCancel() error {
 	before := s.ledger.settled
 	if err := s.cancel(); err != nil {
@@ -101,13 +101,13 @@ func (s *session) settleAfterCancel() error {
 	}
 	s.ledger.taken = before
 	s.withhold = false
-	s.giveBack(nil)
+	s.requeueWaiting(nil)
 	return s.letSettle(s.ledger.settled - before)
 }
 
-// settleBeforeClose settles finished deliveries. Everything else is put back by the close of the channel that
-// follows, postponed and failed deliveries included: returned earlier, they would be delivered
-// to this consumer again. Only a queue that delays failed messages itself needs the settlement of RejectRequeue.
+// settleBeforeClose settles finished deliveries. Closing the channel then requeues all others, including postponed
+// and failed ones: requeued earlier, they would be redelivered to this consumer. Only RejectRequeue needs its
+// settlement, for queues that delay failed messages.
 func (s *session) settleBeforeClose(left []job) error {
 	s.withhold = false
 	later := s.other
@@ -131,7 +131,7 @@ func (s *session) settleBeforeClose(left []job) error {
 			return err
 		}
 	}
-	// Until the queue answers, the close would throw the settlements away.
+	// Until the queue answers, closing the channel would discard the settlements.
 	for {
 		there, err := s.reachesQueue()
 		if err != nil || there {
@@ -148,7 +148,7 @@ func (s *session) settleBeforeClose(left []job) error {
 	}
 }
 
-// warnOfLimit reports the message that the close brings nearest to its delivery limit.
+// warnOfLimit logs the message that the close brings nearest to its delivery limit.
 func (s *session) warnOfLimit(left []job) {
 	var most job
 	count := 0

@@ -10,16 +10,16 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-func TestAHandoverCancelsOnlyWhereNothingIsOnItsWay(t *testing.T) {
+func TestHandoverCancelsOnlyIfNoDeliveryIsInTransit(t *testing.T) {
 	for name, c := range map[string]struct {
 		cfg     Config
 		handled int // of three deliveries
 		last    []method
 	}{
-		"the prefetch is full: cancel, then settle": {
+		"full prefetch: cancel, then settle": {
 			Config{Prefetch: 3, SingleActiveConsumer: true, DrainTimeout: time.Minute}, 3, []method{cancel, ackMethod, qos, closeChannel},
 		},
-		"it is not: settle, then close": {
+		"prefetch not full: settle, then close": {
 			Config{Prefetch: 4, SingleActiveConsumer: true, DrainTimeout: time.Minute}, 3, []method{ackMethod, declareQueue, closeChannel},
 		},
 		"no time for the third: settle, then close": {
@@ -30,12 +30,12 @@ func TestAHandoverCancelsOnlyWhereNothingIsOnItsWay(t *testing.T) {
 			2,
 			[]method{ackMethod, declareQueue, closeChannel},
 		},
-		"in order by a key": {
+		"ordered by a key": {
 			Config{Prefetch: 3, Workers: 3, Key: func(*Delivery) string { return "k" }, DrainTimeout: 15 * time.Second},
 			2,
 			[]method{ackMethod, declareQueue, closeChannel},
 		},
-		"no order: give back, then finish": {
+		"not ordered: requeue, then finish": {
 			Config{Prefetch: 3, DrainTimeout: time.Minute}, 2, []method{ackMethod, qos, closeChannel},
 		},
 	} {
@@ -55,7 +55,7 @@ func TestAHandoverCancelsOnlyWhereNothingIsOnItsWay(t *testing.T) {
 					return nil
 				})
 				if time.Sleep(time.Second); c.handled < 3 {
-					time.Sleep(10 * time.Second) // how long a handler takes is known, and the second one runs
+					time.Sleep(10 * time.Second) // the first duration is known, and the second handler is running
 				}
 				if err := end(); err != nil {
 					t.Errorf("Run = %v", err)
@@ -80,7 +80,7 @@ func TestAHandoverCancelsOnlyWhereNothingIsOnItsWay(t *testing.T) {
 	}
 }
 
-func TestAMessageHalfwayToItsDeliveryLimitIsReported(t *testing.T) {
+func TestMessageHalfwayToItsDeliveryLimitIsLogged(t *testing.T) {
 	for count, want := range map[int64]int{nearLimit - 2: 0, nearLimit - 1: 1} {
 		synctest.Test(t, func(t *testing.T) {
 			b := &connections{quorum: true}

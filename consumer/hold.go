@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// A held delivery waits to be settled. It keeps no worker busy, but one place of the prefetch.
+// A held delivery waits for its settlement. It occupies no worker, but one place of the prefetch.
 type held struct {
 	due time.Time
 	tag uint64
 	how settlement
 }
 
-// waiting holds the held deliveries, the next one due first.
+// waiting contains the held deliveries, ordered by due time.
 type waiting struct{ heap heldHeap }
 
 func (w *waiting) add(h held) { heap.Push(&w.heap, h) }
 
-// next returns when the first delivery is due.
+// next returns the due time of the first delivery.
 func (w *waiting) next() (time.Time, bool) {
 	if len(w.heap) == 0 {
 		return time.Time{}, false
@@ -25,7 +25,7 @@ func (w *waiting) next() (time.Time, bool) {
 	return w.heap[0].due, true
 }
 
-// take removes and returns a delivery due at now.
+// take removes and returns a delivery that is due at now.
 func (w *waiting) take(now time.Time) (held, bool) {
 	if len(w.heap) == 0 || w.heap[0].due.After(now) {
 		return held{}, false
@@ -33,7 +33,7 @@ func (w *waiting) take(now time.Time) (held, bool) {
 	return heap.Pop(&w.heap).(held), true
 }
 
-// all removes and returns what is held.
+// all removes and returns all deliveries.
 func (w *waiting) all() []held {
 	all := w.heap
 	w.heap = nil

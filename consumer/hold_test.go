@@ -21,7 +21,7 @@ func TestHoldDoublesFromOneSecondToThirty(t *testing.T) {
 	}
 }
 
-func TestHeldDeliveriesComeBackWhenTheyAreDue(t *testing.T) {
+func TestHeldDeliveriesAreReleasedWhenDue(t *testing.T) {
 	var w waiting
 	start := time.Now()
 	for _, s := range []int{3, 1, 2, 5} {
@@ -45,11 +45,11 @@ func TestHeldDeliveriesComeBackWhenTheyAreDue(t *testing.T) {
 		t.Errorf("left %v, want the one due after 5 s", rest)
 	}
 	if _, ok := w.next(); ok {
-		t.Error("something is due after all was taken")
+		t.Error("a delivery is due after all were taken")
 	}
 }
 
-func TestFailuresAreTheBrokersCountOrOurOwn(t *testing.T) {
+func TestFailuresUseTheBrokersCountOrTheirOwn(t *testing.T) {
 	f := failures{}
 	d := func(redelivered bool, id string, h amqp.Table) *Delivery {
 		return &Delivery{Delivery: amqp.Delivery{Redelivered: redelivered, MessageId: id, Headers: h}}
@@ -63,11 +63,11 @@ func TestFailuresAreTheBrokersCountOrOurOwn(t *testing.T) {
 	}{
 		"counted by a quorum queue":                {d(true, "m", count(int64(4))), 4},
 		"a publisher's header on a first delivery": {d(false, "x", count(int64(9))), 0},
-		"a header that RabbitMQ never writes":      {d(true, "x", count("9")), 0},
+		"a header of another type":                 {d(true, "x", count("9")), 0},
 		"a negative count":                         {d(true, "x", count(int64(-1))), 0},
-		"classic queue, known message":             {d(true, "m", nil), 1},
-		"classic queue, unknown message":           {d(true, "x", nil), 0},
-		"a fresh message of the same id":           {d(false, "m", nil), 0},
+		"classic queue, recorded message":          {d(true, "m", nil), 1},
+		"classic queue, unrecorded message":        {d(true, "x", nil), 0},
+		"a new message with the same id":           {d(false, "m", nil), 0},
 		"no message id":                            {d(true, "", nil), 0},
 	} {
 		if got := f.of(c.d); got != c.want {
@@ -75,11 +75,11 @@ func TestFailuresAreTheBrokersCountOrOurOwn(t *testing.T) {
 		}
 	}
 	if f.settled(d(true, "m", nil)); f.of(d(true, "m", nil)) != 0 {
-		t.Error("a settled message is still remembered")
+		t.Error("a settled message is still recorded")
 	}
 }
 
-func TestFailuresRememberABoundedNumberOfMessages(t *testing.T) {
+func TestFailuresRecordALimitedNumberOfMessages(t *testing.T) {
 	f := failures{}
 	for i := range 3 * maxFailing {
 		f.failed(&Delivery{Delivery: amqp.Delivery{MessageId: fmt.Sprint(i)}}, 1)
@@ -89,7 +89,7 @@ func TestFailuresRememberABoundedNumberOfMessages(t *testing.T) {
 	}
 }
 
-func TestARejectedMessageThatWaitedMeanwhileDoesNotCircle(t *testing.T) {
+func TestRejectedMessageFromAWaitQueueDoesNotCountAsCycling(t *testing.T) {
 	rejected := amqp.Table{"queue": "orders", "reason": "rejected", "count": int64(3)}
 	for name, c := range map[string]struct {
 		deaths any
@@ -101,7 +101,7 @@ func TestARejectedMessageThatWaitedMeanwhileDoesNotCircle(t *testing.T) {
 		"through a wait queue":       {[]any{amqp.Table{"queue": "wait", "reason": "expired"}, rejected}, false},
 		"through one before":         {[]any{rejected, amqp.Table{"queue": "wait", "reason": "expired"}}, true},
 		"a header of something else": {[]any{"rejected", 7}, false},
-		"no list":                    {"rejected", false},
+		"not a list":                 {"rejected", false},
 	} {
 		d := &Delivery{Delivery: amqp.Delivery{Headers: amqp.Table{"x-death": c.deaths}}}
 		if got := rejectedFrom("orders", d); got != c.want {

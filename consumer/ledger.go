@@ -5,51 +5,51 @@ import (
 	"time"
 )
 
-// A ledger holds what a session was delivered and has not settled, and how many of its
-// settlements the broker is known to have taken.
+// A ledger records a session's unsettled deliveries, and how many of its settlements the broker has certainly
+// applied.
 type ledger struct {
-	lines   fifo[line]       // the newest, as many as the prefetch and some
-	gone    uint64           // delivery tags before them
-	late    map[uint64]*line // those of them that are not closed
-	open    int              // lines that are not settled
-	window  int              // the prefetch: as many the broker leaves unsettled at most
-	settled int              // settlements sent, or tried to
-	taken   int              // the first so many of them are known to have arrived
-	last    time.Time        // when the last one was sent
-	end     int64            // of a stream: the offset behind the last delivery
+	entries fifo[entry]       // the newest deliveries, some more than the prefetch
+	dropped uint64            // the number of deliveries before entries
+	late    map[uint64]*entry // the unsettled ones among the dropped, by delivery tag
+	open    int               // unsettled deliveries
+	window  int               // the prefetch, which is the maximum number of unsettled deliveries
+	settled int               // settlements sent, including failed sends
+	taken   int               // the number of settlements that have certainly arrived
+	last    time.Time         // when the last settlement was sent
+	end     int64             // the stream offset after the last delivery
 }
 
-// A line is a delivery, by its tag.
-type line struct {
+// An entry is a delivery in the ledger.
+type entry struct {
 	arrival
-	state lineState
+	state entryState
 }
 
-type lineState uint8
+type entryState uint8
 
 const (
-	open     lineState = iota // not settled
-	finished                  // to be acknowledged by the next call of acks
-	closed                    // settled
+	open     entryState = iota // not settled
+	finished                   // the next call of acks acknowledges it
+	closed                     // settled
 )
 
-// An arrival is a delivery as it came, before a handler could change it.
+// An arrival is a delivery as received, before a handler could change it.
 type arrival struct {
 	at        time.Time
 	messageID string
-	offset    int64 // of a stream
+	offset    int64 // the stream offset
 }
 
-// delivered enters a delivery. It also tells of the earlier ones: tags count up from one, settlements
-// are taken in order, and of tag deliveries the broker leaves no more than window unsettled. It
-// returns false for a tag that cannot be.
+// delivered records a delivery. The delivery also proves earlier settlements: tags increase by one, the broker
+// applies settlements in order, and it leaves at most window of the first tag deliveries unsettled. delivered returns
+// false for an invalid tag.
 func (l *ledger) delivered(tag uint64, a arrival) bool {
-	if tag != l.gone+uint64(l.lines.len())+1 { //nolint:gosec // a length is not negative
+	if tag != l.dropped+uint64(l.entries.len())+1 { //nolint:gosec // a length is not negative
 		return false
 	}
-	l.lines.push(line{a, open})
-	for l.lines.len() > 2*l.window+64 {
-		l.retire()
+	l.entries.push(entry{a, open})
+	for l.entries.len() > 2*l.window+64 {
+		l.dropOldest()
 	}
 	l.open++
 	l.taken = max(l.taken, int(tag)-l.window) //nolint:gosec // a channel does not see 2^63 deliveries
@@ -57,54 +57,54 @@ func (l *ledger) delivered(tag uint64, a arrival) bool {
 	return true
 }
 
-// retire makes room behind a delivery that stays open for long.
-func (l *ledger) retire() {
-	x := l.lines.pop()
-	l.gone++
+// dropOldest drops the oldest entry, and moves it to late if it is not settled.
+func (l *ledger) dropOldest() {
+	x := l.entries.pop()
+	l.dropped++
 	if x.state != closed {
 		if l.late == nil {
-			l.late = map[uint64]*line{}
+			l.late = map[uint64]*entry{}
 		}
-		l.late[l.gone] = &x
+		l.late[l.dropped] = &x
 	}
 }
 
-// line returns the line of a tag, or nil if that is closed for long.
-func (l *ledger) line(tag uint64) *line {
-	if tag <= l.gone {
+// entry returns the entry of a tag, or nil if it was settled and dropped.
+func (l *ledger) entry(tag uint64) *entry {
+	if tag <= l.dropped {
 		return l.late[tag]
 	}
-	return l.lines.at(int(tag - l.gone - 1)) //nolint:gosec // not more than there are lines
+	return l.entries.at(int(tag - l.dropped - 1)) //nolint:gosec // less than the number of entries
 }
 
-// settle enters a settlement by itself.
+// settle records a single settlement.
 func (l *ledger) settle(tag uint64, now time.Time) {
 	l.close(tag, now)
 	l.trim()
 }
 
 func (l *ledger) close(tag uint64, now time.Time) {
-	*l.line(tag) = line{state: closed}
+	*l.entry(tag) = entry{state: closed}
 	delete(l.late, tag)
 	l.open--
 	l.settled++
 	l.last = now
 }
 
-// finish enters that a delivery is to be acknowledged.
-func (l *ledger) finish(tag uint64) { l.line(tag).state = finished }
+// finish marks a delivery for acknowledgement.
+func (l *ledger) finish(tag uint64) { l.entry(tag).state = finished }
 
-// acks enters acknowledgements for these finished deliveries, and tells which to send: as one for
-// all up to a tag as far as nothing else is open there, else one for each.
+// acks acknowledges finished deliveries. It sends one acknowledgement with multiple set for all tags before the first
+// unfinished delivery, and one for each later tag.
 func (l *ledger) acks(tags []uint64, now time.Time, send func(tag uint64, multiple bool)) {
-	var run uint64 // the last of those in the run
-	n := 0         // as many
-	for i := range l.lines.len() {
+	var run uint64 // the last tag of the first acknowledgement
+	n := 0         // the number of finished deliveries up to run
+	for i := range l.entries.len() {
 		if len(l.late) > 0 {
 			break
 		}
-		if s := l.lines.at(i).state; s == finished {
-			run = l.gone + uint64(i) + 1 //nolint:gosec // an index is not negative
+		if s := l.entries.at(i).state; s == finished {
+			run = l.dropped + uint64(i) + 1 //nolint:gosec // an index is not negative
 			n++
 		} else if s != closed {
 			break
@@ -122,22 +122,22 @@ func (l *ledger) acks(tags []uint64, now time.Time, send func(tag uint64, multip
 	l.trim()
 }
 
-// trim forgets what is settled, up to the first that is not.
+// trim drops settled entries before the first unsettled one.
 func (l *ledger) trim() {
 	n := 0
-	for n < l.lines.len() && l.lines.at(n).state == closed {
+	for n < l.entries.len() && l.entries.at(n).state == closed {
 		n++
 	}
-	l.lines.drop(n)
-	l.gone += uint64(n) //nolint:gosec // n is not negative
+	l.entries.drop(n)
+	l.dropped += uint64(n) //nolint:gosec // n is not negative
 }
 
-// inDoubt returns how many settlements may not have reached the queue when the link is lost. A later
-// delivery proves them, or else the session's proof. A node that has read a settlement
-// keeps it while the queue's leader is unreachable, and throws it away with the channel.
+// inDoubt returns the number of settlements that may not have reached the queue when the connection is lost. A later
+// delivery or the session's proof confirms them. A node that has read a settlement keeps it while the queue's leader
+// is unreachable, and discards it with the channel.
 func (l *ledger) inDoubt() int { return l.settled - l.taken }
 
-// idle returns for how long nothing has been unsettled.
+// idle returns how long no delivery has been unsettled.
 func (l *ledger) idle(now time.Time) time.Duration {
 	if l.open > 0 {
 		return 0
@@ -145,7 +145,7 @@ func (l *ledger) idle(now time.Time) time.Duration {
 	return now.Sub(l.last)
 }
 
-// oldest returns the arrival that has waited longest to be settled.
+// oldest returns the oldest unsettled delivery.
 func (l *ledger) oldest() (first arrival, ok bool) {
 	for x := range l.unsettled() {
 		if !ok || x.at.Before(first.at) {
@@ -155,7 +155,7 @@ func (l *ledger) oldest() (first arrival, ok bool) {
 	return first, ok
 }
 
-// unread returns the first offset of a stream that is not settled.
+// unread returns the first unsettled offset of a stream.
 func (l *ledger) unread() int64 {
 	next := l.end
 	for x := range l.unsettled() {
@@ -164,16 +164,16 @@ func (l *ledger) unread() int64 {
 	return next
 }
 
-// unsettled yields the lines that are open.
-func (l *ledger) unsettled() iter.Seq[*line] {
-	return func(yield func(*line) bool) {
+// unsettled yields the unsettled entries.
+func (l *ledger) unsettled() iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
 		for _, x := range l.late {
 			if x.state == open && !yield(x) {
 				return
 			}
 		}
-		for i := range l.lines.len() {
-			if x := l.lines.at(i); x.state == open && !yield(x) {
+		for i := range l.entries.len() {
+			if x := l.entries.at(i); x.state == open && !yield(x) {
 				return
 			}
 		}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestLedgerKnowsWhatTheBrokerTookByWhatItSends(t *testing.T) {
+func TestLedgerInfersAppliedSettlementsFromDeliveries(t *testing.T) {
 	l := ledger{window: 3}
 	now := time.Now()
 	for tag := uint64(1); tag <= 3; tag++ {
@@ -22,13 +22,13 @@ func TestLedgerKnowsWhatTheBrokerTookByWhatItSends(t *testing.T) {
 	if n := l.inDoubt(); n != 2 {
 		t.Errorf("%d of 2 settlements in doubt, want both", n)
 	}
-	l.delivered(4, arrival{at: now}) // the fourth of three that may be unsettled: one was taken
+	l.delivered(4, arrival{at: now}) // a fourth delivery with a prefetch of 3 proves one settlement
 	if n := l.inDoubt(); n != 1 {
 		t.Errorf("%d in doubt after another delivery, want 1", n)
 	}
 }
 
-func TestLedgerKnowsTheOldestDelivery(t *testing.T) {
+func TestLedgerReturnsTheOldestDelivery(t *testing.T) {
 	l := ledger{}
 	if _, ok := l.oldest(); ok {
 		t.Error("an empty ledger has an oldest delivery")
@@ -46,7 +46,7 @@ func TestLedgerKnowsTheOldestDelivery(t *testing.T) {
 	}
 }
 
-func TestLedgerKnowsWhereAStreamIsToBeReadOn(t *testing.T) {
+func TestLedgerReturnsTheFirstUnsettledOffset(t *testing.T) {
 	l := ledger{window: 3}
 	for tag := uint64(1); tag <= 3; tag++ {
 		l.delivered(tag, arrival{offset: 99 + int64(tag)})
@@ -57,29 +57,29 @@ func TestLedgerKnowsWhereAStreamIsToBeReadOn(t *testing.T) {
 	}{{3, 100}, {1, 101}, {2, 103}} {
 		l.settle(c.settle, time.Now())
 		if got := l.unread(); got != c.want {
-			t.Errorf("read on at %d after %d was settled, want %d", got, c.settle, c.want)
+			t.Errorf("continue at %d after %d was settled, want %d", got, c.settle, c.want)
 		}
 	}
 }
 
-func TestFinishedDeliveriesAreAcknowledgedInRunsWhereOrderAllows(t *testing.T) {
+func TestConsecutiveFinishedDeliveriesShareOneAcknowledgement(t *testing.T) {
 	type call struct {
 		tag      uint64
 		multiple bool
 	}
 	for name, c := range map[string]struct {
 		settled  []uint64   // before, otherwise
-		finished [][]uint64 // one after another
+		finished [][]uint64 // in consecutive calls of acks
 		want     [][]call
 	}{
-		"a lone one":                  {nil, [][]uint64{{1}}, [][]call{{{1, false}}}},
-		"in order":                    {nil, [][]uint64{{1, 2, 3}}, [][]call{{{3, true}}}},
-		"out of order, complete":      {nil, [][]uint64{{3, 1, 2}}, [][]call{{{3, true}}}},
-		"behind a gap":                {nil, [][]uint64{{2, 3}}, [][]call{{{2, false}, {3, false}}}},
-		"on both sides of a gap":      {nil, [][]uint64{{1, 2, 4}}, [][]call{{{2, true}, {4, false}}}},
-		"the gap closes":              {nil, [][]uint64{{2, 3}, {1}, {4, 5}}, [][]call{{{2, false}, {3, false}}, {{1, false}}, {{5, true}}}},
-		"over what was settled":       {[]uint64{2}, [][]uint64{{1, 3}}, [][]call{{{3, true}}}},
-		"one, before what is settled": {[]uint64{2}, [][]uint64{{1}}, [][]call{{{1, false}}}},
+		"a single delivery":              {nil, [][]uint64{{1}}, [][]call{{{1, false}}}},
+		"in order":                       {nil, [][]uint64{{1, 2, 3}}, [][]call{{{3, true}}}},
+		"out of order, complete":         {nil, [][]uint64{{3, 1, 2}}, [][]call{{{3, true}}}},
+		"behind a gap":                   {nil, [][]uint64{{2, 3}}, [][]call{{{2, false}, {3, false}}}},
+		"on both sides of a gap":         {nil, [][]uint64{{1, 2, 4}}, [][]call{{{2, true}, {4, false}}}},
+		"the gap closes":                 {nil, [][]uint64{{2, 3}, {1}, {4, 5}}, [][]call{{{2, false}, {3, false}}, {{1, false}}, {{5, true}}}},
+		"across a settled delivery":      {[]uint64{2}, [][]uint64{{1, 3}}, [][]call{{{3, true}}}},
+		"one, before a settled delivery": {[]uint64{2}, [][]uint64{{1}}, [][]call{{{1, false}}}},
 	} {
 		l := ledger{window: 5}
 		now := time.Now()
@@ -107,8 +107,8 @@ func TestFinishedDeliveriesAreAcknowledgedInRunsWhereOrderAllows(t *testing.T) {
 	}
 }
 
-// What is acknowledged with a run is what handlers have finished, whatever the order.
-func TestNoRunCoversWhatIsOpen(t *testing.T) {
+// An acknowledgement with multiple covers only deliveries that handlers have finished, in any order of finishing.
+func TestAcknowledgementsDoNotCoverUnfinishedDeliveries(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
 		l := ledger{window: 1000}
@@ -153,30 +153,30 @@ func TestNoRunCoversWhatIsOpen(t *testing.T) {
 				}
 			}
 		}
-		if l.open != 0 || l.lines.len() != 0 {
-			t.Fatalf("%d open, %d lines at the end", l.open, l.lines.len())
+		if l.open != 0 || l.entries.len() != 0 {
+			t.Fatalf("%d open, %d entries at the end", l.open, l.entries.len())
 		}
 	}
 }
 
-func TestDeliveryTagsThatCannotBeAreRefused(t *testing.T) {
+func TestInvalidDeliveryTagsAreRefused(t *testing.T) {
 	l := ledger{window: 3}
 	if !l.delivered(1, arrival{}) || !l.delivered(2, arrival{}) || !l.delivered(3, arrival{}) {
-		t.Fatal("tags that can be are refused")
+		t.Fatal("valid tags are refused")
 	}
 	l.settle(1, time.Now())
 	for _, tag := range []uint64{0, 1, 2, 3, 5, 1 << 62} {
 		if l.delivered(tag, arrival{}) {
-			t.Errorf("tag %d was taken", tag)
+			t.Errorf("tag %d was accepted", tag)
 		}
 	}
-	if l.open != 2 || l.lines.len() != 2 {
-		t.Errorf("%d open of %d, want 2 of 2", l.open, l.lines.len())
+	if l.open != 2 || l.entries.len() != 2 {
+		t.Errorf("%d open of %d, want 2 of 2", l.open, l.entries.len())
 	}
 }
 
-// One delivery that stays open for long, as when its handler hangs, keeps nothing of those that are settled.
-func TestLedgerDoesNotGrowBehindAnOpenDelivery(t *testing.T) {
+// A delivery that stays unsettled, for example because its handler hangs, must not keep settled ones in memory.
+func TestLedgerDoesNotGrowBehindAnUnsettledDelivery(t *testing.T) {
 	l := ledger{window: 10}
 	began := time.Now()
 	l.delivered(1, arrival{at: began, messageID: "hangs"})
@@ -191,8 +191,8 @@ func TestLedgerDoesNotGrowBehindAnOpenDelivery(t *testing.T) {
 			acks++
 		})
 	}
-	if l.lines.len() > 200 || cap(l.lines.items) > 1000 || len(l.late) != 1 || l.open != 1 || acks != 99_999 {
-		t.Errorf("%d lines, room for %d, %d late, %d open, %d acks", l.lines.len(), cap(l.lines.items), len(l.late), l.open, acks)
+	if l.entries.len() > 200 || cap(l.entries.items) > 1000 || len(l.late) != 1 || l.open != 1 || acks != 99_999 {
+		t.Errorf("%d entries, room for %d, %d late, %d open, %d acks", l.entries.len(), cap(l.entries.items), len(l.late), l.open, acks)
 	}
 	if a, ok := l.oldest(); !ok || a.messageID != "hangs" {
 		t.Errorf("oldest = %+v", a)
@@ -200,7 +200,7 @@ func TestLedgerDoesNotGrowBehindAnOpenDelivery(t *testing.T) {
 	l.finish(1)
 	l.acks([]uint64{1}, began, func(got uint64, multiple bool) {
 		if got != 1 || multiple {
-			t.Errorf("%d, %v sent for the one that hung", got, multiple)
+			t.Errorf("%d, %v sent for the late delivery", got, multiple)
 		}
 	})
 	l.delivered(100_001, arrival{})

@@ -19,8 +19,8 @@ func (l *logbook) text() string {
 	return l.buf.String()
 }
 
-// Two sessions: the first one receives 7 messages, one of them three times, the second one 5 more.
-func TestTheEndOfRunIsLoggedWithTheTotalsOfAllSessions(t *testing.T) {
+// The first session receives 7 messages, one of them three times; the second session receives 5 more.
+func TestRunLogsTheTotalsOfAllSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
 		first := true
@@ -102,7 +102,7 @@ type loggingConnections struct {
 func (b loggingConnections) Logger() *slog.Logger { return b.log }
 
 // Config.Logger is not set, so the lines go to the Logger of the Connection.
-func TestEveryLineHasTheTraceIDOfRunAndTheCommonKeys(t *testing.T) {
+func TestLogLinesHaveRunsTraceIDAndTheCommonKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
 		b := loggingConnections{&connections{on: func(m method, l *link) {
@@ -135,7 +135,7 @@ func TestEveryLineHasTheTraceIDOfRunAndTheCommonKeys(t *testing.T) {
 		}
 		failed := regexp.MustCompile(`msg="consumer: handler failed" queue=orders consumer_tag=orders-\w+ message_id="" attempt=1 delay=1s error=boom`)
 		if text := log.text(); !failed.MatchString(text) || !regexp.MustCompile(`subscribed" queue=orders consumer_tag=\S+ role=consuming`).MatchString(text) {
-			t.Errorf("%s\nlacks common keys", text)
+			t.Errorf("%s\nhas none of the common keys", text)
 		}
 	})
 }

@@ -2,14 +2,14 @@ package consumer
 
 import "errors"
 
-// A missingQueue is the report to the Connection that the queue is missing.
+// A missingQueue is a report to the Connection that the queue is missing.
 type missingQueue struct {
 	tried <-chan struct{} // receives a value after each attempt to restore the queue
-	found func()          // ends the report; nil without one
+	found func()          // withdraws the report; nil if there is none
 }
 
-// report reports the queue to the connection if err means that it is missing. A basic.cancel comes
-// without a reason, so it is reported too: another client may have redeclared the queue without its bindings.
+// report reports the queue to the connection if err means that it is missing. A basic.cancel has no reason, so it is
+// reported too: another client may have redeclared the queue without its bindings.
 func (m *missingQueue) report(conn Connection, err error) {
 	r, ok := conn.(restorer)
 	if !ok {
@@ -37,7 +37,7 @@ func (m *missingQueue) report(conn Connection, err error) {
 	}
 }
 
-// clear ends the report.
+// clear withdraws the report.
 func (m *missingQueue) clear() {
 	if m.found != nil {
 		m.found()

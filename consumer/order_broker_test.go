@@ -16,8 +16,8 @@ import (
 	"github.com/amqpkit/amqpkit/consumer"
 )
 
-// Two consumers of a queue with a single active one; the first is ended amid the messages.
-func TestAHandoverKeepsTheOrderOfEachKey(t *testing.T) {
+// Two consumers use a queue with a single active consumer. The first one is stopped before all messages are handled.
+func TestHandoverKeepsTheOrderOfEachKey(t *testing.T) {
 	const n, keys = 200, 4
 	for name, c := range map[string]struct {
 		kind  string
@@ -55,7 +55,7 @@ func TestAHandoverKeepsTheOrderOfEachKey(t *testing.T) {
 					k := key(d)
 					mu.Lock()
 					if want := fmt.Sprintf("%s/%d", k, next[k]); string(d.Body) != want || running[k] {
-						t.Errorf("%s begins when %s is next, running %v", d.Body, want, running[k])
+						t.Errorf("%s started although %s is next, running %v", d.Body, want, running[k])
 					}
 					next[k]++
 					running[k] = true
@@ -107,7 +107,7 @@ func TestAHandoverKeepsTheOrderOfEachKey(t *testing.T) {
 	}
 }
 
-func TestALossLongAfterTheLastSettlementLeavesNoDoubt(t *testing.T) {
+func TestRunReturnsNilAfterALossLongAfterTheLastSettlement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		_, end := b.run(consumer.Config{}, func(context.Context, *consumer.Delivery) error { return nil })
@@ -122,8 +122,8 @@ func TestALossLongAfterTheLastSettlementLeavesNoDoubt(t *testing.T) {
 	})
 }
 
-// A handler that only waits puts its message back at the shutdown. No message of its key overtakes it.
-func TestAMessagePutBackAtTheShutdownStaysFirst(t *testing.T) {
+// A handler that only waits requeues its message at shutdown. No later message of its key overtakes it.
+func TestMessageRequeuedAtShutdownStaysFirst(t *testing.T) {
 	for name, prefetch := range map[string]int{"prefetch full": 3, "not full": 10} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

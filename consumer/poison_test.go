@@ -12,7 +12,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-func TestPoisonIsReportedAndTriedEverSlower(t *testing.T) {
+func TestPoisonIsReportedAndRetriedWithGrowingPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
 		var there atomic.Bool
@@ -37,7 +37,7 @@ func TestPoisonIsReportedAndTriedEverSlower(t *testing.T) {
 			t.Errorf("the cause is %v, want RabbitMQ's 541", cause)
 		}
 		if n := log.count("level=ERROR"); n < 8 || n > 10 {
-			t.Errorf("%d lines at the level of errors in 10 minutes, want one a minute", n)
+			t.Errorf("%d error lines in 10 minutes, want one a minute", n)
 		}
 		if n := log.count("\n"); n > 20 {
 			t.Errorf("%d lines at info or above, want few", n)
@@ -47,7 +47,7 @@ func TestPoisonIsReportedAndTriedEverSlower(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
 		if err := c.Err(); err != nil {
-			t.Errorf("Err = %v with the poison gone, want nil", err)
+			t.Errorf("Err = %v after the poison was removed, want nil", err)
 		}
 		if err := end(); err != nil {
 			t.Errorf("Run = %v", err)
@@ -55,17 +55,17 @@ func TestPoisonIsReportedAndTriedEverSlower(t *testing.T) {
 	})
 }
 
-// The full prefetch would have RabbitMQ count all messages that are delivered along with the poison as failed, and the shared
-// connection would be lost to its other users again.
-func TestASuspectedSubscriptionTakesOneMessageAtATimeOverItsOwnConnection(t *testing.T) {
+// With the full prefetch, RabbitMQ would count all messages delivered together with the poison as failed, and the
+// other users of the shared connection would lose it again.
+func TestSuspectedSubscriptionUsesAPrefetchOfOneAndADedicatedConnection(t *testing.T) {
 	for name, after := range map[string]struct {
 		cfg   Config
 		first bool          // there is a message
-		gap   time.Duration // then others come, so far apart
-		takes time.Duration // handling one
-		met   int64         // as many messages have been handled when the full prefetch is taken up
-		want  []method      // how it is taken up
-		stays bool          // on its own connection
+		gap   time.Duration // the interval of the messages after it
+		takes time.Duration // the duration of a handler
+		met   int64         // messages handled when the subscription returns to the full prefetch
+		want  []method      // the calls for the full prefetch
+		stays bool          // the subscription keeps its dedicated connection
 	}{
 		"idle":              {want: []method{qos, consume, cancel}},
 		"idle after a time": {first: true, takes: 5 * provenAfter / 2, met: 1, want: []method{qos, consume, cancel}},
@@ -106,10 +106,10 @@ func TestASuspectedSubscriptionTakesOneMessageAtATimeOverItsOwnConnection(t *tes
 					met.Add(1)
 					return nil
 				})
-				time.Sleep(provenAfter) // the fifth loss comes sooner, the proof later
+				time.Sleep(provenAfter) // after the fifth loss, before the end of the trial
 				var p *PoisonError
 				if err := c.Err(); !errors.As(err, &p) || p.Attempts != losses {
-					t.Errorf("Err = %v before the subscription is clear of the poison", err)
+					t.Errorf("Err = %v before the end of the trial, want a *PoisonError", err)
 				}
 				time.Sleep(20 * provenAfter)
 				synctest.Wait()
@@ -117,19 +117,19 @@ func TestASuspectedSubscriptionTakesOneMessageAtATimeOverItsOwnConnection(t *tes
 					t.Errorf("Err = %v, want nil", err)
 				}
 				b.mu.Lock()
-				var last []method // ending with the cancel
+				var last []method // the last calls, up to the cancel
 				for _, r := range b.requests {
 					if r.method == qos || r.method == consume || r.method == cancel {
 						last = append(last, r.method)
 					}
 				}
 				b.mu.Unlock()
-				if last[len(last)-1] == qos { // asks whether settlements have arrived
+				if last[len(last)-1] == qos { // sent to check whether settlements have arrived
 					last = last[:len(last)-1]
 				}
-				// Never without a consumer, unless two cannot be: an auto-delete queue would be gone.
+				// An auto-delete queue must keep a consumer, unless two consumers are not possible.
 				if last = last[len(last)-len(after.want):]; !slices.Equal(last, after.want) {
-					t.Errorf("the full prefetch was taken up by %v, want %v", last, after.want)
+					t.Errorf("calls for the full prefetch: %v, want %v", last, after.want)
 				}
 				if want := []uint16{10, 1, 1, 1, 1, 10}; !slices.Equal(prefetch, want) {
 					t.Errorf("subscribed with prefetch %v, want %v", prefetch, want)
@@ -138,10 +138,10 @@ func TestASuspectedSubscriptionTakesOneMessageAtATimeOverItsOwnConnection(t *tes
 					t.Errorf("subscribed over a dedicated connection: %v, want %v", dedicated, want)
 				}
 				if n := before.Load(); n < after.met || n > after.met+1 {
-					t.Errorf("the full prefetch was taken up after %d messages, want %d", n, after.met)
+					t.Errorf("full prefetch after %d messages, want %d", n, after.met)
 				}
 				if n := met.Load(); n <= after.met {
-					t.Errorf("%d messages handled: that of the full prefetch was not", n)
+					t.Errorf("%d messages handled, none with the full prefetch", n)
 				}
 				for _, l := range b.links {
 					if l.dedicated && !l.ac.IsClosed() && !after.stays {
@@ -156,8 +156,8 @@ func TestASuspectedSubscriptionTakesOneMessageAtATimeOverItsOwnConnection(t *tes
 	}
 }
 
-// A broker that allows no more connections must not end consuming.
-func TestASuspectedSubscriptionUsesTheSharedConnectionWhereNoOtherIsToBeHad(t *testing.T) {
+// A broker that refuses further connections must not stop the consumer.
+func TestSuspectedSubscriptionFallsBackToTheSharedConnection(t *testing.T) {
 	for name, err := range map[string]error{"refused": &amqp.Error{Code: 530, Server: true}, "failed": errors.New("no route to host")} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -204,7 +204,7 @@ func TestOnlyAClosePossiblyCausedByAMessageRaisesTheSuspicion(t *testing.T) {
 	}
 }
 
-// prefetchAfter returns the prefetch of the subscription after some that were lost.
+// prefetchAfter returns the prefetch of the subscription after the given number of losses.
 func prefetchAfter(t *testing.T, lose func(*link), times int) (prefetch uint16) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -227,7 +227,7 @@ func prefetchAfter(t *testing.T, lose func(*link), times int) (prefetch uint16) 
 	return prefetch
 }
 
-// A rolling restart of the broker, say, must not leave slow handlers with one message at a time for hours.
+// A rolling restart of the broker, for example, must not leave slow handlers with a prefetch of one for hours.
 func TestSlowHandlersReturnToTheFullPrefetchAfterLossesWithoutAReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := dedicatedConnections{connections: &connections{}}
@@ -259,8 +259,8 @@ func TestSlowHandlersReturnToTheFullPrefetchAfterLossesWithoutAReason(t *testing
 	})
 }
 
-// A message that is postponed for long would keep all others away while one message at a time is taken.
-func TestAHeldMessageDoesNotBlockASuspectedSubscription(t *testing.T) {
+// A message that is postponed for a long time would block all others while the prefetch is one.
+func TestHeldMessageDoesNotBlockASuspectedSubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := dedicatedConnections{connections: &connections{}}
 		b.on = func(m method, l *link) {
@@ -282,8 +282,8 @@ func TestAHeldMessageDoesNotBlockASuspectedSubscription(t *testing.T) {
 	})
 }
 
-// Several consumers of a queue start one after another, and the first one meets the poison.
-func TestAConsumerThatStartsAfterAnothersLossIsAsCareful(t *testing.T) {
+// Several consumers of a queue start in turn, and the first one receives the poison.
+func TestConsumerThatStartsAfterALossUsesAPrefetchOfOne(t *testing.T) {
 	for age, want := range map[time.Duration]uint16{returnTime / 2: 1, 2 * returnTime: 10} {
 		synctest.Test(t, func(t *testing.T) {
 			b := dedicatedConnections{connections: &connections{}, lostAt: time.Now().Add(-age), loss: &amqp.Error{Code: 541, Server: true}}
@@ -295,7 +295,7 @@ func TestAConsumerThatStartsAfterAnothersLossIsAsCareful(t *testing.T) {
 			time.Sleep(2 * provenAfter)
 			synctest.Wait()
 			if l := b.links[len(b.links)-1]; b.shared.prefetch() != 10 || want == 1 && !l.ac.IsClosed() {
-				t.Errorf("%v later: the full prefetch was not taken up", age)
+				t.Errorf("%v later: no return to the full prefetch", age)
 			}
 			if err := end(); err != nil {
 				t.Errorf("Run = %v", err)
@@ -304,8 +304,8 @@ func TestAConsumerThatStartsAfterAnothersLossIsAsCareful(t *testing.T) {
 	}
 }
 
-// With a delayed retry, or an inactive consumer, the poison comes back when the suspicion is over.
-func TestARelapseMakesTheSuspicionLast(t *testing.T) {
+// With a delayed retry or an inactive consumer, the poison is redelivered after the suspicion was dropped.
+func TestRelapseExtendsTheSuspicion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := dedicatedConnections{connections: &connections{}}
 		full := 0
@@ -323,32 +323,32 @@ func TestARelapseMakesTheSuspicionLast(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		if full < 3 || full > 5 {
-			t.Errorf("the full prefetch met the poison %d times in two minutes, want less and less often", full)
+			t.Errorf("the full prefetch met the poison %d times in two minutes, want a decreasing rate", full)
 		}
 		_ = end()
 	})
 }
 
-func TestANeighbourOfPoisonThatGetsOnKeepsItsPace(t *testing.T) {
+func TestConsumerThatMakesProgressKeepsItsBackoffNextToPoison(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{on: func(m method, l *link) {
 			switch m {
 			case consume:
 				l.deliver(nil)
 			case ackMethod:
-				l.fail(541) // of somebody else, for all this consumer can tell
+				l.fail(541) // another consumer of the connection may be the cause
 			}
 		}}
 		c, end := runOn(t, b, Config{}, nop)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		if n := b.count(consume); n < 500 {
-			t.Errorf("subscribed %d times in 10 s, want a try every 10 ms", n)
+			t.Errorf("subscribed %d times in 10 s, want an attempt every 10 ms", n)
 		}
 		var p *PoisonError
 		if err := c.Err(); errors.As(err, &p) {
 			t.Errorf("Err = %v, want no *PoisonError", err)
 		}
-		_ = end() // the last acknowledgement may be in doubt
+		_ = end() // may report the last acknowledgement as unsettled
 	})
 }

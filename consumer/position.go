@@ -11,22 +11,22 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// A position is where a Run continues in a stream after it lost its subscription. No error changes it, because a
-// refusal does not depend on the stream's content. Only a stream that was declared again is read from
-// its beginning: see begins and refused.
+// A position is the point at which a Run continues to read a stream after it lost its subscription. Errors do not
+// change it, because a refusal does not depend on the content of the stream. Only a redeclared stream is read from
+// its first message: see begins and refused.
 type position struct {
 	queue     string    // empty before the first subscription
-	since     time.Time // when that began
-	known     bool      // something was delivered, so that offset is set
-	offset    int64     // of the first message that was not settled
-	all       bool      // read all of it: it was declared again
+	since     time.Time // start of the first subscription
+	known     bool      // offset is set: a message was delivered
+	offset    int64     // offset of the first unsettled message
+	all       bool      // read from the first message: the stream was redeclared
 	first     fingerprint
 	cancelled bool // RabbitMQ cancelled the last consumer
-	skipFirst bool // the connection was lost while the first message was awaited: it may be poison
+	skipFirst bool // the connection was lost while the first message was awaited, which may be poison
 }
 
-// A fingerprint is the identity of a stream: its first message. Retention moves the first offset forward,
-// and nothing changes the message at an offset. RabbitMQ offers no other identity over AMQP 0-9-1.
+// A fingerprint identifies a stream by its first message. Retention increases the first offset; the message at an
+// offset never changes. RabbitMQ offers no other identity over AMQP 0-9-1.
 type fingerprint struct {
 	known  bool
 	offset int64
@@ -40,14 +40,14 @@ func fingerprintOf(d *amqp.Delivery) (f fingerprint) {
 	return f
 }
 
-// replaces reports whether f begins another stream than old.
+// replaces reports whether f belongs to another stream than old.
 func (f fingerprint) replaces(old fingerprint) bool {
 	return f.known && old.known && (f.offset < old.offset || f.offset == old.offset && f.sum != old.sum)
 }
 
-var errRedeclared = errors.New("the stream was declared again; it is read from its first message now")
+var errRedeclared = errors.New("the stream was declared again and is now read from its first message")
 
-// arguments returns the arguments of basic.consume for the queue, which continue at the position.
+// arguments returns the arguments of basic.consume for the queue, adjusted to continue at the position.
 func (p *position) arguments(queue string, args amqp.Table) amqp.Table {
 	if p.queue != queue {
 		return args
@@ -64,7 +64,7 @@ func (p *position) arguments(queue string, args amqp.Table) amqp.Table {
 	return args
 }
 
-// subscribed records a subscription that began at that time.
+// subscribed records a subscription and the time at which it started.
 func (p *position) subscribed(queue string, began time.Time) {
 	if p.queue != queue {
 		*p = position{queue: queue, since: began}
@@ -72,16 +72,15 @@ func (p *position) subscribed(queue string, began time.Time) {
 	p.cancelled = false
 }
 
-// refused records a refused subscription. A missing queue proves nothing if the connection was lost
-// before, because another node or a proxy may have answered. After a basic.cancel on a living connection it
-// means that the stream was deleted.
+// refused records a refused subscription. A missing queue proves nothing after a lost connection, because another
+// node or a proxy may have answered. After a basic.cancel on an open connection it means that the stream was deleted.
 func (p *position) refused(queue string, err error) {
 	if p.queue == queue && p.cancelled && isMissing(err) {
 		*p = position{queue: queue, since: time.Now(), all: true}
 	}
 }
 
-// begins records the first message of the stream. An error means that the stream was declared again.
+// begins records the first message of the stream. An error means that the stream was redeclared.
 func (p *position) begins(queue string, d *amqp.Delivery) error {
 	f := fingerprintOf(d)
 	if !f.replaces(p.first) {
@@ -94,7 +93,7 @@ func (p *position) begins(queue string, d *amqp.Delivery) error {
 	return errRedeclared
 }
 
-// offsetOf returns the offset of a delivery. The message at 0 is the first one of its stream.
+// offsetOf returns the offset of a delivery. The message at offset 0 is the first one of its stream.
 func (p *position) offsetOf(d *amqp.Delivery) int64 {
 	n, ok := d.Headers[streamOffset].(int64)
 	if ok && n == 0 && !p.first.known {
@@ -103,8 +102,8 @@ func (p *position) offsetOf(d *amqp.Delivery) int64 {
 	return n
 }
 
-// since returns the offset that means now what offset meant some time ago. An interval is measured by the
-// broker's clock alone. It is rounded up, because its unit is a second.
+// since returns the offset that refers to the same time as offset did, elapsed ago. An interval is measured by the
+// broker's clock only. It is rounded up, because its unit is a second.
 func since(offset any, elapsed time.Duration) any {
 	s, ok := offset.(string)
 	if !ok || s == "first" {

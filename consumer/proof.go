@@ -2,24 +2,24 @@ package consumer
 
 import "time"
 
-// Without further deliveries settlements are proven by asking: proofEvery after the last one, and in slow traffic, up to
-// proofMost in that time, once a second. Once the broker has read them and the queue has answered, they get another
-// proofEvery to be applied.
+// If no further deliveries prove the settlements, proof asks the broker: proofEvery after the last settlement, and in
+// slow traffic (up to proofMost settlements in that time) once a second. When the broker has read the settlements and
+// the queue has answered, the queue gets another proofEvery to apply them.
 const (
 	proofEvery = 500 * time.Millisecond
 	proofMost  = 32
 	proofRare  = 30 * time.Second // the interval grows to this while the queue does not answer
 )
 
-// A proof has settlements stop being in doubt. It costs a round trip a second in slow traffic and at most one for each
-// settlement, none in quick traffic, whose deliveries prove all but the last prefetch, and none once everything is
-// proven.
+// A proof confirms settlements that are in doubt. In slow traffic it makes one round trip a second, at most one per
+// settlement. In fast traffic it makes none, because later deliveries prove all settlements but the last prefetch. It
+// stops when everything is proven.
 type proof struct {
 	timer *time.Timer
 	armed bool
 	every time.Duration
-	seen  int // settlements sent when the timer fired last
-	read  int // settlements that the broker had read when the queue answered last
+	seen  int // settlements sent when the timer last fired
+	read  int // settlements that the broker had read when the queue last answered
 	asked time.Time
 }
 
@@ -31,8 +31,8 @@ func (p *proof) start() {
 	}
 }
 
-// step takes the next step when the timer has fired. ask reports whether the queue answers. Its error means that the channel
-// was closed.
+// step runs when the timer has fired. ask reports whether the queue answers. An error means that the channel was
+// closed.
 func (p *proof) step(l *ledger, ask func() (bool, error)) error {
 	l.taken = max(l.taken, p.read)
 	if p.armed = l.inDoubt() > 0; !p.armed {

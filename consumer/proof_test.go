@@ -13,26 +13,26 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest"
 )
 
-// The link is lost for good, some time after the last of five deliveries was acknowledged.
-func TestAcknowledgedSettlementsStopBeingInDoubt(t *testing.T) {
+// The connection is lost permanently, some time after the last of five deliveries was acknowledged.
+func TestSettlementsStopBeingInDoubtOnceProven(t *testing.T) {
 	for name, c := range map[string]struct {
-		gap        time.Duration // between two deliveries
-		later      time.Duration // from the last one to the loss
+		gap        time.Duration // the interval of deliveries
+		later      time.Duration // the time from the last delivery to the loss
 		mute       method
 		leaderless bool
-		asked      int // passive declares; 0: any number
+		asked      int // expected passive declares; 0 means any number
 		unsettled  int
 	}{
-		"at once":                            {later: time.Millisecond, unsettled: 5},
-		"not yet read by the broker":         {later: proofEvery - time.Millisecond, unsettled: 5},
-		"read, but not yet applied":          {later: 2*proofEvery - time.Millisecond, unsettled: 5},
-		"two seconds later":                  {later: 2 * time.Second, asked: 1},
-		"an hour later, for one question":    {later: time.Hour, asked: 1},
-		"the first ones, in slow traffic":    {gap: 2 * time.Second, later: time.Millisecond, unsettled: 1},
-		"in steady traffic":                  {gap: 2 * proofEvery / 5, later: 2 * time.Second, asked: 2},
-		"never, without an answer":           {later: 4 * time.Second, mute: declareQueue, unsettled: 5},
-		"never, while there is no leader":    {later: time.Hour, leaderless: true, unsettled: 5},
-		"seldom asked while there is no one": {later: time.Minute, leaderless: true, asked: 6, unsettled: 5},
+		"at once":                           {later: time.Millisecond, unsettled: 5},
+		"not yet read by the broker":        {later: proofEvery - time.Millisecond, unsettled: 5},
+		"read, but not yet applied":         {later: 2*proofEvery - time.Millisecond, unsettled: 5},
+		"two seconds later":                 {later: 2 * time.Second, asked: 1},
+		"an hour later, for one question":   {later: time.Hour, asked: 1},
+		"the first ones, in slow traffic":   {gap: 2 * time.Second, later: time.Millisecond, unsettled: 1},
+		"in steady traffic":                 {gap: 2 * proofEvery / 5, later: 2 * time.Second, asked: 2},
+		"no answer":                         {later: 4 * time.Second, mute: declareQueue, unsettled: 5},
+		"no leader":                         {later: time.Hour, leaderless: true, unsettled: 5},
+		"no leader, with growing intervals": {later: time.Minute, leaderless: true, asked: 6, unsettled: 5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// enter enters a delivery into the ledger. A delivery tag that cannot be costs the connection: what the
-// broker means by it nobody can tell.
+// enter records a delivery in the ledger. After an invalid delivery tag it closes the connection, because the state
+// of the channel is unknown.
 func (s *session) enter(d *amqp.Delivery) bool {
 	a := arrival{at: time.Now(), messageID: d.MessageId}
 	if s.state.cfg.streams() {
@@ -27,7 +27,7 @@ func (s *session) enter(d *amqp.Delivery) bool {
 	return false
 }
 
-// arrive takes in a delivery.
+// arrive processes a delivery from the broker.
 func (s *session) arrive(d amqp.Delivery) {
 	if !s.enter(&d) {
 		return
@@ -37,7 +37,7 @@ func (s *session) arrive(d amqp.Delivery) {
 		return
 	}
 	if most := s.state.cfg.MaxBodySize; most > 0 && len(d.Body) > most {
-		s.log.WarnContext(s.state.ctx(), "consumer: message rejected, it is larger than Config.MaxBodySize", "message_id", d.MessageId, "bytes", len(d.Body))
+		s.log.WarnContext(s.state.ctx(), "consumer: message rejected: its body is larger than Config.MaxBodySize", "message_id", d.MessageId, "bytes", len(d.Body))
 		s.warnOfLoss("a rejected message")
 		s.totals.rejected++
 		dl := s.delivery(d)
@@ -50,14 +50,14 @@ func (s *session) arrive(d amqp.Delivery) {
 	if s.state.cfg.Key != nil {
 		var err error
 		if j.key, err = keyOf(s.state.cfg.Key, j.d); err != nil {
-			s.finish(result{j, verdict{how: fail, err: err}})
+			s.finish(result{j, outcome{how: fail, err: err}})
 			return
 		}
 	}
 	s.state.dispatcher.put(j)
 }
 
-// refuse rejects a message that cannot be read, without the handler. A stream only goes past it.
+// refuse rejects an unreadable message without calling the handler. On a stream that skips the message.
 func (s *session) refuse(d *amqp.Delivery, reason string) {
 	err := &UnreadableError{Queue: s.queue, MessageID: d.MessageId, Reason: reason}
 	after := time.Duration(0)
@@ -67,13 +67,14 @@ func (s *session) refuse(d *amqp.Delivery, reason string) {
 		s.totals.rejected++
 		s.log.ErrorContext(s.state.ctx(), "consumer: unreadable message rejected", "message_id", d.MessageId, "error", err)
 		s.warnOfLoss("a rejected message")
-		after = s.pace(s.delivery(*d), 0, true, err) // x-death is among what cannot be read
+		after = s.pace(s.delivery(*d), 0, true, err) // x-death cannot be read, so the message counts as redelivered
 	}
 	s.settleAfter(after, d.DeliveryTag, reject)
 	s.flush()
 }
 
-// keyOf returns the key of a delivery. An error is a panic of Config.Key, which counts as the handler's.
+// keyOf returns the key of a delivery. A panic of Config.Key is returned as an error and counts as a panic of the
+// handler.
 func keyOf(f func(*Delivery) string, d *Delivery) (key string, err error) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -5,19 +5,20 @@ import (
 	"time"
 )
 
-// sharedTime bounds the wait for the shared connection before a subscription returns to it; then it tries again later.
+// sharedTime is the maximum wait for the shared connection before a subscription returns to it; after that it tries
+// again later.
 const sharedTime = 100 * time.Millisecond
 
-// replace drops the suspicion and moves from a session with a prefetch of one to the next one, with the full prefetch. moved
-// is false if the caller must try again later. The error comes from the session or from the next subscription.
+// replace drops the suspicion and replaces a session with a prefetch of one by a session with the full prefetch.
+// moved is false if the caller must try again later. The error comes from the session or from the next subscription.
 func (b *subscriber) replace(ctx context.Context, s *session) (next *session, moved bool, err error) {
 	if b.overlaps() {
 		if next, err = b.successor(ctx, s); err != nil {
-			s.log.DebugContext(ctx, "consumer: full prefetch not taken up yet", "error", err)
+			s.log.DebugContext(ctx, "consumer: cannot return to the full prefetch yet", "error", err)
 			return nil, false, nil
 		}
 	}
-	b.poison.over(len(s.held.heap) > 0)
+	b.poison.drop(len(s.held.heap) > 0)
 	if err = s.finishDeliveries(ctx); err != nil || next != nil || ctx.Err() != nil {
 		return next, true, err
 	}
@@ -26,16 +27,17 @@ func (b *subscriber) replace(ctx context.Context, s *session) (next *session, mo
 	return next, true, err
 }
 
-// overlaps reports whether the next subscription begins before this one ends: an auto-delete queue is deleted with its last
-// consumer. An exclusive consumer does not allow it; two consumers share messages without an order, and
-// both receive every message of a stream.
+// overlaps reports whether the next subscription starts before this one ends, because an auto-delete queue is deleted
+// with its last consumer. It is false for an exclusive consumer, which does not allow a second one, for Config.Key,
+// because two consumers share messages without an order, and for streams, because both consumers would receive every
+// message.
 func (b *subscriber) overlaps() bool {
 	cfg := &b.state.cfg
 	return !cfg.Exclusive && !cfg.streams() && cfg.Key == nil
 }
 
-// successor subscribes with the full prefetch: on the shared connection, or on the session's own if Config.Declare
-// declared something there.
+// successor subscribes with the full prefetch: on the shared connection, or on the session's connection if
+// Config.Declare declared something there.
 func (b *subscriber) successor(ctx context.Context, s *session) (*session, error) {
 	prefetch := b.state.cfg.Prefetch
 	if b.state.cfg.Declare != nil {

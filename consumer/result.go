@@ -6,28 +6,26 @@ import (
 	"time"
 )
 
-// Reject returns a handler's result that gives the message up: it is rejected without
-// requeueing (basic.reject). RabbitMQ passes it to the queue's dead-letter exchange, and
-// drops it if there is none. err says why; it may be nil.
+// Reject returns a handler result that rejects the message without requeueing (basic.reject). RabbitMQ dead-letters
+// the message, or drops it if the queue has no dead-letter exchange. err is the reason and may be nil.
 func Reject(err error) error { return &RejectError{Err: err} }
 
-// Requeue returns a handler's result that postpones the message: it goes back to the queue
-// after d (basic.nack with requeue). RabbitMQ 4.3 does not count that as a failed delivery,
-// so that a message may be postponed indefinitely; earlier releases do. Until then the delivery
-// holds no worker but one place of Config.Prefetch, and d should stay below the queue's
-// consumer timeout, 30 minutes by default. A reason is logged.
+// Requeue returns a handler result that requeues the message after d (basic.nack with requeue). RabbitMQ 4.3 does not
+// count that as a failed delivery, so a message may be postponed indefinitely; earlier releases count it. During d
+// the delivery occupies no worker but one place of Config.Prefetch. Keep d below the queue's consumer timeout, 30
+// minutes by default. A reason is logged.
 //
-// A d of zero or less returns the message at once. Messages that were delivered before and go back
-// again at once are held for 100 ms, with a warning, after ten of them within ten seconds: they would circle at
-// the speed of the link.
+// A d of zero or less requeues the message at once. If a Run requeues more than ten redelivered messages at once
+// within ten seconds, it holds further ones for 100 ms and logs a warning. Otherwise they would cycle at the speed of
+// the connection.
 func Requeue(d time.Duration, reason ...error) error {
 	return &RequeueError{After: d, Err: errors.Join(reason...)}
 }
 
-// RejectRequeue returns a handler's result that requeues the message at once as a failed delivery (basic.reject with
+// RejectRequeue returns a handler result that requeues the message at once as a failed delivery (basic.reject with
 // requeue). Use it for quorum queues that delay failed messages (x-delayed-retry-type, RabbitMQ 4.3). Any other queue
-// redelivers the message at once, up to its delivery limit. Without a limit, messages that circle are held as with
-// Requeue. err is the reason and may be nil.
+// redelivers the message at once, up to its delivery limit. Messages without a limit are held when they cycle, as
+// with Requeue. err is the reason and may be nil.
 func RejectRequeue(err error) error { return &RejectError{Requeue: true, Err: err} }
 
 // A RejectError is the result of Reject and RejectRequeue. Middleware can inspect it.
@@ -65,25 +63,25 @@ func (e *RequeueError) Error() string {
 
 func (e *RequeueError) Unwrap() error { return e.Err }
 
-// A settlement is one of the ways to settle a delivery.
+// A settlement is a way to settle a delivery.
 type settlement int
 
 const (
-	ack      settlement = iota // done
-	reject                     // given up: basic.reject without requeue
-	postpone                   // back to the queue, uncounted: basic.nack with requeue
-	fail                       // back to the queue after a hold, counted: basic.reject with requeue
+	ack      settlement = iota // basic.ack
+	reject                     // basic.reject without requeue
+	postpone                   // requeued, not counted: basic.nack with requeue
+	fail                       // requeued after a hold, counted: basic.reject with requeue
 	failNow                    // the same without a hold
-	putBack                    // as postpone, at the shutdown and without a handler
+	putBack                    // like postpone, for an unhandled delivery at shutdown
 )
 
-// judge tells what a handler's result asks for and, for postpone, after how long. Of several
-// results wrapped in one error the outermost holds.
-func judge(err error) (settlement, time.Duration) {
+// classify returns the settlement for a handler's result and, for postpone, the delay. If an error wraps several
+// results, the outermost one decides.
+func classify(err error) (settlement, time.Duration) {
 	if err == nil {
 		return ack, 0
 	}
-	// The result types and nothing else: errors.As stops at the outermost of them.
+	// Only the result types have the method, so errors.As stops at the outermost of them.
 	var result interface {
 		error
 		settlement() (settlement, time.Duration)
@@ -104,5 +102,5 @@ func (e *RejectError) settlement() (how settlement, after time.Duration) {
 
 func (e *RequeueError) settlement() (settlement, time.Duration) { return postpone, e.After }
 
-// A panic is a failure, whatever its value says.
+// A panic is a failure, even if its value wraps another result.
 func (e *PanicError) settlement() (settlement, time.Duration) { return fail, 0 }

@@ -12,7 +12,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-func TestResultSaysHowToSettle(t *testing.T) {
+func TestClassifyReturnsTheSettlementOfAResult(t *testing.T) {
 	cause := errors.New("no such customer")
 	for name, c := range map[string]struct {
 		err   error
@@ -36,8 +36,8 @@ func TestResultSaysHowToSettle(t *testing.T) {
 		"a panic with any value":           {&PanicError{Value: 7}, fail, 0},
 		"a panic with a Reject is a panic": {&PanicError{Value: Reject(cause)}, fail, 0},
 	} {
-		if how, after := judge(c.err); how != c.how || after != c.after {
-			t.Errorf("%s: judge = %v, %v; want %v, %v", name, how, after, c.how, c.after)
+		if how, after := classify(c.err); how != c.how || after != c.after {
+			t.Errorf("%s: classify = %v, %v; want %v, %v", name, how, after, c.how, c.after)
 		}
 	}
 }
@@ -61,17 +61,17 @@ func TestRequeueKeepsItsReason(t *testing.T) {
 	}
 }
 
-func TestJSONRejectsWhatDoesNotDecode(t *testing.T) {
+func TestJSONRejectsInvalidBodies(t *testing.T) {
 	h := JSON(func(context.Context, struct{ ID int }) error { panic("called") })
 	for _, body := range []string{"", "{", `{"ID":"seven"}`, `{"ID":7} trailing`, "\x1f\x8b compressed"} {
 		err := h(t.Context(), &Delivery{Delivery: amqp.Delivery{Body: []byte(body)}})
-		if how, _ := judge(err); how != reject {
+		if how, _ := classify(err); how != reject {
 			t.Errorf("JSON over %q = %v, want a Reject", body, err)
 		}
 	}
 }
 
-func TestJSONHandsOnTheValueAndItsDelivery(t *testing.T) {
+func TestJSONPassesTheValueAndItsDelivery(t *testing.T) {
 	d := &Delivery{Delivery: amqp.Delivery{Body: []byte(`{"ID":7}`), MessageId: "m7"}}
 	want := errors.New("the result")
 	got := JSON(func(ctx context.Context, v struct{ ID int }) error {
@@ -88,7 +88,7 @@ func TestJSONHandsOnTheValueAndItsDelivery(t *testing.T) {
 	}
 }
 
-func TestPanicIsAnErrorAndMiddlewareSeesIt(t *testing.T) {
+func TestPanicReachesMiddlewareAsAnError(t *testing.T) {
 	cause := errors.New("nil map")
 	var seen error
 	watch := func(next Handler) Handler {
@@ -112,13 +112,13 @@ func TestPanicIsAnErrorAndMiddlewareSeesIt(t *testing.T) {
 	}
 }
 
-// An error that cannot even be looked at.
+// A fragileError panics when it is inspected.
 type fragileError struct{ cause error }
 
 func (e *fragileError) Error() string { return "fragile" }
 func (e *fragileError) Unwrap() error { return e.cause }
 
-func TestNoResultOfAHandlerCrashesOrPassesForAnother(t *testing.T) {
+func TestUnusualHandlerResultsCountAsPanics(t *testing.T) {
 	var fragile *fragileError
 	var requeue *RequeueError
 	for name, h := range map[string]Handler{
@@ -149,7 +149,7 @@ func TestTimeoutEndsTheHandlersCtxWithACause(t *testing.T) {
 			t.Errorf("its ctx ended after %v, want 1m", took)
 		}
 		if !errors.Is(cause, context.DeadlineExceeded) || !strings.Contains(cause.Error(), "1m0s") {
-			t.Errorf("cause %v, want one that tells the time", cause)
+			t.Errorf("cause %v, want one with the duration", cause)
 		}
 		if v.how != fail || v.interrupted {
 			t.Errorf("the handler's error became %+v, want a failure of the message", v)

@@ -14,8 +14,8 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// afterCancel is the least pause after a basic.cancel. RabbitMQ closes the whole connection (541) when a
-// quorum queue is consumed from that is just being deleted.
+// afterCancel is the minimum pause after a basic.cancel. RabbitMQ closes the whole connection (541) if a client
+// consumes from a quorum queue that is being deleted.
 const afterCancel = 200 * time.Millisecond
 
 // A run is one call of Consumer.Run.
@@ -24,14 +24,14 @@ type run struct {
 	runState
 	status *status
 
-	workers    workers
-	missing    missingQueue
-	complained string   // the last failure logged as a warning, while it lasts
-	last       *session // the last subscription, also after its loss
-	totals     totals
+	workers workers
+	missing missingQueue
+	warned  string   // text of the failure that warn logged last, until the next subscription
+	last    *session // the last session, also after its loss
+	totals  totals
 }
 
-// run consumes until ctx ends or it cannot go on, and then drains.
+// run consumes until ctx ends or an error is final, and then drains.
 func (r *run) run(ctx context.Context, handler Handler) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -57,11 +57,11 @@ func (r *run) run(ctx context.Context, handler Handler) error {
 	return errors.Join(err, unfinished)
 }
 
-// serve runs one session after another until ctx ends or it cannot go on.
+// serve runs sessions until ctx ends or an error is final.
 func (r *run) serve(ctx context.Context) error {
 	delays := r.cfg.Backoff()
 	delays.Reset()
-	var failure error // the last one
+	var failure error // the last failure
 	for ctx.Err() == nil {
 		proven, err := r.once(ctx)
 		if ctx.Err() != nil {
@@ -79,13 +79,13 @@ func (r *run) serve(ctx context.Context) error {
 		var poison *PoisonError
 		switch {
 		case errors.As(err, &poison):
-			if r.poison.tell() {
+			if r.poison.shouldLog() {
 				r.log.ErrorContext(ctx, "consumer: subscribing again, with growing pauses", "error", err)
 			}
 		case errors.As(err, &lost):
-			r.complain(ctx, "consumer: subscription lost; subscribing again", err)
+			r.warn(ctx, "consumer: subscription lost; subscribing again", err)
 		case errors.As(err, &failed) && !amqperr.IsPermanent(err):
-			r.complain(ctx, "consumer: cannot subscribe; trying again", err)
+			r.warn(ctx, "consumer: cannot subscribe; trying again", err)
 		default:
 			return err
 		}
@@ -115,15 +115,15 @@ func onlyEnd(ctx context.Context, err error) bool {
 	case nil:
 		return true
 	case interface{ Unwrap() error }:
-		return err == context.Cause(ctx) || onlyEnd(ctx, u.Unwrap()) //nolint:errorlint // likewise
+		return err == context.Cause(ctx) || onlyEnd(ctx, u.Unwrap()) //nolint:errorlint // the tree is walked here
 	case interface{ Unwrap() []error }:
 		return !slices.ContainsFunc(u.Unwrap(), func(err error) bool { return !onlyEnd(ctx, err) })
 	}
-	return err == ctx.Err() || err == context.Cause(ctx) //nolint:errorlint // likewise
+	return err == ctx.Err() || err == context.Cause(ctx) //nolint:errorlint // the tree is walked here
 }
 
-// once runs one session, and those that take over from it, from the current connection to its end. The error is a
-// *SubscribeError, a *LostError, a *PoisonError, or the connection's own if that ended for good.
+// once runs a session and its successors on the current connection. The error is a *SubscribeError, a *LostError, a
+// *PoisonError, or the error of a permanently closed connection.
 func (r *run) once(ctx context.Context) (proven bool, err error) {
 	s, err := r.subscribe(ctx)
 	if err != nil {
@@ -132,7 +132,7 @@ func (r *run) once(ctx context.Context) (proven bool, err error) {
 	}
 	r.missing.clear()
 	r.subscribed(ctx, s)
-	for next := s; next != nil; { // whatever the error: the next one gets what this one left
+	for next := s; next != nil; { // continues after an error, too: a successor may have been subscribed
 		s = next
 		r.last = s
 		next, err = r.consume(ctx, s)
@@ -149,10 +149,10 @@ func (r *run) once(ctx context.Context) (proven bool, err error) {
 	return proven, err
 }
 
-// consume runs a session to its end. next is the one that has taken over from it, if one has.
+// consume runs a session until it ends. next is its successor, if there is one.
 func (r *run) consume(ctx context.Context, s *session) (next *session, err error) {
 	defer func() { s.end(err) }()
-	// A settlement is no call that wire could bound, and may be stuck in a socket that nobody reads.
+	// wire cannot set a deadline for a settlement, which may block on a socket that the broker does not read.
 	defer context.AfterFunc(r.shutdown.calls, func() { wire.Kill(s.ac) })()
 	for {
 		passed, err := s.consume(ctx)
@@ -169,33 +169,34 @@ func (r *run) consume(ctx context.Context, s *session) (next *session, err error
 	}
 }
 
-// subscribed sets the status after a subscription, and logs it: in detail only, while each one is lost to the same message.
+// subscribed sets the status after a subscription and logs it. It logs at debug level while the same message closes
+// every connection.
 func (r *run) subscribed(ctx context.Context, s *session) {
 	level := slog.LevelInfo
 	if r.poison.err != nil {
 		level = slog.LevelDebug
 		r.status.set(subscribed, r.poison.err)
 	} else {
-		r.complained = ""
-		r.warnings.Reset(complaint)
+		r.warned = ""
+		r.warnings.Reset(subscriptionWarning)
 		r.status.set(subscribed, nil)
 	}
 	s.log.Log(ctx, level, "consumer: subscribed", "role", s.role(), "prefetch", s.ledger.window)
 }
 
-// complaint is the kind of warning that complain logs.
-const complaint = "subscription"
+// subscriptionWarning is the kind of warning that warn logs.
+const subscriptionWarning = "subscription"
 
-// complain logs a failure at once if it differs from the one before, and else once a minute.
-func (r *run) complain(ctx context.Context, msg string, err error) {
-	if text := err.Error(); text != r.complained {
-		r.complained = text
-		r.warnings.Reset(complaint)
+// warn logs a failure at once if it differs from the one before, otherwise once a minute.
+func (r *run) warn(ctx context.Context, msg string, err error) {
+	if text := err.Error(); text != r.warned {
+		r.warned = text
+		r.warnings.Reset(subscriptionWarning)
 	}
-	r.warnings.Warn(ctx, r.log, complaint, msg, slog.String("role", "consuming"), slog.Any("error", err))
+	r.warnings.Warn(ctx, r.log, subscriptionWarning, msg, slog.String("role", "consuming"), slog.Any("error", err))
 }
 
-// drained logs the end of the Run with its totals, and returns a *DrainError if it left something.
+// drained logs the end of the Run with its totals, and returns a *DrainError if the drain was incomplete.
 func (r *run) drained(running int) error {
 	e := &DrainError{Unfinished: int(r.workers.unfinished.Load()), Running: running, drain: r.cfg.DrainTimeout}
 	if r.last != nil {

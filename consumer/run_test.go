@@ -17,7 +17,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqperr"
 )
 
-// connFunc stands for a connection that never gets as far as a session.
+// connFunc is a Connection that never provides a session.
 type connFunc func(context.Context) (*amqp.Connection, error)
 
 func (f connFunc) ConsumeConnection(ctx context.Context) (*amqp.Connection, error) { return f(ctx) }
@@ -58,7 +58,7 @@ func TestRunReturnsNilWhenCtxEndsBeforeAConnectionIsUp(t *testing.T) {
 	}
 }
 
-func TestRunReturnsTheErrorOfAConnectionThatEndedForGood(t *testing.T) {
+func TestRunReturnsTheErrorOfAClosedConnection(t *testing.T) {
 	closed := errors.New("connection closed")
 	c := newConsumer(t, connFunc(func(context.Context) (*amqp.Connection, error) { return nil, closed }), Config{})
 	if err := c.Run(t.Context()); !errors.Is(err, closed) {
@@ -69,7 +69,7 @@ func TestRunReturnsTheErrorOfAConnectionThatEndedForGood(t *testing.T) {
 	}
 }
 
-func TestReadyTellsTheLastFailureWhenItsCtxEnds(t *testing.T) {
+func TestReadyReportsTheLastFailureWhenItsCtxEnds(t *testing.T) {
 	noDeclare := errors.New("no such exchange")
 	failed := make(chan struct{}, 100)
 	c := newConsumer(t, connFunc(func(context.Context) (*amqp.Connection, error) { return nil, nil }), Config{
@@ -108,9 +108,9 @@ func TestErrIsNilOnlyWhileSubscribed(t *testing.T) {
 		{"Run has started", func() { s.start() }, ErrNotSubscribed},
 		{"an attempt failed", func() { s.set(subscribing, refused) }, refused},
 		{"subscribed", func() { s.set(subscribed, nil) }, nil},
-		{"Run returned nil", func() { s.set(ended, nil) }, ErrNotSubscribed},
+		{"Run returned nil", func() { s.set(returned, nil) }, ErrNotSubscribed},
 		{"the next Run has started", func() { s.start() }, ErrNotSubscribed},
-		{"Run returned an error", func() { s.set(ended, refused) }, ErrNotSubscribed},
+		{"Run returned an error", func() { s.set(returned, refused) }, ErrNotSubscribed},
 		{"Run returned an error, which is wrapped", func() {}, refused},
 	} {
 		step.change()
@@ -127,7 +127,7 @@ func TestReadyOfASecondRunDoesNotReportTheFirst(t *testing.T) {
 	s := newStatus()
 	s.start()
 	s.set(subscribed, nil)
-	s.set(ended, nil)
+	s.set(returned, nil)
 	done := make(chan error, 1)
 	go func() { done <- s.ready(t.Context()) }() // before the second Run has started
 	s.start()
@@ -135,7 +135,7 @@ func TestReadyOfASecondRunDoesNotReportTheFirst(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("Ready = %v, want nil", err)
 	}
-	s.set(ended, nil)
+	s.set(returned, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := s.ready(ctx); !errors.Is(err, ErrNotSubscribed) || !errors.Is(err, context.Canceled) {
@@ -143,7 +143,7 @@ func TestReadyOfASecondRunDoesNotReportTheFirst(t *testing.T) {
 	}
 }
 
-func TestRunEndsWhereRetryingCannotHelp(t *testing.T) {
+func TestRunReturnsIfRetryingCannotHelp(t *testing.T) {
 	conn := connFunc(func(context.Context) (*amqp.Connection, error) { return nil, nil })
 	declare := func(err error) func(context.Context, *amqp.Connection) (string, error) {
 		return func(context.Context, *amqp.Connection) (string, error) { return "", err }
@@ -168,7 +168,7 @@ func TestRunEndsWhereRetryingCannotHelp(t *testing.T) {
 }
 
 func TestFailuresToSubscribeBackOff(t *testing.T) {
-	// Each try fails at once, so that only the delays keep them apart.
+	// Each attempt fails at once, so that only the delays separate them.
 	synctest.Test(t, func(t *testing.T) {
 		var tries atomic.Int64
 		c := newConsumer(t, connFunc(func(context.Context) (*amqp.Connection, error) { return nil, nil }), Config{
@@ -180,12 +180,12 @@ func TestFailuresToSubscribeBackOff(t *testing.T) {
 			t.Errorf("Run = %v, want ErrNotSubscribed", err)
 		}
 		if n := tries.Load(); n < 10 || n > 60 {
-			t.Errorf("%d tries within 10 s, want about 25", n)
+			t.Errorf("%d attempts within 10 s, want about 25", n)
 		}
 	})
 }
 
-func TestAfterCallsOnceItsTimeHasComeUnlessCancelled(t *testing.T) {
+func TestAfterCallsItsFunctionOnceUnlessCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, end := context.WithCancel(t.Context())
 		called := 0
@@ -224,7 +224,7 @@ func TestWorkerSurvivesGoexitInAHandler(t *testing.T) {
 	<-w.exited
 }
 
-// What ends Run's own goroutine leaves no worker behind; goleak sees it.
+// A Goexit of Run's own goroutine leaves no worker behind; goleak checks that.
 func TestGoexitInKeyLeavesNoWorkerBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{on: func(m method, l *link) {

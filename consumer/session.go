@@ -10,62 +10,62 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// provenAfter is how long a session must last, if it settles nothing, for the next one to
-// start with a fresh backoff: one that is cancelled as soon as it stands must not loop hot.
+// provenAfter is the lifetime after which a session that settled nothing resets the backoff. It prevents a tight loop
+// if each subscription is cancelled at once.
 const provenAfter = time.Second
 
-// overdueAfter is how long a delivery may be unsettled before it is logged: half of
-// RabbitMQ's default consumer timeout, which classic queues and streams do not even have.
+// overdueAfter is the time after which an unsettled delivery is logged: half of RabbitMQ's default consumer timeout.
+// Classic queues and streams have no such timeout.
 const overdueAfter = 15 * time.Minute
 
-// An order is a settlement to be sent.
+// An order is a settlement that has not been sent.
 type order struct {
 	tag uint64
 	how settlement
 }
 
-// A session is one subscription: a channel, its consumer and what it delivered. Run's
-// goroutine owns it and alone touches the channel. No delivery or result of one session
-// reaches another: a new subscription is a new session.
+// A session is one subscription: a channel, its consumer and its deliveries. Run's goroutine owns it, and no other
+// goroutine uses the channel. A new subscription is a new session, so deliveries and results of different sessions
+// are never mixed.
 type session struct {
 	channel
 
-	results results // from the workers
-	out     int     // deliveries with the dispatcher or a handler, result not received
+	results results // received from the workers
+	out     int     // deliveries passed to the dispatcher whose results have not been collected
 	totals  totals
-	batch   *wire.Batch // of settlements
-	acks    []uint64    // to be sent by flush
-	other   []order     // also: rejections and requeues
+	batch   *wire.Batch // batches settlements into one write
+	acks    []uint64    // delivery tags that flush acknowledges
+	other   []order     // rejections and requeues that flush sends
 
 	held    waiting
 	timer   *time.Timer // fires when the next held delivery is due
 	overdue *time.Timer // fires when a delivery may have been unsettled for too long
 	ledger  ledger
 	proof   proof
-	first   firstMessage // of a stream
+	first   firstMessage // used for streams only
 
 	began   time.Time
-	own     bool   // the connection is for this session alone
-	trial   *trial // of a subscription with a prefetch of one
-	leaving bool   // for its successor
+	own     bool   // the connection is dedicated to this session
+	trial   *trial // set for a subscription with a prefetch of one
+	leaving bool   // finishes its deliveries before its successor takes over
 
 	draining bool
-	withhold bool // flush sends nothing: the settlements wait for the end of an ordered drain
-	progress bool // something was settled
+	withhold bool // flush sends nothing until the end of an ordered drain
+	progress bool // a delivery was settled
 
 	// Set by end.
-	left int // deliveries to come again although they were finished, or to be given back in the drain
+	left int // finished deliveries, or ones requeued by the drain, whose settlement may be lost
 }
 
 // A trial is the condition for ending a suspicion.
 type trial struct {
-	calm  time.Duration // the minimum life of the subscription
-	back  int           // unsettled messages at the last loss, which are redelivered
-	hard  bool          // a connection was closed for a reason that a message can be
-	found bool          // the message is in this queue, as far as that can be known
+	minLife time.Duration // the minimum lifetime of the subscription
+	back    int           // unsettled messages at the last loss, which are redelivered
+	hard    bool          // a connection was closed with a reason that a message can cause
+	found   bool          // the message is probably in this queue
 }
 
-// newSession opens a channel. subscribe completes the session, and end closes it in any case.
+// newSession opens a channel. Call subscribe next, and end in any case.
 func newSession(ctx context.Context, state *runState, ac *amqp.Connection, queue string, prefetch int) (*session, error) {
 	tag := state.cfg.newTag(queue)
 	s := &session{
@@ -88,7 +88,7 @@ func stoppedTimer() *time.Timer {
 	return t
 }
 
-// subscribe begins to consume.
+// subscribe starts consuming.
 func (s *session) subscribe(ctx context.Context) error {
 	if err := s.channel.consume(ctx, s.ledger.window); err != nil {
 		return err
@@ -104,7 +104,7 @@ func (s *session) subscribe(ctx context.Context) error {
 
 func (s *session) delivery(d amqp.Delivery) *Delivery {
 	d.Acknowledger = byResult{}
-	return &Delivery{Delivery: d, Queue: s.queue, gone: s.gone}
+	return &Delivery{Delivery: d, Queue: s.queue, isClosed: s.isClosed}
 }
 
 // role returns the role of the session's connection, for log lines.
@@ -115,16 +115,17 @@ func (s *session) role() string {
 	return "consuming"
 }
 
-// exposed reports whether a message of this session may have closed the connection: some were unsettled, or it had just begun.
+// exposed reports whether a message of this session may have closed the connection: some were unsettled, or the
+// session had just started.
 func (s *session) exposed() bool { return s.ledger.open > 0 || time.Since(s.began) < provenAfter }
 
-// unsettled returns how many deliveries are redelivered although handlers finished them or the drain was to requeue them, and
-// how the session was lost.
+// unsettled returns the number of deliveries that may be redelivered although handlers finished them or the drain
+// requeued them, and how the session was lost.
 func (s *session) unsettled() (n int, cause error) {
 	return s.left + int(s.results.unsent.Load()), s.results.lost
 }
 
-// lost says how the session came to its end, nil standing for a basic.cancel.
+// lost returns a *LostError with the cause err, nil for a basic.cancel.
 func (s *session) lost(err error) error {
 	lost := &LostError{Queue: s.queue, Err: err}
 	if first, ok := s.ledger.oldest(); ok {
@@ -133,14 +134,14 @@ func (s *session) lost(err error) error {
 	return lost
 }
 
-// withdraw takes back the deliveries that no handler has begun.
+// withdraw removes the deliveries whose handlers have not started, and returns them.
 func (s *session) withdraw() []job {
 	jobs := s.state.dispatcher.withdraw()
 	s.out -= len(jobs)
 	return jobs
 }
 
-// remember records the position of the session's stream. cause is how the session was lost, if it was.
+// remember records the position in the session's stream. cause is how the session was lost, or nil.
 func (s *session) remember(cause error) {
 	if !s.state.cfg.streams() || s.first.redeclared {
 		return
@@ -156,9 +157,8 @@ func (s *session) remember(cause error) {
 	}
 }
 
-// end closes the channel and lets go of the handlers that still run. Their results have
-// nowhere to go: what they did not settle, the broker delivers again. cause is how the session
-// was lost, if it was.
+// end closes the channel. Handlers may still be running, but their results are discarded, and the broker redelivers
+// their messages. cause is how the session was lost, or nil.
 func (s *session) end(cause error) {
 	s.timer.Stop()
 	s.overdue.Stop()
@@ -179,6 +179,6 @@ func (s *session) end(cause error) {
 	defer cancel()
 	s.close(ctx)
 	if s.own {
-		_ = wire.Close(ctx, s.ac) // or it is cut
+		_ = wire.Close(ctx, s.ac) // closes the socket if the broker does not answer
 	}
 }

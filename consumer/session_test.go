@@ -15,7 +15,7 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-func TestADeliveryUnsettledForLongIsLoggedOnceAMinute(t *testing.T) {
+func TestDeliveryUnsettledForALongTimeIsLoggedOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
 		b := &connections{on: func(m method, l *link) {
@@ -42,7 +42,7 @@ func TestADeliveryUnsettledForLongIsLoggedOnceAMinute(t *testing.T) {
 	})
 }
 
-func TestLateResultIsDroppedWithTheReason(t *testing.T) {
+func TestLateResultIsDroppedAndLoggedWithItsCause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
 		release := make(chan struct{})
@@ -63,8 +63,8 @@ func TestLateResultIsDroppedWithTheReason(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		if n := log.count("result not sent"); n != 1 || log.count("had been unsettled for 1m0s") != 2 { // the loss, and the result
-			t.Errorf("%d results told as not sent, want 1 with the cancel and the time as its reason", n)
+		if n := log.count("result not sent"); n != 1 || log.count("had been unsettled for 1m0s") != 2 { // in the line of the loss and in that of the result
+			t.Errorf("%d results logged as not sent, want 1 with the cancel and the time as the cause", n)
 		}
 		if n := b.count(ackMethod); n != 1 {
 			t.Errorf("%d acknowledgements sent, want 1 of the redelivery", n)
@@ -75,21 +75,21 @@ func TestLateResultIsDroppedWithTheReason(t *testing.T) {
 	})
 }
 
-func TestLostErrorTellsWhichOfTheCausesOfACancelItWas(t *testing.T) {
+func TestLostErrorNamesThePossibleCausesOfACancel(t *testing.T) {
 	for want, err := range map[string]*LostError{
 		"the oldest had been unsettled for 30m0s": {Queue: "q", Oldest: 30 * time.Minute},
 		"no delivery was unsettled":               {Queue: "q"},
 	} {
 		if got := err.Error(); !strings.Contains(got, want) || !strings.Contains(got, "cancelled") {
-			t.Errorf("%q, want it to tell that %s", got, want)
+			t.Errorf("%q, want it to contain %q", got, want)
 		}
 	}
 	if got := (&LostError{Queue: "q", Err: amqp.ErrClosed, Oldest: time.Hour}).Error(); strings.Contains(got, "unsettled") {
-		t.Errorf("%q, but the broker cancelled nothing", got)
+		t.Errorf("%q, but the broker did not cancel the consumer", got)
 	}
 }
 
-func TestADeliveryTagThatCannotBeCostsItsConnectionAndNothingElse(t *testing.T) {
+func TestInvalidDeliveryTagClosesOnlyItsConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
 		var subscribed atomic.Int64
@@ -110,7 +110,7 @@ func TestADeliveryTagThatCannotBeCostsItsConnectionAndNothingElse(t *testing.T) 
 			t.Errorf("%d subscriptions, %d handled, %d acknowledged; want 2, and 1 from the second", n, handled.Load(), b.acked())
 		}
 		if log.count("invalid delivery tag") != 1 {
-			t.Error("it is not told")
+			t.Error("the invalid tag was not logged")
 		}
 		if err := end(); err != nil {
 			t.Errorf("Run = %v", err)
@@ -118,8 +118,8 @@ func TestADeliveryTagThatCannotBeCostsItsConnectionAndNothingElse(t *testing.T) 
 	})
 }
 
-// A logger may do what it likes with the connection: nothing that others write is held back meanwhile.
-func TestALoggerMayUseTheConnection(t *testing.T) {
+// A logger may use the connection: no batch delays other writes while it runs.
+func TestLoggerMayUseTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{on: func(m method, l *link) {
 			if m == consume {
@@ -135,14 +135,14 @@ func TestALoggerMayUseTheConnection(t *testing.T) {
 			defer cancel()
 			ac, _ := b.ConsumeConnection(ctx)
 			if _, err := wire.Channel(ctx, ac); err != nil {
-				t.Errorf("a channel, from within the logger: %v", err)
+				t.Errorf("open a channel in the logger: %v", err)
 			}
 			asked.Add(1)
 		}), nil))
 		_, end := runOn(t, b, Config{Logger: log}, func(context.Context, *Delivery) error { return errors.New("boom") })
 		synctest.Wait()
 		if asked.Load() != 1 {
-			t.Errorf("the logger was called %d times over the failure", asked.Load())
+			t.Errorf("the logger was called %d times for the failure", asked.Load())
 		}
 		if err := end(); err != nil {
 			t.Errorf("Run = %v", err)

@@ -8,15 +8,15 @@ import (
 	"github.com/amqpkit/amqpkit/internal/logs"
 )
 
-// soonest is how long a message that was delivered before is held at least before it goes back, once freeBurst
-// of them went back sooner within ten seconds. Without it a message that no handler accepts would circle at the
-// speed of the link.
+// minHold is the minimum time for which a redelivered message is held before it is requeued, once freeBurst messages
+// were requeued sooner within ten seconds. Otherwise a message that no handler accepts would cycle at the speed of
+// the connection.
 const (
-	soonest   = 100 * time.Millisecond
+	minHold   = 100 * time.Millisecond
 	freeBurst = 10
 )
 
-// finishAll acts on the results that have arrived.
+// finishAll processes the results that have arrived.
 func (s *session) finishAll() {
 	for _, res := range s.state.dispatcher.collect(&s.results) {
 		s.finish(res)
@@ -24,7 +24,7 @@ func (s *session) finishAll() {
 	s.flush()
 }
 
-// finish acts on a handler's result.
+// finish processes a handler's result.
 func (s *session) finish(res result) {
 	s.out--
 	d, how, after := res.d, res.how, res.after
@@ -50,15 +50,15 @@ func (s *session) finish(res result) {
 		s.warnOfLastDelivery(d, how)
 		n := s.state.failures.before(d, s.state.cfg.ordered())
 		s.state.failures.failed(d, n+1)
-		// A queue that delays failed messages counts them. One that counts and does not delay ends it at its delivery limit,
-		// 20 by default.
+		// A queue that delays failed messages counts them. A queue that counts without a delay drops the message at
+		// its delivery limit, 20 by default.
 		count, counted := deliveryCount(d.Headers)
 		after = s.pace(d, 0, d.Redelivered && (!counted || count > 20), res.err)
 		s.logFailure(d, n+1, after, res.err)
 	case fail:
 		if s.state.shutdown.handlers.Err() != nil && res.interrupted {
 			s.totals.requeued++
-			how = postpone // the drain's failure, not the message's
+			how = postpone // the drain interrupted the handler; the message has not failed
 			break
 		}
 		s.totals.failed++
@@ -72,7 +72,7 @@ func (s *session) finish(res result) {
 	s.settleAfter(after, res.tag, how)
 }
 
-// settleAfter holds a delivery before it is settled.
+// settleAfter settles a delivery after a delay.
 func (s *session) settleAfter(after time.Duration, tag uint64, how settlement) {
 	now := time.Now()
 	if after <= 0 || s.draining || s.leaving {
@@ -88,8 +88,8 @@ func (s *session) settleAfter(after time.Duration, tag uint64, how settlement) {
 	}
 }
 
-// pace returns how long a delivery is held before its settlement: the time after that the handler asks for, or longer. again
-// reports whether the message was delivered before.
+// pace returns how long a delivery is held before its settlement: after, or longer if messages cycle. again reports
+// whether the message was delivered before.
 func (s *session) pace(d *Delivery, after time.Duration, again bool, why error) time.Duration {
 	now := time.Now()
 	if limit := s.state.cfg.consumerTimeout(); after >= limit {
@@ -97,16 +97,16 @@ func (s *session) pace(d *Delivery, after time.Duration, again bool, why error) 
 			"consumer: a message is held longer than the consumer timeout, after which a quorum queue requeues all deliveries of the consumer",
 			slog.String("message_id", d.MessageId), slog.Duration("delay", after), slog.Duration("timeout", limit))
 	}
-	if !again || after >= soonest {
+	if !again || after >= minHold {
 		return after
 	}
-	if s.state.circles.add(now) <= freeBurst {
+	if s.state.requeueLoops.add(now) <= freeBurst {
 		return after
 	}
 	s.state.warnings.Warn(s.state.ctx(), s.log, "circle",
 		"consumer: messages are requeued as soon as they are delivered and are now held; pass Requeue a delay, or Reject messages that cannot succeed",
-		slog.String("message_id", d.MessageId), slog.Duration("delay", soonest), slog.Any("error", why))
-	return soonest
+		slog.String("message_id", d.MessageId), slog.Duration("delay", minHold), slog.Any("error", why))
+	return minHold
 }
 
 // release settles the held deliveries that are due.
@@ -128,7 +128,7 @@ func (s *session) arm() {
 	}
 }
 
-// settle has flush send the one settlement of a delivery.
+// settle queues the settlement of a delivery for flush.
 func (s *session) settle(tag uint64, how settlement) {
 	if how == ack {
 		s.ledger.finish(tag)
@@ -138,9 +138,9 @@ func (s *session) settle(tag uint64, how settlement) {
 	s.other = append(s.other, order{tag, how})
 }
 
-// flush sends the settlements that were asked for, in one write, and returns how many frames that took. Nothing else happens meanwhile: a batch
-// holds back what others write on the connection, too. An error means that the channel is gone
-// or going, which closed reports.
+// flush sends the queued settlements in one write and returns the number of frames. It does nothing else in between,
+// because a batch delays other writes on the connection. An error means that the channel is closed or closing, which
+// closed reports.
 func (s *session) flush() (frames int) {
 	if s.withhold || len(s.acks)+len(s.other) == 0 {
 		return 0
@@ -189,7 +189,7 @@ func (s *session) send(o order) error {
 	return s.ch.Reject(o.tag, false)
 }
 
-// warnOfLoss warns of messages that RabbitMQ may drop.
+// warnOfLoss warns that RabbitMQ may drop messages.
 func (s *session) warnOfLoss(what string) {
 	if s.state.cfg.HasDeadLetterExchange {
 		return
@@ -208,12 +208,12 @@ func (s *session) logFailure(d *Delivery, attempt int, delay time.Duration, err 
 	log.WarnContext(s.state.ctx(), "consumer: handler failed")
 }
 
-// defaultLimit is the delivery limit of quorum queues that set none, since RabbitMQ 4.0. The delivery whose
-// x-delivery-count is the limit is the last one.
+// defaultLimit is the delivery limit of quorum queues without a configured one, since RabbitMQ 4.0. The last delivery
+// is the one whose x-delivery-count equals the limit.
 const defaultLimit = 20
 
-// warnOfLastDelivery names a message that RabbitMQ may drop when this delivery is returned. The queue's own limit
-// is unknown: AMQP 0-9-1 gives a consumer no way to ask.
+// warnOfLastDelivery logs a message that RabbitMQ may drop when this delivery is requeued. The queue's own limit is
+// unknown: AMQP 0-9-1 offers no way to read it.
 func (s *session) warnOfLastDelivery(d *Delivery, how settlement) {
 	n, counted := deliveryCount(d.Headers)
 	if !counted || !d.Redelivered || n < defaultLimit || s.state.cfg.HasDeadLetterExchange || how == postpone && !s.countsRequeues() {
@@ -227,7 +227,8 @@ func (s *session) warnOfLastDelivery(d *Delivery, how settlement) {
 		"message_id", d.MessageId, "delivery_count", n, "default_limit", defaultLimit)
 }
 
-// warnOverdue warns of a delivery that has been unsettled for a long time, and returns when to check again.
+// warnOverdue warns of a delivery that has been unsettled for a long time, and returns the delay until the next
+// check.
 func (s *session) warnOverdue(now time.Time) time.Duration {
 	first, ok := s.ledger.oldest()
 	if !ok {

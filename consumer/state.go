@@ -8,21 +8,21 @@ import (
 	"github.com/amqpkit/amqpkit/internal/logs"
 )
 
-// A runState is the state that outlasts the sessions of a Run. It belongs to Run's goroutine, as they do; the dispatcher is
-// shared with the workers.
+// A runState is the state of a Run that outlives its sessions. It is used only by Run's goroutine, except for the
+// dispatcher, which is shared with the workers.
 type runState struct {
-	cfg        Config
-	log        *slog.Logger
-	warnings   logs.Limiter
-	shutdown   *shutdown
-	dispatcher *dispatcher
-	failures   failures // also outlasts the Run
-	position   position // in a stream
-	circles    burst    // messages that are requeued as soon as they are delivered
-	noPassive  bool     // passive declares are refused
+	cfg          Config
+	log          *slog.Logger
+	warnings     logs.Limiter
+	shutdown     *shutdown
+	dispatcher   *dispatcher
+	failures     failures // also outlives the Run
+	position     position // used for streams only
+	requeueLoops burst    // messages that are requeued as soon as they are delivered
+	noPassive    bool     // passive declares are refused
 }
 
-// ctx has the values of Run's ctx, as the ctx of the handlers has, so that log lines carry its trace id.
+// ctx returns a ctx with the values of Run's ctx, for log lines with its trace id.
 func (r *runState) ctx() context.Context { return r.shutdown.handlers }
 
 // A burst counts events within ten seconds.
@@ -31,7 +31,7 @@ type burst struct {
 	since time.Time
 }
 
-// add counts an event and returns which one it is.
+// add counts an event and returns its number.
 func (b *burst) add(now time.Time) int {
 	if now.Sub(b.since) >= 10*time.Second {
 		*b = burst{since: now}

@@ -9,11 +9,11 @@ import (
 
 // status is the state of a Consumer that Err and Ready report.
 type status struct {
-	mu      sync.Mutex
-	phase   phase
-	err     error         // the last failure, until the next subscription
-	stood   bool          // the last Run was subscribed
-	changed chan struct{} // closed at the next change
+	mu            sync.Mutex
+	phase         phase
+	err           error         // the last failure, until the next subscription
+	wasSubscribed bool          // the last Run was subscribed
+	changed       chan struct{} // closed at the next change
 }
 
 type phase int
@@ -21,20 +21,20 @@ type phase int
 const (
 	idle        phase = iota // no Run yet
 	subscribing              // Run waits for a connection, subscribes or backs off
-	subscribed               // deliveries flow
-	ended                    // Run has returned
+	subscribed               // the queue's messages are delivered
+	returned                 // Run has returned
 )
 
 func newStatus() *status { return &status{changed: make(chan struct{})} }
 
-// start claims the status for one Run.
+// start reserves the status for one Run, and reports whether no other Run is running.
 func (s *status) start() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.phase == subscribing || s.phase == subscribed {
 		return false
 	}
-	s.stood = false
+	s.wasSubscribed = false
 	s.change(subscribing, nil)
 	return true
 }
@@ -47,26 +47,26 @@ func (s *status) set(p phase, err error) {
 
 func (s *status) change(p phase, err error) {
 	s.phase, s.err = p, err
-	s.stood = s.stood || p == subscribed
+	s.wasSubscribed = s.wasSubscribed || p == subscribed
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
 
-// current returns nil while Run consumes, else the reason.
+// current returns nil while Run is subscribed, otherwise the reason.
 func (s *status) current() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.reason()
 }
 
-// reason is current. It is called with mu held.
+// reason is current, called with mu held.
 func (s *status) reason() error {
 	switch {
 	case s.phase == idle:
 		return fmt.Errorf("%w: Run has not been called", ErrNotSubscribed)
-	case s.phase == ended && s.err == nil:
+	case s.phase == returned && s.err == nil:
 		return fmt.Errorf("%w: Run has returned", ErrNotSubscribed)
-	case s.phase == ended && !errors.Is(s.err, ErrNotSubscribed):
+	case s.phase == returned && !errors.Is(s.err, ErrNotSubscribed):
 		return fmt.Errorf("%w: Run has returned: %w", ErrNotSubscribed, unprefixed(s.err))
 	case s.phase == subscribing && s.err == nil:
 		return ErrNotSubscribed
@@ -74,20 +74,20 @@ func (s *status) reason() error {
 	return s.err
 }
 
-// ready waits for a subscription. If a Run was subscribed and has returned before the call, ready waits for the next Run,
-// which may be about to start.
+// ready waits for a subscription. If a Run was subscribed and had returned before the call, ready waits for the next
+// Run, which may be about to start.
 func (s *status) ready(ctx context.Context) error {
-	began := false // Run was running during the call
+	began := false // Run was observed running
 	for {
 		s.mu.Lock()
-		p, err, stood, changed := s.phase, s.reason(), s.stood, s.changed
+		p, err, wasSubscribed, changed := s.phase, s.reason(), s.wasSubscribed, s.changed
 		s.mu.Unlock()
 		switch {
 		case p == subscribed:
 			return nil
 		case p == subscribing:
 			began = true
-		case p == ended && (began || !stood):
+		case p == returned && (began || !wasSubscribed):
 			return err
 		}
 		select {

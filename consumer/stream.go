@@ -15,7 +15,7 @@ type firstMessage struct {
 	ch         *amqp.Channel
 	deliveries <-chan amqp.Delivery
 	awaited    bool // the message was requested and has not arrived
-	redeclared bool // it belongs to another stream than the message before
+	redeclared bool // it belongs to another stream than the previous first message
 }
 
 // request requests the message. If RabbitMQ refuses that, a redeclared stream is not recognised.
@@ -35,8 +35,8 @@ func (f *firstMessage) request(ctx context.Context, c *channel) {
 	}
 }
 
-// arrive compares the message with the one of the subscription before. An error means that
-// the stream was declared again.
+// arrive compares the message with the first message of the previous subscription. An error means that the stream was
+// redeclared.
 func (f *firstMessage) arrive(d *amqp.Delivery, c *channel) error {
 	f.deliveries, f.awaited = nil, false
 	f.close(c)

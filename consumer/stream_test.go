@@ -26,14 +26,14 @@ func atSpec(s string) []byte {
 	return encodedOffset('S', append(binary.BigEndian.AppendUint32(nil, uint32(len(s))), s...))
 }
 
-// offset returns headers with a stream's offset.
+// offset returns headers with a stream offset.
 func offset(n int64, headers amqp.Table) amqp.Table {
 	t := amqp.Table{streamOffset: n}
 	maps.Copy(t, headers)
 	return t
 }
 
-// subscribes returns the arguments of each basic.consume, except for those that read the first message.
+// subscribes returns the arguments of each basic.consume except the ones for the first message.
 func (b *connections) subscribes() (args [][]byte) {
 	for _, a := range b.calls(consume) {
 		if !bytes.Contains(a, []byte("first-")) {
@@ -43,7 +43,7 @@ func (b *connections) subscribes() (args [][]byte) {
 	return args
 }
 
-func TestTheStreamPositionSurvivesEveryErrorAndNotANewStream(t *testing.T) {
+func TestStreamPositionSurvivesErrorsButNotARedeclaredStream(t *testing.T) {
 	const missing = "NOT_FOUND - no queue 'orders' in vhost '/'"
 	lose := func(l *link) { l.cut() }
 	cancelled := func(l *link) {
@@ -53,7 +53,7 @@ func TestTheStreamPositionSurvivesEveryErrorAndNotANewStream(t *testing.T) {
 		lose   func(*link)
 		refuse func(*link) // the second subscribe
 		first  amqp.Table  // the headers of the first message after that
-		want   []byte      // where the third begins
+		want   []byte      // the offset of the third subscribe
 	}{
 		"403":                       {lose, func(l *link) { l.refuse(403, "ACCESS_REFUSED - read access refused") }, offset(40, nil), atOffset(42)},
 		"404":                       {lose, func(l *link) { l.refuse(404, missing) }, offset(40, nil), atOffset(42)},
@@ -90,7 +90,7 @@ func TestTheStreamPositionSurvivesEveryErrorAndNotANewStream(t *testing.T) {
 				synctest.Wait()
 				for i, want := range [][]byte{atSpec("first"), atOffset(42), c.want} {
 					if args := b.subscribes(); len(args) <= i || !bytes.Contains(args[i], want) {
-						t.Errorf("subscribe %d of %d does not begin where it should", i, len(args))
+						t.Errorf("subscribe %d of %d has a wrong offset", i, len(args))
 					}
 				}
 				if err := end(); err != nil {
@@ -101,7 +101,7 @@ func TestTheStreamPositionSurvivesEveryErrorAndNotANewStream(t *testing.T) {
 	}
 }
 
-func TestAStreamThatWasDeclaredAgainIsReadFromItsFirstMessage(t *testing.T) {
+func TestRedeclaredStreamIsReadFromItsFirstMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{stream: true, first: offset(40, nil)}
 		n := 0
@@ -125,7 +125,7 @@ func TestAStreamThatWasDeclaredAgainIsReadFromItsFirstMessage(t *testing.T) {
 		args := b.subscribes()
 		for i, want := range [][]byte{atSpec("next"), atOffset(42), atSpec("first")} {
 			if len(args) <= i || !bytes.Contains(args[i], want) {
-				t.Errorf("subscribe %d of %d does not begin where it should", i, len(args))
+				t.Errorf("subscribe %d of %d has a wrong offset", i, len(args))
 			}
 		}
 		if len(args) != 3 || c.Err() != nil {
@@ -137,7 +137,7 @@ func TestAStreamThatWasDeclaredAgainIsReadFromItsFirstMessage(t *testing.T) {
 	})
 }
 
-func TestAnOffsetKeepsItsMeaningUntilTheFirstDelivery(t *testing.T) {
+func TestOffsetKeepsItsMeaningUntilTheFirstDelivery(t *testing.T) {
 	for _, c := range []struct{ offset, want any }{
 		{"first", "first"},
 		{int64(7), int64(7)},

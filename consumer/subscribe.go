@@ -13,25 +13,24 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-// How long the broker may take to answer. A link can be alive and a request stay without an
-// answer: a quorum queue whose leader is gone kept basic.consume waiting for more than a minute.
-// Then the connection is cut, because that is the only way to take a request back, and another
-// node may be tried.
+// Time limits for answers of the broker. A connection can be alive while a request is never answered: a quorum queue
+// that had lost its leader delayed basic.consume for more than a minute. After the limit the connection is closed,
+// because a request cannot be cancelled otherwise. The next connection may use another node.
 const (
 	subscribeTime = 10 * time.Second
 	declareTime   = time.Minute
 )
 
 var (
-	errNoSubscribe = fmt.Errorf("RabbitMQ did not answer within %v, the connection was cut: %w", subscribeTime, context.DeadlineExceeded)
-	errNoDeclare   = fmt.Errorf("Config.Declare took longer than %v, the connection was cut: %w", declareTime, context.DeadlineExceeded)
+	errSubscribeTimeout = fmt.Errorf("RabbitMQ did not answer within %v, the connection was closed: %w", subscribeTime, context.DeadlineExceeded)
+	errDeclareTimeout   = fmt.Errorf("Config.Declare took longer than %v, the connection was closed: %w", declareTime, context.DeadlineExceeded)
 )
 
-// A subscriber makes the sessions of a Run.
+// A subscriber creates the sessions of a Run.
 type subscriber struct{ connector }
 
-// subscribe makes a session. Its calls are not cut when ctx ends: a healthy broker answers
-// soon, and cutting one means to close a connection that others share.
+// subscribe creates a session. The end of ctx does not interrupt its calls: a healthy broker answers soon, and an
+// interrupted call closes the connection, which others share.
 func (b *subscriber) subscribe(ctx context.Context) (s *session, err error) {
 	cfg := &b.state.cfg
 	ac, own, err := b.connection(ctx)
@@ -62,8 +61,8 @@ func (b *subscriber) subscribe(ctx context.Context) (s *session, err error) {
 	}
 	s, err = b.consumeOn(ac, queue, prefetch)
 	if err != nil {
-		if own && wire.Code(err) == amqp.ResourceLocked { // an exclusive queue of the shared connection, from its Setup
-			b.poison.alone = false
+		if own && wire.Code(err) == amqp.ResourceLocked { // Setup declared an exclusive queue on the shared connection
+			b.poison.dedicated = false
 		}
 		return nil, err
 	}
@@ -74,9 +73,9 @@ func (b *subscriber) subscribe(ctx context.Context) (s *session, err error) {
 	return s, nil
 }
 
-// consumeOn makes a session of a queue on a connection.
+// consumeOn creates a session for a queue on a connection.
 func (b *subscriber) consumeOn(ac *amqp.Connection, queue string, prefetch int) (*session, error) {
-	calls, cancel := context.WithTimeoutCause(b.state.shutdown.calls, subscribeTime, errNoSubscribe)
+	calls, cancel := context.WithTimeoutCause(b.state.shutdown.calls, subscribeTime, errSubscribeTimeout)
 	defer cancel()
 	s, err := newSession(calls, b.state, ac, queue, prefetch)
 	if err != nil {
@@ -90,12 +89,11 @@ func (b *subscriber) consumeOn(ac *amqp.Connection, queue string, prefetch int) 
 	return s, nil
 }
 
-// declare runs Config.Declare and checks the name that it returns: a bad one would cost the
-// connection, and all that use it.
+// declare runs Config.Declare and checks the returned name: RabbitMQ would close the connection for an invalid one.
 func (b *subscriber) declare(ac *amqp.Connection) (name string, err error) {
-	ctx, cancel := context.WithTimeoutCause(b.state.shutdown.calls, declareTime, errNoDeclare)
+	ctx, cancel := context.WithTimeoutCause(b.state.shutdown.calls, declareTime, errDeclareTimeout)
 	defer cancel()
-	// A Declare that calls amqp091-go directly does not see its ctx: its calls end with the link.
+	// A Declare that calls amqp091-go directly does not see its ctx; closing the connection ends its calls.
 	defer context.AfterFunc(ctx, func() { wire.Kill(ac) })()
 	defer func() {
 		if v := recover(); v != nil {
@@ -112,10 +110,10 @@ func (b *subscriber) declare(ac *amqp.Connection) (name string, err error) {
 		return &amqperr.FieldError{Package: "consumer", Field: "Declare", Problem: problem, Fix: fix}
 	}
 	if name == "" && b.state.cfg.Queue == "" {
-		return "", wrong("returned no queue name, and Queue is empty", "return the name the server gave")
+		return "", wrong("returned no queue name, and Queue is empty", "return the name that the server generated")
 	}
 	if p := validate.Name(name); p != nil {
-		return "", wrong("returned a queue name that cannot be: "+p.Problem, p.Fix)
+		return "", wrong("returned an invalid queue name: "+p.Problem, p.Fix)
 	}
 	return name, nil
 }

@@ -10,7 +10,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-func TestSubscribingIsBoundedWhereTheBrokerDoesNotAnswer(t *testing.T) {
+func TestSubscribeTimesOutIfTheBrokerDoesNotAnswer(t *testing.T) {
 	for name, m := range map[string]method{"channel.open": openChannel, "basic.qos": qos, "basic.consume": consume} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -25,7 +25,7 @@ func TestSubscribingIsBoundedWhereTheBrokerDoesNotAnswer(t *testing.T) {
 				synctest.Wait()
 				var failed *SubscribeError
 				if err := c.Err(); !errors.As(err, &failed) || !errors.Is(err, context.DeadlineExceeded) {
-					t.Errorf("Err = %v, want a *SubscribeError for the end of the time", err)
+					t.Errorf("Err = %v, want a *SubscribeError for the timeout", err)
 				}
 				b.mu.Lock()
 				b.mute = method{}
@@ -45,7 +45,7 @@ func TestSubscribingIsBoundedWhereTheBrokerDoesNotAnswer(t *testing.T) {
 	}
 }
 
-func TestDeclareIsBounded(t *testing.T) {
+func TestDeclareTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{mute: declareQueue}
 		c, end := runOn(t, b, Config{Declare: func(_ context.Context, ac *amqp.Connection) (string, error) {
@@ -53,7 +53,7 @@ func TestDeclareIsBounded(t *testing.T) {
 			if err != nil {
 				return "", err
 			}
-			_, err = ch.QueueDeclare("orders", true, false, false, false, nil) // knows no ctx
+			_, err = ch.QueueDeclare("orders", true, false, false, false, nil) // does not take a ctx
 			return "", err
 		}}, nop)
 		time.Sleep(declareTime - time.Second)
@@ -64,8 +64,8 @@ func TestDeclareIsBounded(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		var failed *SubscribeError
-		if err := c.Err(); !errors.As(err, &failed) || !errors.Is(err, errNoDeclare) {
-			t.Errorf("Err = %v, want a *SubscribeError for the end of the time", err)
+		if err := c.Err(); !errors.As(err, &failed) || !errors.Is(err, errDeclareTimeout) {
+			t.Errorf("Err = %v, want a *SubscribeError for the timeout", err)
 		}
 		if err := end(); !errors.Is(err, ErrNotSubscribed) {
 			t.Errorf("Run = %v, want ErrNotSubscribed", err)

@@ -3,7 +3,7 @@ package consumer
 // totals counts the messages of a Run.
 type totals struct {
 	redelivered int // deliveries with the redelivered flag
-	settled     int // settlements sent, without those of returned deliveries
+	settled     int // settlements sent, except for returned deliveries
 	returned    int // deliveries requeued at the shutdown without a handler
 
 	// The results of handlers. Deliveries rejected without a handler count as rejected.

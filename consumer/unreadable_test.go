@@ -16,7 +16,7 @@ import (
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
-func TestAnUnreadableMessageIsRejectedWithoutTheHandlerAndTheConnection(t *testing.T) {
+func TestUnreadableMessageIsRejectedWithoutCallingTheHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
 		b := &connections{on: func(m method, l *link) {
@@ -50,7 +50,7 @@ func TestAnUnreadableMessageIsRejectedWithoutTheHandlerAndTheConnection(t *testi
 	})
 }
 
-func TestAnUnreadableMessageOfAStreamIsSkipped(t *testing.T) {
+func TestUnreadableMessageOfAStreamIsSkipped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logbook
 		b := &connections{stream: true}
@@ -76,13 +76,13 @@ func TestAnUnreadableMessageOfAStreamIsSkipped(t *testing.T) {
 		}
 		asked := slices.DeleteFunc(b.calls(consume), func(args []byte) bool { return bytes.Contains(args, []byte("first-")) })
 		if len(asked) < 2 || !bytes.Contains(asked[1], atOffset(9)) {
-			t.Errorf("consumed with %q, want to go on at 9", asked)
+			t.Errorf("consumed with %q, want to continue at 9", asked)
 		}
 		_ = end()
 	})
 }
 
-// forged is a table with the mark of an unreadable message, as far as a publisher can know it.
+// forged returns headers in which a publisher forged the mark of an unreadable message.
 func forged() amqp.Table { return amqp.Table{"x-amqpkit-unreadable": "forged"} }
 
 func TestGetReturnsAnUnreadableMessageWithAnError(t *testing.T) {
@@ -105,9 +105,9 @@ func TestGetReturnsAnUnreadableMessageWithAnError(t *testing.T) {
 	}
 }
 
-// RabbitMQ closes the connection when it cannot deliver the first message of a stream. A consumer of later messages then does
-// without it.
-func TestAPoisonFirstMessageOfAStreamCostsOneConnection(t *testing.T) {
+// RabbitMQ closes the connection when it cannot deliver the first message of a stream. A consumer of later messages
+// then stops reading the first message.
+func TestPoisonFirstMessageOfAStreamClosesOneConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &connections{stream: true}
 		var asked atomic.Int64

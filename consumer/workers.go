@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// workers run the handler. They live as long as their Run, longer than a session: a slow handler of a lost session neither
-// delays the next one nor adds to the handlers that run at once.
+// workers run the handler. They belong to the Run, not to a session: a slow handler of a lost session neither delays
+// the next session nor increases the number of concurrent handlers.
 type workers struct {
 	n       int
 	handler Handler
 	state   *runState
 
-	exited     chan struct{} // one for each worker that ended
-	busy       atomic.Int64  // handlers that run
-	unfinished atomic.Int64  // handlers that ran when the drain time was over
+	exited     chan struct{} // receives a value for each worker that exited
+	busy       atomic.Int64  // running handlers
+	unfinished atomic.Int64  // handlers that were running when the drain timeout elapsed
 }
 
 func (w *workers) start(n int, handler Handler, state *runState) {
@@ -24,10 +24,10 @@ func (w *workers) start(n int, handler Handler, state *runState) {
 	}
 }
 
-// interrupted records how many handlers run at the end of the drain time.
+// interrupted records the number of handlers that are running when the drain timeout elapses.
 func (w *workers) interrupted() { w.unfinished.Store(w.busy.Load()) }
 
-// work runs handlers until there are no more jobs.
+// work runs handlers until the dispatcher is closed.
 func (w *workers) work() {
 	var now job
 	ended := false
@@ -36,10 +36,9 @@ func (w *workers) work() {
 			w.exited <- struct{}{}
 			return
 		}
-		// runtime.Goexit (t.FailNow in a test's handler) ends this goroutine, not the
-		// worker.
+		// runtime.Goexit, such as t.FailNow in a test's handler, ended this goroutine; a new one replaces it.
 		go w.work()
-		w.done(now, verdict{how: fail, err: errGoexit})
+		w.done(now, outcome{how: fail, err: errGoexit})
 	}()
 	for {
 		var ok bool
@@ -59,15 +58,16 @@ func (w *workers) work() {
 	ended = true
 }
 
-// done hands a handler's result to the session its delivery came from.
-func (w *workers) done(j job, v verdict) {
+// done passes a handler's result to the session of its delivery.
+func (w *workers) done(j job, v outcome) {
 	w.busy.Add(-1)
 	if res := (result{j, v}); !w.state.dispatcher.done(res) {
 		res.logUnsent(w.state.ctx(), w.state.log)
 	}
 }
 
-// wait ends the workers and waits for them until late is closed. It returns how many handlers still run then.
+// wait stops the workers and waits for them until late is closed. It returns the number of handlers that are still
+// running then.
 func (w *workers) wait(late <-chan struct{}) (running int) {
 	w.state.dispatcher.close()
 	for left := w.n; left > 0 && running == 0; {
