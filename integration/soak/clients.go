@@ -32,19 +32,19 @@ type workload struct {
 	urls     []string // of the proxies
 	seed     uint64
 	rate     int           // messages a second to aim at, of all publishers together
-	patience time.Duration // of publishers, mostly
+	publishTimeout time.Duration // of publishers, mostly
 	logger   *slog.Logger
 
 	confirmed atomic.Int64 // so far
 
 	publishing context.Context // ends when nothing more is to be published
-	calm       context.Context // ends when handlers are to succeed
+	failing       context.Context // ends when handlers are to succeed
 
 	publishers sync.WaitGroup
 	conns      map[string]*amqpkit.Conn
 	producers  []*producer.Producer
 	movers     map[string]*producer.Producer // by client: they take failed messages to their wait and parking queues
-	work       []*worker
+	workers       []*worker
 }
 
 func newConfig(w *workload, name string) amqpkit.Config {
@@ -122,14 +122,14 @@ func (w *workload) bounded(what, client string, limit time.Duration, call func(c
 }
 
 // neverTime is how long after its time a call is waited for.
-const neverTime = 30 * time.Second
+const callGrace = 30 * time.Second
 
 // call is bounded, with a ctx that there is.
 func (w *workload) call(ctx context.Context, what, client string, call func(context.Context) error) {
 	deadline, _ := ctx.Deadline()
 	c := Call{What: what, Who: client, Began: w.h.Now(), Deadline: w.h.At(deadline)}
 	result := make(chan error, 1)
-	if within(time.Until(deadline)+neverTime, func() { result <- call(ctx) }) {
+	if within(time.Until(deadline)+callGrace, func() { result <- call(ctx) }) {
 		if err := <-result; err != nil {
 			c.Err = err.Error()
 		}
@@ -152,7 +152,7 @@ func (w *workload) visit(p *publisher) error {
 		return err
 	}
 	for range 5 {
-		p.async(ctx, p.message(ctx, toWork), func() {})
+		p.publishAsync(ctx, p.message(ctx, toWork), func() {})
 	}
 	w.call(ctx, "close of a producer", visitor, p.to.Close)
 	w.call(ctx, "close of a connection", visitor, conn.Close)

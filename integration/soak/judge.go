@@ -13,11 +13,11 @@ import (
 const (
 	tolerance    = int64(250 * time.Millisecond) // by which a call may outlive its ctx
 	slack        = int64(time.Second)            // in which an answer that the client has read becomes an outcome
-	resumption   = int64(2 * time.Second)        // beyond Run.Reconnect, from the end of a fault to traffic
-	longest      = int64(15 * time.Second)       // from the end of a fault to traffic, whatever the run's settings
-	closeToEnd   = int64(5 * time.Millisecond)   // an outcome this close to the end of a ctx is owed to it
+	resumeTime   = int64(2 * time.Second)        // beyond Run.Reconnect, from the end of a fault to traffic
+	maxResumeTime      = int64(15 * time.Second)       // from the end of a fault to traffic, whatever the run's settings
+	deadlineMargin   = int64(5 * time.Millisecond)   // an outcome this close to the end of a ctx is owed to it
 	heapGrowth   = 64 << 20                      // bytes, from the first third of a run to the last
-	steadyEnough = 2 * time.Minute               // of a run, for its heap to say anything
+	minHeapDuration = 2 * time.Minute               // of a run, for its heap to say anything
 )
 
 // What a run is.
@@ -88,14 +88,14 @@ type Result struct {
 
 // Judge reads a history and judges it by nothing else. The error is of the reading.
 func Judge(history io.Reader) (*Result, error) {
-	s, err := tell(Read(history))
+	s, err := replay(Read(history))
 	if err != nil {
 		return nil, err
 	}
 	return s.judge(), nil
 }
 
-func (s *story) judge() *Result {
+func (s *state) judge() *Result {
 	f := &findings{by: map[string]*finding{}}
 	r := &Result{
 		Minimums: s.run.Minimums, Nodes: s.run.Nodes, Seed: s.run.Seed, Broker: s.run.Broker,
@@ -105,7 +105,7 @@ func (s *story) judge() *Result {
 	if s.end != nil {
 		r.Seconds = time.Duration(s.end.Lasted).Seconds()
 	}
-	s.judgeFates(f, r)
+	s.judgeOutcomes(f, r)
 	s.judgeReports(f)
 	s.judgeSettlements(f)
 	s.judgeRetries(f, r)
@@ -113,7 +113,7 @@ func (s *story) judge() *Result {
 	s.judgeTimes(f, r)
 	s.judgeResources(f, r)
 	if s.end == nil || s.end.Err != "" { // then nothing that is missing is missed, such as an outcome that tells a message id
-		f.drop(lost, unexpected, unaccounted, late, left)
+		f.drop(lost, unexpected, unaccounted, late, leaked)
 	}
 
 	r.Lost, r.Phantom, r.Unexpected, r.Corrupt = f.n(lost), f.n(phantom), f.n(unexpected), f.n(corrupt)
@@ -132,7 +132,7 @@ func (s *story) judge() *Result {
 }
 
 // missing says of what there was too little.
-func (s *story) missing(r *Result) []string {
+func (s *state) missing(r *Result) []string {
 	var reasons []string
 	short := func(format string, args ...any) { reasons = append(reasons, fmt.Sprintf(format, args...)) }
 	switch {
@@ -182,11 +182,11 @@ const (
 	overtried    = "overtried"
 	duplicated   = "unexplained duplicate"
 	disordered   = "out of order"
-	tooUnknown   = "too many unknown"
+	tooManyUnknown   = "too many unknown"
 	unaccounted  = "not accounted for"
 	late         = "late"
-	gaveUp       = "gave up"
-	left         = "left behind"
+	stoppedEarly       = "gave up"
+	leaked         = "left behind"
 )
 
 // findings are what contradicts the promises.

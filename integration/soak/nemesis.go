@@ -20,32 +20,32 @@ type nemesis struct {
 	q       *queues
 	nodes   []*rabbit.Broker
 	cluster *rabbit.Cluster // nil for a single node
-	seen    *traffic
-	say     func(format string, args ...any)
-	links   map[string][]sides // of each client, for each proxy
+	traffic    *traffic
+	logf     func(format string, args ...any)
+	links   map[string][]linkFaults // of each client, for each proxy
 
 	pauses int // of nodes so far; the node lane's
 
 	mu    sync.Mutex
 	n     int            // faults begun
 	done  int            // and done
-	now   map[int]string // what is going on
-	away  bool           // a node is
-	there chan struct{}  // closed when it is back
+	active   map[int]string // what is going on
+	nodeDown  bool           // a node is
+	nodesUp chan struct{}  // closed when it is back
 	err   error          // why the run cannot go on
 }
 
 // tries is how often a fault is tried that cannot be done: the nodes may just be away.
-const tries = 3
+const faultAttempts = 3
 
 // sides are the links of a client that go through one proxy.
-type sides struct{ all, publishing, consuming *amqptest.Faults }
+type linkFaults struct{ all, publishing, consuming *amqptest.Faults }
 
 func newNemesis(h *History, q *queues, s *system, seen *traffic, say func(string, ...any)) *nemesis {
-	n := &nemesis{h: h, q: q, nodes: s.nodes, cluster: s.cluster, seen: seen, say: say, links: map[string][]sides{}, now: map[int]string{}}
+	n := &nemesis{h: h, q: q, nodes: s.nodes, cluster: s.cluster, traffic: seen, logf: say, links: map[string][]linkFaults{}, active: map[int]string{}}
 	for _, client := range clients {
 		for _, p := range s.proxies {
-			n.links[client] = append(n.links[client], sides{
+			n.links[client] = append(n.links[client], linkFaults{
 				all:        p.ForLinks(func(l amqptest.Link) bool { return l.Name == client }),
 				publishing: p.ForLinks(func(l amqptest.Link) bool { return l.Name == client && l.Publishes }),
 				consuming:  p.ForLinks(func(l amqptest.Link) bool { return l.Name == client && l.Consumes }),
@@ -62,14 +62,14 @@ func (n *nemesis) run(ctx, limit context.Context, p plan) error {
 	defer cancel()
 	var wg sync.WaitGroup
 	for i, client := range clients {
-		l := p.lane(clientKinds, i, len(clients), clientRest)
+		l := p.schedule(clientKinds, i, len(clients), clientRest)
 		wg.Go(func() {
-			n.follow(ctx, limit, l, func(kind string) error { return n.strikeClient(limit, kind, client, l.rng) })
+			n.runSchedule(ctx, limit, l, func(kind string) error { return n.injectClientFault(limit, kind, client, l.rng) })
 		})
 	}
 	wg.Go(func() {
-		l := p.lane(nodeKinds, 0, 1, nodeRest)
-		n.follow(ctx, limit, l, func(kind string) error { return n.strikeNodes(kind, l.rng) })
+		l := p.schedule(nodeKinds, 0, 1, nodeRest)
+		n.runSchedule(ctx, limit, l, func(kind string) error { return n.injectNodeFault(kind, l.rng) })
 		if n.broken() != nil {
 			cancel()
 		}
@@ -82,13 +82,13 @@ func (n *nemesis) run(ctx, limit context.Context, p plan) error {
 }
 
 // follow does the faults of a lane, with a rest between them. One that could not be done is tried again.
-func (n *nemesis) follow(ctx, limit context.Context, l *lane, strike func(kind string) error) {
+func (n *nemesis) runSchedule(ctx, limit context.Context, l *schedule, strike func(kind string) error) {
 	for ctx.Err() == nil || l.planned() {
 		kind, rest := l.draw()
 		if kind == "" {
 			return
 		}
-		for range tries {
+		for range faultAttempts {
 			sleep(limit, rest)
 			if limit.Err() != nil || n.broken() != nil {
 				return
@@ -97,17 +97,17 @@ func (n *nemesis) follow(ctx, limit context.Context, l *lane, strike func(kind s
 			if err == nil {
 				break
 			}
-			n.say("fault %s not done: %s", kind, strings.ReplaceAll(err.Error(), "\n", "; "))
+			n.logf("fault %s not done: %s", kind, strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 	}
 }
 
 // during does a fault, which is over when do returns, and returns when its clients are at work again, or should be.
-func (n *nemesis) during(x Fault, do func() error) error {
+func (n *nemesis) runFault(x Fault, do func() error) error {
 	n.mu.Lock()
 	n.n++
 	x.N = n.n
-	n.now[x.N] = fmt.Sprint(x.Kind, x.Clients)
+	n.active[x.N] = fmt.Sprint(x.Kind, x.Clients)
 	n.mu.Unlock()
 	n.h.Put(Record{Fault: &x})
 	err := do()
@@ -120,7 +120,7 @@ func (n *nemesis) during(x Fault, do func() error) error {
 	n.awaitTraffic(x.Clients)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.now, x.N)
+	delete(n.active, x.N)
 	if err == nil {
 		n.done++
 	}
@@ -129,11 +129,11 @@ func (n *nemesis) during(x Fault, do func() error) error {
 
 // awaitTraffic waits until clients publish and consume again. Whether it took too long is for the judge to say.
 func (n *nemesis) awaitTraffic(clients []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(longest))
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(maxResumeTime))
 	defer cancel()
 	var signs []<-chan struct{}
 	for _, client := range clients {
-		signs = append(signs, n.seen.next(client, confirms), n.seen.next(client, deliveries))
+		signs = append(signs, n.traffic.next(client, confirms), n.traffic.next(client, deliveries))
 	}
 	for _, s := range signs {
 		select {
@@ -144,21 +144,21 @@ func (n *nemesis) awaitTraffic(clients []string) {
 }
 
 // leaves notes that a node goes away, or comes back.
-func (n *nemesis) leaves(away bool) {
+func (n *nemesis) setNodeDown(away bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.away = away
+	n.nodeDown = away
 	if away {
-		n.there = make(chan struct{})
+		n.nodesUp = make(chan struct{})
 	} else {
-		close(n.there)
+		close(n.nodesUp)
 	}
 }
 
 // whole waits until no node is away. Its error is of ctx.
-func (n *nemesis) whole(ctx context.Context) error {
+func (n *nemesis) awaitNodes(ctx context.Context) error {
 	n.mu.Lock()
-	away, there := n.away, n.there
+	away, there := n.nodeDown, n.nodesUp
 	n.mu.Unlock()
 	if !away {
 		return nil
@@ -171,7 +171,7 @@ func (n *nemesis) whole(ctx context.Context) error {
 	}
 }
 
-func (n *nemesis) breaks(err error) {
+func (n *nemesis) fail(err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.err = err
@@ -187,7 +187,7 @@ func (n *nemesis) broken() error {
 func (n *nemesis) progress() (done int, now []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, x := range n.now {
+	for _, x := range n.active {
 		now = append(now, x)
 	}
 	slices.Sort(now)

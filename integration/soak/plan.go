@@ -33,8 +33,8 @@ type kind struct {
 	weight int              // how often it is drawn, once the minimum is planned
 	owned  bool             // it takes a broker that is ours
 	costly bool             // it takes so long that a short run holds few
-	spread bool             // it takes a cluster
-	takes  [2]time.Duration // about how long, with the rest before it and the recovery after it: on one node, in a cluster
+	clustered bool             // it takes a cluster
+	duration  [2]time.Duration // about how long, with the rest before it and the recovery after it: on one node, in a cluster
 }
 
 var clientKinds = []kind{
@@ -51,11 +51,11 @@ var clientKinds = []kind{
 }
 
 var nodeKinds = []kind{
-	{name: Alarm, weight: 3, owned: true, takes: [2]time.Duration{3 * time.Second, 4 * time.Second}},
-	{name: Pause, weight: 3, owned: true, takes: [2]time.Duration{4 * time.Second, 5 * time.Second}},
-	{name: Kill, weight: 1, owned: true, costly: true, takes: [2]time.Duration{12 * time.Second, 20 * time.Second}},
-	{name: Restart, weight: 1, owned: true, costly: true, takes: [2]time.Duration{12 * time.Second, 50 * time.Second}},
-	{name: Partition, weight: 1, owned: true, costly: true, spread: true, takes: [2]time.Duration{0 * time.Second, 25 * time.Second}},
+	{name: Alarm, weight: 3, owned: true, duration: [2]time.Duration{3 * time.Second, 4 * time.Second}},
+	{name: Pause, weight: 3, owned: true, duration: [2]time.Duration{4 * time.Second, 5 * time.Second}},
+	{name: Kill, weight: 1, owned: true, costly: true, duration: [2]time.Duration{12 * time.Second, 20 * time.Second}},
+	{name: Restart, weight: 1, owned: true, costly: true, duration: [2]time.Duration{12 * time.Second, 50 * time.Second}},
+	{name: Partition, weight: 1, owned: true, costly: true, clustered: true, duration: [2]time.Duration{0 * time.Second, 25 * time.Second}},
 }
 
 // A run is valid with five faults of each kind, or as many as a short one can hold.
@@ -86,7 +86,7 @@ func newPlan(seed uint64, duration time.Duration, chosen []string, owned bool, n
 	unknown := slices.Clone(chosen)
 	for _, k := range slices.Concat(clientKinds, nodeKinds) {
 		unknown = slices.DeleteFunc(unknown, func(name string) bool { return name == k.name })
-		if len(chosen) > 0 && !slices.Contains(chosen, k.name) || k.owned && !owned || k.spread && nodes == 1 {
+		if len(chosen) > 0 && !slices.Contains(chosen, k.name) || k.owned && !owned || k.clustered && nodes == 1 {
 			continue
 		}
 		every := cheapEvery
@@ -105,36 +105,36 @@ func newPlan(seed uint64, duration time.Duration, chosen []string, owned bool, n
 }
 
 // clientTakes is kind.takes of every fault of a client, of which three happen at a time.
-const clientTakes = 2500 * time.Millisecond
+const clientFaultTime = 2500 * time.Millisecond
 
 // fit lowers the minimums of node faults, which happen one after the other, until they fit into the duration. One of each
 // kind must.
 func (p plan) fit(duration time.Duration, nodes int) error {
-	cost := func(k kind) time.Duration { return time.Duration(p.minimums[k.name]) * k.takes[min(nodes, 2)-1] }
+	cost := func(k kind) time.Duration { return time.Duration(p.minimums[k.name]) * k.duration[min(nodes, 2)-1] }
 	for {
 		var sum, least time.Duration
 		most := kind{}
 		for _, k := range nodeKinds {
 			sum += cost(k)
 			if p.minimums[k.name] > 0 {
-				least += k.takes[min(nodes, 2)-1]
+				least += k.duration[min(nodes, 2)-1]
 			}
 			if p.minimums[k.name] > 1 && cost(k) > cost(most) {
 				most = k
 			}
 		}
 		if most.name == "" || sum <= duration {
-			return tooShort(duration, max(least, p.clientsTake()), nodes)
+			return tooShort(duration, max(least, p.clientTime()), nodes)
 		}
 		p.minimums[most.name]--
 	}
 }
 
 // clientsTake returns how long one fault of each kind that concerns a client takes.
-func (p plan) clientsTake() (least time.Duration) {
+func (p plan) clientTime() (least time.Duration) {
 	for _, k := range clientKinds {
 		if p.minimums[k.name] > 0 {
-			least += clientTakes / time.Duration(len(clients))
+			least += clientFaultTime / time.Duration(len(clients))
 		}
 	}
 	return least
@@ -154,7 +154,7 @@ func (p plan) rng(lane int) *rand.Rand { return rand.New(rand.NewPCG(p.seed, uin
 
 // A lane is the faults that one of several goroutines does: first its share of the minimums, in an order that is common
 // to them, then what it draws.
-type lane struct {
+type schedule struct {
 	rng    *rand.Rand // for how they are done
 	first  []string
 	next   int
@@ -164,8 +164,8 @@ type lane struct {
 	choice *rand.Rand
 }
 
-func (p plan) lane(kinds []kind, number, of int, rest time.Duration) *lane {
-	l := &lane{rng: p.rng(number), next: number, step: of, rest: rest, choice: p.rng(1000 + number)}
+func (p plan) schedule(kinds []kind, number, of int, rest time.Duration) *schedule {
+	l := &schedule{rng: p.rng(number), next: number, step: of, rest: rest, choice: p.rng(1000 + number)}
 	for _, k := range kinds {
 		n := p.minimums[k.name]
 		l.first = append(l.first, slices.Repeat([]string{k.name}, n)...)
@@ -178,10 +178,10 @@ func (p plan) lane(kinds []kind, number, of int, rest time.Duration) *lane {
 }
 
 // planned reports whether there is something left of its share.
-func (l *lane) planned() bool { return l.next < len(l.first) }
+func (l *schedule) planned() bool { return l.next < len(l.first) }
 
 // draw returns the kind of the next fault, or "" if there is nothing to do, and how long to rest before it.
-func (l *lane) draw() (kind string, rest time.Duration) {
+func (l *schedule) draw() (kind string, rest time.Duration) {
 	switch {
 	case l.planned():
 		l.next += l.step

@@ -8,7 +8,7 @@ import (
 )
 
 // count counts what a lane has planned.
-func count(l *lane, done map[string]int) {
+func count(l *schedule, done map[string]int) {
 	for l.planned() {
 		kind, _ := l.draw()
 		done[kind]++
@@ -43,9 +43,9 @@ func TestPlanHoldsItsMinimums(t *testing.T) {
 			}
 			done := map[string]int{}
 			for i := range 3 {
-				count(p.lane(clientKinds, i, 3, time.Second), done)
+				count(p.schedule(clientKinds, i, 3, time.Second), done)
 			}
-			count(p.lane(nodeKinds, 0, 1, time.Second), done)
+			count(p.schedule(nodeKinds, 0, 1, time.Second), done)
 			if !reflect.DeepEqual(done, c.want) {
 				t.Errorf("planned are %v, want %v", done, c.want)
 			}
@@ -112,7 +112,7 @@ func TestPlanIsRepeatedByItsSeed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := p.lane(clientKinds, 1, 3, time.Second)
+		l := p.schedule(clientKinds, 1, 3, time.Second)
 		for range 100 {
 			kind, rest := l.draw()
 			faults = append(faults, kind, rest)
@@ -134,7 +134,7 @@ func TestPlanTakesOnlyKindsThatThereAre(t *testing.T) {
 	if _, err := newPlan(1, time.Minute, []string{Cut, "flood"}, true, 1); err == nil {
 		t.Error("an unknown kind is taken")
 	}
-	if kind, _ := (plan{}).lane(nodeKinds, 0, 1, time.Second).draw(); kind != "" {
+	if kind, _ := (plan{}).schedule(nodeKinds, 0, 1, time.Second).draw(); kind != "" {
 		t.Errorf("a lane without kinds draws %s", kind)
 	}
 }

@@ -46,7 +46,7 @@ type queues struct {
 }
 
 // hopTimeout is shorter than many faults, so that failed messages stay in their queue too.
-const hopTimeout = time.Second
+const moveTimeout = time.Second
 
 func newQueues(prefix string, logger *slog.Logger) (*queues, error) {
 	q := &queues{prefix: prefix}
@@ -54,7 +54,7 @@ func newQueues(prefix string, logger *slog.Logger) (*queues, error) {
 	var err error
 	q.plan, err = retry.New(retry.Config{
 		Queue: q.name(toRetry), Source: &topology.Queue{}, Policy: retry.Schedule(delays...), MaxInProcessDelay: 20 * time.Millisecond,
-		Rules: []retry.Rule{retry.OnError(errHopeless, retry.Park)}, MoveTimeout: hopTimeout, Logger: logger,
+		Rules: []retry.Rule{retry.OnError(errHopeless, retry.Park)}, MoveTimeout: moveTimeout, Logger: logger,
 	})
 	if err != nil {
 		return nil, err

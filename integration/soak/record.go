@@ -203,7 +203,7 @@ type Sample struct {
 	Heap        uint64 `json:"heap"`           // bytes in use
 	Sockets     int    `json:"sockets"`        // TCP sockets of the process
 	Connections int    `json:"connections"`    // of the workload's, as the broker sees it; -1: not known
-	Stall       int64  `json:"stall"`          // by how much timers were late, in sum, since the last sample
+	TimerDelay       int64  `json:"stall"`          // by how much timers were late, in sum, since the last sample
 	Confirmed   int    `json:"confirmed"`      // so far
 }
 

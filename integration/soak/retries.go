@@ -7,19 +7,19 @@ import (
 
 // leadsTo reports whether a routing key is that of a wait or parking queue, or of the queue itself, to the end of which goes what was
 // given back and cannot be moved. Publishers use another key.
-func (r *Retry) leadsTo(key string) bool {
+func (r *Retry) isTarget(key string) bool {
 	return key != "" && (key == r.Parked || key == r.Queue || slices.ContainsFunc(r.Waits, func(w Wait) bool { return w.Queue == key }))
 }
 
 // parks reports whether a consumer's queue is the parking queue.
-func (r *Retry) parks(c Consumer) bool { return c.Queue != "" && c.Queue == r.Parked }
+func (r *Retry) isParking(c Consumer) bool { return c.Queue != "" && c.Queue == r.Parked }
 
 // moved reports whether a failed delivery was in another queue for sure: between its handler's beginning and now the
 // same client was told that a copy is confirmed, and routed. Each copy stands for one delivery.
-func (s *story) moved(client string, h *handling) bool {
-	for _, a := range s.traceOf(h.MessageID).hops {
-		if a.at >= h.Began && a.ch.link.client == client && a.acked && a.returned == 0 && !a.spent {
-			a.spent = true
+func (s *state) confirmedMove(client string, h *handling) bool {
+	for _, a := range s.traceOf(h.MessageID).moves {
+		if a.at >= h.Began && a.ch.link.client == client && a.acked && a.returned == 0 && !a.matched {
+			a.matched = true
 			return true
 		}
 	}
@@ -27,7 +27,7 @@ func (s *story) moved(client string, h *handling) bool {
 }
 
 // judgeRetries holds what became of failed messages against the plan.
-func (s *story) judgeRetries(f *findings, r *Result) {
+func (s *state) judgeRetries(f *findings, r *Result) {
 	for _, m := range s.order {
 		if slices.ContainsFunc(m.tries, func(t timed[Try]) bool { return t.v.Attempt > 1 }) {
 			r.Retried++
@@ -37,7 +37,7 @@ func (s *story) judgeRetries(f *findings, r *Result) {
 			if h.Stayed {
 				r.Stayed++
 			}
-			if s.run.Retry.parks(s.consumerOf(h.Consumer)) {
+			if s.run.Retry.isParking(s.consumerOf(h.Consumer)) {
 				parked = true
 				judgeParked(f, m, h)
 			}
@@ -46,7 +46,7 @@ func (s *story) judgeRetries(f *findings, r *Result) {
 			r.Parked++
 		}
 		s.judgeTries(f, m)
-		s.judgeHops(f, m)
+		s.judgeMoves(f, m)
 		if m.Route == toRetry {
 			s.judgeCopies(f, m)
 		}
@@ -55,7 +55,7 @@ func (s *story) judgeRetries(f *findings, r *Result) {
 
 // judgeHops checks that a message was not taken to other queues more often than it failed. Who did not hear that it was
 // may do so again, or take it to the end of its own.
-func (s *story) judgeHops(f *findings, m *message) {
+func (s *state) judgeMoves(f *findings, m *message) {
 	failed, heard := 0, 0
 	for _, h := range m.handled {
 		failed += h.Unmoved
@@ -63,7 +63,7 @@ func (s *story) judgeHops(f *findings, m *message) {
 			failed++
 		}
 	}
-	for _, a := range m.trace.hops {
+	for _, a := range m.trace.moves {
 		if a.reached(slack) {
 			heard++
 		}
@@ -75,9 +75,9 @@ func (s *story) judgeHops(f *findings, m *message) {
 
 // judgeCopies checks that no copy got lost where another one did not: as many as were confirmed, in the queue or on
 // their way to it, were acknowledged there.
-func (s *story) judgeCopies(f *findings, m *message) {
+func (s *state) judgeCopies(f *findings, m *message) {
 	confirmed, done := map[string]int{}, map[string]int{}
-	for _, a := range slices.Concat(m.trace.attempts, m.trace.hops) {
+	for _, a := range slices.Concat(m.trace.attempts, m.trace.moves) {
 		switch {
 		case !a.acked || a.returned > 0:
 		case a.key == s.run.Retry.Parked:
@@ -99,7 +99,7 @@ func (s *story) judgeCopies(f *findings, m *message) {
 }
 
 // most is how many attempts a message may have.
-func (m *message) most() int {
+func (m *message) maxAttempts() int {
 	if m.Why != "" {
 		return m.Fails
 	}
@@ -109,7 +109,7 @@ func (m *message) most() int {
 // judgeTries checks that the attempts at a message end when it is over, and that each is counted and has its delay: it
 // comes so long after a failure of the one before, and no copy of the message has it twice unless RabbitMQ delivers it
 // again.
-func (s *story) judgeTries(f *findings, m *message) {
+func (s *state) judgeTries(f *findings, m *message) {
 	fresh := map[int]int{}
 	for _, t := range m.tries {
 		n, delay := t.v.Attempt, int64(0)
@@ -120,9 +120,9 @@ func (s *story) judgeTries(f *findings, m *message) {
 			delay = m.After
 		}
 		switch {
-		case n > m.most():
-			f.add(overtried, "attempt %d at %s, at %s, of %d", n, m.ID, seconds(t.at), m.most())
-		case n < 1 || n > 1 && !m.failed(n-1, t.v.Began-delay+closeToEnd):
+		case n > m.maxAttempts():
+			f.add(overtried, "attempt %d at %s, at %s, of %d", n, m.ID, seconds(t.at), m.maxAttempts())
+		case n < 1 || n > 1 && !m.failed(n-1, t.v.Began-delay+deadlineMargin):
 			f.add(overtried, "attempt %d at %s, at %s, without a failure of the one before, %v earlier", n, m.ID, seconds(t.v.Began), time.Duration(delay))
 		}
 		if !t.v.Redelivered {
@@ -130,7 +130,7 @@ func (s *story) judgeTries(f *findings, m *message) {
 		}
 	}
 	for n, times := range fresh {
-		if sent := s.sentFor(m, n); times > sent && (n == 1 || !s.passedAgain(m, m.tries[len(m.tries)-1].at)) {
+		if sent := s.sentFor(m, n); times > sent && (n == 1 || !s.mayRepeatDeadLetter(m, m.tries[len(m.tries)-1].at)) {
 			f.add(overtried, "attempt %d at %s was made %d times without a redelivery, and it was sent for it %d times", n, m.ID, times, sent)
 		}
 	}
@@ -138,13 +138,13 @@ func (s *story) judgeTries(f *findings, m *message) {
 
 // sentFor counts how often a message was sent to be tried for the n-th time, or for an attempt from which that one
 // comes without leaving the process.
-func (s *story) sentFor(m *message, n int) int {
+func (s *state) sentFor(m *message, n int) int {
 	for ; n > 1 && n-2 < len(s.run.Retry.Waits); n-- {
 		if n == 2 && m.After > 0 { // in one wait queue after another
-			return len(m.trace.hops) - m.trace.hopsTo(s.run.Retry.Parked)
+			return len(m.trace.moves) - m.trace.movesTo(s.run.Retry.Parked)
 		}
 		if queue := s.run.Retry.Waits[n-2].Queue; queue != "" {
-			return m.trace.hopsTo(queue) + m.trace.hopsTo(s.run.Retry.Queue)
+			return m.trace.movesTo(queue) + m.trace.movesTo(s.run.Retry.Queue)
 		}
 	}
 	return len(m.trace.attempts)
@@ -159,7 +159,7 @@ func (m *message) failed(attempt int, by int64) bool {
 func judgeParked(f *findings, m *message, h *handling) {
 	switch {
 	case m.Why == "":
-		f.add(unexpected, "%s, parked at %s, although attempt %d was to succeed", m.ID, seconds(h.Began), m.most())
+		f.add(unexpected, "%s, parked at %s, although attempt %d was to succeed", m.ID, seconds(h.Began), m.maxAttempts())
 	case h.Attempts != m.Fails || h.Why != m.Why:
 		f.add(unexpected, "%s, parked at %s after %d attempts (%s), and was to be after %d (%s)", m.ID, seconds(h.Began), h.Attempts, h.Why, m.Fails, m.Why)
 	case !m.failed(m.Fails, h.Began):

@@ -9,7 +9,7 @@ import (
 func runOf(tag string) string { return beforeLastDash(tag) }
 
 // consumerOf returns the consumer that a tag is of.
-func (s *story) consumerOf(tag string) Consumer { return s.run.Consumers[beforeLastDash(runOf(tag))] }
+func (s *state) consumerOf(tag string) Consumer { return s.run.Consumers[beforeLastDash(runOf(tag))] }
 
 func beforeLastDash(s string) string { return s[:max(0, strings.LastIndexByte(s, '-'))] }
 
@@ -23,7 +23,7 @@ var settlements = map[string]string{
 }
 
 // wrong says what is wrong with a settlement, or "". Everything that could excuse it has happened before it.
-func (s *story) wrong(c *channel, w *Wire) string {
+func (s *state) wrongSettlement(c *channel, w *Wire) string {
 	frame := w.Event
 	if w.Requeue {
 		frame += " requeue"
@@ -42,7 +42,7 @@ func (s *story) wrong(c *channel, w *Wire) string {
 	switch {
 	case h == nil && !back:
 		return fmt.Sprintf("%s (%s), whose handler had not returned", at, w.MessageID)
-	case h != nil && h.Result == Moved && !s.moved(c.link.client, h):
+	case h != nil && h.Result == Moved && !s.confirmedMove(c.link.client, h):
 		return fmt.Sprintf("%s (%s), which failed, and nothing before it confirms that it is in another queue", at, w.MessageID)
 	case h == nil, settlements[h.Result] == frame:
 		return ""

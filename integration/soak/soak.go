@@ -30,11 +30,11 @@ type Options struct {
 const (
 	enoughRate    = 300 // confirmed a second make a run valid
 	startTime     = time.Minute
-	calmStart     = 3 * time.Second // RabbitMQ 4.3.6, killed right after a quorum queue was declared, may forget its log
+	startDelay     = 3 * time.Second // RabbitMQ 4.3.6, killed right after a quorum queue was declared, may forget its log
 	outcomeTime   = time.Minute     // for the last publishes to end: none lives as long
 	drainBound    = 2 * time.Minute // for the queues to be empty
 	progressEvery = 5 * time.Second
-	stallProbe    = 5 * time.Millisecond
+	probeInterval    = 5 * time.Millisecond
 )
 
 // quiet is how long all queues have to be empty before nothing more is expected: ten seconds, or three after a run of
@@ -47,7 +47,7 @@ func (o Options) quiet() time.Duration {
 }
 
 // patience is how long most publishers wait for an outcome: longer than any fault lasts, where the run does.
-func (o Options) patience() time.Duration {
+func (o Options) publishTimeout() time.Duration {
 	return max(10*time.Second, min(40*time.Second, o.Duration))
 }
 
@@ -93,10 +93,10 @@ type runner struct {
 	w       *workload
 	nemesis *nemesis
 	phase   atomic.Value // string, for the progress
-	stall   atomic.Int64 // by how much timers were late, in sum, since the last sample
+	timerDelay   atomic.Int64 // by how much timers were late, in sum, since the last sample
 }
 
-func (r *runner) say(format string, args ...any) {
+func (r *runner) logf(format string, args ...any) {
 	fmt.Fprintf(r.o.Progress, "%6.1f s  %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
@@ -105,7 +105,7 @@ func (r *runner) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.s.close()) }()
-	r.say("%s, seed %d", r.s, r.o.Seed)
+	r.logf("%s, seed %d", r.s, r.o.Seed)
 	p, err := newPlan(r.o.Seed, r.o.Duration, r.o.Kinds, r.s.owned(), r.o.Nodes)
 	if err != nil {
 		return err
@@ -118,15 +118,15 @@ func (r *runner) run(ctx context.Context) (err error) {
 	for i, x := range r.s.proxies {
 		x.Observe(observe(r.h, i, seen))
 	}
-	r.w = &workload{h: r.h, q: r.q, urls: r.s.urls(), seed: r.o.Seed, rate: r.o.Rate, patience: r.o.patience(), logger: r.logger}
+	r.w = &workload{h: r.h, q: r.q, urls: r.s.urls(), seed: r.o.Seed, rate: r.o.Rate, publishTimeout: r.o.publishTimeout(), logger: r.logger}
 	r.w.makeWorkers()
 	r.h.Put(Record{Settings: r.describe(p)})
 	r.sample(ctx, "before")
 
-	r.nemesis = newNemesis(r.h, r.q, r.s, seen, r.say)
+	r.nemesis = newNemesis(r.h, r.q, r.s, seen, r.logf)
 	watched, stop := context.WithCancel(ctx)
 	var watching sync.WaitGroup
-	watching.Go(func() { r.probe(watched) })
+	watching.Go(func() { r.measureTimerDelay(watched) })
 	watching.Go(func() { r.watch(watched) })
 	defer watching.Wait()
 	defer stop()
@@ -148,7 +148,7 @@ func (r *runner) describe(p plan) *Settings {
 
 // work is the run, from the first client to the last.
 func (r *runner) work(ctx context.Context, p plan) error {
-	r.to("starting")
+	r.setPhase("starting")
 	starting, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	if err := r.w.connect(starting); err != nil {
@@ -158,15 +158,15 @@ func (r *runner) work(ctx context.Context, p plan) error {
 	defer stopPublishing()
 	calm, becalm := context.WithCancel(context.Background())
 	defer becalm()
-	r.w.publishing, r.w.calm = publishing, calm
+	r.w.publishing, r.w.failing = publishing, calm
 	r.w.consume()
 	if err := r.w.publish(); err != nil {
 		return err
 	}
 	r.nemesis.awaitTraffic(clients)
-	sleep(ctx, calmStart)
+	sleep(ctx, startDelay)
 
-	r.to("faults")
+	r.setPhase("faults")
 	faults, stopFaults := context.WithTimeout(ctx, r.o.Duration)
 	defer stopFaults()
 	limit, giveUp := context.WithTimeout(ctx, 2*r.o.Duration)
@@ -181,14 +181,14 @@ func (r *runner) work(ctx context.Context, p plan) error {
 		return fmt.Errorf("soak: %w", err)
 	}
 
-	r.to("waiting for outcomes")
+	r.setPhase("waiting for outcomes")
 	stopPublishing()
 	within(outcomeTime, r.w.publishers.Wait) // whoever has not returned by then has no outcome
-	r.to("draining")
+	r.setPhase("draining")
 	becalm()
 	r.drain(ctx)
-	r.to("closing")
-	r.w.end()
+	r.setPhase("closing")
+	r.w.stopWorkers()
 	r.w.close()
 	for _, name := range r.q.all() {
 		ready, unacked, err := r.s.counts(ctx, name)
@@ -197,7 +197,7 @@ func (r *runner) work(ctx context.Context, p plan) error {
 		}
 		r.h.Put(Record{Queue: &Queue{Name: name, Ready: ready, Unacked: unacked}})
 	}
-	r.rest(ctx)
+	r.sampleAfter(ctx)
 	return ctx.Err()
 }
 
@@ -246,18 +246,18 @@ func awaitQuiet(ctx context.Context, quiet time.Duration, empty func() bool) {
 	}
 }
 
-func (r *runner) to(phase string) {
+func (r *runner) setPhase(phase string) {
 	r.phase.Store(phase)
-	r.say("%s", phase)
+	r.logf("%s", phase)
 }
 
 // probe sums up by how much timers are late: what a machine that does other things too withholds from everyone.
-func (r *runner) probe(ctx context.Context) {
+func (r *runner) measureTimerDelay(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
-		sleep(ctx, stallProbe)
-		if over := time.Since(began) - stallProbe; over > stallProbe {
-			r.stall.Add(int64(over))
+		sleep(ctx, probeInterval)
+		if over := time.Since(began) - probeInterval; over > probeInterval {
+			r.timerDelay.Add(int64(over))
 		}
 	}
 }
@@ -277,7 +277,7 @@ func (r *runner) watch(ctx context.Context) {
 		if phase := r.phase.Load(); time.Since(told) >= progressEvery {
 			told = time.Now()
 			done, now := r.nemesis.progress()
-			r.say("%s: %d confirmed, %d faults, now %s", phase, r.w.confirmed.Load(), done, strings.Join(now, ", "))
+			r.logf("%s: %d confirmed, %d faults, now %s", phase, r.w.confirmed.Load(), done, strings.Join(now, ", "))
 		}
 	}
 }
@@ -287,7 +287,7 @@ func (r *runner) sample(ctx context.Context, when string) {
 	runtime.ReadMemStats(&memory)
 	x := Sample{
 		When: when, Goroutines: toolkitGoroutines(), Heap: memory.HeapInuse, Sockets: tcpSockets(), Connections: -1,
-		Stall: r.stall.Swap(0), Confirmed: int(r.w.confirmed.Load()),
+		TimerDelay: r.timerDelay.Swap(0), Confirmed: int(r.w.confirmed.Load()),
 	}
 	if when != "" {
 		x.Connections = r.s.connections(ctx)
@@ -296,7 +296,7 @@ func (r *runner) sample(ctx context.Context, when string) {
 }
 
 // rest takes the last sample, once there is nothing left behind or the broker had time to notice what is gone.
-func (r *runner) rest(ctx context.Context) {
+func (r *runner) sampleAfter(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, heartbeat*5/2)
 	defer cancel()
 	for ctx.Err() == nil && (toolkitGoroutines() > 0 || r.s.connections(ctx) > 0) {

@@ -7,19 +7,19 @@ import (
 )
 
 // judgeTimes holds how long things took against what was promised.
-func (s *story) judgeTimes(f *findings, r *Result) {
+func (s *state) judgeTimes(f *findings, r *Result) {
 	for _, m := range s.order {
-		if over := m.told - m.Deadline; m.outcomes == 1 && over > tolerance+s.stall(m.Deadline, m.told) {
-			f.add(late, "the publisher of %s, told %v after the end of its ctx, at %s", m.ID, time.Duration(over), seconds(m.told))
+		if over := m.resolved - m.Deadline; m.outcomes == 1 && over > tolerance+s.timerDelay(m.Deadline, m.resolved) {
+			f.add(late, "the publisher of %s, told %v after the end of its ctx, at %s", m.ID, time.Duration(over), seconds(m.resolved))
 		}
 	}
 	for _, c := range s.calls {
 		until := max(c.v.Deadline, c.v.Began) // a call may begin when its ctx is over
-		if over := c.at - until; over > tolerance+s.stall(until, c.at) {
+		if over := c.at - until; over > tolerance+s.timerDelay(until, c.at) {
 			f.add(late, "%s %s, %v after the end of its ctx, at %s", c.v.What, c.v.Who, time.Duration(over), seconds(c.at))
 		}
 		if c.v.Unasked {
-			f.add(gaveUp, "%s %s, at %s: %s", c.v.What, c.v.Who, seconds(c.at), c.v.Err)
+			f.add(stoppedEarly, "%s %s, at %s: %s", c.v.What, c.v.Who, seconds(c.at), c.v.Err)
 		}
 	}
 	for _, x := range s.faults {
@@ -39,11 +39,11 @@ func (s *story) judgeTimes(f *findings, r *Result) {
 
 // stall is by how much timers were late in the seconds around a span of time: what the machine withheld from everyone
 // is nobody's fault. On a machine that has nothing else to do it is next to nothing.
-func (s *story) stall(from, to int64) int64 {
+func (s *state) timerDelay(from, to int64) int64 {
 	sum := int64(0)
 	i, _ := slices.BinarySearchFunc(s.samples, from, func(x timed[Sample], at int64) int { return cmp.Compare(x.at, at) })
 	for ; i < len(s.samples); i++ {
-		sum += s.samples[i].v.Stall
+		sum += s.samples[i].v.TimerDelay
 		if s.samples[i].at >= to {
 			break
 		}
@@ -53,12 +53,12 @@ func (s *story) stall(from, to int64) int64 {
 
 // judgeResumption checks that a client publishes and consumes again soon after a fault that concerned it. If other
 // faults that concern it begin before it does, they have to be over too.
-func (s *story) judgeResumption(f *findings, x *fault, client string) {
+func (s *state) judgeResumption(f *findings, x *fault, client string) {
 	if x.to == never {
 		return
 	}
 	c := s.run.Clients[client]
-	bound := min(s.run.Reconnect+resumption, longest)
+	bound := min(s.run.Reconnect+resumeTime, maxResumeTime)
 	for _, side := range []struct {
 		what  string
 		used  bool
@@ -77,7 +77,7 @@ func (s *story) judgeResumption(f *findings, x *fault, client string) {
 			}
 			next = after(side.times, calm)
 		}
-		if calm != never && next-calm > bound+s.stall(calm, next) {
+		if calm != never && next-calm > bound+s.timerDelay(calm, next) {
 			f.add(late, "the first %s of client %s, at %s, after fault %d (%s), over at %s", side.what, client, seconds(next), x.N, x.Kind, seconds(calm))
 		}
 	}
@@ -93,14 +93,14 @@ func after(times []int64, at int64) int64 {
 
 // judgeDetection checks that clients gave up every link on which they heard nothing for twice the heartbeat. In another
 // fault, which may let something through late, they could have.
-func (s *story) judgeDetection(f *findings, x *fault) {
+func (s *state) judgeDetection(f *findings, x *fault) {
 	bound := x.from + 2*s.run.Heartbeat + tolerance
 	for _, client := range x.Clients {
-		if !s.alone(x, client, bound) {
+		if !s.undisturbed(x, client, bound) {
 			continue
 		}
 		for _, l := range s.byClient[client] {
-			if l.opened < x.from && l.lost > bound+s.stall(x.from, bound) && x.to > bound {
+			if l.opened < x.from && l.lost > bound+s.timerDelay(x.from, bound) && x.to > bound {
 				f.add(late, "client %s kept link %d/%d until %s, dead since %s (fault %d, %s)", client, l.id.node, l.id.link, seconds(l.lost), seconds(x.from), x.N, x.Kind)
 			}
 		}
@@ -108,13 +108,13 @@ func (s *story) judgeDetection(f *findings, x *fault) {
 }
 
 // noticed is how long after the end of a fault a proxy may notice a loss that it brought.
-const noticed = int64(100 * time.Millisecond)
+const noticeTime = int64(100 * time.Millisecond)
 
 // The kinds of faults that close connections by force and leave the broker as it is.
 var forced = []string{Close, Cut}
 
 // measure takes the times to recover. A forced close counts if nothing else disturbed the client until it was over.
-func (s *story) measure(r *Result) {
+func (s *state) measure(r *Result) {
 	var confirms, deliveries, outages []int64
 	for _, x := range s.faults {
 		for _, client := range x.Clients {
@@ -122,7 +122,7 @@ func (s *story) measure(r *Result) {
 			case x.to == never:
 			case x.Outage:
 				for _, times := range [][]int64{s.answers[client], s.arrivals[client]} {
-					if next := after(times, x.to); s.alone(x, client, next) {
+					if next := after(times, x.to); s.undisturbed(x, client, next) {
 						outages = append(outages, next-x.to)
 					}
 				}
@@ -140,10 +140,10 @@ func (s *story) measure(r *Result) {
 }
 
 // recoveries adds the time from the loss of a link of the chosen kind to the client's next traffic of that kind.
-func (s *story) recoveries(to []int64, x *fault, client string, times []int64, chosen func(*link) bool) []int64 {
+func (s *state) recoveries(to []int64, x *fault, client string, times []int64, chosen func(*link) bool) []int64 {
 	gone := int64(never)
 	for _, l := range s.byClient[client] {
-		if chosen(l) && l.opened < x.from && l.closed >= x.from && l.closed <= x.to+noticed {
+		if chosen(l) && l.opened < x.from && l.closed >= x.from && l.closed <= x.to+noticeTime {
 			gone = min(gone, l.closed)
 		}
 	}
@@ -151,14 +151,14 @@ func (s *story) recoveries(to []int64, x *fault, client string, times []int64, c
 		return to
 	}
 	next := after(times, gone+1) // with the close may have come what was sent before it
-	if !s.alone(x, client, next) {
+	if !s.undisturbed(x, client, next) {
 		return to
 	}
 	return append(to, next-gone)
 }
 
 // alone reports whether no other fault concerned the client between the beginning of this one and a later moment.
-func (s *story) alone(x *fault, client string, until int64) bool {
+func (s *state) undisturbed(x *fault, client string, until int64) bool {
 	return until != never && !slices.ContainsFunc(s.faults, func(other *fault) bool {
 		return other != x && other.concerns(client) && other.from < until && other.to > x.from
 	})

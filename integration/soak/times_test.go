@@ -6,37 +6,37 @@ import (
 )
 
 func TestJudgeFindsWhatTookTooLong(t *testing.T) {
-	for name, c := range map[string]told{
-		"a publisher told late": {func(t *tale) {
+	for name, c := range map[string]judgeCase{
+		"a publisher told late": {func(t *builder) {
 			t.publish("m").Deadline = t.now + ms
 			t.now += 300 * ms
-			t.told("m", NotPublished)
+			t.outcome("m", NotPublished)
 		}, late},
-		"a publisher told late by a machine that stood still": {func(t *tale) {
+		"a publisher told late by a machine that stood still": {func(t *builder) {
 			t.publish("m").Deadline = t.now + ms
 			t.now += 300 * ms
-			t.told("m", NotPublished)
-			t.put(Record{Sample: &Sample{Stall: 100 * ms}})
+			t.outcome("m", NotPublished)
+			t.put(Record{Sample: &Sample{TimerDelay: 100 * ms}})
 		}, ""},
-		"a close that took too long": {func(t *tale) {
+		"a close that took too long": {func(t *builder) {
 			t.put(Record{Call: &Call{What: "close", Deadline: t.now}})
 			t.records[len(t.records)-1].T += 300 * ms
 		}, late},
-		"a close that began when its time was over": {func(t *tale) {
+		"a close that began when its time was over": {func(t *builder) {
 			t.now += 1e9
 			t.put(Record{Call: &Call{What: "close", Began: t.now, Deadline: t.now - 1e9}})
 		}, ""},
-		"a consumer that ended by itself": {func(t *tale) {
+		"a consumer that ended by itself": {func(t *builder) {
 			t.put(Record{Call: &Call{What: ConsumerRun, Who: "w-1", Deadline: t.now + 1e9, Unasked: true}})
-		}, gaveUp},
-		"silence after a fault": {func(t *tale) { t.fault(1, Cut); t.now += 5200 * ms }, late},
-		"silence after two faults, the second within the bounds": {func(t *tale) {
+		}, stoppedEarly},
+		"silence after a fault": {func(t *builder) { t.fault(1, Cut); t.now += 5200 * ms }, late},
+		"silence after two faults, the second within the bounds": {func(t *builder) {
 			t.fault(1, Cut)
 			t.now += 4e9
 			t.fault(2, Cut)
 			t.now += 4e9
 		}, ""},
-		"a dead peer that nobody notices": {func(t *tale) {
+		"a dead peer that nobody notices": {func(t *builder) {
 			t.put(Record{Fault: &Fault{N: 1, Kind: "hole", Clients: []string{"a"}, Deaf: true}})
 			t.now += 5e9
 			t.wire(1, "LinkClosed", Wire{})
@@ -49,7 +49,7 @@ func TestJudgeFindsWhatTookTooLong(t *testing.T) {
 }
 
 // lose closes the link of a tale by force, as fault n, and has the next traffic come over another one after so long.
-func (t *tale) lose(n, link int, until time.Duration) {
+func (t *builder) closeLink(n, link int, until time.Duration) {
 	t.put(Record{Fault: &Fault{N: n, Kind: Close, Clients: []string{"a"}}})
 	t.wire(link, "Confirmed", Wire{FromBroker: true}) // in the same packet as what follows
 	gone := t.now
@@ -61,24 +61,24 @@ func (t *tale) lose(n, link int, until time.Duration) {
 	t.wire(link+1, "Subscribed", Wire{Consumer: "w-1-X"})
 	id := time.Duration(n).String()
 	t.publish(id)
-	tag := t.sent(link+1, id)
+	tag := t.send(link+1, id)
 	t.now = gone + int64(until) - ms
 	t.wire(link+1, "Confirmed", Wire{Tag: tag})
-	t.told(id, Confirmed)
-	delivery := t.delivered(link+1, "w-1-X", id, false)
-	t.handled("w-1-X", id, delivery, OK)
+	t.outcome(id, Confirmed)
+	delivery := t.deliver(link+1, "w-1-X", id, false)
+	t.handle("w-1-X", id, delivery, OK)
 	t.wire(link+1, "Acked", Wire{Tag: delivery})
 }
 
 func TestRecoveryIsTheTimeFromALossToTheNextTraffic(t *testing.T) {
-	x := newTale()
+	x := newBuilder()
 	x.wire(1, "Subscribed", Wire{Consumer: "w-1-X"})
 	x.publish("m")
-	x.wire(1, "Confirmed", Wire{Tag: x.sent(1, "m")})
-	x.told("m", Confirmed)
-	x.processed("m")
+	x.wire(1, "Confirmed", Wire{Tag: x.send(1, "m")})
+	x.outcome("m", Confirmed)
+	x.process("m")
 	for i, until := range []time.Duration{20 * time.Millisecond, 30 * time.Millisecond, 40 * time.Millisecond} {
-		x.lose(i+1, i+1, until)
+		x.closeLink(i+1, i+1, until)
 	}
 	r := x.judge(t)
 	if r.ConfirmP50 != 30 || r.ConfirmP99 != 40 || r.DeliveryP50 != 32 || r.Recoveries != 6 {
@@ -88,11 +88,11 @@ func TestRecoveryIsTheTimeFromALossToTheNextTraffic(t *testing.T) {
 }
 
 func TestRecoveryAmidAnotherFaultDoesNotCount(t *testing.T) {
-	x := newTale()
-	x.confirmed("m")
-	x.processed("m")
+	x := newBuilder()
+	x.confirm("m")
+	x.process("m")
 	x.put(Record{Fault: &Fault{N: 9, Kind: Alarm, Clients: []string{"a"}}})
-	x.lose(1, 1, 20*time.Millisecond)
+	x.closeLink(1, 1, 20*time.Millisecond)
 	x.put(Record{Fault: &Fault{N: 9, Kind: Alarm, Over: true}})
 	if r := x.judge(t); r.Recoveries != 0 {
 		t.Errorf("%d recoveries", r.Recoveries)
@@ -100,15 +100,15 @@ func TestRecoveryAmidAnotherFaultDoesNotCount(t *testing.T) {
 }
 
 func TestOutageEndsWithTheBroker(t *testing.T) {
-	x := newTale()
+	x := newBuilder()
 	x.put(Record{Fault: &Fault{N: 1, Kind: Kill, Clients: []string{"a"}, Nodes: []int{0}, Outage: true}})
 	x.wire(1, "LinkClosed", Wire{})
 	x.now += 5e9
 	x.put(Record{Fault: &Fault{N: 1, Kind: Kill, Over: true}})
 	x.now += 100 * ms
 	x.open(2)
-	x.confirmed("m")
-	x.processed("m")
+	x.confirm("m")
+	x.process("m")
 	r := x.judge(t)
 	if r.Outages != 2 || r.OutageMax != 108 || r.Verdict == Failed {
 		t.Errorf("%d outages, %v ms at most, %q; want 2, 108 ms, no reason to fail", r.Outages, r.OutageMax, r.Reasons)

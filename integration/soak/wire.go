@@ -11,9 +11,9 @@ func observe(h *History, node int, seen *traffic) func(amqptest.Event) {
 	return func(e amqptest.Event) {
 		switch e.Kind {
 		case amqptest.Confirmed, amqptest.Nacked:
-			seen.note(e.Name, confirms)
+			seen.notify(e.Name, confirms)
 		case amqptest.Delivered:
-			seen.note(e.Name, deliveries)
+			seen.notify(e.Name, deliveries)
 		}
 		h.PutAt(e.At, Record{Wire: &Wire{
 			Node: node, Link: e.Link, Addr: e.Addr, Client: e.Name, Event: e.Kind.String(), FromBroker: e.From == amqptest.FromBroker,
@@ -32,20 +32,20 @@ type traffic struct {
 // A flow is one of the two things that clients live on.
 type flow struct {
 	client string
-	what   sign
+	what   trafficKind
 }
 
-type sign int
+type trafficKind int
 
 const (
-	confirms sign = iota
+	confirms trafficKind = iota
 	deliveries
 )
 
 func newTraffic() *traffic { return &traffic{waiting: map[flow][]chan struct{}{}} }
 
 // next returns a channel that is closed at the next confirm, or delivery, of the client.
-func (t *traffic) next(client string, what sign) <-chan struct{} {
+func (t *traffic) next(client string, what trafficKind) <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := make(chan struct{})
@@ -53,7 +53,7 @@ func (t *traffic) next(client string, what sign) <-chan struct{} {
 	return c
 }
 
-func (t *traffic) note(client string, what sign) {
+func (t *traffic) notify(client string, what trafficKind) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, c := range t.waiting[flow{client, what}] {

@@ -23,18 +23,18 @@ type worker struct {
 	cfg    consumer.Config
 	steady bool        // its handler always succeeds
 	plan   *retry.Plan // by which its failures are retried; nil: they are not
-	pace   time.Duration
+	delay   time.Duration
 
 	mu  sync.Mutex
 	rng *rand.Rand
 
 	stop  context.CancelFunc
-	ended chan struct{}
+	stopped chan struct{}
 }
 
 // runEnds is within what a Run returns after the end of its ctx: it has its drain time, and five seconds for the broker
 // to answer what ends it.
-const runEnds = max(drainTime, 5*time.Second) + 500*time.Millisecond
+const runStopTime = max(drainTime, 5*time.Second) + 500*time.Millisecond
 
 var (
 	errOnPurpose = errors.New("failed on purpose")
@@ -53,16 +53,16 @@ func (w *workload) makeWorkers() {
 	w.newWorker(carol, w.q.name("dead"), consumer.Config{Prefetch: 8}).steady = true
 	w.newWorker(carol, w.q.plan.ParkingQueue(), consumer.Config{Prefetch: 8}).steady = true
 	full := w.newWorker(carol, w.q.name(toFull), consumer.Config{Prefetch: 1})
-	full.steady, full.pace = true, 50*time.Millisecond // slower than what comes
+	full.steady, full.delay = true, 50*time.Millisecond // slower than what comes
 	w.newWorker(carol, w.q.name(toSide), consumer.Config{Prefetch: 8, Declare: w.q.declareSide}).steady = true
 }
 
 // consume starts them.
 func (w *workload) consume() {
-	for _, x := range w.work {
+	for _, x := range w.workers {
 		ctx, stop := context.WithCancel(context.Background())
-		x.stop, x.ended = stop, make(chan struct{})
-		go x.runs(ctx)
+		x.stop, x.stopped = stop, make(chan struct{})
+		go x.loop(ctx)
 	}
 }
 
@@ -74,39 +74,39 @@ func (w *workload) newWorker(client, queue string, cfg consumer.Config) *worker 
 	name := client + "-" + queue
 	seed := sha256.Sum256([]byte(fmt.Sprintf("%d %s", w.seed, name)))
 	x := &worker{w: w, name: name, client: client, cfg: cfg, rng: rand.New(rand.NewChaCha8(seed))}
-	w.work = append(w.work, x)
+	w.workers = append(w.workers, x)
 	return x
 }
 
 // consumers describes the workers to the judge.
 func (w *workload) consumers() map[string]Consumer {
 	all := map[string]Consumer{}
-	for _, x := range w.work {
+	for _, x := range w.workers {
 		all[x.name] = Consumer{Queue: x.cfg.Queue, Prefetch: x.cfg.Prefetch, Dead: x.plan != nil || x.cfg.Queue == w.q.name("dead")}
 	}
 	return all
 }
 
 // end ends the workers and waits for them. One that does not end is written down as a Run that has taken too long.
-func (w *workload) end() {
+func (w *workload) stopWorkers() {
 	began := w.h.Now()
-	for _, x := range w.work {
+	for _, x := range w.workers {
 		x.stop()
 	}
-	late := time.After(runEnds + neverTime)
-	for _, x := range w.work {
+	late := time.After(runStopTime + callGrace)
+	for _, x := range w.workers {
 		select {
-		case <-x.ended:
+		case <-x.stopped:
 		case <-late:
-			w.h.Put(Record{Call: &Call{What: ConsumerRun, Who: x.name, Began: began, Deadline: began + int64(runEnds), Err: "it has not returned"}})
+			w.h.Put(Record{Call: &Call{What: ConsumerRun, Who: x.name, Began: began, Deadline: began + int64(runStopTime), Err: "it has not returned"}})
 			return
 		}
 	}
 }
 
 // runs consumes until ctx ends. Now and then a Run ends and another one begins, as when a program is deployed.
-func (x *worker) runs(ctx context.Context) {
-	defer close(x.ended)
+func (x *worker) loop(ctx context.Context) {
+	defer close(x.stopped)
 	for n := 1; ctx.Err() == nil; n++ {
 		x.run(ctx, fmt.Sprintf("%s-%d", x.name, n))
 	}
@@ -117,7 +117,7 @@ func (x *worker) run(ctx context.Context, name string) {
 	cfg.TagPrefix = name
 	handler := x.handle
 	if x.plan != nil {
-		cfg.Middleware = []consumer.Middleware{x.moves, x.plan.Middleware(mover{x.w.movers[x.client]})}
+		cfg.Middleware = []consumer.Middleware{x.recordMoves, x.plan.Middleware(mover{x.w.movers[x.client]})}
 		handler = x.try
 	}
 	c, err := consumer.New(x.w.conns[x.client], cfg, handler)
@@ -139,7 +139,7 @@ func (x *worker) run(ctx context.Context, name string) {
 		}
 		x.w.h.Put(Record{Stop: &Stop{Run: name}}) // first, since what Run does then is excused by it
 		call.Began = x.w.h.Now()
-		call.Deadline = call.Began + int64(runEnds)
+		call.Deadline = call.Began + int64(runStopTime)
 		stop()
 	}()
 	if err := c.Run(running); err != nil {
@@ -162,7 +162,7 @@ func (x *worker) upTo(d time.Duration) time.Duration { return time.Duration(x.dr
 
 // handle is the handler: it takes some time, mostly succeeds, and writes down what it returns.
 func (x *worker) handle(ctx context.Context, d *consumer.Delivery) error {
-	h := x.received(d)
+	h := x.newHandled(d)
 	var took time.Duration
 	h.Result, took = x.decide(d)
 	select {
@@ -188,7 +188,7 @@ func (x *worker) handle(ctx context.Context, d *consumer.Delivery) error {
 }
 
 // received is what is to be written down of a delivery.
-func (x *worker) received(d *consumer.Delivery) *Handled {
+func (x *worker) newHandled(d *consumer.Delivery) *Handled {
 	h := &Handled{
 		ID: idOf(d.Body), Began: x.w.h.Now(), Consumer: d.ConsumerTag, Tag: d.DeliveryTag, Redelivered: d.Redelivered,
 		MessageID: d.MessageId, Sum: sum(d.Body),
@@ -205,8 +205,8 @@ func idOf(body []byte) string { return string(body[:max(0, bytes.IndexByte(body,
 // decide says what a handler is to return and how long it is to take. A message that has failed twice fails no more:
 // it would be held too long for a short run to see its end.
 func (x *worker) decide(d *consumer.Delivery) (result string, took time.Duration) {
-	took = x.pace
-	if x.steady || x.w.calm.Err() != nil {
+	took = x.delay
+	if x.steady || x.w.failing.Err() != nil {
 		return OK, took
 	}
 	failures, _ := d.Headers["x-delivery-count"].(int64)

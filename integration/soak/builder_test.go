@@ -9,7 +9,7 @@ import (
 )
 
 // A tale makes up a history. Each line is a millisecond after the one before.
-type tale struct {
+type builder struct {
 	records []Record
 	now     int64
 	number  uint64 // of the last publish, and of the last delivery
@@ -19,8 +19,8 @@ type tale struct {
 
 const ms = int64(time.Millisecond)
 
-func newTale() *tale {
-	t := &tale{}
+func newBuilder() *builder {
+	t := &builder{}
 	t.put(Record{Settings: &Settings{
 		Nodes: 1, Duration: 60e9, MaxInFlight: 10, Heartbeat: 2e9, Reconnect: 3e9,
 		Clients: map[string]Client{"a": {Publishes: true, Consumes: true}},
@@ -34,7 +34,7 @@ func newTale() *tale {
 	return t
 }
 
-func (t *tale) put(r Record) {
+func (t *builder) put(r Record) {
 	if r.T == 0 {
 		t.now += ms
 		r.T = t.now
@@ -42,7 +42,7 @@ func (t *tale) put(r Record) {
 	t.records = append(t.records, r)
 }
 
-func (t *tale) wire(link int, event string, w Wire) {
+func (t *builder) wire(link int, event string, w Wire) {
 	w.Link, w.Event = link, event
 	if w.Channel == 0 {
 		w.Channel = 1
@@ -50,7 +50,7 @@ func (t *tale) wire(link int, event string, w Wire) {
 	t.put(Record{Wire: &w})
 }
 
-func (t *tale) open(link int) {
+func (t *builder) open(link int) {
 	t.link = link
 	t.wire(link, "LinkOpened", Wire{Addr: fmt.Sprint(link)})
 	t.wire(link, "ConnectionOpened", Wire{Client: "a", FromBroker: true})
@@ -58,137 +58,137 @@ func (t *tale) open(link int) {
 }
 
 // publish announces a message, with a minute to live.
-func (t *tale) publish(id string) *Publish {
+func (t *builder) publish(id string) *Publish {
 	p := &Publish{ID: id, Client: "a", Route: "work", Sum: "s", Deadline: t.now + 60e9}
 	t.put(Record{Publish: p})
 	return p
 }
 
 // sent puts it on the wire and returns its tag.
-func (t *tale) sent(link int, id string) uint64 {
+func (t *builder) send(link int, id string) uint64 {
 	t.number++
 	t.wire(link, "Published", Wire{MessageID: id, Tag: t.number})
 	return t.number
 }
 
-func (t *tale) told(id, what string) *Outcome {
+func (t *builder) outcome(id, what string) *Outcome {
 	o := &Outcome{ID: id, What: what}
 	t.put(Record{Outcome: o})
 	return o
 }
 
 // confirmed is a message that was published and confirmed.
-func (t *tale) confirmed(id string) {
+func (t *builder) confirm(id string) {
 	t.publish(id)
-	t.wire(t.link, "Confirmed", Wire{Tag: t.sent(t.link, id), MessageID: id})
-	t.told(id, Confirmed)
+	t.wire(t.link, "Confirmed", Wire{Tag: t.send(t.link, id), MessageID: id})
+	t.outcome(id, Confirmed)
 }
 
-func (t *tale) delivered(link int, consumer, id string, redelivered bool) uint64 {
+func (t *builder) deliver(link int, consumer, id string, redelivered bool) uint64 {
 	t.number++
 	t.wire(link, "Delivered", Wire{MessageID: id, Tag: t.number, Consumer: consumer, Redelivered: redelivered})
 	return t.number
 }
 
-func (t *tale) handled(consumer, id string, tag uint64, result string) *Handled {
+func (t *builder) handle(consumer, id string, tag uint64, result string) *Handled {
 	h := &Handled{ID: id, MessageID: id, Consumer: consumer, Tag: tag, Sum: "s", Result: result, Began: t.now}
 	t.put(Record{Handled: h})
 	return h
 }
 
 // processed is a message that was delivered, handled and acknowledged.
-func (t *tale) processed(id string) *Handled {
-	tag := t.delivered(t.link, "w-1-X", id, false)
-	h := t.handled("w-1-X", id, tag, OK)
+func (t *builder) process(id string) *Handled {
+	tag := t.deliver(t.link, "w-1-X", id, false)
+	h := t.handle("w-1-X", id, tag, OK)
 	t.wire(t.link, "Acked", Wire{Tag: tag, MessageID: id})
 	return h
 }
 
 // again is a message that was delivered, handled and acknowledged once more.
-func (t *tale) again(id string) *Handled { return t.againAt("w-1-X", id) }
+func (t *builder) redeliver(id string) *Handled { return t.redeliverTo("w-1-X", id) }
 
-func (t *tale) againAt(consumer, id string) *Handled {
-	tag := t.delivered(t.link, consumer, id, true)
-	h := t.handled(consumer, id, tag, OK)
+func (t *builder) redeliverTo(consumer, id string) *Handled {
+	tag := t.deliver(t.link, consumer, id, true)
+	h := t.handle(consumer, id, tag, OK)
 	h.Redelivered = true
 	t.wire(t.link, "Acked", Wire{Tag: tag, MessageID: id})
 	return h
 }
 
 // fated is a message that was published to the retry route, confirmed, and is to fail so often.
-func (t *tale) fated(id string, fails int, why string) {
+func (t *builder) publishRetried(id string, fails int, why string) {
 	p := t.publish(id)
 	p.Route, p.Fails, p.Why = toRetry, fails, why
-	t.wire(t.link, "Confirmed", Wire{Tag: t.sent(t.link, id), MessageID: id})
-	t.told(id, Confirmed)
+	t.wire(t.link, "Confirmed", Wire{Tag: t.send(t.link, id), MessageID: id})
+	t.outcome(id, Confirmed)
 }
 
 // tries is an attempt at a fresh delivery of the retry route, a delay after what was before. It returns the delivery's
 // tag and beginning.
-func (t *tale) tries(id string, attempt int, result string) (tag uint64, began int64, x *Try) {
+func (t *builder) attempt(id string, attempt int, result string) (tag uint64, began int64, x *Try) {
 	t.now += 20 * ms
-	tag, began = t.delivered(t.link, "r-1-X", id, false), t.now
+	tag, began = t.deliver(t.link, "r-1-X", id, false), t.now
 	x = &Try{ID: id, Began: began, Attempt: attempt, Result: result}
 	t.put(Record{Try: x})
 	return tag, began, x
 }
 
 // hops puts a failed message on its way to another queue, and returns the tag of its confirm.
-func (t *tale) hops(link int, id, queue string) uint64 {
+func (t *builder) move(link int, id, queue string) uint64 {
 	t.number++
 	t.wire(link, "Published", Wire{MessageID: id, Tag: t.number, Key: queue})
 	return t.number
 }
 
-func (t *tale) settles(id string, tag uint64, began int64, result string) *Handled {
-	h := t.handled("r-1-X", id, tag, result)
+func (t *builder) settle(id string, tag uint64, began int64, result string) *Handled {
+	h := t.handle("r-1-X", id, tag, result)
 	h.Began = began
 	t.wire(t.link, "Acked", Wire{Tag: tag, MessageID: id})
 	return h
 }
 
 // fails is an attempt that failed, after which the message was taken to another queue.
-func (t *tale) fails(id string, attempt int, queue string) *Try {
-	tag, began, x := t.tries(id, attempt, Fail)
-	t.wire(t.link, "Confirmed", Wire{Tag: t.hops(t.link, id, queue), MessageID: id})
-	t.settles(id, tag, began, Moved)
+func (t *builder) failAttempt(id string, attempt int, queue string) *Try {
+	tag, began, x := t.attempt(id, attempt, Fail)
+	t.wire(t.link, "Confirmed", Wire{Tag: t.move(t.link, id, queue), MessageID: id})
+	t.settle(id, tag, began, Moved)
 	return x
 }
 
 // succeeds is an attempt that did not fail.
-func (t *tale) succeeds(id string, attempt int) *Try {
-	tag, began, x := t.tries(id, attempt, OK)
-	t.settles(id, tag, began, OK)
+func (t *builder) succeedAttempt(id string, attempt int) *Try {
+	tag, began, x := t.attempt(id, attempt, OK)
+	t.settle(id, tag, began, OK)
 	return x
 }
 
 // parked is a message that came out of the parking queue.
-func (t *tale) parked(id string, attempts int, why string) *Handled {
-	tag := t.delivered(t.link, "p-1-X", id, false)
-	h := t.handled("p-1-X", id, tag, OK)
+func (t *builder) park(id string, attempts int, why string) *Handled {
+	tag := t.deliver(t.link, "p-1-X", id, false)
+	h := t.handle("p-1-X", id, tag, OK)
 	h.Attempts, h.Why = attempts, why
 	t.wire(t.link, "Acked", Wire{Tag: tag, MessageID: id})
 	return h
 }
 
 // ended is a Run that was told to end and returned nil.
-func (t *tale) ended(run string) {
+func (t *builder) stopRun(run string) {
 	t.put(Record{Stop: &Stop{Run: run}})
 	t.put(Record{Call: &Call{What: ConsumerRun, Who: run, Deadline: t.now + 5e9}})
 }
 
 // fault is one of half a second.
-func (t *tale) fault(n int, kind string) {
+func (t *builder) fault(n int, kind string) {
 	t.put(Record{Fault: &Fault{N: n, Kind: kind, Clients: []string{"a"}}})
 	t.now += 500 * ms
 	t.put(Record{Fault: &Fault{N: n, Kind: kind, Over: true}})
 }
 
 // judge ends the tale some time later, with traffic again, and has it judged from its lines.
-func (t *tale) judge(tb testing.TB) *Result {
+func (t *builder) judge(tb testing.TB) *Result {
 	tb.Helper()
-	t.confirmed("last")
-	t.processed("last")
+	t.confirm("last")
+	t.process("last")
 	t.now += 20e9
 	t.put(Record{End: &End{Lasted: t.lasted}})
 	r, err := Judge(t.lines(tb))
@@ -199,7 +199,7 @@ func (t *tale) judge(tb testing.TB) *Result {
 }
 
 // lines are the tale as a history.
-func (t *tale) lines(tb testing.TB) *bytes.Buffer {
+func (t *builder) lines(tb testing.TB) *bytes.Buffer {
 	tb.Helper()
 	var b bytes.Buffer
 	h := NewHistory(&b)
@@ -213,14 +213,14 @@ func (t *tale) lines(tb testing.TB) *bytes.Buffer {
 }
 
 // A told tale has one thing wrong with it, or looks as if it had.
-type told struct {
-	tell func(*tale)
+type judgeCase struct {
+	build func(*builder)
 	want string // the one kind of finding, and a part of its text; "" for none
 }
 
-func (c told) test(t *testing.T) {
-	x := newTale()
-	c.tell(x)
+func (c judgeCase) test(t *testing.T) {
+	x := newBuilder()
+	c.build(x)
 	r := x.judge(t)
 	kind, text, _ := strings.Cut(c.want, ": ")
 	ok := r.Verdict != Failed

@@ -10,34 +10,34 @@ import (
 )
 
 // deafFor is how long nothing is to be heard for a client to notice for sure.
-const deafFor = 2*heartbeat + 500*time.Millisecond
+const silenceTime = 2*heartbeat + 500*time.Millisecond
 
 // lossTime is how long a fault that ends a connection only in its time is left to do so.
 const lossTime = time.Second
 
 // strikeClient does a fault that concerns one client.
-func (n *nemesis) strikeClient(ctx context.Context, kind, client string, rng *rand.Rand) error {
-	if err := n.whole(ctx); err != nil {
+func (n *nemesis) injectClientFault(ctx context.Context, kind, client string, rng *rand.Rand) error {
+	if err := n.awaitNodes(ctx); err != nil {
 		return err
 	}
 	if kind == Delete {
-		return n.during(Fault{Kind: kind, Clients: []string{carol}}, n.deleteSide)
+		return n.runFault(Fault{Kind: kind, Clients: []string{carol}}, n.deleteSide)
 	}
 	links := n.links[client]
 	x := Fault{Kind: kind, Clients: []string{client}, Deaf: kind == Hole}
-	return n.during(x, func() error {
+	return n.runFault(x, func() error {
 		defer func() {
 			for _, l := range links {
 				l.all.Clear()
 				l.publishing.Clear()
 			}
 		}()
-		return n.strike(kind, client, links, rng)
+		return n.inject(kind, client, links, rng)
 	})
 }
 
-func (n *nemesis) strike(kind, client string, links []sides, rng *rand.Rand) error {
-	all := func(do func(sides)) {
+func (n *nemesis) inject(kind, client string, links []linkFaults, rng *rand.Rand) error {
+	all := func(do func(linkFaults)) {
 		for _, l := range links {
 			do(l)
 		}
@@ -49,33 +49,33 @@ func (n *nemesis) strike(kind, client string, links []sides, rng *rand.Rand) err
 		return n.closeByForce(client)
 	case Cut:
 		side := rng.IntN(3)
-		all(func(l sides) { [...]*amqptest.Faults{l.all, l.publishing, l.consuming}[side].Cut() })
+		all(func(l linkFaults) { [...]*amqptest.Faults{l.all, l.publishing, l.consuming}[side].Cut() })
 		return nil
 	case Torn:
 		bytes := int64(rng.IntN(5000))
-		all(func(l sides) { l.all.CutAfter(way, bytes) })
+		all(func(l linkFaults) { l.all.CutAfter(way, bytes) })
 		lasts(lossTime/2, lossTime)
 	case Half:
-		all(func(l sides) { l.all.HalfClose(way) })
+		all(func(l linkFaults) { l.all.HalfClose(way) })
 		lasts(lossTime/2, lossTime)
 	case Hole:
-		all(func(l sides) { l.all.Blackhole(amqptest.BothDirections) })
-		time.Sleep(deafFor)
-		all(func(l sides) { l.all.Cut() }) // with what was thrown away, nothing can go on
+		all(func(l linkFaults) { l.all.Blackhole(amqptest.BothDirections) })
+		time.Sleep(silenceTime)
+		all(func(l linkFaults) { l.all.Cut() }) // with what was thrown away, nothing can go on
 	case Hold:
-		all(func(l sides) { l.all.Pause(amqptest.FromClient) })
+		all(func(l linkFaults) { l.all.Pause(amqptest.FromClient) })
 		lasts(300*time.Millisecond, 2*heartbeat)
 	case Unheard:
-		all(func(l sides) { l.all.HoldConfirms() })
+		all(func(l linkFaults) { l.all.HoldConfirms() })
 		lasts(200*time.Millisecond, 800*time.Millisecond)
-		all(func(l sides) { l.all.Cut() })
+		all(func(l linkFaults) { l.all.Cut() })
 	case Blocked:
-		all(func(l sides) { l.publishing.Inject(amqptest.FromBroker, amqptest.ConnectionBlocked("soak")) })
+		all(func(l linkFaults) { l.publishing.Inject(amqptest.FromBroker, amqptest.ConnectionBlocked("soak")) })
 		lasts(500*time.Millisecond, 1500*time.Millisecond)
-		all(func(l sides) { l.publishing.Inject(amqptest.FromBroker, amqptest.ConnectionUnblocked()) })
+		all(func(l linkFaults) { l.publishing.Inject(amqptest.FromBroker, amqptest.ConnectionUnblocked()) })
 	case Slow:
 		how := rng.IntN(3)
-		all(func(l sides) {
+		all(func(l linkFaults) {
 			switch how {
 			case 0:
 				l.all.Delay(way, 200*time.Millisecond)
@@ -124,11 +124,11 @@ func (n *nemesis) deleteSide() error {
 }
 
 // nodeTime bounds what is done to a node.
-const nodeTime = 3 * time.Minute
+const nodeFaultTime = 3 * time.Minute
 
 // strikeNodes does a fault to the broker.
-func (n *nemesis) strikeNodes(kind string, rng *rand.Rand) error {
-	ctx, cancel := context.WithTimeout(context.Background(), nodeTime)
+func (n *nemesis) injectNodeFault(kind string, rng *rand.Rand) error {
+	ctx, cancel := context.WithTimeout(context.Background(), nodeFaultTime)
 	defer cancel()
 	i := rng.IntN(len(n.nodes))
 	b := n.nodes[i]
@@ -142,12 +142,12 @@ func (n *nemesis) strikeNodes(kind string, rng *rand.Rand) error {
 				return errors.Join(err, b.MemoryAlarm(ctx, false))
 			}
 			lasts(300*time.Millisecond, 900*time.Millisecond)
-			return n.back(ctx, b.MemoryAlarm(ctx, false))
+			return n.awaitBroker(ctx, b.MemoryAlarm(ctx, false))
 		}
 	case Pause:
 		from, to := 300*time.Millisecond, 1200*time.Millisecond
 		if n.pauses++; n.pauses%3 == 2 {
-			from, to, x.Deaf = deafFor, deafFor+time.Second, len(n.nodes) == 1
+			from, to, x.Deaf = silenceTime, silenceTime+time.Second, len(n.nodes) == 1
 		}
 		x.Nodes = []int{i}
 		do = func() error {
@@ -155,7 +155,7 @@ func (n *nemesis) strikeNodes(kind string, rng *rand.Rand) error {
 				return err
 			}
 			lasts(from, to)
-			return n.back(ctx, b.Unpause(ctx))
+			return n.awaitBroker(ctx, b.Unpause(ctx))
 		}
 	case Kill:
 		x.Nodes, x.Outage = []int{i}, len(n.nodes) == 1
@@ -163,14 +163,14 @@ func (n *nemesis) strikeNodes(kind string, rng *rand.Rand) error {
 			if err := b.Kill(ctx); err != nil {
 				return err
 			}
-			return n.back(ctx, b.Start(ctx))
+			return n.awaitBroker(ctx, b.Start(ctx))
 		}
 	case Restart:
 		x.Outage = len(n.nodes) == 1
 		for i := range n.nodes {
 			x.Nodes = append(x.Nodes, i)
 		}
-		do = func() error { return n.back(ctx, n.restart(ctx)) }
+		do = func() error { return n.awaitBroker(ctx, n.restart(ctx)) }
 	case Partition:
 		x.Nodes = []int{i}
 		do = func() error {
@@ -178,14 +178,14 @@ func (n *nemesis) strikeNodes(kind string, rng *rand.Rand) error {
 				return err
 			}
 			lasts(2*time.Second, 15*time.Second)
-			return n.back(ctx, n.cluster.Connect(ctx, i))
+			return n.awaitBroker(ctx, n.cluster.Connect(ctx, i))
 		}
 	}
 	if len(x.Nodes) == len(n.nodes) && n.cluster == nil {
-		n.leaves(true)
-		defer n.leaves(false)
+		n.setNodeDown(true)
+		defer n.setNodeDown(false)
 	}
-	return n.during(x, do)
+	return n.runFault(x, do)
 }
 
 // restart restarts the broker as an upgrade does.
@@ -198,12 +198,12 @@ func (n *nemesis) restart(ctx context.Context) error {
 
 // back returns when the broker is whole again: the nodes of a cluster need some time, in which it answers nobody. If it
 // does not come back, the run cannot go on.
-func (n *nemesis) back(ctx context.Context, err error) error {
+func (n *nemesis) awaitBroker(ctx context.Context, err error) error {
 	if err == nil && n.cluster != nil {
 		err = n.cluster.Await(ctx)
 	}
 	if err != nil {
-		n.breaks(err)
+		n.fail(err)
 	}
 	return err
 }

@@ -10,15 +10,15 @@ const never = math.MaxInt64
 
 // A story is what the records of a run tell, put together: who published what, which of it went over the wire, what
 // the broker answered, who handled it.
-type story struct {
+type state struct {
 	run  Settings
 	end  *End
 	last int64 // when the last record was
 
 	messages map[string]*message // by ID
 	order    []*message          // as published
-	foreign  []*handling         // of messages that nobody published
-	twice    []deliveryID        // deliveries that two handlers got
+	unpublished  []*handling         // of messages that nobody published
+	handledTwice    []deliveryID        // deliveries that two handlers got
 	traces   map[string]*trace   // by message id
 
 	links     map[linkID]*link
@@ -28,7 +28,7 @@ type story struct {
 	stopped   map[string]bool   // the Runs of consumers that were told to end
 	tags      map[string]string // by Run: the tag of its newest subscription
 	settles   []falseSettle
-	closes    []*Wire            // channels and connections that the broker closed over what it was sent
+	protocolErrors    []*Wire            // channels and connections that the broker closed over what it was sent
 	answers   map[string][]int64 // by client: when the broker answered a publish
 	arrivals  map[string][]int64 // by client: when a delivery came
 	faults    []*fault           // in the order of their beginning
@@ -52,7 +52,7 @@ type link struct {
 	opened    int64
 	closed    int64 // when either side said so, or it was lost without; never, while it stands
 	lost      int64 // when the client closed its socket, or the proxy the link, whichever was first
-	shut      int64 // when the client closed its socket
+	clientClosed      int64 // when the client closed its socket
 	publishes bool
 	consumes  bool
 	channels  map[uint16]*channel
@@ -72,15 +72,15 @@ func (c *channel) end(at int64) { c.ended = min(c.ended, at) }
 // A trace is what went over the wire under one message id.
 type trace struct {
 	attempts []*attempt // its publisher's
-	hops     []*attempt // to its wait and parking queues, by those who failed to handle it
+	moves     []*attempt // to its wait and parking queues, by those who failed to handle it
 	fresh    int        // deliveries from queues other than those of dead letters, not marked as redelivered
 	parked   int        // the same from the parking queue
 }
 
 // hopsTo counts the hops to a queue.
-func (t *trace) hopsTo(queue string) int {
+func (t *trace) movesTo(queue string) int {
 	n := 0
-	for _, a := range t.hops {
+	for _, a := range t.moves {
 		if a.key == queue {
 			n++
 		}
@@ -89,14 +89,14 @@ func (t *trace) hopsTo(queue string) int {
 }
 
 // repeats counts the hops besides the first to each queue but its own.
-func (t *trace) repeats(own string) int {
+func (t *trace) repeatedMoves(own string) int {
 	queues := map[string]bool{}
-	for _, a := range t.hops {
+	for _, a := range t.moves {
 		if a.key != own {
 			queues[a.key] = true
 		}
 	}
-	return len(t.hops) - len(queues)
+	return len(t.moves) - len(queues)
 }
 
 // An attempt is a message handed on to the broker.
@@ -107,7 +107,7 @@ type attempt struct {
 	answered int64 // when its confirm was; 0: it was not
 	acked    bool
 	key      string // routing key
-	spent    bool   // of a hop: a delivery was acknowledged for it
+	matched    bool   // of a hop: a delivery was acknowledged for it
 }
 
 // reached reports whether the client must have read the answer: the channel outlived it by the slack.
@@ -132,7 +132,7 @@ type deliveryID struct {
 type message struct {
 	Publish
 	at       int64 // when it was published
-	told     int64 // when its publisher was told
+	resolved     int64 // when its publisher was told
 	outcome  *Outcome
 	outcomes int
 	handled  []*handling // in the order of their beginning

@@ -3,7 +3,7 @@ package soak
 import "slices"
 
 // judgeFates holds what publishers were told against what became of their messages.
-func (s *story) judgeFates(f *findings, r *Result) {
+func (s *state) judgeOutcomes(f *findings, r *Result) {
 	for _, m := range s.order {
 		if len(m.handled) > 0 {
 			r.Delivered++
@@ -16,7 +16,7 @@ func (s *story) judgeFates(f *findings, r *Result) {
 		if m.outcome.Blocked {
 			r.Blocked++
 		}
-		s.judgeFate(f, m)
+		s.judgeOutcome(f, m)
 		if m.is(Unconfirmed) {
 			if !m.Hasty {
 				r.Unknown++
@@ -38,7 +38,7 @@ func (s *story) judgeFates(f *findings, r *Result) {
 	if r.Seconds > 0 {
 		r.PerSecond = float64(r.Confirmed) / r.Seconds
 	}
-	for _, h := range s.foreign {
+	for _, h := range s.unpublished {
 		f.add(unexpected, "%q, handled at %s", h.ID, seconds(h.at))
 	}
 	published := map[string]bool{}
@@ -46,12 +46,12 @@ func (s *story) judgeFates(f *findings, r *Result) {
 		published[m.messageID()] = true
 	}
 	for id, t := range s.traces {
-		if sent := slices.Concat(t.attempts, t.hops); len(sent) > 0 && !published[id] {
+		if sent := slices.Concat(t.attempts, t.moves); len(sent) > 0 && !published[id] {
 			f.add(unexpected, "message id %q on the wire at %s", id, seconds(sent[0].at))
 		}
 	}
 	if most := len(s.faults) * s.run.MaxInFlight; r.Unknown > most {
-		f.add(tooUnknown, "%d after %d faults, with %d in flight at most", r.Unknown, len(s.faults), s.run.MaxInFlight)
+		f.add(tooManyUnknown, "%d after %d faults, with %d in flight at most", r.Unknown, len(s.faults), s.run.MaxInFlight)
 	}
 	for _, q := range s.queues {
 		if q.Ready+q.Unacked > 0 {
@@ -60,45 +60,45 @@ func (s *story) judgeFates(f *findings, r *Result) {
 	}
 }
 
-func (s *story) judgeFate(f *findings, m *message) {
+func (s *state) judgeOutcome(f *findings, m *message) {
 	handled := len(m.handled) > 0
 	switch m.outcome.What {
 	case Confirmed:
 		if !m.Doomed && !m.processed() {
-			f.add(lost, "%s, confirmed at %s, %d times on the wire, handled %d times", m.ID, seconds(m.told), len(m.trace.attempts), len(m.handled))
+			f.add(lost, "%s, confirmed at %s, %d times on the wire, handled %d times", m.ID, seconds(m.resolved), len(m.trace.attempts), len(m.handled))
 		}
 	case Unconfirmed: // what was delivered was stored
 		if handled && !m.Doomed && !m.processed() {
-			f.add(lost, "%s, reported as unconfirmed at %s, handled %d times", m.ID, seconds(m.told), len(m.handled))
+			f.add(lost, "%s, reported as unconfirmed at %s, handled %d times", m.ID, seconds(m.resolved), len(m.handled))
 		}
 	case NotPublished:
 		if handled || len(m.trace.attempts) > 0 {
 			f.add(phantom, "%s, reported as not published at %s (%s), %d times on the wire, handled %d times",
-				m.ID, seconds(m.told), m.outcome.Err, len(m.trace.attempts), len(m.handled))
+				m.ID, seconds(m.resolved), m.outcome.Err, len(m.trace.attempts), len(m.handled))
 		}
 	case Returned:
 		if handled {
-			f.add(phantom, "%s, reported as returned at %s, handled at %s", m.ID, seconds(m.told), seconds(m.handled[0].at))
+			f.add(phantom, "%s, reported as returned at %s, handled at %s", m.ID, seconds(m.resolved), seconds(m.handled[0].at))
 		}
 	case Nacked: // every route leads to one queue; one that is deleted may have delivered before
 		if handled && !m.Doomed {
-			f.add(phantom, "%s, reported as nacked at %s, handled at %s", m.ID, seconds(m.told), seconds(m.handled[0].at))
+			f.add(phantom, "%s, reported as nacked at %s, handled at %s", m.ID, seconds(m.resolved), seconds(m.handled[0].at))
 		}
 	}
 }
 
 // judgeReports holds the same against what went over the wire: no outcome without the broker's answer, no answer
 // without its outcome, and nothing sent again but what had none.
-func (s *story) judgeReports(f *findings) {
+func (s *state) judgeReports(f *findings) {
 	for _, m := range s.order {
 		if m.outcomes != 1 {
 			continue
 		}
 		if !s.proven(m) {
-			f.add(misreported, "%s, reported as %s at %s, which nothing on the wire says", m.ID, m.outcome.What, seconds(m.told))
+			f.add(misreported, "%s, reported as %s at %s, which nothing on the wire says", m.ID, m.outcome.What, seconds(m.resolved))
 		}
 		if m.is(Unconfirmed) && !s.excused(m) {
-			f.add(misreported, "%s, reported as unconfirmed at %s, although neither its ctx had ended nor its channel: %s", m.ID, seconds(m.told), m.outcome.Err)
+			f.add(misreported, "%s, reported as unconfirmed at %s, although neither its ctx had ended nor its channel: %s", m.ID, seconds(m.resolved), m.outcome.Err)
 		}
 		for i, a := range m.trace.attempts {
 			s.judgeAnswer(f, m, i)
@@ -113,13 +113,13 @@ func (s *story) judgeReports(f *findings) {
 }
 
 // proven reports whether the broker has said on the wire what the publisher was told.
-func (s *story) proven(m *message) bool {
+func (s *state) proven(m *message) bool {
 	for _, a := range m.trace.attempts {
-		answered := a.answered > 0 && a.answered < m.told
+		answered := a.answered > 0 && a.answered < m.resolved
 		switch {
 		case m.is(Confirmed) && answered && a.acked && a.returned == 0,
 			m.is(Nacked) && answered && !a.acked,
-			m.is(Returned) && a.returned > 0 && a.returned < m.told:
+			m.is(Returned) && a.returned > 0 && a.returned < m.resolved:
 			return true
 		}
 	}
@@ -129,17 +129,17 @@ func (s *story) proven(m *message) bool {
 // excused reports whether the outcome of an unconfirmed message had a reason to be unknown. A producer that sends again
 // goes on until the ctx ends, or until the message is returned or nacked after an attempt of unknown outcome; one that
 // does not gives up with the channel.
-func (s *story) excused(m *message) bool {
-	if m.told > m.Deadline-closeToEnd {
+func (s *state) excused(m *message) bool {
+	if m.resolved > m.Deadline-deadlineMargin {
 		return true
 	}
 	for i, a := range m.trace.attempts {
-		if (a.returned > 0 || a.answered > 0 && !a.acked) && (i > 0 || s.hidden(m, a.at)) {
+		if (a.returned > 0 || a.answered > 0 && !a.acked) && (i > 0 || s.hiddenAttempt(m, a.at)) {
 			return true
 		}
 	}
 	for _, a := range m.trace.attempts {
-		if m.told > a.at+s.run.ConfirmTimeout-slack && s.run.ConfirmTimeout > 0 {
+		if m.resolved > a.at+s.run.ConfirmTimeout-slack && s.run.ConfirmTimeout > 0 {
 			return true
 		}
 	}
@@ -147,25 +147,25 @@ func (s *story) excused(m *message) bool {
 		return false
 	}
 	for _, a := range m.trace.attempts {
-		if a.ch.ended < m.told+slack {
+		if a.ch.ended < m.resolved+slack {
 			return true
 		}
 	}
-	return s.hidden(m, m.told+slack)
+	return s.hiddenAttempt(m, m.resolved+slack)
 }
 
 // hidden reports whether an attempt may have been made that no proxy handed on: a link of the client was lost, or
 // noticed to be, between the publishing and a later moment. It may take the client a moment to learn of it.
-func (s *story) hidden(m *message, until int64) bool {
+func (s *state) hiddenAttempt(m *message, until int64) bool {
 	between := func(at int64) bool { return at > m.at-tolerance && at < until }
-	return slices.ContainsFunc(s.byClient[m.Client], func(l *link) bool { return between(l.lost) || between(l.shut) })
+	return slices.ContainsFunc(s.byClient[m.Client], func(l *link) bool { return between(l.lost) || between(l.clientClosed) })
 }
 
 // judgeAnswer checks that the publisher was told of the answer to an attempt that the client must have read, and in
 // time. After an attempt that ended without an answer only a confirm is an answer.
-func (s *story) judgeAnswer(f *findings, m *message, i int) {
+func (s *state) judgeAnswer(f *findings, m *message, i int) {
 	a := m.trace.attempts[i]
-	if !a.reached(slack) || m.told < a.answered {
+	if !a.reached(slack) || m.resolved < a.answered {
 		return
 	}
 	want := Confirmed
@@ -178,19 +178,19 @@ func (s *story) judgeAnswer(f *findings, m *message, i int) {
 	if want != Confirmed && i > 0 {
 		want = Unconfirmed
 	}
-	doubt := m.is(Unconfirmed) && (m.told > m.Deadline-closeToEnd || want != Confirmed && s.hidden(m, a.at))
+	doubt := m.is(Unconfirmed) && (m.resolved > m.Deadline-deadlineMargin || want != Confirmed && s.hiddenAttempt(m, a.at))
 	switch {
-	case !m.Batch && m.told > a.answered+slack+s.stall(a.answered, m.told):
+	case !m.Batch && m.resolved > a.answered+slack+s.timerDelay(a.answered, m.resolved):
 		f.add(misreported, "%s was answered at %s on a channel that stood, and reported as %s only at %s",
-			m.ID, seconds(a.answered), m.outcome.What, seconds(m.told))
+			m.ID, seconds(a.answered), m.outcome.What, seconds(m.resolved))
 	case !m.is(want) && !doubt:
 		f.add(misreported, "%s was reported as %s at %s: the answer on the wire, at %s to attempt %d, makes it %s",
-			m.ID, m.outcome.What, seconds(m.told), seconds(a.answered), i+1, want)
+			m.ID, m.outcome.What, seconds(m.resolved), seconds(a.answered), i+1, want)
 	}
 }
 
 // judgeRepeat checks that a message was sent again only because nothing could be heard of the attempt before.
-func (s *story) judgeRepeat(f *findings, m *message, before, a *attempt) {
+func (s *state) judgeRepeat(f *findings, m *message, before, a *attempt) {
 	switch {
 	case before.ch == a.ch:
 		f.add(misreported, "%s was sent twice on one channel, at %s and %s", m.ID, seconds(before.at), seconds(a.at))
