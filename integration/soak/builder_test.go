@@ -215,7 +215,7 @@ func (t *builder) lines(tb testing.TB) *bytes.Buffer {
 // A told tale has one thing wrong with it, or looks as if it had.
 type judgeCase struct {
 	build func(*builder)
-	want string // the one kind of finding, and a part of its text; "" for none
+	want  string // the one kind of finding, and a part of its text; "" for none
 }
 
 func (c judgeCase) test(t *testing.T) {

@@ -27,24 +27,24 @@ const (
 
 // A workload is everything that uses the toolkit.
 type workload struct {
-	h        *History
-	q        *queues
-	urls     []string // of the proxies
-	seed     uint64
-	rate     int           // messages a second to aim at, of all publishers together
+	h              *History
+	q              *queues
+	urls           []string // of the proxies
+	seed           uint64
+	rate           int           // messages a second to aim at, of all publishers together
 	publishTimeout time.Duration // of publishers, mostly
-	logger   *slog.Logger
+	logger         *slog.Logger
 
 	confirmed atomic.Int64 // so far
 
 	publishing context.Context // ends when nothing more is to be published
-	failing       context.Context // ends when handlers are to succeed
+	failing    context.Context // ends when handlers are to succeed
 
 	publishers sync.WaitGroup
 	conns      map[string]*amqpkit.Conn
 	producers  []*producer.Producer
 	movers     map[string]*producer.Producer // by client: they take failed messages to their wait and parking queues
-	workers       []*worker
+	workers    []*worker
 }
 
 func newConfig(w *workload, name string) amqpkit.Config {

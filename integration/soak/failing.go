@@ -38,7 +38,7 @@ type failurePlan struct {
 	failures int
 	reason   string        // it is parked after these; empty: the next attempt succeeds
 	lastErr  error         // what it fails of then
-	after time.Duration // that its first failure asks for; zero: the policy's
+	after    time.Duration // that its first failure asks for; zero: the policy's
 }
 
 func failurePlanOf(id string) failurePlan {
@@ -48,13 +48,15 @@ func failurePlanOf(id string) failurePlan {
 
 // A course is what happens to one delivery.
 type deliveryResult struct {
-	handler    string // result of its handler; Moved: it was not called, since the message has had its attempt
+	handler     string // result of its handler; Moved: it was not called, since the message has had its attempt
 	failedMoves int    // times that it could not be taken to another queue
 }
 
 type deliveryResultKey struct{}
 
-func deliveryResultOf(ctx context.Context) *deliveryResult { return ctx.Value(deliveryResultKey{}).(*deliveryResult) }
+func deliveryResultOf(ctx context.Context) *deliveryResult {
+	return ctx.Value(deliveryResultKey{}).(*deliveryResult)
+}
 
 // A mover takes failed messages to their wait and parking queues.
 type mover struct{ *producer.Producer }

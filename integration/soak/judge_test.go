@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// plenty is a tale with enough of everything.
+// sufficient returns a history that reaches every minimum.
 func sufficient() *builder {
 	t := newBuilder()
 	run := t.records[0].Settings
@@ -46,9 +46,9 @@ func sufficient() *builder {
 	return t
 }
 
-func TestRunWithTooLittleOfAnythingIsInvalid(t *testing.T) {
+func TestRunBelowAMinimumIsInvalid(t *testing.T) {
 	if r := sufficient().judge(t); r.Verdict != Valid {
-		t.Fatalf("with enough of everything it is %s: %q", r.Verdict, r.Reasons)
+		t.Fatalf("sufficient history: %s: %q", r.Verdict, r.Reasons)
 	}
 	without := func(drop func(Record) bool) *builder {
 		x := sufficient()
@@ -71,33 +71,38 @@ func TestRunWithTooLittleOfAnythingIsInvalid(t *testing.T) {
 		x    *builder
 		want string
 	}{
-		"faults":   {func() *builder { x := sufficient(); x.records[0].Settings.Minimums[Cut] = 2; return x }(), "1 faults of kind cut, which takes 2"},
-		"returns":  {without(of("returned")), `no outcome "returned"`},
-		"nacks":    {without(of("nacked")), `no outcome "nacked"`},
-		"refusals": {without(of("never")), `no outcome "not published"`},
-		"unknowns": {without(of("unknown")), `no outcome "unconfirmed"`},
-		"confirms": {without(of("1")), "messages confirmed a second"},
-		"time":     {func() *builder { x := sufficient(); x.lasted = 60e9; return x }(), "messages confirmed a second"},
-		"postponed": {without(func(r Record) bool {
+		"faults":        {func() *builder { x := sufficient(); x.records[0].Settings.Minimums[Cut] = 2; return x }(), "1 faults of kind cut, want at least 2"},
+		"returns":       {without(of("returned")), `no outcome "returned"`},
+		"nacks":         {without(of("nacked")), `no outcome "nacked"`},
+		"not published": {without(of("never")), `no outcome "not published"`},
+		"unconfirmed":   {without(of("unknown")), `no outcome "unconfirmed"`},
+		"confirms":      {without(of("1")), "messages confirmed a second"},
+		"low rate":      {func() *builder { x := sufficient(); x.lasted = 60e9; return x }(), "messages confirmed a second"},
+		"requeues": {without(func(r Record) bool {
 			return r.Handled != nil && r.Handled.Result == Requeue || r.Wire != nil && r.Wire.Event == "DeliveryNacked"
-		}), `no handler's result "requeue"`},
-		"done": {func() *builder {
+		}), `no handler returned "requeue"`},
+		"failed faults": {func() *builder {
 			x := sufficient()
 			for _, r := range x.records {
 				if r.Fault != nil && r.Fault.Over {
-					r.Fault.Err = "it could not be done"
+					r.Fault.Err = "not injected"
 				}
 			}
 			return x
 		}(), "0 faults of kind cut"},
-		"alarms": {func() *builder { x := sufficient(); x.fault(2, Alarm); x.records[0].Settings.Minimums[Alarm] = 1; return x }(), "no publisher was told"},
+		"alarms": {func() *builder {
+			x := sufficient()
+			x.fault(2, Alarm)
+			x.records[0].Settings.Minimums[Alarm] = 1
+			return x
+		}(), "no publish failed with ErrBlocked"},
 		"retries": {func() *builder {
 			x := without(of("parked"))
 			x.publishRetried("m", 1, "rule")
 			x.failAttempt("m", 1, "parked")
 			x.park("m", 1, "rule")
 			return x
-		}(), "0 messages retried and 1 parked, which takes 1 of both"},
+		}(), "0 messages retried and 1 parked, want at least 1 each"},
 		"parked": {func() *builder {
 			x := without(of("parked"))
 			x.publishRetried("m", 1, "")
@@ -105,24 +110,24 @@ func TestRunWithTooLittleOfAnythingIsInvalid(t *testing.T) {
 			x.succeedAttempt("m", 2)
 			return x
 		}(), "1 messages retried and 0 parked"},
-		"a kind": {func() *builder { x := sufficient(); x.records[0].Settings.Minimums["kill"] = 5; return x }(), "0 faults of kind kill, which takes 5"},
+		"a kind without faults": {func() *builder { x := sufficient(); x.records[0].Settings.Minimums["kill"] = 5; return x }(), "0 faults of kind kill, want at least 5"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := c.x.judge(t)
 			if r.Verdict != Invalid || !strings.Contains(strings.Join(r.Reasons, "\n"), c.want) {
-				t.Errorf("%s: %q, want invalid over %q", r.Verdict, r.Reasons, c.want)
+				t.Errorf("%s: %q, want invalid because of %q", r.Verdict, r.Reasons, c.want)
 			}
 		})
 	}
 }
 
-func TestRunThatWasNotFinishedIsInvalid(t *testing.T) {
+func TestUnfinishedRunIsInvalid(t *testing.T) {
 	x := sufficient()
 	x.publish("m")
 	x.send(2, "the producer's own id")
 	x.put(Record{End: &End{Lasted: 1e9, Err: "the broker did not come back"}})
 	r, err := Judge(x.lines(t))
 	if err != nil || r.Verdict != Invalid || !strings.Contains(r.Reasons[0], "did not come back") {
-		t.Errorf("%+v, %v: want it invalid, and for no other reason", r, err)
+		t.Errorf("Judge = %+v, %v, want invalid for this reason only", r, err)
 	}
 }

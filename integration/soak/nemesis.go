@@ -20,19 +20,19 @@ type nemesis struct {
 	q       *queues
 	nodes   []*rabbit.Broker
 	cluster *rabbit.Cluster // nil for a single node
-	traffic    *traffic
-	logf     func(format string, args ...any)
+	traffic *traffic
+	logf    func(format string, args ...any)
 	links   map[string][]linkFaults // of each client, for each proxy
 
 	pauses int // of nodes so far; the node lane's
 
-	mu    sync.Mutex
-	n     int            // faults begun
-	done  int            // and done
+	mu       sync.Mutex
+	n        int            // faults begun
+	done     int            // and done
 	active   map[int]string // what is going on
-	nodeDown  bool           // a node is
-	nodesUp chan struct{}  // closed when it is back
-	err   error          // why the run cannot go on
+	nodeDown bool           // a node is
+	nodesUp  chan struct{}  // closed when it is back
+	err      error          // why the run cannot go on
 }
 
 // tries is how often a fault is tried that cannot be done: the nodes may just be away.

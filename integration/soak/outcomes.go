@@ -2,7 +2,7 @@ package soak
 
 import "slices"
 
-// judgeFates holds what publishers were told against what became of their messages.
+// judgeOutcomes compares the reported outcomes of messages with their deliveries.
 func (s *state) judgeOutcomes(f *findings, r *Result) {
 	for _, m := range s.order {
 		if len(m.handled) > 0 {
@@ -39,7 +39,7 @@ func (s *state) judgeOutcomes(f *findings, r *Result) {
 		r.PerSecond = float64(r.Confirmed) / r.Seconds
 	}
 	for _, h := range s.unpublished {
-		f.add(unexpected, "%q, handled at %s", h.ID, seconds(h.at))
+		f.add(unexpected, "%q was not published, and handled at %s", h.ID, seconds(h.at))
 	}
 	published := map[string]bool{}
 	for _, m := range s.order {
@@ -51,11 +51,11 @@ func (s *state) judgeOutcomes(f *findings, r *Result) {
 		}
 	}
 	if most := len(s.faults) * s.run.MaxInFlight; r.Unknown > most {
-		f.add(tooManyUnknown, "%d after %d faults, with %d in flight at most", r.Unknown, len(s.faults), s.run.MaxInFlight)
+		f.add(tooManyUnknown, "%d after %d faults, with at most %d messages in flight", r.Unknown, len(s.faults), s.run.MaxInFlight)
 	}
 	for _, q := range s.queues {
 		if q.Ready+q.Unacked > 0 {
-			f.add(unaccounted, "queue %s holds %d messages and %d unsettled ones at the end", q.Name, q.Ready, q.Unacked)
+			f.add(unaccounted, "queue %s holds %d ready and %d unacknowledged messages after the run", q.Name, q.Ready, q.Unacked)
 		}
 	}
 }
@@ -67,7 +67,7 @@ func (s *state) judgeOutcome(f *findings, m *message) {
 		if !m.Doomed && !m.processed() {
 			f.add(lost, "%s, confirmed at %s, %d times on the wire, handled %d times", m.ID, seconds(m.resolved), len(m.trace.attempts), len(m.handled))
 		}
-	case Unconfirmed: // what was delivered was stored
+	case Unconfirmed: // a delivered message was stored
 		if handled && !m.Doomed && !m.processed() {
 			f.add(lost, "%s, reported as unconfirmed at %s, handled %d times", m.ID, seconds(m.resolved), len(m.handled))
 		}
@@ -80,25 +80,25 @@ func (s *state) judgeOutcome(f *findings, m *message) {
 		if handled {
 			f.add(phantom, "%s, reported as returned at %s, handled at %s", m.ID, seconds(m.resolved), seconds(m.handled[0].at))
 		}
-	case Nacked: // every route leads to one queue; one that is deleted may have delivered before
+	case Nacked: // a route has only one queue; a queue may deliver messages before a fault deletes it
 		if handled && !m.Doomed {
 			f.add(phantom, "%s, reported as nacked at %s, handled at %s", m.ID, seconds(m.resolved), seconds(m.handled[0].at))
 		}
 	}
 }
 
-// judgeReports holds the same against what went over the wire: no outcome without the broker's answer, no answer
-// without its outcome, and nothing sent again but what had none.
+// judgeReports compares the reported outcomes with the wire. An outcome needs the broker's answer, an answer must be
+// reported as the outcome, and only an attempt without an answer may be repeated.
 func (s *state) judgeReports(f *findings) {
 	for _, m := range s.order {
 		if m.outcomes != 1 {
 			continue
 		}
 		if !s.proven(m) {
-			f.add(misreported, "%s, reported as %s at %s, which nothing on the wire says", m.ID, m.outcome.What, seconds(m.resolved))
+			f.add(misreported, "%s, reported as %s at %s, without a matching answer on the wire", m.ID, m.outcome.What, seconds(m.resolved))
 		}
 		if m.is(Unconfirmed) && !s.excused(m) {
-			f.add(misreported, "%s, reported as unconfirmed at %s, although neither its ctx had ended nor its channel: %s", m.ID, seconds(m.resolved), m.outcome.Err)
+			f.add(misreported, "%s, reported as unconfirmed at %s, although its ctx had not ended and its channel was open: %s", m.ID, seconds(m.resolved), m.outcome.Err)
 		}
 		for i, a := range m.trace.attempts {
 			s.judgeAnswer(f, m, i)
@@ -107,12 +107,12 @@ func (s *state) judgeReports(f *findings) {
 			}
 		}
 		if m.Once && len(m.trace.attempts) > 1 {
-			f.add(misreported, "%s was to be sent once, and was %d times", m.ID, len(m.trace.attempts))
+			f.add(misreported, "%s was sent %d times, although its producer does not resend", m.ID, len(m.trace.attempts))
 		}
 	}
 }
 
-// proven reports whether the broker has said on the wire what the publisher was told.
+// proven reports whether an answer of the broker on the wire supports the reported outcome.
 func (s *state) proven(m *message) bool {
 	for _, a := range m.trace.attempts {
 		answered := a.answered > 0 && a.answered < m.resolved
@@ -126,9 +126,9 @@ func (s *state) proven(m *message) bool {
 	return m.is(Unconfirmed) || m.is(NotPublished)
 }
 
-// excused reports whether the outcome of an unconfirmed message had a reason to be unknown. A producer that sends again
-// goes on until the ctx ends, or until the message is returned or nacked after an attempt of unknown outcome; one that
-// does not gives up with the channel.
+// excused reports whether an unconfirmed outcome had a reason. A producer that resends continues until the ctx ends, or
+// until the message is returned or nacked after an attempt of unknown outcome. A producer that does not resend stops
+// when the channel closes.
 func (s *state) excused(m *message) bool {
 	if m.resolved > m.Deadline-deadlineMargin {
 		return true
@@ -154,15 +154,15 @@ func (s *state) excused(m *message) bool {
 	return s.hiddenAttempt(m, m.resolved+slack)
 }
 
-// hidden reports whether an attempt may have been made that no proxy handed on: a link of the client was lost, or
-// noticed to be, between the publishing and a later moment. It may take the client a moment to learn of it.
+// hiddenAttempt reports whether there may have been an attempt that no proxy forwarded, because the client lost a link
+// after the publish and before until. The client may notice a loss with a short delay.
 func (s *state) hiddenAttempt(m *message, until int64) bool {
 	between := func(at int64) bool { return at > m.at-tolerance && at < until }
 	return slices.ContainsFunc(s.byClient[m.Client], func(l *link) bool { return between(l.lost) || between(l.clientClosed) })
 }
 
-// judgeAnswer checks that the publisher was told of the answer to an attempt that the client must have read, and in
-// time. After an attempt that ended without an answer only a confirm is an answer.
+// judgeAnswer checks that an answer that the client must have read was reported as the outcome, and in time. After an
+// attempt without an answer, a return or a nack leaves the outcome unknown.
 func (s *state) judgeAnswer(f *findings, m *message, i int) {
 	a := m.trace.attempts[i]
 	if !a.reached(slack) || m.resolved < a.answered {
@@ -181,15 +181,15 @@ func (s *state) judgeAnswer(f *findings, m *message, i int) {
 	doubt := m.is(Unconfirmed) && (m.resolved > m.Deadline-deadlineMargin || want != Confirmed && s.hiddenAttempt(m, a.at))
 	switch {
 	case !m.Batch && m.resolved > a.answered+slack+s.timerDelay(a.answered, m.resolved):
-		f.add(misreported, "%s was answered at %s on a channel that stood, and reported as %s only at %s",
+		f.add(misreported, "%s was answered at %s on an open channel, and reported as %s only at %s",
 			m.ID, seconds(a.answered), m.outcome.What, seconds(m.resolved))
 	case !m.is(want) && !doubt:
-		f.add(misreported, "%s was reported as %s at %s: the answer on the wire, at %s to attempt %d, makes it %s",
+		f.add(misreported, "%s was reported as %s at %s, but the answer at %s to attempt %d means %s",
 			m.ID, m.outcome.What, seconds(m.resolved), seconds(a.answered), i+1, want)
 	}
 }
 
-// judgeRepeat checks that a message was sent again only because nothing could be heard of the attempt before.
+// judgeRepeat checks that a message was sent again only because the previous attempt could not be answered any more.
 func (s *state) judgeRepeat(f *findings, m *message, before, a *attempt) {
 	switch {
 	case before.ch == a.ch:
@@ -197,6 +197,6 @@ func (s *state) judgeRepeat(f *findings, m *message, before, a *attempt) {
 	case before.reached(slack) && before.answered+slack < a.at:
 		f.add(misreported, "%s was sent again at %s, although answered at %s", m.ID, seconds(a.at), seconds(before.answered))
 	case before.ch.published > a.at:
-		f.add(misreported, "%s was sent again at %s, while its channel was used until %s", m.ID, seconds(a.at), seconds(before.ch.published))
+		f.add(misreported, "%s was sent again at %s, while the client used the old channel until %s", m.ID, seconds(a.at), seconds(before.ch.published))
 	}
 }

@@ -29,10 +29,10 @@ const (
 
 // A kind of fault as far as the plan is concerned.
 type kind struct {
-	name   string
-	weight int              // how often it is drawn, once the minimum is planned
-	owned  bool             // it takes a broker that is ours
-	costly bool             // it takes so long that a short run holds few
+	name      string
+	weight    int              // how often it is drawn, once the minimum is planned
+	owned     bool             // it takes a broker that is ours
+	costly    bool             // it takes so long that a short run holds few
 	clustered bool             // it takes a cluster
 	duration  [2]time.Duration // about how long, with the rest before it and the recovery after it: on one node, in a cluster
 }

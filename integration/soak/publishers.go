@@ -26,7 +26,7 @@ type publisher struct {
 	once   bool // the producer does not send again
 	rng    *rand.Rand
 	n      int
-	slots   chan struct{} // holds a token for each receipt; bounds them
+	slots  chan struct{} // holds a token for each receipt; bounds them
 	wait   sync.WaitGroup
 }
 

@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// tell puts the records together.
+// replay reconstructs the state from the records of a run.
 func replay(records iter.Seq2[Record, error]) (*state, error) {
 	s := &state{
 		messages:  map[string]*message{},
@@ -38,14 +38,14 @@ func replay(records iter.Seq2[Record, error]) (*state, error) {
 		case r.Outcome != nil:
 			m := s.messages[r.Outcome.ID]
 			if m == nil {
-				return nil, fmt.Errorf("soak: an outcome of %q, which was not published", r.Outcome.ID)
+				return nil, fmt.Errorf("soak: outcome of %q, which was not published", r.Outcome.ID)
 			}
 			m.outcome, m.resolved = r.Outcome, r.T
 			m.outcomes++
 		case r.Handled != nil:
 			s.addHandled(&handling{*r.Handled, r.T})
 		case r.Try != nil:
-			if m := s.messages[r.Try.ID]; m != nil { // else what is Handled tells
+			if m := s.messages[r.Try.ID]; m != nil { // without a message, the Handled record reports it
 				m.tries = append(m.tries, timed[Try]{r.T, *r.Try})
 			}
 		case r.Stop != nil:
@@ -98,7 +98,7 @@ func (s *state) addHandled(h *handling) {
 	s.unpublished = append(s.unpublished, h)
 }
 
-// see takes in what a proxy saw.
+// addWire adds an event that a proxy recorded.
 func (s *state) addWire(at int64, w *Wire) {
 	l := s.linkOf(at, w)
 	c := l.channels[w.Channel]
@@ -112,7 +112,7 @@ func (s *state) addWire(at int64, w *Wire) {
 		l.lose(at)
 	case "ConnectionClosed":
 		l.end(at)
-		if w.FromBroker && w.Code > 500 && w.Code < 530 { // frames that make no sense
+		if w.FromBroker && w.Code > 500 && w.Code < 530 { // protocol errors
 			s.protocolErrors = append(s.protocolErrors, w)
 		}
 	case "ChannelOpened":
@@ -123,7 +123,7 @@ func (s *state) addWire(at int64, w *Wire) {
 			s.protocolErrors = append(s.protocolErrors, w)
 		}
 	case "Published":
-		at = min(at, l.lost) // what the client wrote before it hung up may be handed on later
+		at = min(at, l.lost) // the proxy may forward it after the client has closed the socket
 		l.publishes, c.published = true, at
 		a := &attempt{at: at, ch: c, key: w.Key}
 		c.unanswered[w.Tag] = a
@@ -145,7 +145,7 @@ func (s *state) addWire(at int64, w *Wire) {
 			delete(c.unanswered, w.Tag)
 			a.answered, a.acked = at, w.Event == "Confirmed"
 		}
-		if l.closed > at { // what came along with the close, or after it, is no traffic
+		if l.closed > at { // a frame that arrives with the close or later does not prove recovery
 			s.answers[l.client] = append(s.answers[l.client], at)
 		}
 	case "Subscribed":

@@ -30,11 +30,11 @@ type Options struct {
 const (
 	enoughRate    = 300 // confirmed a second make a run valid
 	startTime     = time.Minute
-	startDelay     = 3 * time.Second // RabbitMQ 4.3.6, killed right after a quorum queue was declared, may forget its log
+	startDelay    = 3 * time.Second // RabbitMQ 4.3.6, killed right after a quorum queue was declared, may forget its log
 	outcomeTime   = time.Minute     // for the last publishes to end: none lives as long
 	drainBound    = 2 * time.Minute // for the queues to be empty
 	progressEvery = 5 * time.Second
-	probeInterval    = 5 * time.Millisecond
+	probeInterval = 5 * time.Millisecond
 )
 
 // quiet is how long all queues have to be empty before nothing more is expected: ten seconds, or three after a run of
@@ -87,13 +87,13 @@ type runner struct {
 	logger *slog.Logger
 	began  time.Time
 
-	end     End
-	s       *system
-	q       *queues
-	w       *workload
-	nemesis *nemesis
-	phase   atomic.Value // string, for the progress
-	timerDelay   atomic.Int64 // by how much timers were late, in sum, since the last sample
+	end        End
+	s          *system
+	q          *queues
+	w          *workload
+	nemesis    *nemesis
+	phase      atomic.Value // string, for the progress
+	timerDelay atomic.Int64 // by how much timers were late, in sum, since the last sample
 }
 
 func (r *runner) logf(format string, args ...any) {

@@ -5,37 +5,37 @@ import (
 	"slices"
 )
 
-// never is later than everything.
+// never is later than any time of a history.
 const never = math.MaxInt64
 
-// A story is what the records of a run tell, put together: who published what, which of it went over the wire, what
-// the broker answered, who handled it.
+// A state is the run, reconstructed from its records: published messages, their attempts on the wire, the answers of
+// the broker, and their deliveries.
 type state struct {
 	run  Settings
 	end  *End
-	last int64 // when the last record was
+	last int64 // time of the last record
 
-	messages map[string]*message // by ID
-	order    []*message          // as published
-	unpublished  []*handling         // of messages that nobody published
-	handledTwice    []deliveryID        // deliveries that two handlers got
-	traces   map[string]*trace   // by message id
+	messages     map[string]*message // by ID
+	order        []*message          // in the order of publishing
+	unpublished  []*handling         // handled messages without a Publish record
+	handledTwice []deliveryID        // deliveries passed to more than one handler
+	traces       map[string]*trace   // by message id on the wire
 
-	links     map[linkID]*link
-	byClient  map[string][]*link // those whose client is known
-	delivered map[deliveryID]*delivery
-	handled   map[deliveryID]*handling
-	stopped   map[string]bool   // the Runs of consumers that were told to end
-	tags      map[string]string // by Run: the tag of its newest subscription
-	settles   []falseSettle
-	protocolErrors    []*Wire            // channels and connections that the broker closed over what it was sent
-	answers   map[string][]int64 // by client: when the broker answered a publish
-	arrivals  map[string][]int64 // by client: when a delivery came
-	faults    []*fault           // in the order of their beginning
-	calls     []timed[Call]
-	byAddr    map[string]*link // the newest from a client's address
-	samples   []timed[Sample]
-	queues    []Queue
+	links          map[linkID]*link
+	byClient       map[string][]*link // links with a known client
+	delivered      map[deliveryID]*delivery
+	handled        map[deliveryID]*handling
+	stopped        map[string]bool   // stopped Runs of consumers
+	tags           map[string]string // by Run: its newest consumer tag
+	settles        []falseSettle
+	protocolErrors []*Wire            // protocol errors for which the broker closed a channel or a connection
+	answers        map[string][]int64 // by client: times of confirms and nacks
+	arrivals       map[string][]int64 // by client: times of deliveries
+	faults         []*fault           // ordered by start
+	calls          []timed[Call]
+	byAddr         map[string]*link // by local address of the client: its newest link
+	samples        []timed[Sample]
+	queues         []Queue
 }
 
 type timed[T any] struct {
@@ -47,37 +47,37 @@ type linkID struct{ node, link int }
 
 // A link is a connection through a proxy.
 type link struct {
-	id        linkID
-	client    string
-	opened    int64
-	closed    int64 // when either side said so, or it was lost without; never, while it stands
-	lost      int64 // when the client closed its socket, or the proxy the link, whichever was first
-	clientClosed      int64 // when the client closed its socket
-	publishes bool
-	consumes  bool
-	channels  map[uint16]*channel
+	id           linkID
+	client       string
+	opened       int64
+	closed       int64 // when either side closed it or it was lost; never while it is open
+	lost         int64 // when the client or the proxy closed the socket, whichever came first
+	clientClosed int64 // when the client closed its socket
+	publishes    bool
+	consumes     bool
+	channels     map[uint16]*channel
 }
 
-// A channel is one of a link; a later one may have its number.
+// A channel is an AMQP channel of a link. A later channel may reuse its number.
 type channel struct {
 	link       *link
-	ended      int64 // never, while it stands
-	published  int64 // when the client last published on it
+	ended      int64 // never while it is open
+	published  int64 // time of the last publish
 	unanswered map[uint64]*attempt
 	deliveries map[uint64]*delivery
 }
 
 func (c *channel) end(at int64) { c.ended = min(c.ended, at) }
 
-// A trace is what went over the wire under one message id.
+// A trace holds the publishes and deliveries with one message id.
 type trace struct {
-	attempts []*attempt // its publisher's
-	moves     []*attempt // to its wait and parking queues, by those who failed to handle it
-	fresh    int        // deliveries from queues other than those of dead letters, not marked as redelivered
-	parked   int        // the same from the parking queue
+	attempts []*attempt // by its publisher
+	moves    []*attempt // to wait and parking queues, and back to the own queue, by consumers that failed to handle it
+	fresh    int        // deliveries without the redelivered flag, except from the parking queue and from queues with dead letters
+	parked   int        // deliveries without the redelivered flag from the parking queue
 }
 
-// hopsTo counts the hops to a queue.
+// movesTo counts the moves to a queue.
 func (t *trace) movesTo(queue string) int {
 	n := 0
 	for _, a := range t.moves {
@@ -88,7 +88,7 @@ func (t *trace) movesTo(queue string) int {
 	return n
 }
 
-// repeats counts the hops besides the first to each queue but its own.
+// repeatedMoves counts the moves beyond the first one to each queue. Every move to the message's own queue counts.
 func (t *trace) repeatedMoves(own string) int {
 	queues := map[string]bool{}
 	for _, a := range t.moves {
@@ -99,18 +99,18 @@ func (t *trace) repeatedMoves(own string) int {
 	return len(t.moves) - len(queues)
 }
 
-// An attempt is a message handed on to the broker.
+// An attempt is one basic.publish that a proxy forwarded.
 type attempt struct {
-	at       int64 // when it was, but no later than the client hung up
+	at       int64 // when it was forwarded, at most the time when the client closed its socket
 	ch       *channel
-	returned int64 // when basic.return was handed on to the client; 0: it was not
-	answered int64 // when its confirm was; 0: it was not
+	returned int64 // when its basic.return was forwarded; 0 if it was not
+	answered int64 // when its confirm or nack was forwarded; 0 if it was not
 	acked    bool
 	key      string // routing key
-	matched    bool   // of a hop: a delivery was acknowledged for it
+	matched  bool   // moves only: one acknowledged delivery was attributed to it
 }
 
-// reached reports whether the client must have read the answer: the channel outlived it by the slack.
+// reached reports whether the client must have read the answer, because the channel stayed open for longer than slack.
 func (a *attempt) reached(slack int64) bool {
 	return a.answered > 0 && a.ch.ended-slack > a.answered
 }
@@ -122,25 +122,25 @@ type delivery struct {
 	settled  bool
 }
 
-// A deliveryID is unique: no two subscriptions have the same tag.
+// A deliveryID is unique because consumer tags are.
 type deliveryID struct {
 	consumer string
 	tag      uint64
 }
 
-// A message is one that was published, with what became of it.
+// A message is a published message with its outcome and its deliveries.
 type message struct {
 	Publish
-	at       int64 // when it was published
-	resolved     int64 // when its publisher was told
+	at       int64 // time of the publish
+	resolved int64 // time of the outcome
 	outcome  *Outcome
 	outcomes int
-	handled  []*handling // in the order of their beginning
+	handled  []*handling // ordered by start
 	tries    []timed[Try]
 	trace    *trace
 }
 
-// messageID is what it carries on the wire.
+// messageID returns the message id on the wire.
 func (m *message) messageID() string {
 	if m.outcome != nil && m.outcome.MessageID != "" {
 		return m.outcome.MessageID
@@ -169,5 +169,5 @@ type fault struct {
 	from, to int64
 }
 
-// concerns reports whether the fault is about the links of a client.
+// concerns reports whether the fault affects the links of a client.
 func (f *fault) concerns(client string) bool { return slices.Contains(f.Clients, client) }

@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// judgeTimes holds how long things took against what was promised.
+// judgeTimes checks the time limits of calls and of the recovery after faults.
 func (s *state) judgeTimes(f *findings, r *Result) {
 	for _, m := range s.order {
 		if over := m.resolved - m.Deadline; m.outcomes == 1 && over > tolerance+s.timerDelay(m.Deadline, m.resolved) {
-			f.add(late, "the publisher of %s, told %v after the end of its ctx, at %s", m.ID, time.Duration(over), seconds(m.resolved))
+			f.add(late, "the outcome of %s %v after the deadline of its ctx, at %s", m.ID, time.Duration(over), seconds(m.resolved))
 		}
 	}
 	for _, c := range s.calls {
-		until := max(c.v.Deadline, c.v.Began) // a call may begin when its ctx is over
+		until := max(c.v.Deadline, c.v.Began) // a call may start after its deadline
 		if over := c.at - until; over > tolerance+s.timerDelay(until, c.at) {
-			f.add(late, "%s %s, %v after the end of its ctx, at %s", c.v.What, c.v.Who, time.Duration(over), seconds(c.at))
+			f.add(late, "%s %s returned %v after the deadline of its ctx, at %s", c.v.What, c.v.Who, time.Duration(over), seconds(c.at))
 		}
 		if c.v.Unasked {
-			f.add(stoppedEarly, "%s %s, at %s: %s", c.v.What, c.v.Who, seconds(c.at), c.v.Err)
+			f.add(stoppedEarly, "%s %s returned before it was stopped, at %s: %s", c.v.What, c.v.Who, seconds(c.at), c.v.Err)
 		}
 	}
 	for _, x := range s.faults {
@@ -37,8 +37,8 @@ func (s *state) judgeTimes(f *findings, r *Result) {
 	s.measure(r)
 }
 
-// stall is by how much timers were late in the seconds around a span of time: what the machine withheld from everyone
-// is nobody's fault. On a machine that has nothing else to do it is next to nothing.
+// timerDelay returns the total delay of timers in the samples from one time to another. Limits are extended by it,
+// because the toolkit cannot run while the machine is overloaded. It is close to zero on an idle machine.
 func (s *state) timerDelay(from, to int64) int64 {
 	sum := int64(0)
 	i, _ := slices.BinarySearchFunc(s.samples, from, func(x timed[Sample], at int64) int { return cmp.Compare(x.at, at) })
@@ -51,8 +51,8 @@ func (s *state) timerDelay(from, to int64) int64 {
 	return sum
 }
 
-// judgeResumption checks that a client publishes and consumes again soon after a fault that concerned it. If other
-// faults that concern it begin before it does, they have to be over too.
+// judgeResumption checks that a client publishes and consumes again soon after a fault. If another fault of the client
+// starts in the meantime, the limit starts at the end of that fault.
 func (s *state) judgeResumption(f *findings, x *fault, client string) {
 	if x.to == never {
 		return
@@ -67,23 +67,23 @@ func (s *state) judgeResumption(f *findings, x *fault, client string) {
 		if !side.used {
 			continue
 		}
-		calm, next := x.to, after(side.times, x.to)
-		for moved := true; moved; {
-			moved = false
+		ended, next := x.to, after(side.times, x.to)
+		for extended := true; extended; {
+			extended = false
 			for _, other := range s.faults {
-				if other.concerns(client) && other.from < min(next, calm+bound) && other.to > calm {
-					calm, moved = other.to, true
+				if other.concerns(client) && other.from < min(next, ended+bound) && other.to > ended {
+					ended, extended = other.to, true
 				}
 			}
-			next = after(side.times, calm)
+			next = after(side.times, ended)
 		}
-		if calm != never && next-calm > bound+s.timerDelay(calm, next) {
-			f.add(late, "the first %s of client %s, at %s, after fault %d (%s), over at %s", side.what, client, seconds(next), x.N, x.Kind, seconds(calm))
+		if ended != never && next-ended > bound+s.timerDelay(ended, next) {
+			f.add(late, "the first %s of client %s at %s, after fault %d (%s) ended at %s", side.what, client, seconds(next), x.N, x.Kind, seconds(ended))
 		}
 	}
 }
 
-// after returns the first of the times that is not before at.
+// after returns the first time that is not before at, or never.
 func after(times []int64, at int64) int64 {
 	if i, _ := slices.BinarySearch(times, at); i < len(times) {
 		return times[i]
@@ -91,8 +91,8 @@ func after(times []int64, at int64) int64 {
 	return never
 }
 
-// judgeDetection checks that clients gave up every link on which they heard nothing for twice the heartbeat. In another
-// fault, which may let something through late, they could have.
+// judgeDetection checks that clients closed every link that was silent for twice the heartbeat. Clients with another
+// fault at the same time are ignored, because that fault may deliver delayed frames.
 func (s *state) judgeDetection(f *findings, x *fault) {
 	bound := x.from + 2*s.run.Heartbeat + tolerance
 	for _, client := range x.Clients {
@@ -101,19 +101,20 @@ func (s *state) judgeDetection(f *findings, x *fault) {
 		}
 		for _, l := range s.byClient[client] {
 			if l.opened < x.from && l.lost > bound+s.timerDelay(x.from, bound) && x.to > bound {
-				f.add(late, "client %s kept link %d/%d until %s, dead since %s (fault %d, %s)", client, l.id.node, l.id.link, seconds(l.lost), seconds(x.from), x.N, x.Kind)
+				f.add(late, "client %s kept link %d/%d until %s, silent since %s (fault %d, %s)", client, l.id.node, l.id.link, seconds(l.lost), seconds(x.from), x.N, x.Kind)
 			}
 		}
 	}
 }
 
-// noticed is how long after the end of a fault a proxy may notice a loss that it brought.
+// noticeTime is how long after the end of a fault a proxy may record a connection that the fault closed.
 const noticeTime = int64(100 * time.Millisecond)
 
-// The kinds of faults that close connections by force and leave the broker as it is.
+// forced are the kinds of faults that close connections while the broker runs.
 var forced = []string{Close, Cut}
 
-// measure takes the times to recover. A forced close counts if nothing else disturbed the client until it was over.
+// measure computes the recovery times. A forced close counts only if no other fault affects the client until it has
+// recovered.
 func (s *state) measure(r *Result) {
 	var confirms, deliveries, outages []int64
 	for _, x := range s.faults {
@@ -139,32 +140,32 @@ func (s *state) measure(r *Result) {
 	r.Outages, r.OutageP50, r.OutageMax = len(outages), quantile(outages, 0.5), quantile(outages, 1)
 }
 
-// recoveries adds the time from the loss of a link of the chosen kind to the client's next traffic of that kind.
+// recoveries appends the time from the loss of a selected link to the client's next traffic.
 func (s *state) recoveries(to []int64, x *fault, client string, times []int64, chosen func(*link) bool) []int64 {
-	gone := int64(never)
+	lost := int64(never)
 	for _, l := range s.byClient[client] {
 		if chosen(l) && l.opened < x.from && l.closed >= x.from && l.closed <= x.to+noticeTime {
-			gone = min(gone, l.closed)
+			lost = min(lost, l.closed)
 		}
 	}
-	if gone == never {
+	if lost == never {
 		return to
 	}
-	next := after(times, gone+1) // with the close may have come what was sent before it
+	next := after(times, lost+1) // skip frames that arrived together with the close
 	if !s.undisturbed(x, client, next) {
 		return to
 	}
-	return append(to, next-gone)
+	return append(to, next-lost)
 }
 
-// alone reports whether no other fault concerned the client between the beginning of this one and a later moment.
+// undisturbed reports whether no other fault affected the client from the start of x until the given time.
 func (s *state) undisturbed(x *fault, client string, until int64) bool {
 	return until != never && !slices.ContainsFunc(s.faults, func(other *fault) bool {
 		return other != x && other.concerns(client) && other.from < until && other.to > x.from
 	})
 }
 
-// quantile returns the q-quantile in milliseconds, 0 if there is nothing.
+// quantile returns the q-quantile in milliseconds, or 0 without values.
 func quantile(of []int64, q float64) float64 {
 	if len(of) == 0 {
 		return 0

@@ -6,7 +6,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest"
 )
 
-// observe returns what writes down everything that the proxy in front of a node hands on.
+// observe returns a function that records every event of the proxy in front of a node.
 func observe(h *History, node int, seen *traffic) func(amqptest.Event) {
 	return func(e amqptest.Event) {
 		switch e.Kind {
@@ -23,13 +23,13 @@ func observe(h *History, node int, seen *traffic) func(amqptest.Event) {
 	}
 }
 
-// traffic tells when a client publishes or consumes again.
+// traffic notifies waiters when a client publishes or consumes again.
 type traffic struct {
 	mu      sync.Mutex
 	waiting map[flow][]chan struct{}
 }
 
-// A flow is one of the two things that clients live on.
+// A flow is the confirms or the deliveries of one client.
 type flow struct {
 	client string
 	what   trafficKind
@@ -44,7 +44,7 @@ const (
 
 func newTraffic() *traffic { return &traffic{waiting: map[flow][]chan struct{}{}} }
 
-// next returns a channel that is closed at the next confirm, or delivery, of the client.
+// next returns a channel that is closed at the client's next confirm or delivery.
 func (t *traffic) next(client string, what trafficKind) <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -23,12 +23,12 @@ type worker struct {
 	cfg    consumer.Config
 	steady bool        // its handler always succeeds
 	plan   *retry.Plan // by which its failures are retried; nil: they are not
-	delay   time.Duration
+	delay  time.Duration
 
 	mu  sync.Mutex
 	rng *rand.Rand
 
-	stop  context.CancelFunc
+	stop    context.CancelFunc
 	stopped chan struct{}
 }
 
