@@ -16,8 +16,8 @@ import (
 	"github.com/amqpkit/amqpkit/retry"
 )
 
-// fates are what becomes of the messages of the retry route. The number of a message decides, and not chance, so that
-// whoever has a copy of it does the same.
+// failurePlans are the planned results of messages on the retry route. The number in the message id selects the plan,
+// so every handler of a copy returns the same result.
 var failurePlans = []failurePlan{
 	{},
 	{},
@@ -36,9 +36,9 @@ var failurePlans = []failurePlan{
 
 type failurePlan struct {
 	failures int
-	reason   string        // it is parked after these; empty: the next attempt succeeds
-	lastErr  error         // what it fails of then
-	after    time.Duration // that its first failure asks for; zero: the policy's
+	reason   string        // reason for parking after the last failure; empty if the next attempt succeeds
+	lastErr  error         // error of the last failure; nil for an ordinary error
+	after    time.Duration // delay that the first failure requests; zero for the delay of the policy
 }
 
 func failurePlanOf(id string) failurePlan {
@@ -46,10 +46,10 @@ func failurePlanOf(id string) failurePlan {
 	return failurePlans[n%len(failurePlans)]
 }
 
-// A course is what happens to one delivery.
+// A deliveryResult collects the result of one delivery on the retry route.
 type deliveryResult struct {
-	handler     string // result of its handler; Moved: it was not called, since the message has had its attempt
-	failedMoves int    // times that it could not be taken to another queue
+	handler     string // result of the handler; Moved if the handler was not called because the message has already had this attempt
+	failedMoves int    // number of failed moves
 }
 
 type deliveryResultKey struct{}
@@ -58,7 +58,7 @@ func deliveryResultOf(ctx context.Context) *deliveryResult {
 	return ctx.Value(deliveryResultKey{}).(*deliveryResult)
 }
 
-// A mover takes failed messages to their wait and parking queues.
+// A mover publishes failed messages to their wait and parking queues and counts the failures.
 type mover struct{ *producer.Producer }
 
 func (m mover) Republish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
@@ -69,21 +69,21 @@ func (m mover) Republish(ctx context.Context, exchange, key string, msg amqp.Pub
 	return err
 }
 
-// moves is the outermost middleware of the retry route. It writes down what becomes of each delivery in the end.
+// recordMoves is the outermost middleware of the retry route. It records the final result of each delivery.
 func (x *worker) recordMoves(next consumer.Handler) consumer.Handler {
 	return func(ctx context.Context, d *consumer.Delivery) error {
 		h := x.newHandled(d)
 		c := &deliveryResult{handler: Moved}
 		err := next(context.WithValue(ctx, deliveryResultKey{}, c), d)
 		var requeue *consumer.RequeueError
-		var hop *retry.MoveError
+		var move *retry.MoveError
 		switch {
 		case err == nil && c.handler == OK:
 			h.Result = OK
 		case err == nil:
 			h.Result = Moved
 		case errors.As(err, &requeue):
-			h.Result, h.Stayed = Requeue, errors.As(err, &hop)
+			h.Result, h.Stayed = Requeue, errors.As(err, &move)
 		default:
 			h.Result = Fail
 		}
@@ -93,7 +93,8 @@ func (x *worker) recordMoves(next consumer.Handler) consumer.Handler {
 	}
 }
 
-// try is the handler of the retry route: it fails as the fate of its message says, until all is to succeed.
+// try is the handler of the retry route. It fails according to the plan of the message until handlers must no longer
+// fail.
 func (x *worker) try(ctx context.Context, d *consumer.Delivery) (err error) {
 	t := &Try{ID: idOf(d.Body), Began: x.w.h.Now(), Attempt: retry.Attempt(ctx), Redelivered: d.Redelivered, Result: OK}
 	defer func() {
@@ -106,7 +107,7 @@ func (x *worker) try(ctx context.Context, d *consumer.Delivery) (err error) {
 	}
 	select {
 	case <-time.After(took):
-	case <-ctx.Done(): // the drain time is over
+	case <-ctx.Done(): // DrainTimeout has elapsed
 		t.Result = Interrupted
 		return ctx.Err()
 	}

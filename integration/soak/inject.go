@@ -9,13 +9,13 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest"
 )
 
-// deafFor is how long nothing is to be heard for a client to notice for sure.
+// silenceTime is how long a link must be silent until the client certainly closes it.
 const silenceTime = 2*heartbeat + 500*time.Millisecond
 
-// lossTime is how long a fault that ends a connection only in its time is left to do so.
+// lossTime is how long a fault may take to close a connection by itself.
 const lossTime = time.Second
 
-// strikeClient does a fault that concerns one client.
+// injectClientFault injects a fault into the links of one client.
 func (n *nemesis) injectClientFault(ctx context.Context, kind, client string, rng *rand.Rand) error {
 	if err := n.awaitNodes(ctx); err != nil {
 		return err
@@ -61,7 +61,7 @@ func (n *nemesis) inject(kind, client string, links []linkFaults, rng *rand.Rand
 	case Hole:
 		all(func(l linkFaults) { l.all.Blackhole(amqptest.BothDirections) })
 		time.Sleep(silenceTime)
-		all(func(l linkFaults) { l.all.Cut() }) // with what was thrown away, nothing can go on
+		all(func(l linkFaults) { l.all.Cut() }) // connections cannot continue after lost bytes
 	case Hold:
 		all(func(l linkFaults) { l.all.Pause(amqptest.FromClient) })
 		lasts(300*time.Millisecond, 2*heartbeat)
@@ -90,7 +90,7 @@ func (n *nemesis) inject(kind, client string, links []linkFaults, rng *rand.Rand
 	return nil
 }
 
-// closeByForce closes the connections of a client as an operator does, on the nodes that are there.
+// closeByForce closes the connections of a client through the management commands of the available nodes.
 func (n *nemesis) closeByForce(client string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -102,18 +102,18 @@ func (n *nemesis) closeByForce(client string) error {
 		errs = append(errs, err)
 	}
 	if closed == 0 {
-		return errors.Join(append(errs, errors.New("there was no connection to close"))...)
+		return errors.Join(append(errs, errors.New("no connection to close"))...)
 	}
 	return nil
 }
 
-// deleteSide deletes the side queue, which has its consumer declare the next one.
+// deleteSide deletes the side queue. The consumer then declares the next one.
 func (n *nemesis) deleteSide() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	name := n.q.retireSide()
 	var errs []error
-	for _, b := range n.nodes { // one of them is there
+	for _, b := range n.nodes { // at least one node is available
 		err := b.DeleteQueue(ctx, name)
 		if err == nil {
 			return nil
@@ -123,10 +123,10 @@ func (n *nemesis) deleteSide() error {
 	return errors.Join(errs...)
 }
 
-// nodeTime bounds what is done to a node.
+// nodeFaultTime bounds a node fault.
 const nodeFaultTime = 3 * time.Minute
 
-// strikeNodes does a fault to the broker.
+// injectNodeFault injects a fault into a node or the whole broker.
 func (n *nemesis) injectNodeFault(kind string, rng *rand.Rand) error {
 	ctx, cancel := context.WithTimeout(context.Background(), nodeFaultTime)
 	defer cancel()
@@ -151,7 +151,7 @@ func (n *nemesis) injectNodeFault(kind string, rng *rand.Rand) error {
 		}
 		x.Nodes = []int{i}
 		do = func() error {
-			if err := b.Pause(ctx); err != nil { // as when Docker cannot freeze a process that is being started
+			if err := b.Pause(ctx); err != nil { // Docker cannot pause a process that is starting
 				return err
 			}
 			lasts(from, to)
@@ -188,7 +188,7 @@ func (n *nemesis) injectNodeFault(kind string, rng *rand.Rand) error {
 	return n.runFault(x, do)
 }
 
-// restart restarts the broker as an upgrade does.
+// restart restarts the broker like an upgrade: the nodes of a cluster in turn.
 func (n *nemesis) restart(ctx context.Context) error {
 	if n.cluster != nil {
 		return n.cluster.RollingRestart(ctx)
@@ -196,8 +196,8 @@ func (n *nemesis) restart(ctx context.Context) error {
 	return n.nodes[0].Restart(ctx)
 }
 
-// back returns when the broker is whole again: the nodes of a cluster need some time, in which it answers nobody. If it
-// does not come back, the run cannot go on.
+// awaitBroker waits until all nodes of a cluster are available again. If the broker does not recover, it aborts the
+// run.
 func (n *nemesis) awaitBroker(ctx context.Context, err error) error {
 	if err == nil && n.cluster != nil {
 		err = n.cluster.Await(ctx)

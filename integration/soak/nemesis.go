@@ -13,8 +13,8 @@ import (
 	"github.com/amqpkit/amqpkit/integration/rabbit"
 )
 
-// A nemesis does the faults: those of one client in a lane for each, those of all in one more, all lanes at the same time.
-// No fault of a client begins while a node is away: there would be nothing to strike.
+// A nemesis injects the faults. Each client has a schedule of faults that affect only its links, and one more schedule
+// has the faults of nodes. All schedules run concurrently. Client faults wait until every node is available.
 type nemesis struct {
 	h       *History
 	q       *queues
@@ -22,23 +22,23 @@ type nemesis struct {
 	cluster *rabbit.Cluster // nil for a single node
 	traffic *traffic
 	logf    func(format string, args ...any)
-	links   map[string][]linkFaults // of each client, for each proxy
+	links   map[string][]linkFaults // by client, one for each proxy
 
-	pauses int // of nodes so far; the node lane's
+	pauses int // number of pauses so far; only the node schedule uses it
 
 	mu       sync.Mutex
-	n        int            // faults begun
-	done     int            // and done
-	active   map[int]string // what is going on
-	nodeDown bool           // a node is
-	nodesUp  chan struct{}  // closed when it is back
-	err      error          // why the run cannot go on
+	n        int            // number of faults started
+	done     int            // number of faults completed
+	active   map[int]string // faults in progress, by number
+	nodeDown bool           // the only node is unavailable
+	nodesUp  chan struct{}  // closed when it is available again
+	err      error          // why the run must be aborted
 }
 
-// tries is how often a fault is tried that cannot be done: the nodes may just be away.
+// faultAttempts limits the attempts to inject a fault. An attempt fails, for example, while nodes are unavailable.
 const faultAttempts = 3
 
-// sides are the links of a client that go through one proxy.
+// linkFaults inject faults into the links of one client through one proxy.
 type linkFaults struct{ all, publishing, consuming *amqptest.Faults }
 
 func newNemesis(h *History, q *queues, s *system, seen *traffic, say func(string, ...any)) *nemesis {
@@ -55,8 +55,8 @@ func newNemesis(h *History, q *queues, s *system, seen *traffic, say func(string
 	return n
 }
 
-// run does faults until ctx ends and what was planned is done, or until the limit ends, and returns when the last one is
-// over. An error means that the broker did not come back.
+// run injects faults until ctx ends and every schedule has injected its minimum, or until limit ends. It returns after
+// the last fault has ended. An error means that the broker did not recover.
 func (n *nemesis) run(ctx, limit context.Context, p plan) error {
 	limit, cancel := context.WithCancel(limit)
 	defer cancel()
@@ -76,12 +76,13 @@ func (n *nemesis) run(ctx, limit context.Context, p plan) error {
 	})
 	wg.Wait()
 	if n.err == nil {
-		<-ctx.Done() // where there is nothing to do
+		<-ctx.Done() // a plan without faults
 	}
 	return n.err
 }
 
-// follow does the faults of a lane, with a rest between them. One that could not be done is tried again.
+// runSchedule injects the faults of a schedule, with a pause before each. It retries a fault that could not be
+// injected.
 func (n *nemesis) runSchedule(ctx, limit context.Context, l *schedule, strike func(kind string) error) {
 	for ctx.Err() == nil || l.planned() {
 		kind, rest := l.draw()
@@ -97,12 +98,13 @@ func (n *nemesis) runSchedule(ctx, limit context.Context, l *schedule, strike fu
 			if err == nil {
 				break
 			}
-			n.logf("fault %s not done: %s", kind, strings.ReplaceAll(err.Error(), "\n", "; "))
+			n.logf("fault %s failed: %s", kind, strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 	}
 }
 
-// during does a fault, which is over when do returns, and returns when its clients are at work again, or should be.
+// runFault runs do as a fault and records its start and end. It returns when the affected clients have traffic again or
+// after maxResumeTime.
 func (n *nemesis) runFault(x Fault, do func() error) error {
 	n.mu.Lock()
 	n.n++
@@ -111,12 +113,12 @@ func (n *nemesis) runFault(x Fault, do func() error) error {
 	n.mu.Unlock()
 	n.h.Put(Record{Fault: &x})
 	err := do()
-	over := x
-	over.Over = true
+	end := x
+	end.Over = true
 	if err != nil {
-		over.Err = err.Error()
+		end.Err = err.Error()
 	}
-	n.h.Put(Record{Fault: &over})
+	n.h.Put(Record{Fault: &end})
 	n.awaitTraffic(x.Clients)
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -127,7 +129,8 @@ func (n *nemesis) runFault(x Fault, do func() error) error {
 	return err
 }
 
-// awaitTraffic waits until clients publish and consume again. Whether it took too long is for the judge to say.
+// awaitTraffic waits until clients publish and consume again, or until maxResumeTime. The judge checks the time that it
+// took.
 func (n *nemesis) awaitTraffic(clients []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(maxResumeTime))
 	defer cancel()
@@ -143,28 +146,28 @@ func (n *nemesis) awaitTraffic(clients []string) {
 	}
 }
 
-// leaves notes that a node goes away, or comes back.
-func (n *nemesis) setNodeDown(away bool) {
+// setNodeDown records that the only node becomes unavailable or available.
+func (n *nemesis) setNodeDown(down bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.nodeDown = away
-	if away {
+	n.nodeDown = down
+	if down {
 		n.nodesUp = make(chan struct{})
 	} else {
 		close(n.nodesUp)
 	}
 }
 
-// whole waits until no node is away. Its error is of ctx.
+// awaitNodes waits until the only node is available. It returns the error of ctx.
 func (n *nemesis) awaitNodes(ctx context.Context) error {
 	n.mu.Lock()
-	away, there := n.nodeDown, n.nodesUp
+	down, up := n.nodeDown, n.nodesUp
 	n.mu.Unlock()
-	if !away {
+	if !down {
 		return nil
 	}
 	select {
-	case <-there:
+	case <-up:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -183,7 +186,7 @@ func (n *nemesis) broken() error {
 	return n.err
 }
 
-// progress returns how many faults were done, and what is going on.
+// progress returns the number of completed faults and the faults in progress.
 func (n *nemesis) progress() (done int, now []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -194,12 +197,12 @@ func (n *nemesis) progress() (done int, now []string) {
 	return n.done, now
 }
 
-// between draws a duration.
+// between returns a random duration.
 func between(rng *rand.Rand, from, to time.Duration) time.Duration {
 	return from + time.Duration(rng.Int64N(int64(to-from)))
 }
 
-// sleep lets time pass, until ctx ends.
+// sleep waits for d or until ctx ends.
 func sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):

@@ -189,7 +189,7 @@ func (s *state) judgeAnswer(f *findings, m *message, i int) {
 	}
 }
 
-// judgeRepeat checks that a message was sent again only because the previous attempt could not be answered any more.
+// judgeRepeat checks that a message was sent again only after the previous attempt could no longer be answered.
 func (s *state) judgeRepeat(f *findings, m *message, before, a *attempt) {
 	switch {
 	case before.ch == a.ch:

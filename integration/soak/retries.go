@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// isTarget reports whether a routing key is the name of a wait queue, the parking queue or the queue itself. A message
-// that was requeued and cannot be moved is republished to the tail of its own queue. Publishers use another key.
+// isTarget reports whether a routing key is the name of a wait queue, the parking queue or the retry queue itself. A
+// message that was requeued and still cannot be moved is republished to the tail of the retry queue. Publishers use
+// another key.
 func (r *Retry) isTarget(key string) bool {
 	return key != "" && (key == r.Parked || key == r.Queue || slices.ContainsFunc(r.Waits, func(w Wait) bool { return w.Queue == key }))
 }
@@ -14,8 +15,8 @@ func (r *Retry) isTarget(key string) bool {
 // isParking reports whether a consumer reads the parking queue.
 func (r *Retry) isParking(c Consumer) bool { return c.Queue != "" && c.Queue == r.Parked }
 
-// confirmedMove reports whether a failed delivery was moved before now: since its handler started, the broker confirmed
-// a copy of the same client and did not return it. Each copy counts for one delivery.
+// confirmedMove reports whether a failed delivery was moved: a copy that the same client published after the handler
+// started was confirmed and not returned. Each copy counts for one delivery.
 func (s *state) confirmedMove(client string, h *handling) bool {
 	for _, a := range s.traceOf(h.MessageID).moves {
 		if a.at >= h.Began && a.ch.link.client == client && a.acked && a.returned == 0 && !a.matched {
@@ -53,8 +54,8 @@ func (s *state) judgeRetries(f *findings, r *Result) {
 	}
 }
 
-// judgeMoves checks that a message was not moved more often than it failed. A consumer that could not read the confirm
-// may repeat the move or republish to its own queue.
+// judgeMoves checks that a message was not moved more often than it failed. It ignores moves whose confirm the consumer
+// may not have read, because the consumer may repeat such a move.
 func (s *state) judgeMoves(f *findings, m *message) {
 	failed, confirmed := 0, 0
 	for _, h := range m.handled {
@@ -135,8 +136,8 @@ func (s *state) judgeTries(f *findings, m *message) {
 	}
 }
 
-// sentFor counts the publishes that may lead to the n-th attempt: the moves to its wait queue, or for attempts after an
-// in-process wait, the publishes for the attempt before.
+// sentFor counts the publishes that may lead to the n-th attempt: the moves to its wait queue and to the retry queue.
+// For an attempt after an in-process wait, it counts the publishes for the previous attempt.
 func (s *state) sentFor(m *message, n int) int {
 	for ; n > 1 && n-2 < len(s.run.Retry.Waits); n-- {
 		if n == 2 && m.After > 0 { // through several wait queues

@@ -37,7 +37,7 @@ func (s *state) wrongSettlement(c *channel, w *Wire) string {
 		return at + ", which was already settled"
 	}
 	d.settled = true
-	requeued := frame == "DeliveryNacked requeue" && s.stopped[runOf(d.consumer)] // requeued without a call of the handler
+	requeued := frame == "DeliveryNacked requeue" && s.stopped[runOf(d.consumer)] // requeued by a stopped Run
 	h := s.handled[deliveryID{d.consumer, w.Tag}]
 	switch {
 	case h == nil && !requeued:

@@ -52,7 +52,7 @@ func (s *state) timerDelay(from, to int64) int64 {
 }
 
 // judgeResumption checks that a client publishes and consumes again soon after a fault. If another fault of the client
-// starts in the meantime, the limit starts at the end of that fault.
+// starts before its traffic resumes, the limit starts at the end of that fault.
 func (s *state) judgeResumption(f *findings, x *fault, client string) {
 	if x.to == never {
 		return
@@ -142,20 +142,20 @@ func (s *state) measure(r *Result) {
 
 // recoveries appends the time from the loss of a selected link to the client's next traffic.
 func (s *state) recoveries(to []int64, x *fault, client string, times []int64, chosen func(*link) bool) []int64 {
-	lost := int64(never)
+	lostAt := int64(never)
 	for _, l := range s.byClient[client] {
 		if chosen(l) && l.opened < x.from && l.closed >= x.from && l.closed <= x.to+noticeTime {
-			lost = min(lost, l.closed)
+			lostAt = min(lostAt, l.closed)
 		}
 	}
-	if lost == never {
+	if lostAt == never {
 		return to
 	}
-	next := after(times, lost+1) // skip frames that arrived together with the close
+	next := after(times, lostAt+1) // skip frames that arrived together with the close
 	if !s.undisturbed(x, client, next) {
 		return to
 	}
-	return append(to, next-lost)
+	return append(to, next-lostAt)
 }
 
 // undisturbed reports whether no other fault affected the client from the start of x until the given time.
