@@ -42,7 +42,7 @@ func (n *nemesis) inject(kind, client string, links []linkFaults, rng *rand.Rand
 			do(l)
 		}
 	}
-	lasts := func(from, to time.Duration) { time.Sleep(between(rng, from, to)) }
+	wait := func(from, to time.Duration) { time.Sleep(between(rng, from, to)) }
 	way := [...]amqptest.Direction{amqptest.FromClient, amqptest.FromBroker}[rng.IntN(2)]
 	switch kind {
 	case Close:
@@ -54,24 +54,24 @@ func (n *nemesis) inject(kind, client string, links []linkFaults, rng *rand.Rand
 	case Torn:
 		bytes := int64(rng.IntN(5000))
 		all(func(l linkFaults) { l.all.CutAfter(way, bytes) })
-		lasts(lossTime/2, lossTime)
+		wait(lossTime/2, lossTime)
 	case Half:
 		all(func(l linkFaults) { l.all.HalfClose(way) })
-		lasts(lossTime/2, lossTime)
+		wait(lossTime/2, lossTime)
 	case Hole:
 		all(func(l linkFaults) { l.all.Blackhole(amqptest.BothDirections) })
 		time.Sleep(silenceTime)
 		all(func(l linkFaults) { l.all.Cut() }) // connections cannot continue after lost bytes
 	case Hold:
 		all(func(l linkFaults) { l.all.Pause(amqptest.FromClient) })
-		lasts(300*time.Millisecond, 2*heartbeat)
+		wait(300*time.Millisecond, 2*heartbeat)
 	case Unheard:
 		all(func(l linkFaults) { l.all.HoldConfirms() })
-		lasts(200*time.Millisecond, 800*time.Millisecond)
+		wait(200*time.Millisecond, 800*time.Millisecond)
 		all(func(l linkFaults) { l.all.Cut() })
 	case Blocked:
 		all(func(l linkFaults) { l.publishing.Inject(amqptest.FromBroker, amqptest.ConnectionBlocked("soak")) })
-		lasts(500*time.Millisecond, 1500*time.Millisecond)
+		wait(500*time.Millisecond, 1500*time.Millisecond)
 		all(func(l linkFaults) { l.publishing.Inject(amqptest.FromBroker, amqptest.ConnectionUnblocked()) })
 	case Slow:
 		how := rng.IntN(3)
@@ -85,7 +85,7 @@ func (n *nemesis) inject(kind, client string, links []linkFaults, rng *rand.Rand
 				l.all.Fragment(way, 3)
 			}
 		})
-		lasts(500*time.Millisecond, 1500*time.Millisecond)
+		wait(500*time.Millisecond, 1500*time.Millisecond)
 	}
 	return nil
 }
@@ -133,7 +133,7 @@ func (n *nemesis) injectNodeFault(kind string, rng *rand.Rand) error {
 	i := rng.IntN(len(n.nodes))
 	b := n.nodes[i]
 	x := Fault{Kind: kind, Clients: clients}
-	lasts := func(from, to time.Duration) { time.Sleep(between(rng, from, to)) }
+	wait := func(from, to time.Duration) { time.Sleep(between(rng, from, to)) }
 	var do func() error
 	switch kind {
 	case Alarm:
@@ -141,7 +141,7 @@ func (n *nemesis) injectNodeFault(kind string, rng *rand.Rand) error {
 			if err := b.MemoryAlarm(ctx, true); err != nil {
 				return errors.Join(err, b.MemoryAlarm(ctx, false))
 			}
-			lasts(300*time.Millisecond, 900*time.Millisecond)
+			wait(300*time.Millisecond, 900*time.Millisecond)
 			return n.awaitBroker(ctx, b.MemoryAlarm(ctx, false))
 		}
 	case Pause:
@@ -154,7 +154,7 @@ func (n *nemesis) injectNodeFault(kind string, rng *rand.Rand) error {
 			if err := b.Pause(ctx); err != nil { // Docker cannot pause a process that is starting
 				return err
 			}
-			lasts(from, to)
+			wait(from, to)
 			return n.awaitBroker(ctx, b.Unpause(ctx))
 		}
 	case Kill:
@@ -177,7 +177,7 @@ func (n *nemesis) injectNodeFault(kind string, rng *rand.Rand) error {
 			if err := n.cluster.Disconnect(ctx, i); err != nil {
 				return err
 			}
-			lasts(2*time.Second, 15*time.Second)
+			wait(2*time.Second, 15*time.Second)
 			return n.awaitBroker(ctx, n.cluster.Connect(ctx, i))
 		}
 	}

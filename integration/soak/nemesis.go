@@ -14,7 +14,7 @@ import (
 )
 
 // A nemesis injects the faults. Each client has a schedule of faults that affect only its links, and one more schedule
-// has the faults of nodes. All schedules run concurrently. Client faults wait until every node is available.
+// has the faults of nodes. All schedules run concurrently. Client faults wait while the only node is unavailable.
 type nemesis struct {
 	h       *History
 	q       *queues
@@ -62,13 +62,13 @@ func (n *nemesis) run(ctx, limit context.Context, p plan) error {
 	defer cancel()
 	var wg sync.WaitGroup
 	for i, client := range clients {
-		l := p.schedule(clientKinds, i, len(clients), clientRest)
+		l := p.schedule(clientKinds, i, len(clients), clientPause)
 		wg.Go(func() {
 			n.runSchedule(ctx, limit, l, func(kind string) error { return n.injectClientFault(limit, kind, client, l.rng) })
 		})
 	}
 	wg.Go(func() {
-		l := p.schedule(nodeKinds, 0, 1, nodeRest)
+		l := p.schedule(nodeKinds, 0, 1, nodePause)
 		n.runSchedule(ctx, limit, l, func(kind string) error { return n.injectNodeFault(kind, l.rng) })
 		if n.broken() != nil {
 			cancel()
@@ -83,18 +83,18 @@ func (n *nemesis) run(ctx, limit context.Context, p plan) error {
 
 // runSchedule injects the faults of a schedule, with a pause before each. It retries a fault that could not be
 // injected.
-func (n *nemesis) runSchedule(ctx, limit context.Context, l *schedule, strike func(kind string) error) {
-	for ctx.Err() == nil || l.planned() {
-		kind, rest := l.draw()
+func (n *nemesis) runSchedule(ctx, limit context.Context, s *schedule, inject func(kind string) error) {
+	for ctx.Err() == nil || s.planned() {
+		kind, pause := s.draw()
 		if kind == "" {
 			return
 		}
 		for range faultAttempts {
-			sleep(limit, rest)
+			sleep(limit, pause)
 			if limit.Err() != nil || n.broken() != nil {
 				return
 			}
-			err := strike(kind)
+			err := inject(kind)
 			if err == nil {
 				break
 			}

@@ -60,18 +60,18 @@ var nodeKinds = []kind{
 
 // A valid run has five faults of each kind, or fewer if it is short.
 const (
-	enough         = 5
-	cheapEvery     = 12 * time.Second
-	costlyEvery    = time.Minute
-	costlyForThree = 2 * time.Minute // nodes restart in turn and then synchronize
+	enough          = 5
+	cheapEvery      = 12 * time.Second
+	costlyEvery     = time.Minute
+	costlyInCluster = 2 * time.Minute // nodes restart in turn and then synchronize
 )
 
 // Maximum pauses before a fault: before the minimum is reached, and afterwards for client schedules and for the node
 // schedule. The long pause of the node schedule leaves time to measure the recovery from client faults.
 const (
-	shortRest  = 600 * time.Millisecond
-	clientRest = 1500 * time.Millisecond
-	nodeRest   = 8 * time.Second
+	shortPause  = 600 * time.Millisecond
+	clientPause = 1500 * time.Millisecond
+	nodePause   = 8 * time.Second
 )
 
 // A plan determines the faults of a run and their order. The same seed produces the same plan.
@@ -92,7 +92,7 @@ func newPlan(seed uint64, duration time.Duration, chosen []string, owned bool, n
 		every := cheapEvery
 		switch {
 		case k.costly && nodes > 1:
-			every = costlyForThree
+			every = costlyInCluster
 		case k.costly:
 			every = costlyEvery
 		}
@@ -150,7 +150,7 @@ func tooShort(duration, least time.Duration, nodes int) error {
 }
 
 // rng returns the random source of a stream.
-func (p plan) rng(lane int) *rand.Rand { return rand.New(rand.NewPCG(p.seed, uint64(lane))) } //nolint:gosec // reproducible by seed
+func (p plan) rng(stream int) *rand.Rand { return rand.New(rand.NewPCG(p.seed, uint64(stream))) } //nolint:gosec // reproducible by seed
 
 // A schedule is the sequence of faults that one goroutine injects: first its share of the minimums, in an order that
 // all schedules share, then random kinds.
@@ -159,35 +159,35 @@ type schedule struct {
 	first  []string
 	next   int
 	step   int
-	rest   time.Duration // maximum pause after the minimums
+	pause  time.Duration // maximum pause after the minimums
 	drawn  []string      // kinds, repeated by weight
 	choice *rand.Rand
 }
 
-func (p plan) schedule(kinds []kind, number, of int, rest time.Duration) *schedule {
-	l := &schedule{rng: p.rng(number), next: number, step: of, rest: rest, choice: p.rng(1000 + number)}
+func (p plan) schedule(kinds []kind, number, of int, pause time.Duration) *schedule {
+	s := &schedule{rng: p.rng(number), next: number, step: of, pause: pause, choice: p.rng(1000 + number)}
 	for _, k := range kinds {
 		n := p.minimums[k.name]
-		l.first = append(l.first, slices.Repeat([]string{k.name}, n)...)
+		s.first = append(s.first, slices.Repeat([]string{k.name}, n)...)
 		if n > 0 {
-			l.drawn = append(l.drawn, slices.Repeat([]string{k.name}, k.weight)...)
+			s.drawn = append(s.drawn, slices.Repeat([]string{k.name}, k.weight)...)
 		}
 	}
-	p.rng(2000).Shuffle(len(l.first), func(i, j int) { l.first[i], l.first[j] = l.first[j], l.first[i] })
-	return l
+	p.rng(2000).Shuffle(len(s.first), func(i, j int) { s.first[i], s.first[j] = s.first[j], s.first[i] })
+	return s
 }
 
 // planned reports whether part of the schedule's share of the minimums is left.
-func (l *schedule) planned() bool { return l.next < len(l.first) }
+func (s *schedule) planned() bool { return s.next < len(s.first) }
 
 // draw returns the kind of the next fault and the pause before it, or "" if the plan has no kinds.
-func (l *schedule) draw() (kind string, rest time.Duration) {
+func (s *schedule) draw() (kind string, pause time.Duration) {
 	switch {
-	case l.planned():
-		l.next += l.step
-		return l.first[l.next-l.step], between(l.rng, 0, shortRest)
-	case len(l.drawn) == 0:
+	case s.planned():
+		s.next += s.step
+		return s.first[s.next-s.step], between(s.rng, 0, shortPause)
+	case len(s.drawn) == 0:
 		return "", 0
 	}
-	return l.drawn[l.choice.IntN(len(l.drawn))], between(l.rng, 0, l.rest)
+	return s.drawn[s.choice.IntN(len(s.drawn))], between(s.rng, 0, s.pause)
 }

@@ -114,8 +114,8 @@ func TestPlanIsRepeatedByItsSeed(t *testing.T) {
 		}
 		l := p.schedule(clientKinds, 1, 3, time.Second)
 		for range 100 {
-			kind, rest := l.draw()
-			faults = append(faults, kind, rest)
+			kind, pause := l.draw()
+			faults = append(faults, kind, pause)
 		}
 		return faults
 	}

@@ -17,20 +17,20 @@ import (
 	"github.com/amqpkit/amqpkit/producer"
 )
 
-// A publisher is one goroutine that publishes, and the receipts it waits for.
+// A publisher is a goroutine that publishes. It also owns the goroutines that wait for its receipts.
 type publisher struct {
 	w      *workload
-	name   string // what the IDs of its messages begin with
+	name   string // prefix of its message IDs
 	client string
 	to     *producer.Producer
-	once   bool // the producer does not send again
+	once   bool // the producer does not resend
 	rng    *rand.Rand
 	n      int
-	slots  chan struct{} // holds a token for each receipt; bounds them
+	slots  chan struct{} // limits the pending receipts; one token for each
 	wait   sync.WaitGroup
 }
 
-// A message ready to be published, with what is to be written down about it.
+// An outgoing is a message with its Publish record.
 type outgoing struct {
 	producer.Message
 	Publish
@@ -41,7 +41,7 @@ func (w *workload) newPublisher(name, client string, to *producer.Producer) *pub
 	return &publisher{w: w, name: name, client: client, to: to, rng: rand.New(rand.NewChaCha8(seed)), slots: make(chan struct{}, maxInFlight/2)}
 }
 
-// start runs step over and over, at a pace of so many a second, until nothing more is to be published.
+// start runs step perSecond times per second until publishers must stop.
 func (p *publisher) start(perSecond float64, step func()) {
 	p.w.publishers.Go(func() {
 		defer p.wait.Wait()
@@ -58,8 +58,8 @@ func (p *publisher) start(perSecond float64, step func()) {
 	})
 }
 
-// ctx returns a ctx for one publish: mostly one that outlasts every fault, sometimes one that does not, seldom one
-// that can hardly be kept.
+// ctx returns the ctx of one publish. Its deadline is mostly later than the end of any fault, sometimes earlier, and in
+// two percent of the cases too short for most publishes (hasty).
 func (p *publisher) ctx() (ctx context.Context, cancel context.CancelFunc, hasty bool) {
 	limit := p.w.publishTimeout
 	switch x := p.rng.IntN(100); {
@@ -74,7 +74,7 @@ func (p *publisher) ctx() (ctx context.Context, cancel context.CancelFunc, hasty
 	return ctx, cancel, hasty
 }
 
-// message makes a message for a route. Its body begins with its ID.
+// message returns a new message for a route. Its body starts with its ID.
 func (p *publisher) message(ctx context.Context, route string) *outgoing {
 	p.n++
 	o := &outgoing{Publish: Publish{ID: fmt.Sprintf("%s-%d", p.name, p.n), Client: p.client, Route: route, Once: p.once}}
@@ -82,7 +82,7 @@ func (p *publisher) message(ctx context.Context, route string) *outgoing {
 	o.Deadline = p.w.h.At(deadline)
 	size := 20 + p.rng.IntN(500)
 	if p.rng.IntN(200) == 0 {
-		size = 50_000 // more than one read takes
+		size = 50_000 // more than one read buffer
 	}
 	o.Publishing = amqp.Publishing{MessageId: o.ID, Body: []byte(o.ID + "\n" + strings.Repeat("x", size))}
 	o.Sum = sum(o.Publishing.Body)
@@ -104,7 +104,7 @@ func (p *publisher) message(ctx context.Context, route string) *outgoing {
 	return o
 }
 
-// spoil makes a message that the broker would close a channel or a connection over.
+// makeInvalid makes a message invalid in a way for which the broker would close the channel or the connection.
 func (p *publisher) makeInvalid(o *outgoing) {
 	switch p.rng.IntN(4) {
 	case 0:
@@ -123,14 +123,14 @@ func sum(body []byte) string {
 	return hex.EncodeToString(s[:8])
 }
 
-// blocking publishes and waits for the outcome.
+// publish publishes and waits for the outcome.
 func (p *publisher) publish(ctx context.Context, o *outgoing) {
 	p.w.h.Put(Record{Publish: &o.Publish})
 	p.w.recordOutcome(o, "", p.to.Publish(ctx, o.Exchange, o.Key, o.Publishing))
 }
 
-// async publishes without waiting, and calls then when the outcome is known. Every second message has an id of the
-// producer's own.
+// publishAsync publishes without waiting and calls then after the outcome. Every second message gets its message id
+// from the producer.
 func (p *publisher) publishAsync(ctx context.Context, o *outgoing, then func()) {
 	if p.n%2 == 0 {
 		o.Publishing.MessageId = ""
@@ -149,7 +149,7 @@ func (p *publisher) publishAsync(ctx context.Context, o *outgoing, then func()) 
 	})
 }
 
-// all publishes several messages at once.
+// publishAll publishes a batch.
 func (p *publisher) publishAll(ctx context.Context, os []*outgoing) {
 	msgs := make([]producer.Message, len(os))
 	for i, o := range os {
@@ -162,7 +162,7 @@ func (p *publisher) publishAll(ctx context.Context, os []*outgoing) {
 	}
 }
 
-// tell writes down an outcome.
+// recordOutcome records the outcome of a message.
 func (w *workload) recordOutcome(o *outgoing, messageID string, err error) {
 	out := &Outcome{ID: o.ID, What: outcomeOf(err)}
 	if messageID != o.ID {
@@ -191,10 +191,10 @@ func outcomeOf(err error) string {
 	case errors.As(err, &returned):
 		return Returned
 	}
-	return "none of these"
+	return "unknown error"
 }
 
-// publish starts all publishers. The shares are of the rate that the workload aims at.
+// publish starts all publishers. Most of their rates are fractions of the target rate.
 func (w *workload) publish() error {
 	for _, client := range []string{alice, bob} {
 		to, err := w.newProducer(client, producer.Config{})
@@ -219,7 +219,8 @@ func (w *workload) publish() error {
 	return w.publishEdgeCases()
 }
 
-// publishOddly starts those whose messages seldom end as confirmed, or whose producer sends once.
+// publishEdgeCases starts the publishers whose messages are rarely confirmed, the publisher without resending, and the
+// visitor.
 func (w *workload) publishEdgeCases() error {
 	to, err := w.newProducer(carol, producer.Config{})
 	if err != nil {
@@ -239,7 +240,7 @@ func (w *workload) publishEdgeCases() error {
 	v := w.newPublisher("visit", visitor, nil)
 	v.start(2, func() {
 		if err := w.visit(v); err != nil {
-			w.logger.Error("soak: a visitor was not let in", "error", err)
+			w.logger.Error("soak: visitor failed", "error", err)
 		}
 	})
 	return nil
@@ -257,7 +258,7 @@ func (p *publisher) publishOneAsync(route string) {
 	select {
 	case p.slots <- struct{}{}:
 	default:
-		return // as many are open as there may be
+		return // all slots are in use
 	}
 	ctx, cancel, hasty := p.ctx()
 	o := p.message(ctx, route)
@@ -268,7 +269,7 @@ func (p *publisher) publishOneAsync(route string) {
 	})
 }
 
-// batch publishes twenty messages at once.
+// publishBatch publishes a batch of twenty messages.
 func (p *publisher) publishBatch() {
 	ctx, cancel, hasty := p.ctx()
 	defer cancel()
@@ -280,7 +281,7 @@ func (p *publisher) publishBatch() {
 	p.publishAll(ctx, os)
 }
 
-// next publishes the next message of a sequence. One that fails leaves a gap.
+// publishOrdered publishes the next message of the sequence. A failed publish leaves a gap.
 func (p *publisher) publishOrdered() {
 	ctx, cancel := context.WithTimeout(context.Background(), p.w.publishTimeout)
 	defer cancel()
