@@ -156,9 +156,9 @@ func (r *runner) work(ctx context.Context, p plan) error {
 	}
 	publishing, stopPublishing := context.WithCancel(ctx)
 	defer stopPublishing()
-	calm, becalm := context.WithCancel(context.Background())
+	failing, stopFailures := context.WithCancel(context.Background())
 	defer stopFailures()
-	r.w.publishing, r.w.failing = publishing, calm
+	r.w.publishing, r.w.failing = publishing, failing
 	r.w.consume()
 	if err := r.w.publish(); err != nil {
 		return err
