@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// A tale makes up a history. Each line is a millisecond after the one before.
+// A builder makes a history for a test. Each record is one millisecond after the previous one.
 type builder struct {
 	records []Record
 	now     int64
-	number  uint64 // of the last publish, and of the last delivery
-	link    int    // the newest
+	number  uint64 // tag of the last publish or delivery
+	link    int    // number of the newest link
 	lasted  int64
 }
 
@@ -57,14 +57,14 @@ func (t *builder) open(link int) {
 	t.wire(link, "ChannelOpened", Wire{})
 }
 
-// publish announces a message, with a minute to live.
+// publish adds a Publish record with a deadline of one minute.
 func (t *builder) publish(id string) *Publish {
 	p := &Publish{ID: id, Client: "a", Route: "work", Sum: "s", Deadline: t.now + 60e9}
 	t.put(Record{Publish: p})
 	return p
 }
 
-// sent puts it on the wire and returns its tag.
+// send adds the message to the wire and returns its tag.
 func (t *builder) send(link int, id string) uint64 {
 	t.number++
 	t.wire(link, "Published", Wire{MessageID: id, Tag: t.number})
@@ -77,7 +77,7 @@ func (t *builder) outcome(id, what string) *Outcome {
 	return o
 }
 
-// confirmed is a message that was published and confirmed.
+// confirm publishes a message and confirms it.
 func (t *builder) confirm(id string) {
 	t.publish(id)
 	t.wire(t.link, "Confirmed", Wire{Tag: t.send(t.link, id), MessageID: id})
@@ -96,7 +96,7 @@ func (t *builder) handle(consumer, id string, tag uint64, result string) *Handle
 	return h
 }
 
-// processed is a message that was delivered, handled and acknowledged.
+// process delivers a message, handles it and acknowledges it.
 func (t *builder) process(id string) *Handled {
 	tag := t.deliver(t.link, "w-1-X", id, false)
 	h := t.handle("w-1-X", id, tag, OK)
@@ -104,7 +104,7 @@ func (t *builder) process(id string) *Handled {
 	return h
 }
 
-// again is a message that was delivered, handled and acknowledged once more.
+// redeliver delivers a message as redelivered, handles it and acknowledges it.
 func (t *builder) redeliver(id string) *Handled { return t.redeliverTo("w-1-X", id) }
 
 func (t *builder) redeliverTo(consumer, id string) *Handled {
@@ -115,7 +115,7 @@ func (t *builder) redeliverTo(consumer, id string) *Handled {
 	return h
 }
 
-// fated is a message that was published to the retry route, confirmed, and is to fail so often.
+// publishRetried publishes a message on the retry route and confirms it. It must fail the given number of times.
 func (t *builder) publishRetried(id string, fails int, why string) {
 	p := t.publish(id)
 	p.Route, p.Fails, p.Why = toRetry, fails, why
@@ -123,8 +123,8 @@ func (t *builder) publishRetried(id string, fails int, why string) {
 	t.outcome(id, Confirmed)
 }
 
-// tries is an attempt at a fresh delivery of the retry route, a delay after what was before. It returns the delivery's
-// tag and beginning.
+// attempt delivers a message on the retry route after a delay and adds an attempt. It returns the delivery's tag and
+// start.
 func (t *builder) attempt(id string, attempt int, result string) (tag uint64, began int64, x *Try) {
 	t.now += 20 * ms
 	tag, began = t.deliver(t.link, "r-1-X", id, false), t.now
@@ -133,7 +133,7 @@ func (t *builder) attempt(id string, attempt int, result string) (tag uint64, be
 	return tag, began, x
 }
 
-// hops puts a failed message on its way to another queue, and returns the tag of its confirm.
+// move publishes a failed message to another queue and returns the tag of its confirm.
 func (t *builder) move(link int, id, queue string) uint64 {
 	t.number++
 	t.wire(link, "Published", Wire{MessageID: id, Tag: t.number, Key: queue})
@@ -147,7 +147,7 @@ func (t *builder) settle(id string, tag uint64, began int64, result string) *Han
 	return h
 }
 
-// fails is an attempt that failed, after which the message was taken to another queue.
+// failAttempt adds a failed attempt and a confirmed move to another queue.
 func (t *builder) failAttempt(id string, attempt int, queue string) *Try {
 	tag, began, x := t.attempt(id, attempt, Fail)
 	t.wire(t.link, "Confirmed", Wire{Tag: t.move(t.link, id, queue), MessageID: id})
@@ -155,14 +155,14 @@ func (t *builder) failAttempt(id string, attempt int, queue string) *Try {
 	return x
 }
 
-// succeeds is an attempt that did not fail.
+// succeedAttempt adds a successful attempt.
 func (t *builder) succeedAttempt(id string, attempt int) *Try {
 	tag, began, x := t.attempt(id, attempt, OK)
 	t.settle(id, tag, began, OK)
 	return x
 }
 
-// parked is a message that came out of the parking queue.
+// park delivers a message from the parking queue and acknowledges it.
 func (t *builder) park(id string, attempts int, why string) *Handled {
 	tag := t.deliver(t.link, "p-1-X", id, false)
 	h := t.handle("p-1-X", id, tag, OK)
@@ -171,20 +171,20 @@ func (t *builder) park(id string, attempts int, why string) *Handled {
 	return h
 }
 
-// ended is a Run that was told to end and returned nil.
+// stopRun stops a Run, which returns nil.
 func (t *builder) stopRun(run string) {
 	t.put(Record{Stop: &Stop{Run: run}})
 	t.put(Record{Call: &Call{What: ConsumerRun, Who: run, Deadline: t.now + 5e9}})
 }
 
-// fault is one of half a second.
+// fault adds a fault of half a second.
 func (t *builder) fault(n int, kind string) {
 	t.put(Record{Fault: &Fault{N: n, Kind: kind, Clients: []string{"a"}}})
 	t.now += 500 * ms
 	t.put(Record{Fault: &Fault{N: n, Kind: kind, Over: true}})
 }
 
-// judge ends the tale some time later, with traffic again, and has it judged from its lines.
+// judge adds the end of the history after some traffic, encodes it and judges it.
 func (t *builder) judge(tb testing.TB) *Result {
 	tb.Helper()
 	t.confirm("last")
@@ -198,7 +198,7 @@ func (t *builder) judge(tb testing.TB) *Result {
 	return r
 }
 
-// lines are the tale as a history.
+// lines returns the encoded history.
 func (t *builder) lines(tb testing.TB) *bytes.Buffer {
 	tb.Helper()
 	var b bytes.Buffer
@@ -212,10 +212,10 @@ func (t *builder) lines(tb testing.TB) *bytes.Buffer {
 	return &b
 }
 
-// A told tale has one thing wrong with it, or looks as if it had.
+// A judgeCase is a history that contains one contradiction, or none although it resembles one.
 type judgeCase struct {
 	build func(*builder)
-	want  string // the one kind of finding, and a part of its text; "" for none
+	want  string // the only kind of finding and a part of its text; empty for none
 }
 
 func (c judgeCase) test(t *testing.T) {

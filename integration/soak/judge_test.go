@@ -125,9 +125,9 @@ func TestUnfinishedRunIsInvalid(t *testing.T) {
 	x := sufficient()
 	x.publish("m")
 	x.send(2, "the producer's own id")
-	x.put(Record{End: &End{Lasted: 1e9, Err: "the broker did not come back"}})
+	x.put(Record{End: &End{Lasted: 1e9, Err: "the broker did not recover"}})
 	r, err := Judge(x.lines(t))
-	if err != nil || r.Verdict != Invalid || !strings.Contains(r.Reasons[0], "did not come back") {
+	if err != nil || r.Verdict != Invalid || !strings.Contains(r.Reasons[0], "did not recover") {
 		t.Errorf("Judge = %+v, %v, want invalid for this reason only", r, err)
 	}
 }

@@ -125,7 +125,7 @@ func soak(t *testing.T, broker *rabbit.Broker, edits []edit) *Result {
 		t.Fatalf("the last line is not a result: %v (%v)\n%s", jsonErr, err, out)
 	}
 	if (err == nil) != (r.Verdict == Valid) {
-		t.Errorf("verdict %s, but the program returned %v", r.Verdict, err)
+		t.Errorf("result is %s, but the program returned %v", r.Verdict, err)
 	}
 	return &r
 }

@@ -55,8 +55,8 @@ func newNemesis(h *History, q *queues, s *system, seen *traffic, say func(string
 	return n
 }
 
-// run injects faults until ctx ends and every schedule has injected its minimum, or until limit ends. It returns after
-// the last fault has ended. An error means that the broker did not recover.
+// run injects faults until ctx ends and every schedule has injected its minimum, or until limit ends. It returns when
+// no fault is in progress. An error means that the broker did not recover.
 func (n *nemesis) run(ctx, limit context.Context, p plan) error {
 	limit, cancel := context.WithCancel(limit)
 	defer cancel()

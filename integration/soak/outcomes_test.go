@@ -5,18 +5,18 @@ import (
 	"testing"
 )
 
-func TestJudgeFindsWhatBecameOfMessages(t *testing.T) {
+func TestJudgeFindsLostAndUnexpectedMessages(t *testing.T) {
 	for name, c := range map[string]judgeCase{
-		"all is well": {func(t *builder) { t.confirm("m"); t.process("m") }, ""},
+		"confirmed and processed": {func(t *builder) { t.confirm("m"); t.process("m") }, ""},
 
-		"confirmed and never delivered": {func(t *builder) { t.confirm("m") }, lost},
-		"confirmed and never processed": {func(t *builder) {
+		"confirmed but never delivered": {func(t *builder) { t.confirm("m") }, lost},
+		"confirmed but never processed": {func(t *builder) {
 			t.confirm("m")
 			tag := t.deliver(1, "w-1-X", "m", false)
 			t.handle("w-1-X", "m", tag, Fail)
 			t.wire(1, "Rejected", Wire{Tag: tag, Requeue: true})
 		}, lost},
-		"confirmed into a queue that was deleted": {func(t *builder) {
+		"confirmed by a queue that was deleted": {func(t *builder) {
 			t.publish("m").Doomed = true
 			t.wire(1, "Confirmed", Wire{Tag: t.send(1, "m")})
 			t.outcome("m", Confirmed)
@@ -31,14 +31,14 @@ func TestJudgeFindsWhatBecameOfMessages(t *testing.T) {
 			t.wire(1, "Acked", Wire{Tag: tag})
 		}, ""},
 
-		"not published, and handled": {func(t *builder) {
+		"not published but handled": {func(t *builder) {
 			t.publish("m")
 			t.outcome("m", NotPublished)
 			t.send(1, "m")
 			t.process("m")
 		}, phantom},
-		"not published, and sent": {func(t *builder) { t.publish("m"); t.send(1, "m"); t.outcome("m", NotPublished) }, phantom},
-		"returned, and handled": {func(t *builder) {
+		"not published but sent": {func(t *builder) { t.publish("m"); t.send(1, "m"); t.outcome("m", NotPublished) }, phantom},
+		"returned but handled": {func(t *builder) {
 			t.publish("m")
 			tag := t.send(1, "m")
 			t.wire(1, "Returned", Wire{MessageID: "m"})
@@ -46,15 +46,15 @@ func TestJudgeFindsWhatBecameOfMessages(t *testing.T) {
 			t.outcome("m", Returned)
 			t.process("m")
 		}, phantom},
-		"nacked, and handled": {func(t *builder) {
+		"nacked but handled": {func(t *builder) {
 			t.publish("m")
 			t.wire(1, "Nacked", Wire{Tag: t.send(1, "m")})
 			t.outcome("m", Nacked)
 			t.process("m")
 		}, phantom},
 
-		"handled, and never published":     {func(t *builder) { t.send(1, "m"); t.process("m") }, unexpected},
-		"on the wire, and never published": {func(t *builder) { t.send(1, "m") }, unexpected + ": on the wire"},
+		"handled but never published":     {func(t *builder) { t.send(1, "m"); t.process("m") }, unexpected},
+		"on the wire but never published": {func(t *builder) { t.send(1, "m") }, unexpected + ": on the wire"},
 		"handled under another message id": {func(t *builder) {
 			t.publish("m")
 			t.wire(1, "Confirmed", Wire{Tag: t.send(1, "m")})
@@ -69,7 +69,7 @@ func TestJudgeFindsWhatBecameOfMessages(t *testing.T) {
 			h.ID = "m"
 		}, ""},
 		"handled with another body": {func(t *builder) { t.confirm("m"); t.process("m").Sum = "x" }, corrupt},
-		"given to two handlers": {func(t *builder) {
+		"passed to two handlers": {func(t *builder) {
 			t.confirm("m")
 			tag := t.deliver(1, "w-1-X", "m", false)
 			t.handle("w-1-X", "m", tag, Fail)
@@ -77,38 +77,38 @@ func TestJudgeFindsWhatBecameOfMessages(t *testing.T) {
 			t.wire(1, "Acked", Wire{Tag: tag})
 		}, unexpected},
 		"a message left in a queue":    {func(t *builder) { t.put(Record{Queue: &Queue{Name: "work", Unacked: 1}}) }, unaccounted},
-		"a publisher that nobody told": {func(t *builder) { t.publish("m") }, unaccounted},
+		"a publish without an outcome": {func(t *builder) { t.publish("m") }, unaccounted},
 	} {
 		t.Run(name, c.test)
 	}
 }
 
-func TestJudgeFindsReportsThatTheWireDisproves(t *testing.T) {
+func TestJudgeFindsOutcomesThatTheWireDisproves(t *testing.T) {
 	for name, c := range map[string]judgeCase{
-		"confirmed without a confirm": {func(t *builder) { t.publish("m"); t.send(1, "m"); t.outcome("m", Confirmed); t.process("m") }, misreported},
-		"a nack without one":          {func(t *builder) { t.publish("m"); t.send(1, "m"); t.outcome("m", Nacked) }, misreported},
-		"a return without one":        {func(t *builder) { t.publish("m"); t.send(1, "m"); t.outcome("m", Returned) }, misreported},
-		"a confirm that came after the end": {func(t *builder) {
+		"confirmed without a confirm on the wire": {func(t *builder) { t.publish("m"); t.send(1, "m"); t.outcome("m", Confirmed); t.process("m") }, misreported},
+		"nacked without a nack on the wire":       {func(t *builder) { t.publish("m"); t.send(1, "m"); t.outcome("m", Nacked) }, misreported},
+		"returned without a return on the wire":   {func(t *builder) { t.publish("m"); t.send(1, "m"); t.outcome("m", Returned) }, misreported},
+		"a confirm after the deadline": {func(t *builder) {
 			p := t.publish("m")
 			p.Deadline, p.Hasty = t.now, true
 			tag := t.send(1, "m")
 			t.outcome("m", Unconfirmed)
 			t.wire(1, "Confirmed", Wire{Tag: tag})
 		}, ""},
-		"a return taken for a confirm": {func(t *builder) {
+		"a return reported as confirmed": {func(t *builder) {
 			t.publish("m").Doomed = true
 			tag := t.send(1, "m")
 			t.wire(1, "Returned", Wire{MessageID: "m"})
 			t.wire(1, "Confirmed", Wire{Tag: tag})
 			t.outcome("m", Confirmed)
-		}, misreported + ": which nothing on the wire says"},
-		"a nack taken for unknown": {func(t *builder) {
+		}, misreported + ": without a matching answer"},
+		"a nack reported as unconfirmed": {func(t *builder) {
 			t.publish("m")
 			t.wire(1, "Nacked", Wire{Tag: t.send(1, "m")})
 			t.outcome("m", Unconfirmed)
 			t.fault(1, Cut)
 		}, misreported},
-		"a nack taken for unknown, just before the link is lost": {func(t *builder) {
+		"a nack reported as unconfirmed just before the link is lost": {func(t *builder) {
 			t.publish("m")
 			t.wire(1, "Nacked", Wire{Tag: t.send(1, "m")})
 			t.outcome("m", Unconfirmed)
@@ -116,15 +116,15 @@ func TestJudgeFindsReportsThatTheWireDisproves(t *testing.T) {
 			t.open(2)
 			t.fault(1, Cut)
 		}, misreported},
-		"a nack, after an attempt of unknown outcome": {func(t *builder) {
+		"nacked after an attempt of unknown outcome": {func(t *builder) {
 			t.publish("m").Once = false
 			t.send(1, "m")
 			t.wire(1, "LinkClosed", Wire{})
 			t.open(2)
 			t.wire(2, "Nacked", Wire{Tag: t.send(2, "m")})
 			t.outcome("m", Nacked)
-		}, misreported + ": makes it unconfirmed"},
-		"unknown, after an attempt of unknown outcome and a nack": {func(t *builder) {
+		}, misreported + ": means unconfirmed"},
+		"unconfirmed after an attempt of unknown outcome and a nack": {func(t *builder) {
 			p := t.publish("m")
 			t.send(1, "m")
 			t.wire(1, "LinkClosed", Wire{})
@@ -134,8 +134,8 @@ func TestJudgeFindsReportsThatTheWireDisproves(t *testing.T) {
 			p.Deadline = t.now
 			t.fault(1, Cut)
 		}, ""},
-		"unknown, while all stands": {func(t *builder) { t.publish("m"); t.send(1, "m"); t.outcome("m", Unconfirmed); t.fault(1, Cut) }, misreported},
-		"unknown, its channel lost, to be sent once": {func(t *builder) {
+		"unconfirmed while the channel is open": {func(t *builder) { t.publish("m"); t.send(1, "m"); t.outcome("m", Unconfirmed); t.fault(1, Cut) }, misreported},
+		"unconfirmed after the channel closed, without resending": {func(t *builder) {
 			t.publish("m").Once = true
 			t.send(1, "m")
 			t.wire(1, "ChannelClosed", Wire{FromBroker: true, Code: 404})
@@ -143,14 +143,14 @@ func TestJudgeFindsReportsThatTheWireDisproves(t *testing.T) {
 			t.wire(1, "ChannelOpened", Wire{})
 			t.fault(1, Cut)
 		}, ""},
-		"unknown, its link lost before it was handed on, to be sent once": {func(t *builder) {
+		"unconfirmed after the link closed before the publish was forwarded, without resending": {func(t *builder) {
 			t.publish("m").Once = true
 			t.wire(1, "LinkClosed", Wire{})
 			t.outcome("m", Unconfirmed)
 			t.open(2)
 			t.fault(1, Cut)
 		}, ""},
-		"unknown, its confirm overdue": {func(t *builder) {
+		"unconfirmed after ConfirmTimeout": {func(t *builder) {
 			t.records[0].Settings.ConfirmTimeout = 10e9
 			t.publish("m")
 			t.send(1, "m")
@@ -158,14 +158,14 @@ func TestJudgeFindsReportsThatTheWireDisproves(t *testing.T) {
 			t.outcome("m", Unconfirmed)
 			t.fault(1, Cut)
 		}, ""},
-		"more unknown than can be in flight": {func(t *builder) {
+		"more unconfirmed messages than can be in flight": {func(t *builder) {
 			for i := range 11 {
 				t.publish(fmt.Sprint(i)).Deadline = t.now
 				t.outcome(fmt.Sprint(i), Unconfirmed)
 			}
 			t.fault(1, Cut)
 		}, tooManyUnknown},
-		"unknown, its channel lost, to be sent again": {func(t *builder) {
+		"unconfirmed after the channel closed, with resending": {func(t *builder) {
 			t.publish("m")
 			t.send(1, "m")
 			t.wire(1, "ChannelClosed", Wire{FromBroker: true, Code: 404})
@@ -173,7 +173,7 @@ func TestJudgeFindsReportsThatTheWireDisproves(t *testing.T) {
 			t.wire(1, "ChannelOpened", Wire{})
 			t.fault(1, Cut)
 		}, misreported},
-		"a confirm that nobody told": {func(t *builder) {
+		"a confirm that was not reported": {func(t *builder) {
 			p := t.publish("m")
 			t.wire(1, "Confirmed", Wire{Tag: t.send(1, "m")})
 			t.now += 5e9
@@ -181,7 +181,7 @@ func TestJudgeFindsReportsThatTheWireDisproves(t *testing.T) {
 			t.outcome("m", Unconfirmed)
 			t.fault(1, Cut)
 		}, misreported + ": only at"},
-		"a confirm that the client did not live to read": {func(t *builder) {
+		"a confirm that the client could not read before the link closed": {func(t *builder) {
 			t.publish("m")
 			t.wire(1, "Confirmed", Wire{Tag: t.send(1, "m")})
 			t.wire(1, "LinkClosed", Wire{})
@@ -218,8 +218,8 @@ func TestJudgeFindsReportsThatTheWireDisproves(t *testing.T) {
 			t.link = 1
 			t.confirm("n")
 			t.process("n")
-		}, misreported + ": while its channel was used"},
-		"sent again while the proxy still hands on what the client had written": {func(t *builder) {
+		}, misreported + ": used the old channel"},
+		"sent again while the proxy still forwards frames of the closed link": {func(t *builder) {
 			t.publish("m")
 			t.publish("n")
 			t.send(1, "m")
@@ -234,7 +234,7 @@ func TestJudgeFindsReportsThatTheWireDisproves(t *testing.T) {
 			t.process("m")
 			t.process("n")
 		}, ""},
-		"sent twice, to be sent once": {func(t *builder) {
+		"sent twice, without resending": {func(t *builder) {
 			t.publish("m").Once = true
 			t.send(1, "m")
 			t.wire(1, "LinkClosed", Wire{})
@@ -242,7 +242,7 @@ func TestJudgeFindsReportsThatTheWireDisproves(t *testing.T) {
 			t.wire(2, "Confirmed", Wire{Tag: t.send(2, "m")})
 			t.outcome("m", Confirmed)
 			t.process("m")
-		}, misreported + ": was to be sent once"},
+		}, misreported + ": its producer does not resend"},
 	} {
 		t.Run(name, c.test)
 	}

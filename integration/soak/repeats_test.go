@@ -2,27 +2,27 @@ package soak
 
 import "testing"
 
-func TestJudgeFindsRepeatsWithoutReason(t *testing.T) {
+func TestJudgeFindsUnexplainedDuplicates(t *testing.T) {
 	for name, c := range map[string]judgeCase{
-		"delivered again, without a fault": {func(t *builder) {
+		"delivered again without a fault": {func(t *builder) {
 			t.confirm("m")
 			t.process("m")
 			t.redeliver("m")
 		}, duplicated + ": delivered again"},
 		"delivered again after a fault": {func(t *builder) { t.confirm("m"); t.process("m"); t.fault(1, Cut); t.redeliver("m") }, ""},
-		"delivered again after a fault, with nothing to show for it": {func(t *builder) {
+		"delivered again after a fault without the redelivered flag": {func(t *builder) {
 			t.confirm("m")
 			t.process("m")
 			t.fault(1, Cut)
 			t.redeliver("m").Redelivered = false
 		}, duplicated + ": delivered again"},
-		"delivered afresh after a fault": {func(t *builder) {
+		"delivered twice without the redelivered flag, handled once": {func(t *builder) {
 			t.confirm("m")
 			t.deliver(1, "w-1-X", "m", false)
 			t.fault(1, Cut)
 			t.process("m")
-		}, duplicated + ": 2 times without the mark"},
-		"delivered again more often than was held": {func(t *builder) {
+		}, duplicated + ": 2 times without the redelivered flag"},
+		"more duplicates than unacknowledged deliveries": {func(t *builder) {
 			t.confirm("m")
 			t.process("m")
 			t.fault(1, Cut)
@@ -30,7 +30,7 @@ func TestJudgeFindsRepeatsWithoutReason(t *testing.T) {
 				t.redeliver("m")
 			}
 		}, duplicated + ": 11 duplicates after 1 faults"},
-		"a dead letter again after a fault, of what had been redelivered before it died": {func(t *builder) {
+		"dead letter delivered twice after a fault, redelivered only before it was dead-lettered": {func(t *builder) {
 			t.confirm("m")
 			tag := t.deliver(1, "w-1-X", "m", true)
 			t.handle("w-1-X", "m", tag, Reject).Redelivered = true
@@ -39,7 +39,7 @@ func TestJudgeFindsRepeatsWithoutReason(t *testing.T) {
 			t.redeliverTo("d-1-X", "m").Redelivered = false
 			t.redeliverTo("d-1-X", "m").Redelivered = false
 		}, duplicated + ": delivered again"},
-		"a dead letter again after an outage": {func(t *builder) {
+		"dead letter delivered twice after an outage": {func(t *builder) {
 			t.confirm("m")
 			tag := t.deliver(1, "w-1-X", "m", false)
 			t.handle("w-1-X", "m", tag, Reject)
@@ -60,7 +60,7 @@ func TestJudgeFindsRepeatsWithoutReason(t *testing.T) {
 			t.process("m")
 			t.fault(1, Cut)
 		}, ""},
-		"delivered again, although a Run said that nothing will be": {func(t *builder) {
+		"delivered again after its Run returned nil": {func(t *builder) {
 			t.wire(1, "Subscribed", Wire{Consumer: "w-1-X"})
 			t.confirm("m")
 			t.process("m")
@@ -70,7 +70,7 @@ func TestJudgeFindsRepeatsWithoutReason(t *testing.T) {
 			t.open(2)
 			t.redeliverTo("w-2-X", "m")
 		}, misreported},
-		"another copy, delivered while a Run had the first": {func(t *builder) {
+		"a second copy delivered while a Run held the first": {func(t *builder) {
 			t.wire(1, "Subscribed", Wire{Consumer: "w-1-X"})
 			t.confirm("m")
 			t.fault(1, Cut)
@@ -84,7 +84,7 @@ func TestJudgeFindsRepeatsWithoutReason(t *testing.T) {
 			t.handle("w-2-X", "m", tag, OK).Redelivered = true
 			t.wire(2, "Acked", Wire{Tag: tag})
 		}, ""},
-		"out of order, without a fault": {func(t *builder) {
+		"out of order without a fault": {func(t *builder) {
 			for i, id := range []string{"m", "n"} {
 				p := t.publish(id)
 				p.Order, p.Seq = "o", i

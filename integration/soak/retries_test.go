@@ -4,20 +4,20 @@ import "testing"
 
 func TestJudgeFindsRetriesBeyondThePolicy(t *testing.T) {
 	for name, c := range map[string]judgeCase{
-		"failed twice, and succeeded": {func(t *builder) {
+		"failed twice and succeeded": {func(t *builder) {
 			t.publishRetried("m", 2, "")
 			t.failAttempt("m", 1, "wait1")
 			t.failAttempt("m", 2, "wait2")
 			t.succeedAttempt("m", 3)
 		}, ""},
-		"failed for good, and parked": {func(t *builder) {
+		"failed every attempt and parked": {func(t *builder) {
 			t.publishRetried("m", 3, "attempts")
 			t.failAttempt("m", 1, "wait1")
 			t.failAttempt("m", 2, "wait2")
 			t.failAttempt("m", 3, "parked")
 			t.park("m", 3, "attempts")
 		}, ""},
-		"failed, and begun anew in its own queue": {func(t *builder) {
+		"failed and republished to its own queue": {func(t *builder) {
 			t.publishRetried("m", 1, "")
 			tag, began, _ := t.attempt("m", 1, Fail)
 			t.move(1, "m", "wait1")
@@ -25,32 +25,32 @@ func TestJudgeFindsRetriesBeyondThePolicy(t *testing.T) {
 			t.settle("m", tag, began, Moved)
 			t.succeedAttempt("m", 2)
 		}, ""},
-		"an attempt too many": {func(t *builder) {
+		"one attempt too many": {func(t *builder) {
 			t.publishRetried("m", 1, "permanent")
 			t.failAttempt("m", 1, "wait1")
 			t.failAttempt("m", 2, "parked")
 			t.park("m", 1, "permanent")
 		}, overtried + ": attempt 2 at m"},
-		"an attempt after one that succeeded": {func(t *builder) {
+		"an attempt after a successful one": {func(t *builder) {
 			t.publishRetried("m", 0, "")
 			t.succeedAttempt("m", 1)
 			t.fault(1, Cut)
 			t.succeedAttempt("m", 2).Redelivered = true
 			t.records[len(t.records)-2].Handled.Redelivered = true
 			t.records[len(t.records)-4].Wire.Redelivered = true
-		}, overtried + ": of 1"},
-		"an attempt left out": {func(t *builder) {
+		}, overtried + ": with a maximum of 1"},
+		"a skipped attempt": {func(t *builder) {
 			t.publishRetried("m", 2, "")
 			t.failAttempt("m", 1, "wait2")
 			t.succeedAttempt("m", 3)
 		}, overtried + ": attempt 3 at m"},
-		"an attempt before its delay is over": {func(t *builder) {
+		"an attempt before its delay elapsed": {func(t *builder) {
 			t.publishRetried("m", 1, "")
 			t.records[0].Settings.Retry.Waits[0].Delay = 100 * ms
 			t.failAttempt("m", 1, "wait1")
 			t.succeedAttempt("m", 2)
 		}, overtried + ": 100ms earlier"},
-		"an attempt before the delay is over that was asked for": {func(t *builder) {
+		"an attempt before its requested delay elapsed": {func(t *builder) {
 			t.publishRetried("m", 2, "")
 			t.records[len(t.records)-4].Publish.After = 100 * ms
 			t.failAttempt("m", 1, "wait1")
@@ -58,19 +58,19 @@ func TestJudgeFindsRetriesBeyondThePolicy(t *testing.T) {
 			t.succeedAttempt("m", 3)
 		}, overtried + ": 100ms earlier"},
 		"an attempt without a number": {func(t *builder) { t.publishRetried("m", 0, ""); t.succeedAttempt("m", 0) }, overtried},
-		"an attempt after one that was postponed": {func(t *builder) {
+		"an attempt after a requeued one": {func(t *builder) {
 			t.publishRetried("m", 2, "")
 			t.failAttempt("m", 1, "wait1").Result = Requeue
 			t.succeedAttempt("m", 2)
 		}, overtried + ": without a failure"},
-		"the first attempt again, from a wait queue": {func(t *builder) {
+		"the first attempt repeated from a wait queue": {func(t *builder) {
 			t.publishRetried("m", 2, "")
 			t.failAttempt("m", 1, "wait1")
 			t.failAttempt("m", 1, "wait1")
 			t.failAttempt("m", 2, "wait2")
 			t.succeedAttempt("m", 3)
 		}, overtried + ": attempt 1 at m was made 2 times"},
-		"the second attempt again, sent for it once": {func(t *builder) {
+		"the second attempt repeated after one move": {func(t *builder) {
 			t.publishRetried("m", 2, "")
 			t.failAttempt("m", 1, "wait1")
 			t.failAttempt("m", 2, "wait2")
@@ -78,7 +78,7 @@ func TestJudgeFindsRetriesBeyondThePolicy(t *testing.T) {
 			t.succeedAttempt("m", 3)
 			t.fault(1, Cut)
 		}, overtried + ": attempt 2 at m was made 2 times"},
-		"an attempt in the process, and one after": {func(t *builder) {
+		"an in-process attempt and the next one": {func(t *builder) {
 			t.records[0].Settings.Retry.Waits[0].Queue = ""
 			t.publishRetried("m", 2, "")
 			tag, began, _ := t.attempt("m", 1, Fail)
@@ -88,7 +88,7 @@ func TestJudgeFindsRetriesBeyondThePolicy(t *testing.T) {
 			t.settle("m", tag, began, Moved)
 			t.succeedAttempt("m", 3)
 		}, ""},
-		"an attempt in the process, made again with nothing to show for it": {func(t *builder) {
+		"an in-process attempt repeated without a redelivery": {func(t *builder) {
 			t.records[0].Settings.Retry.Waits[0].Queue = ""
 			t.publishRetried("m", 2, "")
 			tag, began, _ := t.attempt("m", 1, Fail)
@@ -100,7 +100,7 @@ func TestJudgeFindsRetriesBeyondThePolicy(t *testing.T) {
 			t.settle("m", tag, began, Moved)
 			t.succeedAttempt("m", 3)
 		}, overtried + ": attempt 2 at m was made 2 times"},
-		"a delay that was asked for, in several waits and copies": {func(t *builder) {
+		"a requested delay through several wait queues and copies": {func(t *builder) {
 			t.records[0].Settings.Retry.Waits[0].Queue = ""
 			t.publishRetried("m", 1, "")
 			t.records[len(t.records)-4].Publish.After = 25 * ms
@@ -113,7 +113,7 @@ func TestJudgeFindsRetriesBeyondThePolicy(t *testing.T) {
 			t.succeedAttempt("m", 2)
 			t.succeedAttempt("m", 2)
 		}, ""},
-		"the second attempt again, passed on twice in an outage": {func(t *builder) {
+		"the second attempt repeated after an outage": {func(t *builder) {
 			t.publishRetried("m", 2, "")
 			t.failAttempt("m", 1, "wait1")
 			t.failAttempt("m", 2, "wait2")
@@ -122,7 +122,7 @@ func TestJudgeFindsRetriesBeyondThePolicy(t *testing.T) {
 			t.failAttempt("m", 2, "wait2")
 			t.succeedAttempt("m", 3)
 		}, ""},
-		"two copies, since the way was not confirmed": {func(t *builder) {
+		"two copies after an unconfirmed move": {func(t *builder) {
 			t.publishRetried("m", 1, "")
 			tag, began, _ := t.attempt("m", 1, Fail)
 			t.move(1, "m", "wait1")
@@ -140,10 +140,10 @@ func TestJudgeFindsRetriesBeyondThePolicy(t *testing.T) {
 	}
 }
 
-func TestJudgeFindsFailedMessagesThatGoAstray(t *testing.T) {
+func TestJudgeFindsWrongMoves(t *testing.T) {
 	for name, c := range map[string]judgeCase{
-		"never back from a wait queue": {func(t *builder) { t.publishRetried("m", 1, ""); t.failAttempt("m", 1, "wait1") }, lost},
-		"never back from a wait queue, its publisher not told": {func(t *builder) {
+		"not delivered after a wait queue": {func(t *builder) { t.publishRetried("m", 1, ""); t.failAttempt("m", 1, "wait1") }, lost},
+		"unconfirmed, and not delivered after a wait queue": {func(t *builder) {
 			t.publishRetried("m", 1, "")
 			for i := range t.records {
 				if o := t.records[i].Outcome; o != nil {
@@ -154,14 +154,14 @@ func TestJudgeFindsFailedMessagesThatGoAstray(t *testing.T) {
 			t.failAttempt("m", 1, "wait1")
 			t.fault(1, Cut)
 		}, lost + ": reported as unconfirmed"},
-		"confirmed on the wire, its publisher not told, and never delivered": {func(t *builder) {
+		"unconfirmed and never delivered, but confirmed on the wire": {func(t *builder) {
 			p := t.publish("m")
 			p.Route, p.Deadline = toRetry, t.now
 			t.wire(1, "Confirmed", Wire{Tag: t.send(1, "m"), MessageID: "m"})
 			t.outcome("m", Unconfirmed)
 			t.fault(1, Cut)
 		}, lost + ": acknowledged there 0 times"},
-		"one of two copies never back from a wait queue": {func(t *builder) {
+		"one of two copies not delivered after a wait queue": {func(t *builder) {
 			t.publishRetried("m", 1, "")
 			t.failAttempt("m", 1, "wait1")
 			t.fault(1, Cut)
@@ -169,7 +169,7 @@ func TestJudgeFindsFailedMessagesThatGoAstray(t *testing.T) {
 			t.wire(1, "ChannelClosed", Wire{})
 			t.succeedAttempt("m", 2)
 		}, lost + ": confirmed 3 times for queue retry"},
-		"one of two copies never out of the parking queue": {func(t *builder) {
+		"one of two copies not delivered from the parking queue": {func(t *builder) {
 			t.publishRetried("m", 1, "rule")
 			t.failAttempt("m", 1, "parked")
 			t.fault(1, Cut)
@@ -178,7 +178,7 @@ func TestJudgeFindsFailedMessagesThatGoAstray(t *testing.T) {
 			t.open(2)
 			t.park("m", 1, "rule")
 		}, lost + ": confirmed 2 times for queue parked"},
-		"a copy that was delivered, and not acknowledged": {func(t *builder) {
+		"a copy delivered but not acknowledged": {func(t *builder) {
 			t.publishRetried("m", 1, "")
 			t.failAttempt("m", 1, "wait1")
 			tag, began, _ := t.attempt("m", 2, OK)
@@ -186,7 +186,7 @@ func TestJudgeFindsFailedMessagesThatGoAstray(t *testing.T) {
 			t.wire(1, "ChannelClosed", Wire{})
 			t.fault(1, Cut)
 		}, lost + ": confirmed 2 times for queue retry"},
-		"acknowledged, and taken nowhere": {func(t *builder) {
+		"acknowledged without a move": {func(t *builder) {
 			t.publishRetried("m", 1, "permanent")
 			tag, began, _ := t.attempt("m", 1, Fail)
 			t.settle("m", tag, began, Moved)
@@ -198,9 +198,9 @@ func TestJudgeFindsFailedMessagesThatGoAstray(t *testing.T) {
 		"acknowledged before the confirm": {func(t *builder) {
 			t.publishRetried("m", 1, "permanent")
 			tag, began, _ := t.attempt("m", 1, Fail)
-			hop := t.move(1, "m", "parked")
+			move := t.move(1, "m", "parked")
 			t.settle("m", tag, began, Moved)
-			t.wire(1, "Confirmed", Wire{Tag: hop})
+			t.wire(1, "Confirmed", Wire{Tag: move})
 			t.park("m", 1, "permanent")
 		}, falseSettled + ": which failed"},
 		"acknowledged after a nack": {func(t *builder) {
@@ -210,12 +210,12 @@ func TestJudgeFindsFailedMessagesThatGoAstray(t *testing.T) {
 			t.settle("m", tag, began, Moved)
 			t.park("m", 1, "permanent")
 		}, falseSettled + ": which failed"},
-		"acknowledged although it was returned": {func(t *builder) {
+		"acknowledged although the copy was returned": {func(t *builder) {
 			t.publishRetried("m", 1, "permanent")
 			tag, began, _ := t.attempt("m", 1, Fail)
-			hop := t.move(1, "m", "parked")
+			move := t.move(1, "m", "parked")
 			t.wire(1, "Returned", Wire{MessageID: "m", Key: "parked"})
-			t.wire(1, "Confirmed", Wire{Tag: hop})
+			t.wire(1, "Confirmed", Wire{Tag: move})
 			t.settle("m", tag, began, Moved)
 			t.park("m", 1, "permanent")
 		}, falseSettled + ": which failed"},
@@ -250,15 +250,15 @@ func TestJudgeFindsFailedMessagesThatGoAstray(t *testing.T) {
 			t.settle("m", tag, began, Moved)
 			t.park("m", 1, "permanent")
 		}, falseSettled + ": which failed"},
-		"taken to another queue although it succeeded": {func(t *builder) {
+		"moved although it succeeded": {func(t *builder) {
 			t.publishRetried("m", 0, "")
 			t.succeedAttempt("m", 1)
 			t.wire(1, "Confirmed", Wire{Tag: t.move(1, "m", "wait1")})
 			t.fault(1, Cut)
 			t.redeliverTo("r-1-X", "m")
-		}, unexpected + ": 0 of its deliveries failed"},
-		"on its way, and never published": {func(t *builder) { t.move(1, "m", "wait1") }, unexpected + ": on the wire"},
-		"given back, and handled once more": {func(t *builder) {
+		}, unexpected + ": only 0 of its deliveries failed"},
+		"moved but never published": {func(t *builder) { t.move(1, "m", "wait1") }, unexpected + ": on the wire"},
+		"requeued and delivered again": {func(t *builder) {
 			t.publishRetried("m", 1, "")
 			tag, began, _ := t.attempt("m", 1, Fail)
 			t.wire(1, "Nacked", Wire{Tag: t.move(1, "m", "wait1")})
@@ -281,7 +281,7 @@ func TestJudgeFindsFailedMessagesThatGoAstray(t *testing.T) {
 				t.succeedAttempt("m", 2)
 			}
 		}, ""},
-		"another parked copy, after a Run that had the first": {func(t *builder) {
+		"a second parked copy after its Run returned nil": {func(t *builder) {
 			t.wire(1, "Subscribed", Wire{Consumer: "p-1-X"})
 			t.publishRetried("m", 1, "rule")
 			t.failAttempt("m", 1, "parked")
@@ -294,7 +294,7 @@ func TestJudgeFindsFailedMessagesThatGoAstray(t *testing.T) {
 			h := t.redeliverTo("p-2-X", "m")
 			h.Attempts, h.Why = 1, "rule"
 		}, ""},
-		"parked once, and again after a Run that had it": {func(t *builder) {
+		"parked once and delivered again after its Run returned nil": {func(t *builder) {
 			t.wire(1, "Subscribed", Wire{Consumer: "p-1-X"})
 			t.publishRetried("m", 1, "rule")
 			t.failAttempt("m", 1, "parked")
@@ -306,7 +306,7 @@ func TestJudgeFindsFailedMessagesThatGoAstray(t *testing.T) {
 			h := t.redeliverTo("p-2-X", "m")
 			h.Attempts, h.Why = 1, "rule"
 		}, misreported + ": whose Run returned nil"},
-		"parked twice, sent there once": {func(t *builder) {
+		"delivered twice from the parking queue, moved there once": {func(t *builder) {
 			t.publishRetried("m", 1, "rule")
 			t.failAttempt("m", 1, "parked")
 			t.fault(1, Cut)
@@ -318,13 +318,13 @@ func TestJudgeFindsFailedMessagesThatGoAstray(t *testing.T) {
 	}
 }
 
-func TestJudgeFindsMessagesParkedForNoReason(t *testing.T) {
+func TestJudgeFindsMessagesParkedWithoutReason(t *testing.T) {
 	for name, c := range map[string]judgeCase{
-		"although the next attempt was to succeed": {func(t *builder) {
+		"although the next attempt should succeed": {func(t *builder) {
 			t.publishRetried("m", 1, "")
 			t.failAttempt("m", 1, "parked")
 			t.park("m", 1, "attempts")
-		}, unexpected + ": although attempt 2 was to succeed"},
+		}, unexpected + ": although attempt 2 should succeed"},
 		"too early": {func(t *builder) {
 			t.publishRetried("m", 3, "attempts")
 			t.failAttempt("m", 1, "wait1")
@@ -335,8 +335,8 @@ func TestJudgeFindsMessagesParkedForNoReason(t *testing.T) {
 			t.publishRetried("m", 1, "rule")
 			t.failAttempt("m", 1, "parked")
 			t.park("m", 1, "permanent")
-		}, unexpected + ": (permanent), and was to be after 1 (rule)"},
-		"without the attempts that it tells of": {func(t *builder) {
+		}, unexpected + ": (permanent), want 1 (rule)"},
+		"with fewer attempts than its headers state": {func(t *builder) {
 			t.publishRetried("m", 3, "attempts")
 			t.failAttempt("m", 1, "wait1")
 			t.failAttempt("m", 2, "parked")

@@ -18,7 +18,7 @@ func TestJudgeFindsFalseSettlements(t *testing.T) {
 			t.wire(1, "Acked", Wire{Tag: tag})
 			t.fault(1, Cut)
 		}, falseSettled},
-		"acknowledged under a lost session's tag": {func(t *builder) {
+		"acknowledged with the tag of a lost session": {func(t *builder) {
 			t.confirm("m")
 			t.confirm("n")
 			tag := t.deliver(1, "w-1-X", "m", false)
@@ -29,13 +29,13 @@ func TestJudgeFindsFalseSettlements(t *testing.T) {
 			t.wire(2, "Acked", Wire{Tag: tag})
 			t.handle("w-1-Y", "n", tag, OK)
 		}, falseSettled},
-		"acknowledged, and never delivered": {func(t *builder) { t.wire(1, "Acked", Wire{Tag: 7}) }, falseSettled},
+		"acknowledged but never delivered": {func(t *builder) { t.wire(1, "Acked", Wire{Tag: 7}) }, falseSettled},
 		"settled twice": {func(t *builder) {
 			t.confirm("m")
 			t.process("m")
 			t.wire(1, "Acked", Wire{Tag: t.number})
 		}, falseSettled},
-		"given back, not begun, by a consumer that ends": {func(t *builder) {
+		"requeued without a handler call by a stopped Run": {func(t *builder) {
 			t.confirm("m")
 			tag := t.deliver(1, "w-1-X", "m", false)
 			t.put(Record{Stop: &Stop{Run: "w-1"}})
@@ -44,7 +44,7 @@ func TestJudgeFindsFalseSettlements(t *testing.T) {
 			t.handle("w-2-X", "m", tag, OK)
 			t.wire(1, "Acked", Wire{Tag: tag})
 		}, ""},
-		"given back, not begun, by a consumer that goes on": {func(t *builder) {
+		"requeued without a handler call by a running Run": {func(t *builder) {
 			t.confirm("m")
 			t.put(Record{Stop: &Stop{Run: "w-1"}})
 			tag := t.deliver(1, "w-2-X", "m", false)
@@ -53,14 +53,14 @@ func TestJudgeFindsFalseSettlements(t *testing.T) {
 			t.handle("w-2-X", "m", tag, OK)
 			t.wire(1, "Acked", Wire{Tag: tag})
 		}, falseSettled},
-		"given back although its handler succeeded": {func(t *builder) {
+		"requeued although its handler succeeded": {func(t *builder) {
 			t.confirm("m")
 			tag := t.deliver(1, "w-1-X", "m", false)
 			t.put(Record{Stop: &Stop{Run: "w-1"}})
 			t.handle("w-1-X", "m", tag, OK)
 			t.wire(1, "DeliveryNacked", Wire{Tag: tag, Requeue: true})
 		}, falseSettled},
-		"a channel closed over a settlement": {func(t *builder) {
+		"a channel closed because of a settlement": {func(t *builder) {
 			t.wire(1, "ChannelClosed", Wire{FromBroker: true, Code: 406, Text: "unknown delivery tag 7"})
 			t.wire(1, "ChannelOpened", Wire{})
 		}, refused},

@@ -32,8 +32,8 @@ type worker struct {
 	stopped chan struct{}
 }
 
-// runStopTime is the time in which a Run must return after its ctx ended. DrainTimeout and the wait for the broker's
-// last answers (5 s) are both within it.
+// runStopTime is the time in which a Run must return after its ctx has ended. A Run waits up to DrainTimeout for
+// handlers and up to 5 s for the broker's last answers.
 const runStopTime = max(drainTime, 5*time.Second) + 500*time.Millisecond
 
 var (
@@ -204,8 +204,8 @@ func (x *worker) newHandled(d *consumer.Delivery) *Handled {
 // idOf returns the message ID at the start of a body.
 func idOf(body []byte) string { return string(body[:max(0, bytes.IndexByte(body, '\n'))]) }
 
-// decide returns the result and the duration of a handler call. A message fails at most twice, because RabbitMQ delays
-// further redeliveries for longer than a short run lasts.
+// decide returns the result and the duration of a handler call. A message fails at most twice: the delay before another
+// redelivery could be longer than the rest of a short run.
 func (x *worker) decide(d *consumer.Delivery) (result string, took time.Duration) {
 	took = x.delay
 	if x.steady || x.w.failing.Err() != nil {

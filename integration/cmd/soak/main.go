@@ -1,5 +1,5 @@
 // Command soak runs publishers and consumers through random faults and judges the recorded history. The last line of
-// its output is one JSON object. The exit status is 0 only if its verdict is "valid". See package soak.
+// its output is one JSON object. The exit status is 0 only if the run is valid. See package soak.
 package main
 
 import (

@@ -36,7 +36,7 @@ func TestLastLineIsTheResultOfARecordedHistory(t *testing.T) {
 				t.Fatalf("%v: %s", err, &stdout)
 			}
 			if err != nil || verdict != c.want || line.Verdict != c.want || line.Lost == nil || strings.Count(stdout.String(), "\n") != 1 {
-				t.Errorf("verdict %q, %v, want %q and one line:\n%s", verdict, err, c.want, &stdout)
+				t.Errorf("run = %q, %v, want %q and one line:\n%s", verdict, err, c.want, &stdout)
 			}
 			if !strings.Contains(stderr.String(), c.want+": ") {
 				t.Errorf("no reason on stderr:\n%s", &stderr)
