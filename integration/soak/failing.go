@@ -48,8 +48,8 @@ func failurePlanOf(id string) failurePlan {
 
 // A deliveryResult collects the result of one delivery on the retry route.
 type deliveryResult struct {
-	handler     string // result of the handler; Moved if the handler was not called because the message has already had this attempt
-	failedMoves int    // number of failed moves
+	handlerResult string // result of the handler; Moved if the handler was not called because the message has already had this attempt
+	failedMoves   int    // number of failed moves
 }
 
 type deliveryResultKey struct{}
@@ -73,12 +73,12 @@ func (m mover) Republish(ctx context.Context, exchange, key string, msg amqp.Pub
 func (x *worker) recordMoves(next consumer.Handler) consumer.Handler {
 	return func(ctx context.Context, d *consumer.Delivery) error {
 		h := x.newHandled(d)
-		c := &deliveryResult{handler: Moved}
+		c := &deliveryResult{handlerResult: Moved}
 		err := next(context.WithValue(ctx, deliveryResultKey{}, c), d)
 		var requeue *consumer.RequeueError
 		var move *retry.MoveError
 		switch {
-		case err == nil && c.handler == OK:
+		case err == nil && c.handlerResult == OK:
 			h.Result = OK
 		case err == nil:
 			h.Result = Moved
@@ -98,7 +98,7 @@ func (x *worker) recordMoves(next consumer.Handler) consumer.Handler {
 func (x *worker) try(ctx context.Context, d *consumer.Delivery) (err error) {
 	t := &Try{ID: idOf(d.Body), Began: x.w.h.Now(), Attempt: retry.Attempt(ctx), Redelivered: d.Redelivered, Result: OK}
 	defer func() {
-		deliveryResultOf(ctx).handler = t.Result
+		deliveryResultOf(ctx).handlerResult = t.Result
 		x.w.h.Put(Record{Try: t})
 	}()
 	took := time.Duration(0)

@@ -9,7 +9,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest"
 )
 
-// silenceTime is how long a link must be silent until the client certainly closes it.
+// silenceTime is how long a link must be silent for the client to detect it.
 const silenceTime = 2*heartbeat + 500*time.Millisecond
 
 // lossTime is how long a fault may take to close a connection by itself.

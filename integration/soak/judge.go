@@ -37,13 +37,13 @@ type Result struct {
 	Phantom     int `json:"phantom"`      // messages handled or sent although reported as not published, or handled although returned or nacked
 	Unexpected  int `json:"unexpected"`   // messages handled or sent but never published, or under another message id
 	Corrupt     int `json:"corrupt"`      // deliveries with a changed body
-	FalseSettle int `json:"false_settle"` // settlements on the wire without a preceding result of the handler
+	FalseSettle int `json:"false_settle"` // invalid settlements on the wire, such as an ack before the handler returned
 	Misreported int `json:"misreported"`  // outcomes that the wire disproves, answers without an outcome, needless resends
 	Overtried   int `json:"overtried"`    // attempts beyond the policy, with a wrong number, or before their delay elapsed
 
 	Retried int `json:"retried"` // messages with an attempt after a failed one
 	Parked  int `json:"parked"`  // messages delivered from the parking queue
-	Stayed  int `json:"stayed"`  // failed deliveries that were requeued because their move was impossible or unconfirmed
+	Stayed  int `json:"stayed"`  // failed deliveries that were requeued because their move failed
 
 	Duplicates  int `json:"duplicates"`  // deliveries of messages that were already processed
 	Unexplained int `json:"unexplained"` // duplicates without a redelivery, a resend or an outage as the reason

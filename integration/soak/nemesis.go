@@ -41,8 +41,8 @@ const faultAttempts = 3
 // linkFaults inject faults into the links of one client through one proxy.
 type linkFaults struct{ all, publishing, consuming *amqptest.Faults }
 
-func newNemesis(h *History, q *queues, s *system, seen *traffic, say func(string, ...any)) *nemesis {
-	n := &nemesis{h: h, q: q, nodes: s.nodes, cluster: s.cluster, traffic: seen, logf: say, links: map[string][]linkFaults{}, active: map[int]string{}}
+func newNemesis(h *History, q *queues, s *system, seen *traffic, logf func(string, ...any)) *nemesis {
+	n := &nemesis{h: h, q: q, nodes: s.nodes, cluster: s.cluster, traffic: seen, logf: logf, links: map[string][]linkFaults{}, active: map[int]string{}}
 	for _, client := range clients {
 		for _, p := range s.proxies {
 			n.links[client] = append(n.links[client], linkFaults{
@@ -187,14 +187,14 @@ func (n *nemesis) broken() error {
 }
 
 // progress returns the number of completed faults and the faults in progress.
-func (n *nemesis) progress() (done int, now []string) {
+func (n *nemesis) progress() (done int, active []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, x := range n.active {
-		now = append(now, x)
+		active = append(active, x)
 	}
-	slices.Sort(now)
-	return n.done, now
+	slices.Sort(active)
+	return n.done, active
 }
 
 // between returns a random duration.

@@ -143,7 +143,7 @@ func TestJudgeFindsOutcomesThatTheWireDisproves(t *testing.T) {
 			t.wire(1, "ChannelOpened", Wire{})
 			t.fault(1, Cut)
 		}, ""},
-		"unconfirmed after the link closed before the publish was forwarded, without resending": {func(t *builder) {
+		"unconfirmed after the link closed, without a forwarded publish and without resending": {func(t *builder) {
 			t.publish("m").Once = true
 			t.wire(1, "LinkClosed", Wire{})
 			t.outcome("m", Unconfirmed)

@@ -11,7 +11,7 @@ import (
 const (
 	Close   = "close"   // an operator closes the connections with 320 CONNECTION_FORCED
 	Cut     = "cut"     // the connections are reset (RST)
-	Torn    = "torn"    // the connections are reset within a frame
+	Torn    = "torn"    // the connections are reset after some bytes, mostly within a frame
 	Half    = "half"    // one direction of the connections is closed (FIN)
 	Hole    = "hole"    // all bytes are dropped, and the connections stay open
 	Hold    = "hold"    // bytes from the client are not read

@@ -26,7 +26,7 @@ type Settings struct {
 	Seed     uint64         `json:"seed"`
 	Nodes    int            `json:"nodes"`
 	Broker   string         `json:"broker"`
-	Duration int64          `json:"duration"` // minimum, of the phase with faults
+	Duration int64          `json:"duration"` // minimum duration of the phase with faults
 	Minimums map[string]int `json:"minimums"` // number of faults that a valid run needs, by kind
 	Rate     int            `json:"rate"`     // confirmed messages per second that a valid run needs while faults are injected
 

@@ -32,7 +32,7 @@ type traffic struct {
 // A flow is the confirms or the deliveries of one client.
 type flow struct {
 	client string
-	what   trafficKind
+	kind   trafficKind
 }
 
 type trafficKind int
@@ -45,19 +45,19 @@ const (
 func newTraffic() *traffic { return &traffic{waiting: map[flow][]chan struct{}{}} }
 
 // next returns a channel that is closed at the client's next confirm or delivery.
-func (t *traffic) next(client string, what trafficKind) <-chan struct{} {
+func (t *traffic) next(client string, kind trafficKind) <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := make(chan struct{})
-	t.waiting[flow{client, what}] = append(t.waiting[flow{client, what}], c)
+	t.waiting[flow{client, kind}] = append(t.waiting[flow{client, kind}], c)
 	return c
 }
 
-func (t *traffic) notify(client string, what trafficKind) {
+func (t *traffic) notify(client string, kind trafficKind) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, c := range t.waiting[flow{client, what}] {
+	for _, c := range t.waiting[flow{client, kind}] {
 		close(c)
 	}
-	delete(t.waiting, flow{client, what})
+	delete(t.waiting, flow{client, kind})
 }

@@ -32,8 +32,8 @@ type worker struct {
 	stopped chan struct{}
 }
 
-// runStopTime is the time in which a Run must return after its ctx has ended. A Run waits up to DrainTimeout for
-// handlers and up to 5 s for the broker's last answers.
+// runStopTime is the time in which a Run must return once its ctx is done. A Run waits up to DrainTimeout for handlers
+// and up to 5 s for the broker's last answers.
 const runStopTime = max(drainTime, 5*time.Second) + 500*time.Millisecond
 
 var (
