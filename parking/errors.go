@@ -17,8 +17,7 @@ var ErrScanTimeout = errors.New("parking: scan ended after ten minutes, before R
 // before it were processed. Remove it with an AMQP 1.0 client to reach the ones behind it.
 type BlockedError struct {
 	Queue string // the queue that was scanned
-
-	err error
+	err   error
 }
 
 func (e *BlockedError) Error() string {

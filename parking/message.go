@@ -49,8 +49,8 @@ func (m Message) String() string {
 }
 
 // Peek returns the first n messages of a parking queue, or of any other queue except a stream, and leaves them there. RabbitMQ before 4.3
-// moves them to the tail of a queue without a delivery limit, such as a retry plan's parking queue. It counts each Peek as a delivery, and
-// so does RabbitMQ 4.3 if the connection is lost: a queue with a delivery limit may drop a message.
+// moves them to the tail of a queue without a delivery limit, such as a retry plan's parking queue, and RabbitMQ 4.3 may change the order of
+// more than 32. A queue with a delivery limit may drop a message: RabbitMQ before 4.3 counts each Peek as a delivery, later ones a lost connection.
 //
 // Messages with unreadable headers are left out and reported by a *[SkippedError]. A message that RabbitMQ cannot deliver is reported by a
 // *[BlockedError]. The other messages are returned together with the error.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -19,7 +20,7 @@ const (
 	scanTimeout = 10 * time.Minute // a third of RabbitMQ's default consumer timeout, see ErrScanTimeout
 )
 
-// A scan reads once the messages that a queue holds at its start. Unacknowledged messages return to their places when it ends.
+// A scan reads once the messages that a queue holds at its start. Unacknowledged messages return to the queue when it ends.
 type scan struct {
 	conn      consumer.Connection
 	queue     string
@@ -101,9 +102,9 @@ func (s *scan) failed(err error) error {
 	return fmt.Errorf("parking: scan queue %s: %w", validate.Quote(s.queue), s.cause(err))
 }
 
-// cause returns RabbitMQ's reason if err reports only that the channel is closed.
+// cause returns RabbitMQ's reason if err reports only that the channel or its connection is closed.
 func (s *scan) cause(err error) error {
-	if wire.IsClosed(err) {
+	if wire.IsClosed(err) || errors.Is(err, net.ErrClosed) {
 		select {
 		case cause := <-s.closed:
 			if cause != nil {

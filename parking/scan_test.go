@@ -269,3 +269,24 @@ func TestReplayTakesAnyRateThatIsOne(t *testing.T) {
 		}
 	})
 }
+
+// RabbitMQ closes the connection of the scan over a message. The messages of earlier batches that stay are read and counted once more.
+func TestAReplayStartsAgainAfterItsConnectionWasClosed(t *testing.T) {
+	bubble(t, func(b *bench) {
+		b.fill(topology.Queue{Name: "archive"}, 100)
+		closed := false
+		r, err := parking.Replay(b.t.Context(), b.conn, b.producer, parking.ReplayConfig{Queue: "archive", Match: func(m parking.Message) bool {
+			if string(m.Publishing.Body) == "80" && !closed {
+				closed = true
+				b.CloseConnections(amqp.InternalError, "INTERNAL_ERROR")
+			}
+			return odd(m)
+		}})
+		if want := (parking.ReplayResult{Total: 100, Replayed: 50, Kept: 50}); err != nil || r != want || !closed {
+			t.Errorf("Replay = %+v, %v, want %+v", r, err, want)
+		}
+		if back, left := bodies(b, "orders"), bodies(b, "archive"); len(back) != 50 || len(left) != 50 {
+			t.Errorf("%d are back and %d stayed, want 50 each", len(back), len(left))
+		}
+	})
+}

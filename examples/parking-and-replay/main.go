@@ -12,7 +12,7 @@
 //	$ go run ./examples/parking-and-replay -error timeout -dry replay
 //	would replay 2 of 4 messages, 2 stay parked
 //	$ go run ./examples/parking-and-replay -error timeout -rate 10 replay
-//	2 of 4 replayed
+//	4 of 4 seen, 2 replayed
 //	replayed 2 of 4 messages, 2 stay parked
 //	$ go run ./examples/parking-and-replay -file parked.jsonl export    # the messages also stay in the queue
 //	exported 2 messages to parked.jsonl
@@ -109,7 +109,8 @@ func replay(ctx context.Context, conn *amqpkit.Conn, p *producer.Producer) error
 		},
 		Limit: *limit, Rate: *rate, DryRun: *dry,
 		Progress: func(r parking.ReplayResult) {
-			fmt.Fprintf(os.Stderr, "\r%d of %d replayed ", r.Replayed, r.Total)
+			seen := r.Replayed + r.Kept + r.Skipped
+			fmt.Fprintf(os.Stderr, "\r%d of %d seen, %d replayed ", seen, r.Total, r.Replayed)
 		},
 	})
 	fmt.Fprintln(os.Stderr)

@@ -77,7 +77,7 @@ func TestExamplesRunAndShutDownClean(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "parked.jsonl")
 		examples.start(t, name, "park").ExpectAll("parked 4 orders in parking.orders.parked")
 		p := examples.start(t, name, "list")
-		p.ExpectWords("MESSAGE QUEUE ATTEMPTS LAST FAILURE WHY ERROR")
+		p.ExpectWords("MESSAGE QUEUE ATTEMPTS LAST FAILURE REASON ERROR")
 		var rows []string
 		for range 4 {
 			words := strings.Fields(p.Next())

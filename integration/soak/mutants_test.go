@@ -30,11 +30,11 @@ var mutants = []struct {
 	}, falseSettled, "before its handler returned"},
 
 	{"nack reported as unknown", []edit{
-		{"producer/resolve.go", "r.failure(ErrNacked, nil)", "r.failure(ErrUnconfirmed, nil)"},
+		{"producer/flight.go", "r.failure(ErrNacked, nil)", "r.failure(ErrUnconfirmed, nil)"},
 	}, misreported, "reported as unconfirmed"},
 
 	{"return ignored", []edit{
-		{"producer/resolve.go", "\tcase ret != nil:\n", "\tcase ret != nil && ret.Code == 0:\n"},
+		{"producer/flight.go", "\tcase ret != nil:\n", "\tcase ret != nil && ret.Code == 0:\n"},
 	}, misreported, "without a matching answer on the wire"},
 
 	{"stale ack sent", []edit{
@@ -46,11 +46,11 @@ var mutants = []struct {
 	}, falseSettled, "of tag"},
 
 	{"confirm dropped", []edit{
-		{"producer/resolve.go", "\tcase r.confirm.Acked():\n", "\tcase r.confirm.Acked() && r.confirm.DeliveryTag%50 == 0:\n\t\ts.lost = append(s.lost, r)\n\tcase r.confirm.Acked():\n"},
+		{"producer/flight.go", "\tcase r.confirm.Acked():\n", "\tcase r.confirm.Acked() && r.confirm.DeliveryTag%50 == 0:\n\t\ts.lost = append(s.lost, r)\n\tcase r.confirm.Acked():\n"},
 	}, misreported, "answered at"},
 
 	{"resend under a new id", []edit{
-		{"producer/dispose.go", "\t\tw.mark(r, why)\n", "\t\tw.mark(r, why)\n\t\tr.msg.Publishing.MessageId = s.p.ids.next()\n"},
+		{"producer/lost.go", "\t\tw.setUnknown(r, why)\n", "\t\tw.setUnknown(r, why)\n\t\tr.msg.Publishing.MessageId = s.p.ids.next()\n"},
 	}, unexpected, "message id"},
 
 	{"failed message acknowledged although its move failed", []edit{

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/integration/internal/kit"
+	"github.com/amqpkit/amqpkit/integration/rabbit"
 	"github.com/amqpkit/amqpkit/topology"
 )
 
@@ -123,4 +125,48 @@ func TestS83ADelayedRetryIsRefusedByABrokerThatIgnoresIt(t *testing.T) {
 	if !ok || f.Broker == "" || f.Permanent() {
 		t.Errorf("Declare = %v, want a FieldError for the broker's version", f)
 	}
+}
+
+// RabbitMQ counts a lost connection as a failure of each unacknowledged message, also of messages that no handler received. A limit above
+// the number of losses leaves room for that: no message is parked that no handler failed.
+func TestS80LostConnectionsDoNotParkUnhandledMessages(t *testing.T) {
+	kit.Needs43(t)
+	name := kit.Prefixed(t)
+	topo := delaying(name)
+	topo.Queues[0].DelayedRetry = &topology.DelayedRetry{Min: 10 * time.Millisecond}
+	topo.Queues[0].DeliveryLimit = new(5)
+	kit.Declared(t, kit.DialRaw(t), topo)
+	b := kit.NewConsumerBench(t)
+	b.Publish(name("orders"), "a", "b", "c", "d", "e")
+
+	var counted atomic.Int64
+	called, next := make(chan string, 5), make(chan struct{})
+	r := b.Start(consumer.Config{Queue: name("orders"), Prefetch: 10}, func(_ context.Context, d *consumer.Delivery) error {
+		if n, _ := d.Headers["x-delivery-count"].(int64); n > 0 {
+			counted.Add(1)
+		}
+		called <- string(d.Body)
+		<-next
+		return nil
+	})
+	for range 3 {
+		kit.Receive(t, called, "delivery")
+		b.Cut()
+		next <- struct{}{} // the result is too late for its connection
+	}
+	close(next)
+	go func() {
+		for range called { //nolint:revive // the calls after the losses are not counted: some may belong to lost connections
+		}
+	}()
+	err := b.Broker.AwaitQueue(b.Ctx(), name("orders"), func(c rabbit.Counts) bool { return c.Ready+c.Unacked == 0 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if counted.Load() == 0 {
+		t.Error("RabbitMQ counted none of the losses")
+	}
+	r.StopClean()
+	close(called)
+	b.ExpectLeft(name("parked"), 0)
 }
