@@ -14,7 +14,7 @@ pika   := $(ensure) /usr/bin/python3 python3 && { /usr/bin/python3 -c 'import pi
 tool   := go tool -modfile=tools/go.mod
 
 # The folders whose tests need RabbitMQ, and a command that starts one for all of them.
-houses    := $(patsubst %/main_test.go,./%,$(wildcard integration/*/main_test.go))
+folders   := $(patsubst %/main_test.go,./%,$(wildcard integration/*/main_test.go))
 on-broker := go run ./integration/cmd/broker
 
 # Packages that users build, on every platform.
@@ -49,7 +49,7 @@ integration: ## integration tests on a real RabbitMQ
 	@$(ensure) gcc gcc libc6-dev
 	@$(pika)
 	go test -race -skip Mutants ./integration/bench/... ./integration/cmd/... ./integration/walls ./integration/soak
-	$(on-broker) go test -race -count=1 -p=2 -timeout=30m -parallel=6 -skip '^TestS[0-9]{2}' $(houses)
+	$(on-broker) go test -race -count=1 -p=2 -timeout=30m -parallel=6 -skip '^TestS[0-9]{2}' $(folders)
 
 RUN ?=
 
@@ -74,7 +74,7 @@ check-4.0: ## the tests of consumers, retries, streams and credentials once more
 test-4.0: ## all integration tests and the fault catalogue on RabbitMQ 4.0 (in Docker), about half an hour
 	@$(ensure) gcc gcc libc6-dev
 	@$(pika)
-	@$(on-4.0) -timeout=60m -parallel=6 $(houses)
+	@$(on-4.0) -timeout=60m -parallel=6 $(folders)
 
 DURATION ?= 60s
 NODES    ?= 1

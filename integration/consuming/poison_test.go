@@ -74,7 +74,7 @@ func (q *poisonedQueue) left() int {
 // awaitAll waits until every good message was handled.
 func awaitAll(b *kit.ConsumerBench, q *poisonedQueue) {
 	b.T.Helper()
-	for ctx := kit.Within(b.T, 2*kit.ConsumerPatience); q.left() > 0; {
+	for ctx := kit.Within(b.T, 2*kit.ConsumerTimeout); q.left() > 0; {
 		select {
 		case <-q.handled:
 		case <-ctx.Done():

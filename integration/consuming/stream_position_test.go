@@ -80,7 +80,7 @@ func TestS67AStreamsPositionSurvivesAPermissionThatIsMissingForAMoment(t *testin
 	user := kit.Unique("s67")
 	ctl := func(args ...string) {
 		t.Helper()
-		if _, err := broker.Ctl(kit.Within(t, kit.ConsumerPatience), args...); err != nil {
+		if _, err := broker.Ctl(kit.Within(t, kit.ConsumerTimeout), args...); err != nil {
 			t.Fatal(err)
 		}
 	}

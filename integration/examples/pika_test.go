@@ -136,7 +136,7 @@ func TestRelaxedBrokerLetsUnmodifiedPikaUseTheQuorumQueue(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	relax(kit.Within(t, kit.ProgramPatience), "true")
+	relax(kit.Within(t, kit.ProgramTimeout), "true")
 	t.Cleanup(func() { relax(context.Background(), "false") })
 
 	receive := examples.start(t, "hello/receive")

@@ -31,7 +31,7 @@ func TestS65APoisonBodyIsTriedAsOftenAndWhenThePolicySaysThenParkedByteIdentical
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newRetryBench(t, cfg, "")
-			stalled := kit.Metronome(t)
+			stalled := kit.SchedulingDelay(t)
 			var log callLog
 			b.start(20, log.fail)
 			sent := map[string]amqp.Publishing{}

@@ -38,7 +38,7 @@ func TestDelayedRetryDelaysEachAttemptAndParksTheLastFailure(t *testing.T) {
 	topo := delaying(name)
 	kit.Declared(t, kit.DialRaw(t), topo)
 	b := kit.NewConsumerBench(t)
-	stalled := kit.Metronome(t)
+	stalled := kit.SchedulingDelay(t)
 	bodies := []string{"a", "b", "c", "d", "e"}
 	b.Publish(name("orders"), bodies...)
 

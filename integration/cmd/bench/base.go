@@ -14,21 +14,21 @@ import (
 	"github.com/amqpkit/amqpkit/integration/bench/side"
 )
 
-// Limits of a comparison with an earlier commit: medians over the rounds of new divided by old.
+// Limits of a comparison with an earlier commit, for the median over the rounds of new divided by old.
 const (
 	leastThroughput = 0.95
 	mostCPU         = 1.03
 )
 
-// onBase is appended to the name of a contender that was built from the earlier commit.
+// onBase is the suffix in the name of a contender that was built from the earlier commit.
 const onBase = " base"
 
-// A change compares amqpkit with itself at an earlier commit.
+// A change compares amqpkit with an earlier commit of itself.
 type change struct {
 	throughput, cpu ratios
 }
 
-// buildBase compiles amqpkit's programs at a commit into dir/base. These programs must have today's flags.
+// buildBase compiles amqpkit's programs at a commit into dir/base. The programs of that commit must accept today's flags.
 func buildBase(ctx context.Context, dir, commit string) (err error) {
 	tree := filepath.Join(dir, "tree")
 	git := func(args ...string) error {
@@ -53,7 +53,7 @@ func buildBase(ctx context.Context, dir, commit string) (err error) {
 	return nil
 }
 
-// withBase adds a contender from the earlier commit after each one of amqpkit. Groups that measure recovery are left out.
+// withBase adds a contender of the earlier commit after each contender of amqpkit. It omits the groups that measure recovery.
 func withBase(groups []group) []group {
 	var compared []group
 	for _, g := range groups {
@@ -101,22 +101,22 @@ func (r report) printChanges(w io.Writer) error {
 		if c.base == nil {
 			continue
 		}
-		verdict := "ok"
+		outcome := "ok"
 		switch {
 		case c.base.throughput.Median < leastThroughput || c.base.cpu.Median > mostCPU:
-			verdict = "SLOWER"
+			outcome = "SLOWER"
 		case strings.Contains(c.Row, "-64KiB") && c.Ratios.Median < 1:
-			verdict = "SLOWER than raw"
+			outcome = "SLOWER than raw"
 		}
-		if verdict != "ok" {
+		if outcome != "ok" {
 			missed++
 		}
 		fmt.Fprintf(w, "base %s throughput=%.3f (%.3f..%.3f) cpu=%.3f (%.3f..%.3f) raw_throughput=%.3f rounds=%d %s\n", c.Row,
 			c.base.throughput.Median, c.base.throughput.Min, c.base.throughput.Max,
-			c.base.cpu.Median, c.base.cpu.Min, c.base.cpu.Max, c.Ratios.Median, c.Rounds, verdict)
+			c.base.cpu.Median, c.base.cpu.Min, c.base.cpu.Max, c.Ratios.Median, c.Rounds, outcome)
 	}
 	if missed > 0 {
-		return fmt.Errorf("limit missed in rows: %d (throughput at least %.2f and CPU at most %.2f of the base; with 64 KiB the throughput of raw)",
+		return fmt.Errorf("%d rows missed a limit (throughput at least %.2f and CPU at most %.2f of the base; for 64 KiB also the throughput of raw)",
 			missed, leastThroughput, mostCPU)
 	}
 	return nil

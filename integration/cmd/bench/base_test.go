@@ -8,7 +8,7 @@ import (
 	"github.com/amqpkit/amqpkit/integration/bench/side"
 )
 
-func TestBaseRunsRightAfterTheSameProgramOfToday(t *testing.T) {
+func TestBaseRunsAfterTheSameProgramOfToday(t *testing.T) {
 	groups := withBase(plan())
 	for _, g := range groups {
 		for i, c := range g.contenders {
@@ -24,7 +24,7 @@ func TestBaseRunsRightAfterTheSameProgramOfToday(t *testing.T) {
 	}
 }
 
-func TestRowsThatMissALimitAreAnError(t *testing.T) {
+func TestRowThatMissesALimitIsAnError(t *testing.T) {
 	result := func(perSecond int, cpu time.Duration) side.Result {
 		return side.Result{Messages: perSecond, Wall: time.Second, CPU: cpu * time.Duration(perSecond)}
 	}

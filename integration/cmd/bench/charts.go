@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// A chart is what tools/charts draws: bars, one of each series for each label, or lines through the points of X.
+// A chart is the input of tools/charts. It has bars, one per label and series, or lines over the values of X.
 type chart struct {
 	File   string    `json:"file"`
 	Title  string    `json:"title"`
@@ -26,7 +26,7 @@ type series struct {
 	Values []float64 `json:"values"`
 }
 
-// mainRows are the rows of the first two charts, with their labels. In each of them both sides have as many messages in flight.
+// mainRows are the rows of the first two charts, with their labels. In each row both sides have the same number of messages in flight.
 var mainRows = []struct{ row, label string }{
 	{"publish-quorum-1KiB-1g", "publish, pipelined\n1,024 in flight"},
 	{"publish-quorum-1KiB-16g-vs-window16", "publish\n16 in flight"},
@@ -53,7 +53,7 @@ func (r report) charts() []chart {
 	return drawn
 }
 
-// matching returns the comparisons of the rows that were measured.
+// matching returns the comparisons of those rows that were measured.
 func (r report) matching(rows ...string) []comparison {
 	var found []comparison
 	for _, row := range rows {
@@ -78,10 +78,10 @@ func (r report) bars(file, title, unit string, of func(figures) float64) chart {
 	return c
 }
 
-// byQueueType shows the ratio of throughputs for each queue type and message size. Both sides have 1,024 messages in flight at most.
+// byQueueType compares the throughputs for each queue type and message size. Both sides have at most 1,024 messages in flight.
 func (r report) byQueueType() chart {
 	c := chart{
-		File: "benchmarks-queues.png", Title: "Throughput of amqpkit divided by that of amqp091-go", Unit: "ratio",
+		File: "benchmarks-queues.png", Title: "Throughput of amqpkit divided by throughput of amqp091-go", Unit: "ratio",
 		Series: []series{{Name: "publish, pipelined"}, {Name: "consume"}, {Name: "both"}},
 	}
 	for _, queue := range queueTypes {
@@ -118,7 +118,8 @@ func (r report) manyQueues() chart {
 	return c
 }
 
-// A drawer is the program tools/charts. It is in the module of the tools, so that users of amqpkit do not depend on its library.
+// A drawer is the path of the compiled program tools/charts. That program is in the module of the tools, so that users of amqpkit do
+// not depend on its library.
 type drawer string
 
 func newDrawer(ctx context.Context, dir string) (drawer, error) {

@@ -10,7 +10,7 @@ import (
 	"github.com/amqpkit/amqpkit/integration/bench/side"
 )
 
-// Figures are medians over the rounds, of one message where that makes sense.
+// figures are medians over the rounds. CPU and Allocs are per message.
 type figures struct {
 	PerSecond float64 `json:"per_second"`
 	CPU       float64 `json:"cpu_us"`
@@ -40,7 +40,7 @@ func summarize(results []side.Result) figures {
 
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
 
-// median returns the middle of values, or the mean of the two that are.
+// median returns the middle value, or the mean of the two middle values. It returns zero for no values.
 func median(values []float64) float64 {
 	s := slices.Sorted(slices.Values(values))
 	n := len(s)
@@ -50,7 +50,7 @@ func median(values []float64) float64 {
 	return (s[(n-1)/2] + s[n/2]) / 2
 }
 
-// A comparison is a row as measured. Of the ratios, amqpkit's side is above the line.
+// A comparison is a measured row. Its ratios are amqpkit divided by amqp091-go.
 type comparison struct {
 	Row    string  `json:"row"`
 	Note   string  `json:"note,omitempty"`
@@ -62,14 +62,14 @@ type comparison struct {
 	base   *change // nil without an earlier commit
 }
 
-// ratios are the row's main ratio in its rounds: of gaps, of the median latency, or of messages a second.
+// ratios summarize the row's main ratio over its rounds: of gaps, of median latencies, or of messages per second.
 type ratios struct {
 	Median float64 `json:"median"`
 	Min    float64 `json:"min"`
 	Max    float64 `json:"max"`
 }
 
-// stableWithin is how far the rounds of a row may be from their median for its figures to mean something by themselves.
+// stableWithin is the largest relative distance of a round from the median of its row. The figures of a row beyond it are unreliable.
 const stableWithin = 0.15
 
 func (r ratios) stable() bool {
@@ -78,7 +78,7 @@ func (r ratios) stable() bool {
 
 func (r ratios) String() string { return fmt.Sprintf("%.2f (%.2f..%.2f)", r.Median, r.Min, r.Max) }
 
-// inRounds compares the two sides round by round: they ran one right after the other, on the same machine at the same load.
+// inRounds compares the two sides in each round, where they ran in succession on the same machine under the same load.
 func inRounds(work string, kit, raw []side.Result) *ratios {
 	var of []float64
 	for i := range min(len(kit), len(raw)) {
@@ -99,8 +99,8 @@ func inRounds(work string, kit, raw []side.Result) *ratios {
 	return &all
 }
 
-// A spread is how far raw runs are from each other: ratios of the medians of two raw contenders, and the least and the
-// greatest p99 of all their rounds, in parts of their median.
+// A spread compares two raw contenders: the ratios of their medians, and the lowest and highest p99 of all their rounds,
+// relative to the median p99.
 type spread struct {
 	P50    float64 `json:"p50"`
 	P99    float64 `json:"p99"`
@@ -130,7 +130,7 @@ func compare(r row, results map[string][]side.Result) comparison {
 // work is the first word of the row's name: publish, consume, both, latency or recovery.
 func (c comparison) work() string { w, _, _ := strings.Cut(c.Row, "-"); return w }
 
-// manyQueues reports whether it is a row over a number of queues.
+// manyQueues reports whether the row varies the number of queues.
 func (c comparison) manyQueues() bool { return strings.HasSuffix(c.Row, "q") }
 
 func (c comparison) throughput() float64 { return ratio(c.Kit.PerSecond, c.Raw.PerSecond) }
@@ -142,7 +142,7 @@ func (c comparison) gap() float64        { return ratio(c.Kit.Gap, c.Raw.Gap) }
 
 func ratio(kit, raw float64) float64 { return kit / cmp.Or(raw, 1) }
 
-// line is for machines: bench ROW ratio_throughput=… ratio_cpu=… ratio_allocs=… rounds=… median=… min=… max=…
+// line is the machine-readable form: bench ROW ratio_throughput=… ratio_cpu=… ratio_allocs=… rounds=… median=… min=… max=…
 func (c comparison) line() string {
 	s := fmt.Sprintf("bench %s ratio_throughput=%.3f ratio_cpu=%.3f ratio_allocs=%.3f", c.Row, c.throughput(), c.cpu(), c.allocs())
 	switch c.work() {

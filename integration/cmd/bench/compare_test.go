@@ -24,11 +24,11 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-func TestRatiosAreOfMediansAndOfOneMessage(t *testing.T) {
+func TestRatiosCompareMediansPerMessage(t *testing.T) {
 	raw := []side.Result{
 		{Messages: 100, Wall: time.Second, CPU: 400 * time.Microsecond, Allocs: 1000},
 		{Messages: 100, Wall: 2 * time.Second, CPU: 800 * time.Microsecond, Allocs: 2000},
-		{Messages: 100, Wall: 9 * time.Second, CPU: 9 * time.Second, Allocs: 9000}, // a disturbed round counts for nothing
+		{Messages: 100, Wall: 9 * time.Second, CPU: 9 * time.Second, Allocs: 9000}, // an outlier, which does not change the median
 	}
 	kit := []side.Result{{Messages: 300, Wall: 2 * time.Second, CPU: 1200 * time.Microsecond, Allocs: 3000}}
 	c := compare(row{name: "publish-quorum-1KiB-256g", kit: "k", raw: "r"}, map[string][]side.Result{"r": raw, "k": kit})
@@ -44,7 +44,7 @@ func TestRatiosAreOfMediansAndOfOneMessage(t *testing.T) {
 	}
 }
 
-func TestS101RoundsOfARowShowHowStableItIs(t *testing.T) {
+func TestS101RowsAreStableWithin15PercentOfTheirMedian(t *testing.T) {
 	result := func(perSecond int) side.Result { return side.Result{Messages: perSecond, Wall: time.Second} }
 	for _, test := range []struct {
 		kit, raw []side.Result
@@ -62,7 +62,7 @@ func TestS101RoundsOfARowShowHowStableItIs(t *testing.T) {
 		var out strings.Builder
 		report{Rows: []comparison{c}}.print(&out)
 		if !strings.Contains(out.String(), test.want) || strings.Contains(out.String(), "UNSTABLE: the rounds of consume-quorum-1KiB") == test.stable {
-			t.Errorf("it does not say that the row is stable, or not:\n%s", &out)
+			t.Errorf("the row is not reported as stable or unstable as expected:\n%s", &out)
 		}
 	}
 	c := compare(row{name: "recovery-quorum-1KiB", kit: "kit", raw: "raw"}, map[string][]side.Result{
@@ -73,7 +73,7 @@ func TestS101RoundsOfARowShowHowStableItIs(t *testing.T) {
 	}
 }
 
-func TestLatencyIsToldBesideRawAgainstItself(t *testing.T) {
+func TestLatencyLineIncludesRawAgainstItself(t *testing.T) {
 	result := func(p50, p99 time.Duration) side.Result {
 		return side.Result{Messages: 1, Wall: time.Second, CPU: time.Second, Allocs: 1, P50: p50, P99: p99}
 	}
@@ -87,7 +87,7 @@ func TestLatencyIsToldBesideRawAgainstItself(t *testing.T) {
 	}
 }
 
-func TestRecoveryTellsTheGap(t *testing.T) {
+func TestRecoveryLineHasTheRatioOfGaps(t *testing.T) {
 	result := func(gap time.Duration) []side.Result {
 		return []side.Result{{Messages: 1, Wall: time.Second, Gap: gap}}
 	}

@@ -12,18 +12,18 @@ import (
 	"strings"
 )
 
-// What is between these two lines of benchmarks.md is written by make bench; what is outside is kept.
+// make bench replaces the part of benchmarks.md between these two lines and keeps the rest.
 const (
-	measuredBegin = "<!-- measured by make bench, which writes this part anew -->\n"
-	measuredEnd   = "<!-- end of what make bench writes -->\n"
+	measuredBegin = "<!-- make bench writes the part from here … -->\n"
+	measuredEnd   = "<!-- … to here -->\n"
 )
 
-// preface is what a new benchmarks.md begins with.
+// preface is the first part of a new benchmarks.md.
 //
 //go:embed preface.md
 var preface string
 
-// write puts benchmarks.md, its charts and benchmarks.json into dir.
+// write writes benchmarks.md, its charts and benchmarks.json to dir.
 func (r report) write(ctx context.Context, dir string, d drawer) error {
 	data, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
@@ -51,11 +51,12 @@ func (r report) write(ctx context.Context, dir string, d drawer) error {
 	return os.WriteFile(file, []byte(page), 0o644)
 }
 
+// replaceMeasured replaces the measured part of a page.
 func replaceMeasured(page, measured string) (string, error) {
 	before, rest, ok := strings.Cut(page, measuredBegin)
 	_, after, ok2 := strings.Cut(rest, measuredEnd)
 	if !ok || !ok2 {
-		return "", fmt.Errorf("the lines %q and %q are not in it", measuredBegin, measuredEnd)
+		return "", fmt.Errorf("the lines %q and %q are missing", measuredBegin, measuredEnd)
 	}
 	return before + measuredBegin + "\n" + measured + "\n" + measuredEnd + after, nil
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/amqpkit/amqpkit/integration/rabbit"
 )
 
-// environment says what was measured on.
+// environment describes the date, the versions and the machine of a measurement.
 func environment(b *rabbit.Broker) string {
 	return fmt.Sprintf("%s, RabbitMQ %s, amqp091-go %s, %s on %s, %d CPUs%s.",
 		time.Now().Format(time.DateOnly), b.Version(), libraryVersion(), runtime.Version(), runtime.GOOS, runtime.NumCPU(), processor())
@@ -29,7 +29,7 @@ func libraryVersion() string {
 	return "of unknown version"
 }
 
-// processor returns the name of the processor where Linux tells it.
+// processor returns the name of the processor in brackets, or an empty string if the system is not Linux.
 func processor() string {
 	f, err := os.Open("/proc/cpuinfo")
 	if err != nil {

@@ -1,5 +1,5 @@
-// Command bench measures amqpkit against hand-written amqp091-go, whose programs are in integration/bench/raw. Each
-// side runs in its own process, taking turns; what is told are medians. It ends with a line for each comparison:
+// Command bench measures amqpkit against hand-written amqp091-go, whose programs are in integration/bench/raw. The
+// sides run in separate processes and take turns. It prints medians, and at the end a line for each comparison:
 //
 //	bench publish-quorum-1KiB-256g ratio_throughput=… ratio_cpu=… ratio_allocs=…
 package main
@@ -46,11 +46,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.SetOutput(stderr)
 	f.BoolVar(&o.quick, "quick", false, "the main rows, in less than two minutes")
 	f.StringVar(&o.rows, "rows", "", "only the rows that match this regular expression")
-	f.IntVar(&o.rounds, "rounds", 5, "rounds to take the median of")
-	f.Float64Var(&o.scale, "scale", 1, "factor for the messages of each run")
+	f.IntVar(&o.rounds, "rounds", 5, "number of rounds; the results are their medians")
+	f.Float64Var(&o.scale, "scale", 1, "factor for the number of messages in each run")
 	f.StringVar(&o.docs, "docs", "", "directory to write benchmarks.md, its charts and benchmarks.json into")
-	f.StringVar(&o.from, "from", "", "measure nothing, but tell what this benchmarks.json holds")
-	f.StringVar(&o.base, "base", "", "compare with amqpkit at this commit too; fail if a row became slower")
+	f.StringVar(&o.from, "from", "", "measure nothing and print the results in this benchmarks.json")
+	f.StringVar(&o.base, "base", "", "also compare with amqpkit at this commit; fail if a row became slower")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	var draw drawer // built before anything is measured: what fails shall fail soon
+	var draw drawer // built first, so that an error is reported before the measurement
 	if o.docs != "" {
 		if draw, err = newDrawer(ctx, dir); err != nil {
 			return err
@@ -102,12 +102,12 @@ func (o options) measure(ctx context.Context, dir string, progress io.Writer) (r
 	}
 	defer func() { err = errors.Join(err, broker.Close(context.WithoutCancel(ctx))) }()
 	if !broker.Owned() {
-		fmt.Fprintln(progress, "not measured on the broker from AMQP_URL, whose connections cannot be closed by force: recovery")
+		fmt.Fprintln(progress, "recovery is not measured: the connections of the broker from AMQP_URL cannot be closed by force")
 		groups = slices.DeleteFunc(groups, func(g group) bool { return g.cut })
 	}
 	b := &bench{queues: onBroker{broker}, programs: programs, progress: progress}
-	if o.quick { // a busy machine costs rounds rather than time
-		b.hurry = time.Now().Add(30 * time.Second)
+	if o.quick { // on a busy machine fewer rounds, not more time
+		b.shorten = time.Now().Add(30 * time.Second)
 	}
 	rows, err := b.all(ctx, groups, o.rounds)
 	return report{Environment: environment(broker), Rows: rows}, err
@@ -126,10 +126,10 @@ func (o options) groups() ([]group, error) {
 	}
 	groups = only(groups, pattern.MatchString)
 	if len(groups) == 0 {
-		return nil, errors.New("there is no such row")
+		return nil, errors.New("no row matches")
 	}
 	if o.scale <= 0 || o.rounds < 1 {
-		return nil, errors.New("it takes a round, and a scale of more than zero")
+		return nil, errors.New("at least one round and a scale above zero are required")
 	}
 	return scaled(groups, factor), nil
 }

@@ -12,27 +12,27 @@ import (
 	"github.com/amqpkit/amqpkit/integration/bench/side"
 )
 
-// A bench is what groups are measured on.
+// A bench measures groups.
 type bench struct {
 	queues   queues
 	programs programs
 	progress io.Writer
-	hurry    time.Time // from then on a group makes do with three rounds; zero: never
+	shorten  time.Time // after this time a group has three rounds only; zero means never
 }
 
-// queues makes and looks at the queues of one run.
+// queues manages the queues of a run.
 type queues interface {
-	// make makes these queues of this type, or empties them if they are there.
+	// make declares queues of a type, and purges existing ones.
 	make(ctx context.Context, queueType string, names []string) error
-	// await waits until they hold so many messages altogether.
+	// await waits until the queues hold this number of messages in all.
 	await(ctx context.Context, names []string, messages int) error
 	remove(ctx context.Context, names []string) error
-	// cut closes the connection of this name, as the broker does by force.
+	// cut closes the connection with this name by force, on the broker.
 	cut(ctx context.Context, connection string) error
 	url() string
 }
 
-// programs runs one program in a process of its own.
+// programs runs a program in a separate process.
 type programs interface {
 	run(ctx context.Context, program string, t side.Task) (side.Result, error)
 }
@@ -40,10 +40,11 @@ type programs interface {
 // runTimeout bounds one run of one program.
 const runTimeout = 2 * time.Minute
 
+// leastRounds is the number of rounds of a group after bench.shorten.
 const leastRounds = 3
 
-// measure runs every contender once in each round, taking turns, and returns their results by name. A round before the
-// first one warms up the broker and the page cache; its results are not among them.
+// measure runs every contender once in each round and returns their results by name. An additional first round warms up the
+// broker and the page cache; its results are discarded.
 func (b *bench) measure(ctx context.Context, g group, rounds int) (results map[string][]side.Result, err error) {
 	results = map[string][]side.Result{}
 	prefix := freshPrefix()
@@ -51,7 +52,7 @@ func (b *bench) measure(ctx context.Context, g group, rounds int) (results map[s
 		defer func() { err = errors.Join(err, b.remove(ctx, g, prefix)) }()
 	}
 	for round := range rounds + 1 {
-		if round > leastRounds && !b.hurry.IsZero() && time.Now().After(b.hurry) {
+		if round > leastRounds && !b.shorten.IsZero() && time.Now().After(b.shorten) {
 			break
 		}
 		for _, c := range g.contenders {
@@ -73,7 +74,7 @@ func (b *bench) measure(ctx context.Context, g group, rounds int) (results map[s
 	return results, nil
 }
 
-// freshPrefix makes the names of queues that were never there before.
+// freshPrefix returns a unique prefix for the names of queues.
 func freshPrefix() string { return "bench-" + rand.Text() }
 
 func (b *bench) remove(ctx context.Context, g group, prefix string) error {
@@ -107,7 +108,7 @@ func (b *bench) once(ctx context.Context, g group, c contender, prefix string) (
 	if err == nil {
 		err = <-cut
 	}
-	if err != nil || g.queue == "stream" { // consuming takes nothing out of a stream
+	if err != nil || g.queue == "stream" { // a stream keeps consumed messages
 		return result, err
 	}
 	switch g.left {
@@ -119,8 +120,8 @@ func (b *bench) once(ctx context.Context, g group, c contender, prefix string) (
 	return result, err
 }
 
-// all measures the groups and returns a comparison for each of their rows. A group that fails does not cost the others
-// theirs: the error tells of all that failed.
+// all measures the groups and returns a comparison for each of their rows. It continues after a group that fails, and
+// returns the errors of all failed groups.
 func (b *bench) all(ctx context.Context, groups []group, rounds int) (compared []comparison, err error) {
 	began := time.Now()
 	for i, g := range groups {

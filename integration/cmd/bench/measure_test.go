@@ -13,7 +13,7 @@ import (
 	"github.com/amqpkit/amqpkit/integration/bench/side"
 )
 
-// A fakeBroker writes down what is asked of it, and of the programs.
+// A fakeBroker records the requests to the broker and to the programs.
 type fakeBroker struct {
 	log   []string
 	fails string // the program that fails
@@ -70,13 +70,13 @@ func TestContendersTakeTurnsOnFreshFilledQueues(t *testing.T) {
 		t.Fatal(err)
 	}
 	var want []string
-	for range 3 { // two rounds, and the one that warms up
+	for range 3 { // two rounds and the warm-up
 		for _, program := range []string{"raw/consume", "kit/consume"} {
 			want = append(want, "make quorum 2", "raw/publish 10", program+" 10", "await 0", "remove")
 		}
 	}
 	if !slices.Equal(f.log, want) {
-		t.Errorf("asked for\n%s\nwant\n%s", strings.Join(f.log, "\n"), strings.Join(want, "\n"))
+		t.Errorf("requests\n%s\nwant\n%s", strings.Join(f.log, "\n"), strings.Join(want, "\n"))
 	}
 	if len(results["raw"]) != 2 || len(results["kit"]) != 2 {
 		t.Errorf("results = %v, want two rounds of each", results)
@@ -94,7 +94,7 @@ func TestReusedQueuesAreRemovedOnceAtTheEnd(t *testing.T) {
 	}
 }
 
-func TestAFailureNamesItsRowAndLeavesNoQueue(t *testing.T) {
+func TestFailureNamesItsRowAndRemovesItsQueues(t *testing.T) {
 	f := &fakeBroker{fails: "kit/consume"}
 	_, err := measureOn(t, f, consumeGroup(), 1)
 	if err == nil || !strings.Contains(err.Error(), "consume-quorum-1KiB, kit: boom") {
@@ -105,7 +105,7 @@ func TestAFailureNamesItsRowAndLeavesNoQueue(t *testing.T) {
 	}
 }
 
-func TestAConnectionThatCouldNotBeCutFailsTheRow(t *testing.T) {
+func TestRowFailsIfItsConnectionCannotBeClosed(t *testing.T) {
 	f, g := new(fakeBroker), consumeGroup()
 	g.cut, g.fill = true, false
 	if _, err := measureOn(t, f, g, 1); err == nil || !strings.Contains(err.Error(), "nothing to cut") {
@@ -113,7 +113,7 @@ func TestAConnectionThatCouldNotBeCutFailsTheRow(t *testing.T) {
 	}
 }
 
-func TestAGroupThatFailsDoesNotCostTheOthersTheirRows(t *testing.T) {
+func TestGroupsAfterAFailedOneAreMeasured(t *testing.T) {
 	f := &fakeBroker{fails: "kit/publish"}
 	broken := consumeGroup()
 	broken.contenders[1].program = "kit/publish"
@@ -124,9 +124,9 @@ func TestAGroupThatFailsDoesNotCostTheOthersTheirRows(t *testing.T) {
 	}
 }
 
-func TestInAHurryAGroupMakesDoWithThreeRounds(t *testing.T) {
+func TestGroupHasThreeRoundsOnceTimeIsShort(t *testing.T) {
 	f := new(fakeBroker)
-	b := &bench{queues: f, programs: f, progress: io.Discard, hurry: time.Now().Add(-time.Second)}
+	b := &bench{queues: f, programs: f, progress: io.Discard, shorten: time.Now().Add(-time.Second)}
 	results, err := b.measure(t.Context(), consumeGroup(), 5)
 	if err != nil || len(results["raw"]) != 3 || len(results["kit"]) != 3 {
 		t.Errorf("%d and %d rounds, error %v, want 3", len(results["raw"]), len(results["kit"]), err)

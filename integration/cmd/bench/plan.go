@@ -8,7 +8,7 @@ import (
 	"github.com/amqpkit/amqpkit/integration/bench/side"
 )
 
-// A contender is one side of a comparison: a program under integration/bench, and what it is told.
+// A contender is one side of a comparison: a program under integration/bench and its task.
 type contender struct {
 	name    string // unique in its group
 	program string // "raw/publish"
@@ -19,22 +19,22 @@ type contender struct {
 type row struct {
 	name     string
 	kit, raw string
-	note     string // what the opponent is, where it is not the usual one
+	note     string // describes the contenders if they are not the usual ones
 }
 
-// A group is measured together: in every round each contender runs once, one after the other.
+// The contenders of a group are measured together: in each round every contender runs once, in order.
 type group struct {
-	queue      string // type of the queues
+	queue      string // queue type
 	queues     int
-	fill       bool // the queues hold the messages before a contender starts
+	fill       bool // publish the messages before a contender starts
 	cut        bool // the broker closes the contender's connection while it runs
-	reuse      bool // all runs are on the same queues, emptied in between: there are too many to make them anew
-	left       left // what the queues hold afterwards
+	reuse      bool // all runs use the same queues, purged in between, because declaring them takes long
+	left       left // expected contents of the queues afterwards
 	contenders []contender
 	rows       []row
 }
 
-// left says what a contender must have left in the queues.
+// left is the number of messages that a contender must leave in the queues.
 type left int
 
 const (
@@ -43,7 +43,7 @@ const (
 	noMessages
 )
 
-// sizes of bodies, and how many messages of each make a run of about a second.
+// sizes are the body sizes, each with the number of messages for a run of about a second.
 var sizes = []struct {
 	name            string
 	bytes, messages int
@@ -55,16 +55,16 @@ var sizes = []struct {
 
 var queueTypes = []string{"classic", "quorum", "stream"}
 
-// queueCounts are those of the rows that show the cost of a message as the work grows.
+// queueCounts are the numbers of queues in the rows that vary them.
 var queueCounts = []int{1, 10, 100, 1000}
 
-// quickRows are those of make bench QUICK=1.
+// quickRows are the rows of make bench QUICK=1.
 var quickRows = []string{
 	"publish-quorum-1KiB-1g", "publish-quorum-1KiB-16g", "publish-quorum-1KiB-256g", "publish-quorum-1KiB-256g-vs-loop",
 	"consume-quorum-1KiB", "both-quorum-1KiB", "latency-quorum-1KiB",
 }
 
-// plan returns what is measured.
+// plan returns all groups.
 func plan() []group {
 	var groups []group
 	for _, queue := range queueTypes {
@@ -106,9 +106,9 @@ func publishing(id, queue string, t side.Task) group {
 	g.contenders = append(g.contenders,
 		contender{"loop", "raw/publish", loop}, contender{"window 16", "raw/publish", few}, contender{"all", "kit/publish", all})
 	g.rows = append(g.rows,
-		row{"publish-" + id + "-256g-vs-loop", "256g", "loop", "the loop: publish, wait for the confirm, publish the next"},
-		row{"publish-" + id + "-16g-vs-window16", "16g", "window 16", "pipelined, with as many in flight as 16 blocking goroutines have"},
-		row{"publish-" + id + "-all", "all", "raw", "amqpkit's side is PublishAll, 1,000 messages at a time"})
+		row{"publish-" + id + "-256g-vs-loop", "256g", "loop", "publish, wait for the confirm, publish the next"},
+		row{"publish-" + id + "-16g-vs-window16", "16g", "window 16", "pipelined, at most 16 messages in flight, as with 16 blocking goroutines"},
+		row{"publish-" + id + "-all", "all", "raw", "amqpkit uses PublishAll with 1,000 messages at a time"})
 	return g
 }
 
@@ -122,7 +122,7 @@ func consuming(id, queue string, t side.Task) group {
 		multiple := t
 		multiple.Multiple = 100
 		g.contenders = append(g.contenders, contender{"multiple", "raw/consume", multiple})
-		g.rows = append(g.rows, row{"consume-" + id + "-vs-multiple", "kit", "multiple", "acknowledges every 100 at once: a crash has up to 99 done messages handled again"})
+		g.rows = append(g.rows, row{"consume-" + id + "-vs-multiple", "kit", "multiple", "one ack per 100 deliveries: a crash redelivers up to 99 processed messages"})
 	}
 	if id != "quorum-1KiB" {
 		return g
@@ -137,11 +137,11 @@ func consuming(id, queue string, t side.Task) group {
 	lanes := t
 	lanes.Goroutines, lanes.How = 16, "lanes"
 	g.contenders = append(g.contenders, contender{"kit lanes", "kit/consume", lanes})
-	g.rows = append(g.rows, row{"consume-" + id + "-lanes", "kit lanes", "kit 16g", "16 workers that keep the order of 1,000 keys, against amqpkit itself without keys"})
+	g.rows = append(g.rows, row{"consume-" + id + "-lanes", "kit lanes", "kit 16g", "16 workers and 1,000 keys, each handled in order, against amqpkit without keys"})
 	defaults := t
 	defaults.Prefetch, defaults.Messages = 0, t.Messages/4
 	g.contenders = append(g.contenders, contender{"kit default", "kit/consume", defaults})
-	g.rows = append(g.rows, row{"consume-" + id + "-default", "kit default", "raw", "amqpkit's side with its own default of Prefetch"})
+	g.rows = append(g.rows, row{"consume-" + id + "-default", "kit default", "raw", "amqpkit uses its default Prefetch"})
 	return g
 }
 
@@ -153,7 +153,7 @@ func both(id, queue string, t side.Task) group {
 	}
 }
 
-// againstItself is the second raw contender of a latency group: what differs between it and the first one is noise.
+// againstItself is the second raw contender of a latency group. Its difference from the first one is noise.
 const againstItself = "raw again"
 
 func latency(queue string) group {
@@ -165,17 +165,16 @@ func latency(queue string) group {
 	}
 }
 
-// After the loss, the time that the library's Recovery waits before it dials is 5 s and up to 0.5 s.
 const (
-	cutAfter  = 500 * time.Millisecond
-	loopTime  = 2500 * time.Millisecond
-	slackTime = 7 * time.Second
+	cutAfter    = 500 * time.Millisecond
+	loopTime    = 2500 * time.Millisecond
+	libraryTime = 7 * time.Second // the library's Recovery waits for 5 to 5.5 s before it dials
 )
 
 func recovery() group {
 	t := side.Task{Queues: 1, Size: 1024, For: loopTime, How: "loop"}
 	library := t
-	library.For, library.How = slackTime, "library"
+	library.For, library.How = libraryTime, "library"
 	return group{
 		queue: "quorum", queues: 1, cut: true,
 		contenders: []contender{{"raw", "raw/recover", t}, {"kit", "kit/recover", t}, {"library", "raw/recover", library}},
@@ -187,7 +186,7 @@ func recovery() group {
 }
 
 func resuming() group {
-	t := side.Task{Queues: 1, Size: 1024, Messages: 5000, For: loopTime, Prefetch: 10} // more messages than that time has milliseconds
+	t := side.Task{Queues: 1, Size: 1024, Messages: 5000, For: loopTime, Prefetch: 10} // more messages than milliseconds in loopTime
 	return group{
 		queue: "quorum", queues: 1, fill: true, cut: true,
 		contenders: []contender{{"raw", "raw/resume", t}, {"kit", "kit/resume", t}},
@@ -212,7 +211,7 @@ func manyQueues(n int) []group {
 	}
 }
 
-// only returns the groups with the rows that keep wants, and of their contenders those that these rows compare.
+// only returns the groups reduced to the rows that keep selects, and to the contenders of these rows.
 func only(groups []group, keep func(row string) bool) []group {
 	var kept []group
 	for _, g := range groups {
@@ -228,8 +227,8 @@ func only(groups []group, keep func(row string) bool) []group {
 	return kept
 }
 
-// scaled returns the groups with messages·factor messages in each run, and a multiple of the queues still. How long an
-// outage is has nothing to do with it.
+// scaled multiplies the number of messages in each run by factor and rounds it to a multiple of the number of queues. Groups
+// that measure recovery have a fixed duration and are not changed.
 func scaled(groups []group, factor float64) []group {
 	for _, g := range groups {
 		if g.cut {

@@ -30,17 +30,17 @@ func TestRowsAreUniqueAndCompareContendersOfTheirGroup(t *testing.T) {
 	}
 	for _, name := range quickRows {
 		if !seen[name] {
-			t.Errorf("there is no row %s", name)
+			t.Errorf("no row %s", name)
 		}
 	}
 	for _, name := range []string{"publish-classic-64B-16g", "publish-stream-64KiB-256g", "both-stream-1KiB", "consume-classic-1KiB-1000q"} {
 		if !seen[name] {
-			t.Errorf("there is no row %s", name)
+			t.Errorf("no row %s", name)
 		}
 	}
 }
 
-func TestOnlyRunsWhatTheRowsCompare(t *testing.T) {
+func TestOnlyKeepsTheContendersOfItsRows(t *testing.T) {
 	groups := only(plan(), func(row string) bool { return row == "publish-quorum-1KiB-256g" || row == "latency-quorum-1KiB" })
 	var got []string
 	for _, g := range groups {
@@ -53,7 +53,7 @@ func TestOnlyRunsWhatTheRowsCompare(t *testing.T) {
 	}
 }
 
-func TestScaledKeepsAMultipleOfTheQueues(t *testing.T) {
+func TestScaledMessagesAreAMultipleOfTheQueues(t *testing.T) {
 	for _, g := range scaled(plan(), 0.001) {
 		if g.cut {
 			continue

@@ -15,10 +15,10 @@ import (
 
 const sources = "github.com/amqpkit/amqpkit/integration/bench/"
 
-// built are the programs of both sides, in a directory.
+// built is the directory with the compiled programs of both sides.
 type built string
 
-// build compiles them into dir, before anything is measured.
+// build compiles the programs into dir.
 func build(ctx context.Context, dir string) (built, error) {
 	for _, side := range []string{"raw", "kit"} {
 		into := filepath.Join(dir, side) + string(filepath.Separator)
@@ -45,7 +45,7 @@ func (b built) run(ctx context.Context, program string, t side.Task) (side.Resul
 		return side.Result{}, fmt.Errorf("%s printed %q: %w", program, stdout.String(), err)
 	}
 	if r.Messages <= 0 || r.Wall <= 0 {
-		return side.Result{}, fmt.Errorf("%s measured nothing: %s", program, strings.TrimSpace(stdout.String()))
+		return side.Result{}, fmt.Errorf("%s printed no measurement: %s", program, strings.TrimSpace(stdout.String()))
 	}
 	return r, nil
 }

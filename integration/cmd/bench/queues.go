@@ -13,7 +13,7 @@ import (
 	"github.com/amqpkit/amqpkit/integration/rabbit"
 )
 
-// onBroker makes queues on a real RabbitMQ.
+// onBroker manages queues on a real RabbitMQ.
 type onBroker struct{ broker *rabbit.Broker }
 
 func (b onBroker) url() string { return b.broker.URL() }
@@ -21,7 +21,7 @@ func (b onBroker) url() string { return b.broker.URL() }
 func (b onBroker) cut(ctx context.Context, connection string) error {
 	n, err := b.broker.CloseConnection(ctx, connection, "bench")
 	if err == nil && n == 0 {
-		err = fmt.Errorf("there was no connection %q to cut", connection)
+		err = fmt.Errorf("no connection %q to close", connection)
 	}
 	return err
 }
@@ -62,7 +62,7 @@ func (b onBroker) await(ctx context.Context, names []string, messages int) error
 	}
 }
 
-// each calls do for every name, on several channels at once: a thousand queues would take long otherwise.
+// each calls do for every name, on several channels concurrently, because a thousand queues would take too long on one.
 func (b onBroker) each(names []string, do func(*amqp.Channel, string) error) (err error) {
 	conn, err := amqp.Dial(b.url())
 	if err != nil {
@@ -70,22 +70,22 @@ func (b onBroker) each(names []string, do func(*amqp.Channel, string) error) (er
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	part := (len(names) + channels - 1) / channels
-	ended := make(chan error, channels)
+	results := make(chan error, channels)
 	n := 0
 	for some := range slices.Chunk(names, part) {
 		n++
-		go func() { ended <- inTurn(conn, some, do) }()
+		go func() { results <- onOneChannel(conn, some, do) }()
 	}
 	for range n {
-		err = errors.Join(err, <-ended)
+		err = errors.Join(err, <-results)
 	}
 	return err
 }
 
-// channels is how many each uses.
+// channels is the number of channels that each uses.
 const channels = 16
 
-func inTurn(conn *amqp.Connection, names []string, do func(*amqp.Channel, string) error) error {
+func onOneChannel(conn *amqp.Connection, names []string, do func(*amqp.Channel, string) error) error {
 	ch, err := conn.Channel()
 	if err != nil {
 		return err

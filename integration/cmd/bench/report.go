@@ -9,7 +9,7 @@ import (
 	"text/tabwriter"
 )
 
-// A report is what a run found.
+// A report is the result of a run.
 type report struct {
 	Environment string       `json:"environment"`
 	Rows        []comparison `json:"rows"`
@@ -26,7 +26,7 @@ func load(file string) (r report, err error) {
 	return r, nil
 }
 
-// print writes the tables and, at the end, the lines for machines.
+// print writes the tables, followed by the machine-readable lines.
 func (r report) print(w io.Writer) {
 	fmt.Fprintf(w, "%s\n\n", r.Environment)
 	for _, t := range r.tables() {
@@ -38,7 +38,7 @@ func (r report) print(w io.Writer) {
 	}
 }
 
-// printSpread prints how far the rounds of each row were from each other, and which rows mean little for that.
+// printSpread prints the range of the rounds of each row, and names the rows whose range is too large.
 func (r report) printSpread(w io.Writer) {
 	var unstable []string
 	var s strings.Builder
@@ -57,15 +57,15 @@ func (r report) printSpread(w io.Writer) {
 	if strings.Count(s.String(), "\n") < 2 {
 		return
 	}
-	fmt.Fprintf(w, "amqpkit/raw in each round: messages a second, or the p50 or gap of latency and recovery\n%s", s.String())
+	fmt.Fprintf(w, "amqpkit/raw in each round: messages per second, p50 for latency, gap for recovery\n%s", s.String())
 	if len(unstable) > 0 {
-		fmt.Fprintf(w, "UNSTABLE: the rounds of %s are more than %.0f %% from their median. This machine was too busy, or the\n"+
-			"rounds too few, for these figures to be compared; make bench without QUICK takes more.\n", strings.Join(unstable, ", "), 100*stableWithin)
+		fmt.Fprintf(w, "UNSTABLE: the rounds of %s differ from their median by more than %.0f %%. Do not compare these\n"+
+			"figures: the machine was too busy, or the rounds too few. make bench without QUICK runs more.\n", strings.Join(unstable, ", "), 100*stableWithin)
 	}
 	fmt.Fprintln(w)
 }
 
-// A table has its ratios, amqpkit's figure over that of amqp091-go, in the last column.
+// A table has ratios in its last column: amqpkit divided by amqp091-go.
 type table struct {
 	title  string
 	header []string
@@ -73,10 +73,10 @@ type table struct {
 	notes  []string
 }
 
-// sections are the tables in their order, and the rows that each takes.
+// sections are the tables in order, with a filter for their rows.
 var sections = []struct {
 	title string
-	takes func(c comparison) bool
+	has   func(c comparison) bool
 }{
 	{"Publishing", func(c comparison) bool { return c.work() == "publish" && !c.manyQueues() }},
 	{"Consuming", func(c comparison) bool { return c.work() == "consume" && !c.manyQueues() }},
@@ -91,7 +91,7 @@ func (r report) tables() []table {
 	for _, s := range sections {
 		var rows []comparison
 		for _, c := range r.Rows {
-			if s.takes(c) {
+			if s.has(c) {
 				rows = append(rows, c)
 			}
 		}
@@ -139,7 +139,7 @@ func latencyCells(c comparison) []string {
 	}
 }
 
-// text is the table for a terminal.
+// text returns the table for a terminal.
 func (t table) text() string {
 	var s strings.Builder
 	w := tabwriter.NewWriter(&s, 0, 0, 2, ' ', 0)
@@ -153,7 +153,7 @@ func (t table) text() string {
 	return s.String()
 }
 
-// markdown is the table for a page.
+// markdown returns the table for a page.
 func (t table) markdown() string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "## %s\n\n| %s |\n|---|%s\n", t.title, strings.Join(t.header, " | "), strings.Repeat("---:|", len(t.header)-1))

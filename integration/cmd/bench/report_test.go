@@ -22,7 +22,7 @@ func sample() report {
 	} {
 		r.Rows = append(r.Rows, c(row))
 	}
-	r.Rows[0].Note = "a fair one"
+	r.Rows[0].Note = "a note"
 	r.Rows[3].AA = &spread{1.01, 0.9, 0.8, 1.2}
 	return r
 }
@@ -53,7 +53,7 @@ func TestEveryRowIsInOneTableWithItsRatioLast(t *testing.T) {
 	}
 }
 
-func TestPrintEndsWithTheLinesForMachines(t *testing.T) {
+func TestPrintEndsWithTheMachineReadableLines(t *testing.T) {
 	var out strings.Builder
 	sample().print(&out)
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
@@ -64,7 +64,7 @@ func TestPrintEndsWithTheLinesForMachines(t *testing.T) {
 	}
 }
 
-func TestMeasuredPartIsReplacedAndTheRestIsKept(t *testing.T) {
+func TestOnlyTheMeasuredPartIsReplaced(t *testing.T) {
 	page := "mine\n" + measuredBegin + "old\n" + measuredEnd + "profile\n"
 	got, err := replaceMeasured(page, "new\n")
 	if err != nil {
@@ -74,7 +74,7 @@ func TestMeasuredPartIsReplacedAndTheRestIsKept(t *testing.T) {
 		t.Errorf("page = %q", got)
 	}
 	if _, err := replaceMeasured("by hand\n", "new\n"); err == nil {
-		t.Error("a page without the place for it was overwritten")
+		t.Error("a page without the two lines was overwritten")
 	}
 }
 
@@ -84,7 +84,7 @@ func TestMarkdownShowsItsChartsAndTables(t *testing.T) {
 	for _, want := range []string{
 		"on a fast machine", "](benchmarks-throughput.png)", "](benchmarks-queues.png)", "](benchmarks-many.png)",
 		"| publish-quorum-1KiB-1g | 20000 | 30000 | 10.0 | 5.0 | 30.0 | 33.0 | 1.50  0.50  1.10 |",
-		"- publish-quorum-1KiB-1g: a fair one",
+		"- publish-quorum-1KiB-1g: a note",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("%q is not in\n%s", want, page)
@@ -92,7 +92,7 @@ func TestMarkdownShowsItsChartsAndTables(t *testing.T) {
 	}
 }
 
-func TestChartsHaveAValueForEachOfTheirPlaces(t *testing.T) {
+func TestChartsHaveAValueForEachLabelOrX(t *testing.T) {
 	for _, c := range sample().charts() {
 		for _, s := range c.Series {
 			if len(s.Values) != len(c.Labels)+len(c.X) {
@@ -101,11 +101,11 @@ func TestChartsHaveAValueForEachOfTheirPlaces(t *testing.T) {
 		}
 	}
 	if charts := (report{}).charts(); len(charts) != 0 {
-		t.Errorf("nothing was measured, drawn is %v", charts)
+		t.Errorf("charts of an empty report: %v", charts)
 	}
 }
 
-func TestLoadReadsWhatWriteWrote(t *testing.T) {
+func TestLoadReadsTheOutputOfWrite(t *testing.T) {
 	dir := t.TempDir()
 	draw := filepath.Join(dir, "charts")
 	if err := os.WriteFile(draw, []byte("#!/bin/sh\ncat >/dev/null\n"), 0o700); err != nil {

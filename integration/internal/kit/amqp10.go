@@ -12,21 +12,21 @@ import (
 	"time"
 )
 
-// An AMQP 1.0 sender of one message, by hand: RabbitMQ 4 speaks the protocol natively, and no Go client of the project does.
-// It is for messages that AMQP 0-9-1 cannot carry. See OASIS AMQP 1.0, parts 1 to 3.
+// This file is a minimal AMQP 1.0 sender, for messages that AMQP 0-9-1 cannot carry. RabbitMQ 4 speaks the protocol natively. See
+// OASIS AMQP 1.0, parts 1 to 3.
 
-// The application properties that RabbitMQ cannot translate into AMQP 0-9-1 headers.
+// Values of application properties that RabbitMQ cannot translate into AMQP 0-9-1 headers.
 var (
 	UUIDProperty = append([]byte{0x98}, make([]byte, 16)...)
 	CharProperty = []byte{0x73, 0, 0, 0, 'x'}
 )
 
-// described is a described list: a performative, or a section of a message.
+// described encodes a described list: a performative, or a section of a message.
 func described(code byte, fields ...[]byte) []byte {
 	return slices.Concat([]byte{0x00, 0x53, code}, Compound(0xd0, fields...))
 }
 
-// Compound encodes a list, a map or an array of a type with a constructor.
+// Compound encodes a list, a map or an array with the given constructor.
 func Compound(constructor byte, fields ...[]byte) []byte {
 	all := slices.Concat(fields...)
 	b := binary.BigEndian.AppendUint32([]byte{constructor}, uint32(4+len(all)))
@@ -40,8 +40,8 @@ func binary10(b []byte) []byte { return append([]byte{0xa0, byte(len(b))}, b...)
 
 func uint10(n uint32) []byte { return binary.BigEndian.AppendUint32([]byte{0x70}, n) }
 
-// PublishAMQP10 sends a durable message to a queue and returns when the broker has accepted it. property is the encoded value of
-// an application property.
+// PublishAMQP10 sends a durable message to a queue and returns after the broker has accepted it. property is the encoded value
+// of an application property.
 func PublishAMQP10(t *testing.T, brokerURL, queue, id string, property []byte) {
 	t.Helper()
 	if err := send10(brokerURL, queue, id, property); err != nil {
@@ -66,7 +66,7 @@ func send10(brokerURL, queue, id string, property []byte) error {
 		b := binary.BigEndian.AppendUint32(nil, uint32(8+len(all)))
 		_, _ = nc.Write(slices.Concat(b, []byte{2, kind, 0, 0}, all))
 	}
-	// await reads frames up to one of the wanted performative.
+	// await reads frames up to one with the wanted performative.
 	await := func(want byte) ([]byte, error) {
 		for {
 			head := make([]byte, 8)

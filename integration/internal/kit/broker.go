@@ -16,15 +16,16 @@ import (
 	"github.com/amqpkit/amqpkit/integration/rabbit"
 )
 
-// reap waits for the process of a private node, which outlives a test process that restarted it for others.
+// reap is the goroutine that waits for the process of a private node. goleak ignores it: the node outlives a test process that
+// restarted it for other packages.
 const reap = "github.com/amqpkit/amqpkit/integration/rabbit.reap"
 
-// shared is the broker of all tests in a package. Tests declare objects with unique names. A test that stops the broker
-// does not run in parallel with others.
+// shared is the broker of all tests in a package. Tests declare objects with unique names. A test that stops the broker must not
+// run in parallel with others.
 var shared *rabbit.Broker
 
-// Main runs the tests of a package on a shared broker, and returns the exit status. The broker is the one of
-// integration/cmd/broker if that started the process, otherwise the one of rabbit.Start.
+// Main runs the tests of a package on a shared broker and returns the exit status. It uses the broker of
+// integration/cmd/broker if that program started the process, and otherwise starts one with rabbit.Start.
 func Main(m *testing.M) int {
 	ctx := context.Background()
 	var err error
@@ -72,7 +73,7 @@ func Needs43(t *testing.T) *rabbit.Broker {
 func NeedsControl(t *testing.T) *rabbit.Broker {
 	t.Helper()
 	if !shared.Owned() {
-		Skip(t, "needs a broker that it may control")
+		Skip(t, "needs a broker that the test may control")
 	}
 	return shared
 }
@@ -94,7 +95,7 @@ func Skip(t *testing.T, why string) {
 	t.Skip(why)
 }
 
-// report adds the tests to a file, one a line. Without a file it prints them.
+// report appends the tests to the file at path, one per line. It prints them if path is empty.
 func (n *notCovered) report(path string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()

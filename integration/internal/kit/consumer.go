@@ -19,11 +19,11 @@ import (
 	"github.com/amqpkit/amqpkit/integration/rabbit"
 )
 
-// ConsumerPatience bounds every wait of the consumer tests: none should come near it.
-const ConsumerPatience = 30 * time.Second
+// ConsumerTimeout bounds every wait of the consumer tests. No wait normally comes close to it.
+const ConsumerTimeout = 30 * time.Second
 
-// A ConsumerBench is a Conn to consume on, whose links can be cut, and a plain channel of
-// amqp091-go to prepare and look at queues.
+// A ConsumerBench has a Conn for consuming, whose links can be cut, and a plain channel of amqp091-go for setting up and
+// inspecting queues.
 type ConsumerBench struct {
 	T      *testing.T
 	Broker *rabbit.Broker
@@ -31,7 +31,7 @@ type ConsumerBench struct {
 	Plain  *amqp.Channel
 
 	mu    sync.Mutex
-	links []net.Conn // every link dialled, the current one last
+	links []net.Conn // all dialled links; the current one is the last
 }
 
 // NewConsumerBench connects the Conn to the shared broker.
@@ -40,13 +40,13 @@ func NewConsumerBench(t *testing.T) *ConsumerBench {
 	return NewConsumerBenchThrough(t, Broker(t).URL())
 }
 
-// NewConsumerBenchThrough connects the Conn, and it alone, through a proxy.
+// NewConsumerBenchThrough connects the Conn to url, usually a proxy. The plain channel is connected directly to the broker.
 func NewConsumerBenchThrough(t *testing.T, url string) *ConsumerBench {
 	t.Helper()
 	return NewConsumerBenchWith(t, amqpkit.Config{URLs: []string{url}})
 }
 
-// NewConsumerBenchWith makes the Conn with cfg.
+// NewConsumerBenchWith connects a Conn with cfg.
 func NewConsumerBenchWith(t *testing.T, cfg amqpkit.Config) *ConsumerBench {
 	t.Helper()
 	b := &ConsumerBench{T: t, Broker: Broker(t)}
@@ -71,7 +71,7 @@ func NewConsumerBenchWith(t *testing.T, cfg amqpkit.Config) *ConsumerBench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), ConsumerPatience)
+		ctx, cancel := context.WithTimeout(context.Background(), ConsumerTimeout)
 		defer cancel()
 		if err := b.Conn.Close(ctx); err != nil {
 			t.Errorf("Conn.Close = %v", err)
@@ -91,21 +91,21 @@ func NewConsumerBenchWith(t *testing.T, cfg amqpkit.Config) *ConsumerBench {
 	return b
 }
 
-// Ctx ends with the test, or when patience does.
+// Ctx returns a context that ends with the test, or after ConsumerTimeout.
 func (b *ConsumerBench) Ctx() context.Context {
-	ctx, cancel := context.WithTimeout(b.T.Context(), ConsumerPatience)
+	ctx, cancel := context.WithTimeout(b.T.Context(), ConsumerTimeout)
 	b.T.Cleanup(cancel)
 	return ctx
 }
 
-// Dialled returns how many links there have been.
+// Dialled returns the number of links dialled so far.
 func (b *ConsumerBench) Dialled() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.links)
 }
 
-// Cut breaks every link as a dying network would: no frame tells either side.
+// Cut closes every link without an AMQP frame, as a network failure does.
 func (b *ConsumerBench) Cut() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -114,11 +114,11 @@ func (b *ConsumerBench) Cut() {
 	}
 }
 
-// Name returns a unique queue name and deletes such a queue at the end of the test.
+// Name returns a unique queue name. The queue with that name is deleted at the end of the test.
 func (b *ConsumerBench) Name() string {
 	name := "consumer-" + rand.Text()
 	b.T.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), ConsumerPatience)
+		ctx, cancel := context.WithTimeout(context.Background(), ConsumerTimeout)
 		defer cancel()
 		if err := b.Broker.DeleteQueue(ctx, name); err != nil {
 			b.T.Errorf("delete queue: %v", err)
@@ -147,7 +147,7 @@ func (b *ConsumerBench) Queue(args amqp.Table) string {
 	return name
 }
 
-// Publish returns when the queue holds a message for each body, which is its message id too.
+// Publish publishes a message for each body and waits for the confirms. The body is also the message id.
 func (b *ConsumerBench) Publish(queue string, bodies ...string) {
 	b.T.Helper()
 	var pending []*amqp.DeferredConfirmation
@@ -166,8 +166,7 @@ func (b *ConsumerBench) Publish(queue string, bodies ...string) {
 	}
 }
 
-// ExpectLeft waits until nothing is delivered and unsettled any more, and expects n messages
-// in the queue.
+// ExpectLeft waits until no delivery is unsettled, and then expects n messages in the queue.
 func (b *ConsumerBench) ExpectLeft(queue string, n int) {
 	b.T.Helper()
 	var last rabbit.Counts
@@ -183,7 +182,7 @@ func (b *ConsumerBench) ExpectLeft(queue string, n int) {
 	}
 }
 
-// Take gets one message off the queue, waiting for it.
+// Take waits for a message in the queue and removes it.
 func (b *ConsumerBench) Take(queue string) amqp.Delivery {
 	b.T.Helper()
 	for b.Ctx().Err() == nil {
@@ -199,7 +198,7 @@ func (b *ConsumerBench) Take(queue string) amqp.Delivery {
 	return amqp.Delivery{}
 }
 
-// A Running is a Consumer whose Run was started.
+// A Running is a Consumer with a running Run.
 type Running struct {
 	*consumer.Consumer
 	t    *testing.T
@@ -207,7 +206,7 @@ type Running struct {
 	Done chan error
 }
 
-// Start runs a consumer and returns when it is subscribed. It ends with the test.
+// Start runs a consumer until the end of the test, and waits until it is subscribed.
 func (b *ConsumerBench) Start(cfg consumer.Config, h consumer.Handler) *Running {
 	b.T.Helper()
 	r := b.Begin(cfg, h)
@@ -217,13 +216,13 @@ func (b *ConsumerBench) Start(cfg consumer.Config, h consumer.Handler) *Running 
 	return r
 }
 
-// Begin runs a consumer and does not wait until it is subscribed. It ends with the test.
+// Begin runs a consumer until the end of the test, and does not wait until it is subscribed.
 func (b *ConsumerBench) Begin(cfg consumer.Config, h consumer.Handler) *Running {
 	b.T.Helper()
 	return b.BeginOver(b.Conn, cfg, h)
 }
 
-// BeginOver runs a consumer on another connection than the Conn.
+// BeginOver is Begin on another connection.
 func (b *ConsumerBench) BeginOver(conn consumer.Connection, cfg consumer.Config, h consumer.Handler) *Running {
 	b.T.Helper()
 	if cfg.Logger == nil {
@@ -244,17 +243,17 @@ func (b *ConsumerBench) BeginOver(conn consumer.Connection, cfg consumer.Config,
 	return r
 }
 
-// BenchKey is the key of the test's name in Run's ctx.
+// BenchKey is the context key of the test's name in Run's ctx.
 type BenchKey struct{}
 
-// Stop ends Run's ctx and returns what Run returned.
+// Stop cancels Run's ctx and returns the error of Run.
 func (r *Running) Stop() error {
 	r.t.Helper()
 	r.End()
-	return Receive(r.t, r.Done, "Run's return")
+	return Receive(r.t, r.Done, "result of Run")
 }
 
-// StopClean ends Run's ctx and expects Run to return nil.
+// StopClean cancels Run's ctx and expects Run to return nil.
 func (r *Running) StopClean() {
 	r.t.Helper()
 	if err := r.Stop(); err != nil {
@@ -262,19 +261,19 @@ func (r *Running) StopClean() {
 	}
 }
 
-// Receive returns the next value of c and fails the test if none comes.
+// Receive returns the next value of c. It fails the test if c is closed or has no value within ConsumerTimeout.
 func Receive[T any](t *testing.T, c <-chan T, what string) T {
 	t.Helper()
-	patience := time.NewTimer(ConsumerPatience)
-	defer patience.Stop()
+	timeout := time.NewTimer(ConsumerTimeout)
+	defer timeout.Stop()
 	select {
 	case v, ok := <-c:
 		if !ok {
 			t.Fatalf("%s: channel closed", what)
 		}
 		return v
-	case <-patience.C:
-		t.Fatalf("no %s within %v", what, ConsumerPatience)
+	case <-timeout.C:
+		t.Fatalf("no %s within %v", what, ConsumerTimeout)
 	}
 	panic("unreachable")
 }
@@ -288,7 +287,7 @@ func Numbers(n int) []string {
 	return s
 }
 
-// A Logbook is a slog destination to look at.
+// A Logbook stores log lines for inspection.
 type Logbook struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -309,7 +308,7 @@ func (l *Logbook) String() string {
 	return l.buf.String()
 }
 
-// Count returns how often the logbook contains a text.
+// Count returns the number of occurrences of a text.
 func (l *Logbook) Count(text string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -339,7 +338,7 @@ func NestedHeaders() amqp.Table {
 	return t
 }
 
-// ManyHeaders returns headers that amqp091-go cannot read when the broker delivers them again.
+// ManyHeaders returns headers that amqp091-go can send but not read.
 func ManyHeaders() amqp.Table {
 	t := amqp.Table{}
 	for i := range 8300 {
@@ -348,13 +347,13 @@ func ManyHeaders() amqp.Table {
 	return t
 }
 
-// A WireLog keeps what a proxy saw.
+// A WireLog records the events of a proxy.
 type WireLog struct {
 	mu     sync.Mutex
 	events []amqptest.Event
 }
 
-// Observe records the events of a proxy from now on.
+// Observe starts to record the events of a proxy.
 func Observe(p *amqptest.Proxy) *WireLog {
 	w := &WireLog{}
 	p.Observe(func(e amqptest.Event) {
@@ -365,7 +364,7 @@ func Observe(p *amqptest.Proxy) *WireLog {
 	return w
 }
 
-// Of returns the events of a kind.
+// Of returns all recorded events of a kind.
 func (w *WireLog) Of(k amqptest.Kind) []amqptest.Event {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -378,8 +377,8 @@ func (w *WireLog) Of(k amqptest.Kind) []amqptest.Event {
 	return all
 }
 
-// ExpectTrueSettlements fails the test over a settlement of what was not delivered on that channel, or was settled
-// before, and over a channel that the broker closed.
+// ExpectTrueSettlements fails the test if a delivery was settled twice or on another channel than its own, or if the broker
+// closed a channel.
 func (w *WireLog) ExpectTrueSettlements(t *testing.T) {
 	t.Helper()
 	for _, k := range []amqptest.Kind{amqptest.Acked, amqptest.Rejected, amqptest.DeliveryNacked} {
@@ -396,7 +395,7 @@ func (w *WireLog) ExpectTrueSettlements(t *testing.T) {
 	}
 }
 
-// Work takes its time.
+// Work blocks for d.
 func Work(d time.Duration) { <-time.After(d) }
 
 // Bodies returns a handler that sends the body of each message to got.

@@ -1,3 +1,3 @@
-// Package kit holds what the tests in several folders of integration need: the broker that they share, connections,
-// queues and consumers that end with the test, and waits with a bound.
+// Package kit has helpers for the integration tests: the shared broker; connections, queues and consumers that are
+// closed with the test; and bounded waits.
 package kit

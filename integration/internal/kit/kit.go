@@ -22,7 +22,7 @@ import (
 	"github.com/amqpkit/amqpkit/producer"
 )
 
-// Within is the test's context, bounded: what hangs becomes a failure that says where.
+// Within returns the test's context with a timeout, so that a hanging call fails with its location.
 func Within(t *testing.T, d time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
@@ -33,13 +33,13 @@ func Within(t *testing.T, d time.Duration) context.Context {
 // Unique returns a name that no other test uses.
 func Unique(prefix string) string { return prefix + "-" + rand.Text()[:8] }
 
-// Logger writes into the test's own output, which is shown if it fails.
+// Logger returns a logger that writes to the output of the test.
 func Logger(t *testing.T) *slog.Logger {
 	t.Helper()
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// Connect returns a Conn of the test.
+// Connect returns a Conn that is closed at the end of the test. By default it is connected to the shared broker.
 func Connect(t *testing.T, cfg amqpkit.Config) *amqpkit.Conn {
 	t.Helper()
 	if len(cfg.URLs) == 0 {
@@ -59,7 +59,7 @@ func Connect(t *testing.T, cfg amqpkit.Config) *amqpkit.Conn {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if err := conn.Close(ctx); err != nil {
-			t.Errorf("close the connection: %v", err)
+			t.Errorf("Conn.Close = %v", err)
 		}
 	})
 	return conn
@@ -77,7 +77,7 @@ func StopsBeingReady(ctx context.Context, conn *amqpkit.Conn) bool {
 	return true
 }
 
-// RawChannel opens a channel with amqp091-go alone, for what a test arranges and checks.
+// RawChannel opens a channel of amqp091-go, for setup and checks.
 func RawChannel(t *testing.T) *amqp.Channel {
 	t.Helper()
 	ac, err := amqp.Dial(Broker(t).URL())
@@ -108,7 +108,7 @@ func QuorumQueue(t *testing.T, args amqp.Table) string {
 	return name
 }
 
-// NewProducer returns a Producer of the test.
+// NewProducer returns a Producer that is closed at the end of the test.
 func NewProducer(t *testing.T, conn producer.Connection, cfg producer.Config) *producer.Producer {
 	t.Helper()
 	if cfg.Logger == nil {
@@ -126,7 +126,7 @@ func NewProducer(t *testing.T, conn producer.Connection, cfg producer.Config) *p
 	return p
 }
 
-// Take gets n messages from a queue, acked, and fails the test when there are not as many.
+// Take consumes and acknowledges n messages of a queue. It fails the test if the queue has fewer.
 func Take(t *testing.T, queue string, n int) []amqp.Delivery {
 	t.Helper()
 	ch := RawChannel(t)
@@ -156,7 +156,7 @@ func Take(t *testing.T, queue string, n int) []amqp.Delivery {
 	return got
 }
 
-// Ready returns how many messages a queue holds that are not delivered.
+// Ready returns the number of messages in a queue that are ready for delivery.
 func Ready(t *testing.T, queue string) int {
 	t.Helper()
 	q, err := RawChannel(t).QueueDeclarePassive(queue, false, false, false, false, nil)
@@ -166,7 +166,7 @@ func Ready(t *testing.T, queue string) int {
 	return q.Messages
 }
 
-// WaitFor waits until cond is true of something that RabbitMQ gives no event for.
+// WaitFor polls cond until it is true. It is for conditions that RabbitMQ sends no event for.
 func WaitFor(t *testing.T, cond func() bool) {
 	t.Helper()
 	ctx := Within(t, 20*time.Second)
@@ -176,33 +176,32 @@ func WaitFor(t *testing.T, cond func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatal("it did not come true in 20 s")
+			t.Fatal("condition not met within 20 s")
 		}
 	}
 }
 
-// ProgramPatience bounds every wait for a program: with the race detector on a busy machine, starting one
-// takes a second.
-const ProgramPatience = time.Minute
+// ProgramTimeout bounds every wait for a program. With the race detector on a busy machine, the start of a program alone takes
+// a second.
+const ProgramTimeout = time.Minute
 
-// A Program is a child process whose standard output is read line by line. It is killed at the end of the
-// test if it is still there.
+// A Program is a child process whose standard output is read line by line. It is killed at the end of the test if it still runs.
 type Program struct {
 	t      *testing.T
 	name   string
 	cmd    *exec.Cmd
-	lines  chan string // closed at the end of its output
+	lines  chan string // closed at the end of the output
 	pushed []string    // lines to be read again
 	Stderr bytes.Buffer
-	ended  chan struct{} // closed when err is there
+	ended  chan struct{} // closed after err is set
 	err    error
 }
 
 func StartProgram(t *testing.T, url, name, path string, args ...string) *Program {
 	t.Helper()
 	p := &Program{t: t, name: name, lines: make(chan string, 100_000), ended: make(chan struct{})}
-	p.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), path, args...) // ended below
-	p.cmd.Env = append(os.Environ(), "AMQP_URL="+url, "GORACE=atexit_sleep_ms=0")  // no second of sleep at each exit
+	p.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), path, args...) // killed below
+	p.cmd.Env = append(os.Environ(), "AMQP_URL="+url, "GORACE=atexit_sleep_ms=0")  // without it the race detector sleeps for a second at each exit
 	p.cmd.Stderr = io.MultiWriter(&p.Stderr, t.Output())
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -227,20 +226,20 @@ func StartProgram(t *testing.T, url, name, path string, args ...string) *Program
 	return p
 }
 
-// read returns the next line of its output; ok is false at the end.
+// read returns the next line of the output. ok is false after the last one.
 func (p *Program) read() (line string, ok bool) {
 	p.t.Helper()
 	if len(p.pushed) > 0 {
 		line, p.pushed = p.pushed[0], p.pushed[1:]
 		return line, true
 	}
-	patience := time.NewTimer(ProgramPatience)
-	defer patience.Stop()
+	timeout := time.NewTimer(ProgramTimeout)
+	defer timeout.Stop()
 	select {
 	case line, ok = <-p.lines:
 		return line, ok
-	case <-patience.C:
-		p.t.Fatalf("%s printed nothing more in %v", p.name, ProgramPatience)
+	case <-timeout.C:
+		p.t.Fatalf("%s printed no further line within %v", p.name, ProgramTimeout)
 		return "", false
 	}
 }
@@ -252,7 +251,7 @@ func (p *Program) Next() string {
 	line, ok := p.read()
 	if !ok {
 		<-p.ended
-		p.t.Fatalf("%s ended (%v), saying %q", p.name, p.err, p.Stderr.String())
+		p.t.Fatalf("%s exited (%v); standard error: %q", p.name, p.err, p.Stderr.String())
 	}
 	return line
 }
@@ -292,7 +291,7 @@ func (p *Program) ExpectEnd() {
 	}
 }
 
-// ExpectAll expects these lines, nothing more, and that it succeeds.
+// ExpectAll expects exactly these lines and the exit status 0.
 func (p *Program) ExpectAll(want ...string) {
 	p.t.Helper()
 	for _, line := range want {
@@ -302,7 +301,7 @@ func (p *Program) ExpectAll(want ...string) {
 	p.Exits(0)
 }
 
-// Signal is a Ctrl-C.
+// Signal sends SIGINT, as Ctrl-C does.
 func (p *Program) Signal() {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
@@ -310,7 +309,7 @@ func (p *Program) Signal() {
 	}
 }
 
-// Interrupt is a Ctrl-C after which it ends well, and prints nothing more.
+// Interrupt sends SIGINT and expects no further output and the exit status 0.
 func (p *Program) Interrupt() {
 	p.t.Helper()
 	p.Signal()
@@ -320,20 +319,19 @@ func (p *Program) Interrupt() {
 
 func (p *Program) Exits(code int) {
 	p.t.Helper()
-	patience := time.NewTimer(ProgramPatience)
-	defer patience.Stop()
+	timeout := time.NewTimer(ProgramTimeout)
+	defer timeout.Stop()
 	select {
 	case <-p.ended:
-	case <-patience.C:
-		p.t.Fatalf("%s did not end in %v", p.name, ProgramPatience)
+	case <-timeout.C:
+		p.t.Fatalf("%s did not exit within %v", p.name, ProgramTimeout)
 	}
 	if got := p.cmd.ProcessState.ExitCode(); got != code {
-		p.t.Fatalf("%s ended with %d (%v), want %d; it said %q", p.name, got, p.err, code, p.Stderr.String())
+		p.t.Fatalf("%s exited with status %d (%v), want %d; standard error: %q", p.name, got, p.err, code, p.Stderr.String())
 	}
 }
 
-// Forget deletes a queue and exchanges whose names the examples have in common, now and at the end of the
-// test.
+// Forget deletes a queue and exchanges, now and at the end of the test. The examples share their names.
 func Forget(t *testing.T, queue string, exchanges ...string) {
 	t.Helper()
 	remove := func() {
@@ -353,8 +351,7 @@ func Forget(t *testing.T, queue string, exchanges ...string) {
 	t.Cleanup(remove)
 }
 
-// ExpectSettled expects that nothing is left in a queue whose consumers have ended: what they did not
-// acknowledge would be back.
+// ExpectSettled expects an empty queue after its consumers have returned. Unacknowledged messages would be in the queue again.
 func ExpectSettled(t *testing.T, queue string) {
 	t.Helper()
 	b := Broker(t)
@@ -364,7 +361,7 @@ func ExpectSettled(t *testing.T, queue string) {
 		}
 		return
 	}
-	err := b.AwaitQueue(Within(t, ProgramPatience), queue, func(c rabbit.Counts) bool {
+	err := b.AwaitQueue(Within(t, ProgramTimeout), queue, func(c rabbit.Counts) bool {
 		return c.Ready == 0 && c.Unacked == 0 && c.Consumers == 0
 	})
 	if err != nil {
@@ -372,14 +369,15 @@ func ExpectSettled(t *testing.T, queue string) {
 	}
 }
 
-// AsIf has a Setup or Declare see another version of the broker, as on a node that was not upgraded yet.
+// AsIf returns a connection whose server properties have another version of RabbitMQ, for a Setup or Declare on a node that was not
+// upgraded yet.
 func AsIf(ac *amqp.Connection, version string) *amqp.Connection {
 	old := &amqp.Connection{Properties: amqp.Table{"product": "RabbitMQ", "version": version}}
 	old.Config = ac.Config
 	return old
 }
 
-// Python is the one that Debian's python3-pika is for. Another one, first on PATH, may not have it.
+// Python is the interpreter for which Debian installs python3-pika. Another one that is first in PATH may lack it.
 const Python = "/usr/bin/python3"
 
 const (
@@ -392,8 +390,9 @@ const (
 
 const Ms = time.Millisecond
 
-// Metronome tells how long this machine has stood still at most since the call: nothing is on time on it then.
-func Metronome(t *testing.T) (stalled func() time.Duration) {
+// SchedulingDelay measures how late this machine runs timers. stalled returns the longest delay since the call. Tests add it to
+// their time limits.
+func SchedulingDelay(t *testing.T) (stalled func() time.Duration) {
 	t.Helper()
 	var worst atomic.Int64
 	done, ended := make(chan struct{}), make(chan struct{})
@@ -407,7 +406,7 @@ func Metronome(t *testing.T) (stalled func() time.Duration) {
 			case <-done:
 				return
 			case <-tick.C:
-				now := time.Now() // the tick's own time is when it was due
+				now := time.Now() // not the time of the tick, which is when it was due
 				worst.Store(max(worst.Load(), int64(now.Sub(last)-5*Ms)))
 				last = now
 			}

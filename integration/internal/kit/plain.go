@@ -11,8 +11,8 @@ import (
 	"github.com/amqpkit/amqpkit/integration/rabbit"
 )
 
-// NeedsDocker fails the test of something that takes containers if it was not had. Where there can be no containers, the
-// test is reported as not covered.
+// NeedsDocker checks the error of an operation that needs containers. Without Docker, and on the broker from AMQP_URL, the test
+// is skipped and reported as not covered. Any other error fails it.
 func NeedsDocker(t *testing.T, err error) {
 	t.Helper()
 	var none *rabbit.DockerRequiredError
@@ -22,7 +22,7 @@ func NeedsDocker(t *testing.T, err error) {
 	Must(t, err)
 }
 
-// Timed logs how long an operation took.
+// Timed logs the duration of an operation.
 func Timed(t *testing.T, what string, op func()) {
 	t.Helper()
 	start := time.Now()
@@ -30,7 +30,7 @@ func Timed(t *testing.T, what string, op func()) {
 	t.Logf("%-16s %6.3f s", what, time.Since(start).Seconds())
 }
 
-// Must fails the test on an error of what it arranges.
+// Must fails the test if a step of its setup failed.
 func Must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -38,7 +38,7 @@ func Must(t *testing.T, err error) {
 	}
 }
 
-// Dial connects under a name and disconnects at the end of the test.
+// Dial opens a connection with a name. It is closed at the end of the test.
 func Dial(t *testing.T, b *rabbit.Broker, name string) *amqp.Connection {
 	t.Helper()
 	conn, err := amqp.DialConfig(b.URL(), amqp.Config{Properties: amqp.Table{"connection_name": name}})

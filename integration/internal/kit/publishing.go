@@ -22,12 +22,12 @@ func Through(t *testing.T, cfg amqpkit.Config) (*amqptest.Proxy, *amqpkit.Conn) 
 	return proxy, Connect(t, cfg)
 }
 
-// Kind matches the events of a kind, for Proxy.Next.
+// Kind returns a match function for Proxy.Next that selects the events of a kind.
 func Kind(k amqptest.Kind) func(amqptest.Event) bool {
 	return func(e amqptest.Event) bool { return e.Kind == k }
 }
 
-// Purged empties a queue and returns how many messages it held: a passive declaration's count lags.
+// Purged purges a queue and returns the number of its messages. The count of a passive declaration may be outdated.
 func Purged(t *testing.T, queue string) int {
 	t.Helper()
 	n, err := RawChannel(t).QueuePurge(queue, false)
@@ -37,7 +37,7 @@ func Purged(t *testing.T, queue string) int {
 	return n
 }
 
-// Drained empties a queue and returns what it held, in order.
+// Drained removes and returns all messages of a queue, in order.
 func Drained(t *testing.T, ch *amqp.Channel, queue string) []amqp.Delivery {
 	t.Helper()
 	var all []amqp.Delivery
@@ -53,7 +53,7 @@ func Drained(t *testing.T, ch *amqp.Channel, queue string) []amqp.Delivery {
 	}
 }
 
-// Copies counts messages by their ids.
+// Copies returns the number of messages for each message id.
 func Copies(ds []amqp.Delivery) map[string]int {
 	n := map[string]int{}
 	for _, d := range ds {
@@ -62,10 +62,10 @@ func Copies(ds []amqp.Delivery) map[string]int {
 	return n
 }
 
-// Soon is how long a call may outlast its ctx.
+// Soon is the maximum time from the end of a ctx to the return of the call.
 const Soon = 250 * time.Millisecond
 
-// ReplyCode returns the reply code in err, or 0.
+// ReplyCode returns the AMQP reply code in err, or 0.
 func ReplyCode(err error) int {
 	var e *amqp.Error
 	if errors.As(err, &e) {
@@ -74,15 +74,15 @@ func ReplyCode(err error) int {
 	return 0
 }
 
-// A Stream publishes one message after the other until it is stopped, and after that one more.
+// A Stream publishes messages in sequence, each after the confirm of the previous one.
 type Stream struct {
 	halt      chan struct{}
 	ended     chan struct{}
 	confirmed []string
 }
 
-// StartStream starts one whose bodies are the prefix and a number. Whatever happens to the broker, each
-// message is to be confirmed before ctx ends.
+// StartStream starts a Stream. The bodies consist of the prefix and a number. The test fails if a message is not confirmed
+// before ctx ends.
 func StartStream(ctx context.Context, t *testing.T, p *producer.Producer, queue, prefix string) *Stream {
 	t.Helper()
 	s := &Stream{halt: make(chan struct{}), ended: make(chan struct{})}
@@ -104,11 +104,11 @@ func StartStream(ctx context.Context, t *testing.T, p *producer.Producer, queue,
 			s.confirmed = append(s.confirmed, body)
 		}
 	}()
-	t.Cleanup(func() { <-s.ended }) // ctx is the test's: it has ended by then
+	t.Cleanup(func() { <-s.ended }) // t.Context is cancelled before cleanup
 	return s
 }
 
-// Stop publishes one message more and returns all bodies.
+// Stop publishes one more message and returns the bodies of all messages.
 func (s *Stream) Stop() []string {
 	close(s.halt)
 	<-s.ended

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// A PKI is a certificate authority of one test, with its files.
+// A PKI is the certificate authority of a test, with its files.
 type PKI struct {
 	dir  string
 	ca   *x509.Certificate
@@ -27,7 +27,7 @@ type PKI struct {
 	Pool *x509.CertPool
 }
 
-// NewPKI returns an authority whose files are removed with the test.
+// NewPKI returns a certificate authority. Its files are removed at the end of the test.
 func NewPKI(t *testing.T) *PKI {
 	t.Helper()
 	p := &PKI{dir: t.TempDir(), Pool: x509.NewCertPool()}
@@ -44,7 +44,7 @@ func NewPKI(t *testing.T) *PKI {
 // File returns the path of the file called name.
 func (p *PKI) File(name string) string { return filepath.Join(p.dir, name+".pem") }
 
-// Issue writes a certificate and its key to files and parses the certificate into c.
+// Issue signs a certificate with the fields of c, writes it and its key to files, and stores the parsed certificate in c.
 func (p *PKI) Issue(t *testing.T, name string, c *x509.Certificate) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -79,7 +79,7 @@ func (p *PKI) Issue(t *testing.T, name string, c *x509.Certificate) *ecdsa.Priva
 	return key
 }
 
-// Server issues the certificate of a server, as the files server and server-key.
+// Server issues a server certificate, with the files server and server-key.
 func (p *PKI) Server(t *testing.T) {
 	t.Helper()
 	p.Issue(t, "server", &x509.Certificate{
@@ -89,7 +89,7 @@ func (p *PKI) Server(t *testing.T) {
 	})
 }
 
-// Client issues the certificate of a client called name, as the files client and client-key, and returns both.
+// Client issues and returns a client certificate for name, with the files client and client-key.
 func (p *PKI) Client(t *testing.T, name string) tls.Certificate {
 	t.Helper()
 	p.Issue(t, "client", &x509.Certificate{
@@ -104,13 +104,13 @@ func (p *PKI) Client(t *testing.T, name string) tls.Certificate {
 	return cert
 }
 
-// Query names the files in a URL.
+// Query returns the query of an AMQP URL that names the files.
 func (p *PKI) Query() string {
 	return "?cacertfile=" + p.File("ca") + "&certfile=" + p.File("client") + "&keyfile=" + p.File("client-key")
 }
 
-// ServeTLS puts TLS in front of the broker, demanding a client certificate, and returns the
-// URL and the names in the certificates that clients showed.
+// ServeTLS starts a TLS proxy in front of the broker that requires a client certificate. It returns the URL, and the common names
+// in the certificates of connecting clients.
 func (p *PKI) ServeTLS(t *testing.T) (amqps string, clients <-chan string) {
 	t.Helper()
 	p.Server(t)

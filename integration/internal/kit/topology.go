@@ -8,7 +8,7 @@ import (
 	"github.com/amqpkit/amqpkit/topology"
 )
 
-// DialRaw returns a connection that the toolkit knows nothing about.
+// DialRaw returns a connection of amqp091-go alone.
 func DialRaw(t *testing.T) *amqp.Connection {
 	t.Helper()
 	ac, err := amqp.Dial(Broker(t).URL())
@@ -19,7 +19,7 @@ func DialRaw(t *testing.T) *amqp.Connection {
 	return ac
 }
 
-// Declared declares topo, and deletes it when the test ends.
+// Declared declares topo and deletes it at the end of the test.
 func Declared(t *testing.T, ac *amqp.Connection, topo topology.Topology) {
 	t.Helper()
 	DeleteAfter(t, topo)
@@ -28,14 +28,14 @@ func Declared(t *testing.T, ac *amqp.Connection, topo topology.Topology) {
 	}
 }
 
-// DeleteAfter deletes the queues and exchanges of topo when the test ends.
+// DeleteAfter deletes the queues and exchanges of topo at the end of the test.
 func DeleteAfter(t *testing.T, topo topology.Topology) {
 	t.Helper()
 	t.Cleanup(func() {
 		ch := RawChannel(t)
 		for _, q := range topo.Queues {
 			if q.Exclusive {
-				continue // goes with its connection
+				continue // deleted with its connection
 			}
 			if _, err := ch.QueueDelete(q.Name, false, false, false); err != nil {
 				t.Error(err)
@@ -51,7 +51,7 @@ func DeleteAfter(t *testing.T, topo topology.Topology) {
 	})
 }
 
-// Prefixed returns a function that makes names which no other test uses.
+// Prefixed returns a function that turns names into unique ones.
 func Prefixed(t *testing.T) func(string) string {
 	t.Helper()
 	prefix := Unique("topology") + "-"
