@@ -25,8 +25,8 @@ var mutants = []struct {
 	text  string // text in the finding
 }{
 	{"ack before the handler", []edit{
-		{"consumer/session.go", "\ts.run.desk.put(j)\n", "\t_ = s.ch.Ack(j.tag, false)\n\ts.run.desk.put(j)\n"},
-		{"consumer/session.go", "\td, how, after := res.d, res.how, res.after\n", "\td, how, after := res.d, res.how, res.after\n\tif d != nil {\n\t\treturn\n\t}\n"},
+		{"consumer/receive.go", "\ts.state.dispatcher.put(j)\n", "\t_ = s.ch.Ack(j.tag, false)\n\ts.state.dispatcher.put(j)\n"},
+		{"consumer/settle.go", "\td, how, after := res.d, res.how, res.after\n", "\td, how, after := res.d, res.how, res.after\n\tif d != nil {\n\t\treturn\n\t}\n"},
 	}, falseSettled, "before its handler returned"},
 
 	{"nack reported as unknown", []edit{
@@ -38,8 +38,10 @@ var mutants = []struct {
 	}, misreported, "without a matching answer on the wire"},
 
 	{"stale ack sent", []edit{
-		{"consumer/run.go", "\tif res := (result{j, v}); !r.desk.done(res) {\n", `	if res := (result{j, v}); !r.desk.done(res) {
-		if s := r.last; s != j.s && v.how == ack {
+		{"consumer/state.go", "type runState struct {\n", "type runState struct {\n\tnewest *session\n"},
+		{"consumer/run.go", "\t\tr.last = s\n", "\t\tr.last, r.newest = s, s\n"},
+		{"consumer/workers.go", "\tif res := (result{j, v}); !w.state.dispatcher.done(res) {\n", `	if res := (result{j, v}); !w.state.dispatcher.done(res) {
+		if s := w.state.newest; &s.results != j.to && v.how == ack {
 			_ = s.ch.Ack(j.tag, false)
 		}
 `},
