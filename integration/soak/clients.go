@@ -12,12 +12,12 @@ import (
 	"github.com/amqpkit/amqpkit/producer"
 )
 
-// The settings of the clients: shorter than the defaults, so that a run of a minute sees all that depends on them.
+// Settings of the clients. Timeouts are shorter than the defaults, so that they take effect in a run of one minute.
 const (
 	heartbeat      = time.Second
 	dialTimeout    = 2 * time.Second
 	setupTimeout   = 5 * time.Second
-	backoffCap     = 800 * time.Millisecond // amqpkit's own
+	backoffCap     = 800 * time.Millisecond // the maximum of amqpkit's reconnect backoff
 	confirmTimeout = 15 * time.Second
 	maxInFlight    = 256
 	closeTimeout   = 5 * time.Second
@@ -25,26 +25,26 @@ const (
 	visitTime      = time.Second
 )
 
-// A workload is everything that uses the toolkit.
+// A workload is the set of clients, publishers and workers that use the toolkit.
 type workload struct {
-	h        *History
-	q        *queues
-	urls     []string // of the proxies
-	seed     uint64
-	rate     int           // messages a second to aim at, of all publishers together
-	patience time.Duration // of publishers, mostly
-	logger   *slog.Logger
+	h              *History
+	q              *queues
+	urls           []string // URLs of the proxies
+	seed           uint64
+	rate           int           // target rate of all publishers together, in messages per second
+	publishTimeout time.Duration // timeout of most publishes
+	logger         *slog.Logger
 
-	confirmed atomic.Int64 // so far
+	confirmed atomic.Int64 // confirmed messages so far
 
-	publishing context.Context // ends when nothing more is to be published
-	calm       context.Context // ends when handlers are to succeed
+	publishing context.Context // done when publishers must stop
+	failing    context.Context // done when handlers must no longer fail
 
 	publishers sync.WaitGroup
 	conns      map[string]*amqpkit.Conn
 	producers  []*producer.Producer
-	movers     map[string]*producer.Producer // by client: they take failed messages to their wait and parking queues
-	work       []*worker
+	movers     map[string]*producer.Producer // by client: producers that move failed messages
+	workers    []*worker
 }
 
 func newConfig(w *workload, name string) amqpkit.Config {
@@ -60,7 +60,7 @@ func newConfig(w *workload, name string) amqpkit.Config {
 	}
 }
 
-// A socket tells when its client closed it, which a proxy cannot see while it lets nothing through.
+// A socket records when its client closes it. A proxy that blocks all traffic cannot see that.
 type socket struct {
 	net.Conn
 	h    *History
@@ -72,7 +72,7 @@ func (s *socket) Close() error {
 	return s.Conn.Close()
 }
 
-// connect opens the clients, and returns when they are ready.
+// connect opens the permanent clients and waits until they are ready.
 func (w *workload) connect(ctx context.Context) error {
 	w.conns = map[string]*amqpkit.Conn{}
 	for _, name := range clients {
@@ -94,7 +94,7 @@ func (w *workload) connect(ctx context.Context) error {
 	return nil
 }
 
-// newProducer returns a producer of a client, to be closed in the end.
+// newProducer returns a producer of a client. close closes it.
 func (w *workload) newProducer(client string, cfg producer.Config) (*producer.Producer, error) {
 	cfg.MaxInFlight, cfg.ConfirmTimeout, cfg.Logger = maxInFlight, confirmTimeout, w.logger
 	p, err := producer.New(w.conns[client], cfg)
@@ -104,7 +104,7 @@ func (w *workload) newProducer(client string, cfg producer.Config) (*producer.Pr
 	return p, err
 }
 
-// close ends producers and connections, which nobody uses any more.
+// close closes producers and connections after their last use.
 func (w *workload) close() {
 	for _, p := range w.producers {
 		w.bounded("close of a producer", "", closeTimeout, p.Close)
@@ -114,33 +114,33 @@ func (w *workload) close() {
 	}
 }
 
-// bounded makes a call that is to return with its ctx, and writes down when it did.
+// bounded makes a call with a timeout and records when it returned.
 func (w *workload) bounded(what, client string, limit time.Duration, call func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	w.call(ctx, what, client, call)
 }
 
-// neverTime is how long after its time a call is waited for.
-const neverTime = 30 * time.Second
+// callGrace is how long a call may outlive its ctx before it is abandoned.
+const callGrace = 30 * time.Second
 
-// call is bounded, with a ctx that there is.
+// call makes a call that must return with ctx, and records when it returned.
 func (w *workload) call(ctx context.Context, what, client string, call func(context.Context) error) {
 	deadline, _ := ctx.Deadline()
 	c := Call{What: what, Who: client, Began: w.h.Now(), Deadline: w.h.At(deadline)}
 	result := make(chan error, 1)
-	if within(time.Until(deadline)+neverTime, func() { result <- call(ctx) }) {
+	if within(time.Until(deadline)+callGrace, func() { result <- call(ctx) }) {
 		if err := <-result; err != nil {
 			c.Err = err.Error()
 		}
 	} else {
-		c.Err = "it has not returned"
+		c.Err = "did not return"
 	}
 	w.h.Put(Record{Call: &c})
 }
 
-// visit opens a connection, publishes a little, and closes everything by the same time, whatever is in flight and
-// whatever the broker does meanwhile.
+// visit opens a connection, publishes a few messages, and closes producer and connection by the same deadline, even if
+// messages are unconfirmed or the broker is unavailable.
 func (w *workload) visit(p *publisher) error {
 	ctx, cancel := context.WithTimeout(context.Background(), visitTime)
 	defer cancel()
@@ -152,7 +152,7 @@ func (w *workload) visit(p *publisher) error {
 		return err
 	}
 	for range 5 {
-		p.async(ctx, p.message(ctx, toWork), func() {})
+		p.publishAsync(ctx, p.message(ctx, toWork), func() {})
 	}
 	w.call(ctx, "close of a producer", visitor, p.to.Close)
 	w.call(ctx, "close of a connection", visitor, conn.Close)

@@ -16,86 +16,89 @@ import (
 	"github.com/amqpkit/amqpkit/retry"
 )
 
-// fates are what becomes of the messages of the retry route. The number of a message decides, and not chance, so that
-// whoever has a copy of it does the same.
-var fates = []fate{
+// failurePlans are the planned results of messages on the retry route. The number in the message id selects the plan,
+// so every handler of a copy returns the same result.
+var failurePlans = []failurePlan{
 	{},
 	{},
 	{},
 	{},
-	{fails: 1},
-	{fails: 1, after: 700 * time.Millisecond},
-	{fails: 2},
-	{fails: 2},
-	{fails: 3},
-	{fails: 4, why: history.ReasonAttempts, last: errOnPurpose},
-	{fails: 1, why: history.ReasonPermanent, last: amqperr.Permanent(errOnPurpose)},
-	{fails: 2, why: history.ReasonRejected, last: consumer.Reject(errOnPurpose)},
-	{fails: 3, why: history.ReasonRule, last: errHopeless},
+	{failures: 1},
+	{failures: 1, after: 700 * time.Millisecond},
+	{failures: 2},
+	{failures: 2},
+	{failures: 3},
+	{failures: 4, reason: history.ReasonAttempts, lastErr: errOnPurpose},
+	{failures: 1, reason: history.ReasonPermanent, lastErr: amqperr.Permanent(errOnPurpose)},
+	{failures: 2, reason: history.ReasonRejected, lastErr: consumer.Reject(errOnPurpose)},
+	{failures: 3, reason: history.ReasonRule, lastErr: errHopeless},
 }
 
-type fate struct {
-	fails int
-	why   string        // it is parked after these; empty: the next attempt succeeds
-	last  error         // what it fails of then
-	after time.Duration // that its first failure asks for; zero: the policy's
+type failurePlan struct {
+	failures int
+	reason   string        // reason for parking after the last failure; empty if the next attempt succeeds
+	lastErr  error         // error of the last failure; nil for an ordinary error
+	after    time.Duration // delay that the first failure requests; zero for the delay of the policy
 }
 
-func fateOf(id string) fate {
+func failurePlanOf(id string) failurePlan {
 	n, _ := strconv.Atoi(id[strings.LastIndexByte(id, '-')+1:])
-	return fates[n%len(fates)]
+	return failurePlans[n%len(failurePlans)]
 }
 
-// A course is what happens to one delivery.
-type course struct {
-	last    string // result of its handler; Moved: it was not called, since the message has had its attempt
-	unmoved int    // times that it could not be taken to another queue
+// A deliveryResult collects the result of one delivery on the retry route.
+type deliveryResult struct {
+	handlerResult string // result of the handler; Moved if the handler was not called because the message has already had this attempt
+	failedMoves   int    // number of failed moves
 }
 
-type courseKey struct{}
+type deliveryResultKey struct{}
 
-func courseOf(ctx context.Context) *course { return ctx.Value(courseKey{}).(*course) }
+func deliveryResultOf(ctx context.Context) *deliveryResult {
+	return ctx.Value(deliveryResultKey{}).(*deliveryResult)
+}
 
-// A mover takes failed messages to their wait and parking queues.
+// A mover publishes failed messages to their wait and parking queues and counts the failures.
 type mover struct{ *producer.Producer }
 
 func (m mover) Republish(ctx context.Context, exchange, key string, msg amqp.Publishing) error {
 	err := m.Producer.Republish(ctx, exchange, key, msg)
 	if err != nil {
-		courseOf(ctx).unmoved++
+		deliveryResultOf(ctx).failedMoves++
 	}
 	return err
 }
 
-// moves is the outermost middleware of the retry route. It writes down what becomes of each delivery in the end.
-func (x *worker) moves(next consumer.Handler) consumer.Handler {
+// recordMoves is the outermost middleware of the retry route. It records the final result of each delivery.
+func (x *worker) recordMoves(next consumer.Handler) consumer.Handler {
 	return func(ctx context.Context, d *consumer.Delivery) error {
-		h := x.received(d)
-		c := &course{last: Moved}
-		err := next(context.WithValue(ctx, courseKey{}, c), d)
+		h := x.newHandled(d)
+		c := &deliveryResult{handlerResult: Moved}
+		err := next(context.WithValue(ctx, deliveryResultKey{}, c), d)
 		var requeue *consumer.RequeueError
-		var hop *retry.MoveError
+		var move *retry.MoveError
 		switch {
-		case err == nil && c.last == OK:
+		case err == nil && c.handlerResult == OK:
 			h.Result = OK
 		case err == nil:
 			h.Result = Moved
 		case errors.As(err, &requeue):
-			h.Result, h.Stayed = Requeue, errors.As(err, &hop)
+			h.Result, h.Stayed = Requeue, errors.As(err, &move)
 		default:
 			h.Result = Fail
 		}
-		h.Unmoved = c.unmoved
+		h.Unmoved = c.failedMoves
 		x.w.h.Put(Record{Handled: h})
 		return err
 	}
 }
 
-// try is the handler of the retry route: it fails as the fate of its message says, until all is to succeed.
+// try is the handler of the retry route. It fails according to the plan of the message until handlers must no longer
+// fail.
 func (x *worker) try(ctx context.Context, d *consumer.Delivery) (err error) {
 	t := &Try{ID: idOf(d.Body), Began: x.w.h.Now(), Attempt: retry.Attempt(ctx), Redelivered: d.Redelivered, Result: OK}
 	defer func() {
-		courseOf(ctx).last = t.Result
+		deliveryResultOf(ctx).handlerResult = t.Result
 		x.w.h.Put(Record{Try: t})
 	}()
 	took := time.Duration(0)
@@ -104,21 +107,21 @@ func (x *worker) try(ctx context.Context, d *consumer.Delivery) (err error) {
 	}
 	select {
 	case <-time.After(took):
-	case <-ctx.Done(): // the drain time is over
+	case <-ctx.Done(): // DrainTimeout has elapsed
 		t.Result = Interrupted
 		return ctx.Err()
 	}
-	f := fateOf(t.ID)
+	f := failurePlanOf(t.ID)
 	switch {
-	case x.w.calm.Err() != nil:
+	case x.w.failing.Err() != nil:
 	case x.draw(100) < 1:
 		t.Result = Requeue
 		return consumer.Requeue(x.upTo(100 * time.Millisecond))
-	case t.Attempt <= f.fails:
+	case t.Attempt <= f.failures:
 		t.Result = Fail
 		switch {
-		case t.Attempt == f.fails && f.last != nil:
-			return f.last
+		case t.Attempt == f.failures && f.lastErr != nil:
+			return f.lastErr
 		case t.Attempt == 1 && f.after > 0:
 			return retry.After(f.after, errOnPurpose)
 		case d.DeliveryTag%2 == 0:

@@ -13,39 +13,38 @@ import (
 	"time"
 )
 
-// A History takes down what happens, one JSON object a line, never changed afterwards. Its methods may be called by
-// any goroutine.
+// A History writes records to a file, one JSON object per line. Its methods are safe for concurrent use.
 type History struct {
 	began time.Time
 
 	mu  sync.Mutex
 	w   *bufio.Writer
 	enc *json.Encoder
-	err error // of the first write that failed
+	err error // the first write error
 }
 
-// NewHistory begins a history now, written to w.
+// NewHistory returns a history that starts now and is written to w.
 func NewHistory(w io.Writer) *History {
 	h := &History{began: time.Now(), w: bufio.NewWriterSize(w, 1<<20)}
 	h.enc = json.NewEncoder(h.w)
 	return h
 }
 
-// At is a moment on the history's clock.
+// At converts t to the history's clock.
 func (h *History) At(t time.Time) int64 { return int64(t.Sub(h.began)) }
 
-// Now is the present on the history's clock.
+// Now returns the current time on the history's clock.
 func (h *History) Now() int64 { return h.At(time.Now()) }
 
-// Put takes r down as happening now.
+// Put writes r with the current time.
 func (h *History) Put(r Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r.T = h.Now() // under the lock, so that what led to something is before it in the file
+	r.T = h.Now() // under the lock, so that a cause precedes its effect in the file
 	h.encode(r)
 }
 
-// PutAt takes r down as having happened at t.
+// PutAt writes r with the time t.
 func (h *History) PutAt(t time.Time, r Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -59,19 +58,18 @@ func (h *History) encode(r Record) {
 	}
 }
 
-// Flush writes what is buffered and returns the first error there was.
+// Flush writes the buffered records and returns the first write error, if any.
 func (h *History) Flush() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return errors.Join(h.err, h.w.Flush())
 }
 
-// disorder is by how much a record may stand too late in the file: a proxy tells of a frame once all of it is handed
-// on, which takes as long as a peer that does not read lets it.
+// disorder is the longest time by which a record may appear too late in the file. A proxy records a frame once it has
+// forwarded the whole frame, and a peer that does not read delays that.
 const disorder = 30 * time.Second
 
-// Read returns the records of a history in the order of their time. It ends with the first error, such as a line that
-// was cut off.
+// Read returns the records of a history, ordered by time. It stops at the first error, such as a truncated line.
 func Read(r io.Reader) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		dec := json.NewDecoder(bufio.NewReaderSize(r, 1<<20))
@@ -106,13 +104,13 @@ func Read(r io.Reader) iter.Seq2[Record, error] {
 	}
 }
 
-// A numbered record keeps its line: of two at the same time the one that was written first comes first.
+// A numbered record carries its line number, which orders records with the same time.
 type numbered struct {
 	Record
 	line int
 }
 
-// waiting is a heap of records, the oldest on top.
+// waiting is a heap of records, the oldest first.
 type waiting []numbered
 
 func (w waiting) Len() int { return len(w) }

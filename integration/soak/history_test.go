@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestHistoryIsReadInTheOrderOfTime(t *testing.T) {
+func TestReadOrdersRecordsByTime(t *testing.T) {
 	var b bytes.Buffer
 	h := NewHistory(&b)
 	at := func(s float64, id string) {
@@ -18,7 +18,7 @@ func TestHistoryIsReadInTheOrderOfTime(t *testing.T) {
 	for _, x := range []struct {
 		at float64
 		id string
-	}{{1, "a"}, {3, "c"}, {3, "d"}, {2, "b"}, {100, "g"}, {75, "f"}, {71, "e"}} { // a proxy may tell half a minute late
+	}{{1, "a"}, {3, "c"}, {3, "d"}, {2, "b"}, {100, "g"}, {75, "f"}, {71, "e"}} { // a proxy may report half a minute late
 		at(x.at, x.id)
 	}
 	if err := h.Flush(); err != nil {
@@ -36,7 +36,7 @@ func TestHistoryIsReadInTheOrderOfTime(t *testing.T) {
 	}
 }
 
-func TestHistoryOutOfOrderIsAnError(t *testing.T) {
+func TestReadRejectsRecordsOutOfOrder(t *testing.T) {
 	in := `{"t":1000000000}` + "\n" + `{"t":40000000000}` + "\n" + `{"t":2000000000}` + "\n" + `{"t":100000000}` + "\n"
 	for _, err := range Read(strings.NewReader(in)) {
 		if err != nil {
@@ -46,19 +46,19 @@ func TestHistoryOutOfOrderIsAnError(t *testing.T) {
 			return
 		}
 	}
-	t.Error("a record older than what was read already passes")
+	t.Error("Read accepted a record older than the records already returned")
 }
 
-func TestHistoryCutOffAmidARecordIsAnError(t *testing.T) {
+func TestJudgeRejectsATruncatedRecord(t *testing.T) {
 	_, err := Judge(strings.NewReader(`{"t":1,"outcome":{"i`))
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("Judge = %v", err)
 	}
 }
 
-func TestHistoryWithoutItsEndIsInvalid(t *testing.T) {
+func TestJudgeReportsAHistoryWithoutEndAsInvalid(t *testing.T) {
 	r, err := Judge(strings.NewReader(`{"t":1,"publish":{"id":"m"}}`))
-	if err != nil || r.Verdict != Invalid || !strings.Contains(r.Reasons[0], "not complete") {
+	if err != nil || r.Verdict != Invalid || !strings.Contains(r.Reasons[0], "incomplete") {
 		t.Errorf("%+v, %v", r, err)
 	}
 }

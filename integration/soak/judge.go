@@ -9,53 +9,53 @@ import (
 	"time"
 )
 
-// The bounds that the promises state, besides those of the run. Durations are in nanoseconds.
+// Limits that the promises state. Further limits come from the settings of the run. Durations are in nanoseconds.
 const (
-	tolerance    = int64(250 * time.Millisecond) // by which a call may outlive its ctx
-	slack        = int64(time.Second)            // in which an answer that the client has read becomes an outcome
-	resumption   = int64(2 * time.Second)        // beyond Run.Reconnect, from the end of a fault to traffic
-	longest      = int64(15 * time.Second)       // from the end of a fault to traffic, whatever the run's settings
-	closeToEnd   = int64(5 * time.Millisecond)   // an outcome this close to the end of a ctx is owed to it
-	heapGrowth   = 64 << 20                      // bytes, from the first third of a run to the last
-	steadyEnough = 2 * time.Minute               // of a run, for its heap to say anything
+	tolerance       = int64(250 * time.Millisecond) // how long a call may outlive its ctx
+	slack           = int64(time.Second)            // from an answer that the client has read to its outcome
+	resumeTime      = int64(2 * time.Second)        // from the end of a fault to traffic, in addition to Settings.Reconnect
+	maxResumeTime   = int64(15 * time.Second)       // from the end of a fault to traffic, with any settings
+	deadlineMargin  = int64(5 * time.Millisecond)   // an outcome this close to its deadline may be caused by it
+	heapGrowth      = 64 << 20                      // bytes, from the first third of a run to the last
+	minHeapDuration = 2 * time.Minute               // shortest run whose heap growth is judged
 )
 
-// What a run is.
+// Values of Result.Verdict.
 const (
-	Valid   = "valid"   // nothing contradicts the promises, and there was enough of everything to tell
-	Failed  = "failed"  // something does
-	Invalid = "invalid" // nothing does, but too little happened
+	Valid   = "valid"   // no contradiction, and every minimum was reached
+	Failed  = "failed"  // the history contradicts a promise
+	Invalid = "invalid" // no contradiction, but too few events
 )
 
-// A Result is a run, judged: the last line that the command prints.
+// A Result is the judgement of a run. The command prints it as its last line.
 type Result struct {
 	Verdict string `json:"verdict"`
 
 	Confirmed   int `json:"confirmed"`
-	Delivered   int `json:"delivered"`    // messages that a handler got at least once
-	Lost        int `json:"lost"`         // confirmed, or delivered, and never processed; or a copy of what is retried
-	Phantom     int `json:"phantom"`      // handled, or sent, although certainly not published; or refused and handled
-	Unexpected  int `json:"unexpected"`   // handled or sent, and never published, or under another message id
-	Corrupt     int `json:"corrupt"`      // handled with another body
-	FalseSettle int `json:"false_settle"` // settlements on the wire without their handler's result before them
-	Misreported int `json:"misreported"`  // outcomes that the wire disproves, answers that got lost, needless repeats
-	Overtried   int `json:"overtried"`    // attempts beyond the policy, out of their count, or before their delay was over
+	Delivered   int `json:"delivered"`    // messages handled at least once
+	Lost        int `json:"lost"`         // messages confirmed or delivered but never processed, and lost copies of retried messages
+	Phantom     int `json:"phantom"`      // messages handled or sent although reported as not published, or handled although returned or nacked
+	Unexpected  int `json:"unexpected"`   // messages handled or sent but never published, or under another message id
+	Corrupt     int `json:"corrupt"`      // deliveries with a changed body
+	FalseSettle int `json:"false_settle"` // invalid settlements on the wire, such as an ack before the handler returned
+	Misreported int `json:"misreported"`  // outcomes that the wire disproves, answers without an outcome, needless resends
+	Overtried   int `json:"overtried"`    // attempts beyond the policy, with a wrong number, or before their delay elapsed
 
-	Retried int `json:"retried"` // messages that had a further attempt after one that failed
-	Parked  int `json:"parked"`  // messages that came out of the parking queue
-	Stayed  int `json:"stayed"`  // failed deliveries that went back, their way to another queue being blocked or lost
+	Retried int `json:"retried"` // messages with an attempt after a failed one
+	Parked  int `json:"parked"`  // messages delivered from the parking queue
+	Stayed  int `json:"stayed"`  // failed deliveries that were requeued because their move failed
 
-	Duplicates  int `json:"duplicates"`  // deliveries of what had been processed
-	Unexplained int `json:"unexplained"` // of these, without a redelivery, a repeat or an outage behind them
-	Unknown     int `json:"unknown"`     // unconfirmed, those with a ctx too short on purpose left out
-	Recovered   int `json:"recovered"`   // of all unconfirmed ones, those that were stored all the same
-	Inversions  int `json:"inversions"`  // first deliveries out of their publisher's order
-	Disordered  int `json:"disordered"`  // of these, without a redelivery or a repeat behind them
-	Blocked     int `json:"blocked"`     // publishers that were told of an alarm
-	Late        int `json:"late"`        // calls that outlived their ctx, and faults after which traffic was slow to resume
+	Duplicates  int `json:"duplicates"`  // deliveries of messages that were already processed
+	Unexplained int `json:"unexplained"` // duplicates without a redelivery, a resend or an outage as the reason
+	Unknown     int `json:"unknown"`     // unconfirmed messages, without those whose ctx was too short on purpose
+	Recovered   int `json:"recovered"`   // unconfirmed messages that were delivered
+	Inversions  int `json:"inversions"`  // first deliveries out of the publisher's order
+	Disordered  int `json:"disordered"`  // inversions without a redelivery or a resend as the reason
+	Blocked     int `json:"blocked"`     // publishes that failed because the broker blocked publishers
+	Late        int `json:"late"`        // calls that outlived their ctx, and faults after which traffic resumed too late
 
-	// From the loss of a connection that was closed by force, the broker being up, to the next confirm, or delivery, of
-	// the same client: its publishing, or consuming, connection has to be made again in between.
+	// Time from the loss of a forcibly closed connection, with the broker running, to the client's next confirm or
+	// delivery. It includes the reconnect of the publishing or consuming connection.
 	RecoveryP50 float64 `json:"recovery_p50_ms"`
 	RecoveryP99 float64 `json:"recovery_p99_ms"`
 	Recoveries  int     `json:"recoveries"`
@@ -64,7 +64,7 @@ type Result struct {
 	DeliveryP50 float64 `json:"recovery_delivery_p50_ms"`
 	DeliveryP99 float64 `json:"recovery_delivery_p99_ms"`
 
-	// From the moment when the broker accepts connections again to the next confirm, or delivery, of each client.
+	// Time from when the broker accepts connections again to each client's next confirm or delivery.
 	OutageP50 float64 `json:"outage_p50_ms"`
 	OutageMax float64 `json:"outage_max_ms"`
 	Outages   int     `json:"outages"`
@@ -83,19 +83,19 @@ type Result struct {
 	Seed    uint64  `json:"seed"`
 	Broker  string  `json:"broker"`
 
-	Reasons []string `json:"reasons,omitempty"` // why the verdict is not valid
+	Reasons []string `json:"reasons,omitempty"` // findings or missing minimums; empty if valid
 }
 
-// Judge reads a history and judges it by nothing else. The error is of the reading.
+// Judge judges the history. It uses no other source. An error means that the history could not be read.
 func Judge(history io.Reader) (*Result, error) {
-	s, err := tell(Read(history))
+	s, err := replay(Read(history))
 	if err != nil {
 		return nil, err
 	}
 	return s.judge(), nil
 }
 
-func (s *story) judge() *Result {
+func (s *state) judge() *Result {
 	f := &findings{by: map[string]*finding{}}
 	r := &Result{
 		Minimums: s.run.Minimums, Nodes: s.run.Nodes, Seed: s.run.Seed, Broker: s.run.Broker,
@@ -105,15 +105,15 @@ func (s *story) judge() *Result {
 	if s.end != nil {
 		r.Seconds = time.Duration(s.end.Lasted).Seconds()
 	}
-	s.judgeFates(f, r)
+	s.judgeOutcomes(f, r)
 	s.judgeReports(f)
 	s.judgeSettlements(f)
 	s.judgeRetries(f, r)
 	s.judgeRepeats(f, r)
 	s.judgeTimes(f, r)
 	s.judgeResources(f, r)
-	if s.end == nil || s.end.Err != "" { // then nothing that is missing is missed, such as an outcome that tells a message id
-		f.drop(lost, unexpected, unaccounted, late, left)
+	if s.end == nil || s.end.Err != "" { // an aborted run lacks records, such as an outcome with its message id
+		f.drop(lost, unexpected, unaccounted, late, leaked)
 	}
 
 	r.Lost, r.Phantom, r.Unexpected, r.Corrupt = f.n(lost), f.n(phantom), f.n(unexpected), f.n(corrupt)
@@ -131,23 +131,23 @@ func (s *story) judge() *Result {
 	return r
 }
 
-// missing says of what there was too little.
-func (s *story) missing(r *Result) []string {
+// missing returns the minimums that the run did not reach.
+func (s *state) missing(r *Result) []string {
 	var reasons []string
 	short := func(format string, args ...any) { reasons = append(reasons, fmt.Sprintf(format, args...)) }
 	switch {
 	case s.end == nil:
-		short("the history is not complete")
+		short("the history is incomplete")
 	case s.end.Err != "":
-		short("the run was not finished: %s", s.end.Err)
+		short("the run did not finish: %s", s.end.Err)
 	}
 	for _, kind := range slices.Sorted(maps.Keys(s.run.Minimums)) {
 		if n, least := r.ByKind[kind], s.run.Minimums[kind]; n < least {
-			short("%d faults of kind %s, which takes %d", n, kind, least)
+			short("%d faults of kind %s, want at least %d", n, kind, least)
 		}
 	}
 	if r.PerSecond < float64(s.run.Rate) {
-		short("%.0f messages confirmed a second, which takes %d", r.PerSecond, s.run.Rate)
+		short("%.0f messages confirmed a second, want at least %d", r.PerSecond, s.run.Rate)
 	}
 	for _, what := range []string{Confirmed, Returned, Nacked, Unconfirmed, NotPublished} {
 		if r.Outcomes[what] == 0 {
@@ -155,43 +155,43 @@ func (s *story) missing(r *Result) []string {
 		}
 	}
 	if s.run.Minimums[Alarm]+s.run.Minimums[Blocked] > 0 && r.Blocked == 0 {
-		short("no publisher was told that the broker blocks")
+		short("no publish failed with ErrBlocked")
 	}
 	for _, result := range []string{OK, Fail, Reject, Requeue} {
 		if !slices.ContainsFunc(s.order, func(m *message) bool {
 			return slices.ContainsFunc(m.handled, func(h *handling) bool { return h.Result == result })
 		}) {
-			short("no handler's result %q", result)
+			short("no handler returned %q", result)
 		}
 	}
 	if least := s.run.Retry.Enough; r.Retried < least || r.Parked < least {
-		short("%d messages retried and %d parked, which takes %d of both", r.Retried, r.Parked, least)
+		short("%d messages retried and %d parked, want at least %d each", r.Retried, r.Parked, least)
 	}
 	return reasons
 }
 
-// The kinds of findings. Each makes a run failed.
+// Kinds of findings. Any finding fails the run.
 const (
-	lost         = "lost"
-	phantom      = "phantom"
-	unexpected   = "unexpected"
-	corrupt      = "corrupt"
-	falseSettled = "false settle"
-	refused      = "refused by the broker"
-	misreported  = "misreported"
-	overtried    = "overtried"
-	duplicated   = "unexplained duplicate"
-	disordered   = "out of order"
-	tooUnknown   = "too many unknown"
-	unaccounted  = "not accounted for"
-	late         = "late"
-	gaveUp       = "gave up"
-	left         = "left behind"
+	lost           = "lost"
+	phantom        = "phantom"
+	unexpected     = "unexpected"
+	corrupt        = "corrupt"
+	falseSettled   = "false settle"
+	refused        = "refused by the broker"
+	misreported    = "misreported"
+	overtried      = "overtried"
+	duplicated     = "unexplained duplicate"
+	disordered     = "out of order"
+	tooManyUnknown = "too many unknown outcomes"
+	unaccounted    = "unaccounted"
+	late           = "late"
+	stoppedEarly   = "stopped early"
+	leaked         = "leaked"
 )
 
-// findings are what contradicts the promises.
+// findings are the contradictions of the promises.
 type findings struct {
-	kinds []string // in the order of their first finding
+	kinds []string // ordered by first finding
 	by    map[string]*finding
 }
 
@@ -200,7 +200,7 @@ type finding struct {
 	examples []string
 }
 
-// examples is how many findings of a kind are told in full.
+// examples is the number of findings of a kind that are reported in full.
 const examples = 3
 
 func (f *findings) add(kind, format string, args ...any) {
@@ -239,7 +239,7 @@ func (f *findings) reasons() []string {
 	return reasons
 }
 
-// seconds writes a moment for people.
+// seconds formats a time of the history.
 func seconds(at int64) string {
 	if at == never {
 		return "never"

@@ -6,39 +6,39 @@ import (
 	"testing"
 )
 
-// plenty is a tale with enough of everything.
-func plenty() *tale {
-	t := newTale()
+// sufficient returns a history that reaches every minimum.
+func sufficient() *builder {
+	t := newBuilder()
 	run := t.records[0].Settings
 	run.Minimums, run.Rate, t.lasted = map[string]int{Cut: 1}, 5, 1e9
 	for i := range 3 {
-		t.confirmed(fmt.Sprint(i))
-		t.processed(fmt.Sprint(i))
+		t.confirm(fmt.Sprint(i))
+		t.process(fmt.Sprint(i))
 	}
 	t.publish("returned")
-	tag := t.sent(1, "returned")
+	tag := t.send(1, "returned")
 	t.wire(1, "Returned", Wire{MessageID: "returned"})
 	t.wire(1, "Confirmed", Wire{Tag: tag})
-	t.told("returned", Returned)
+	t.outcome("returned", Returned)
 	t.publish("nacked")
-	t.wire(1, "Nacked", Wire{Tag: t.sent(1, "nacked")})
-	t.told("nacked", Nacked)
+	t.wire(1, "Nacked", Wire{Tag: t.send(1, "nacked")})
+	t.outcome("nacked", Nacked)
 	t.publish("never")
-	t.told("never", NotPublished)
+	t.outcome("never", NotPublished)
 	p := t.publish("unknown")
-	t.sent(1, "unknown")
+	t.send(1, "unknown")
 	p.Deadline, p.Hasty = t.now, true
-	t.told("unknown", Unconfirmed)
+	t.outcome("unknown", Unconfirmed)
 	for result, frame := range map[string]Wire{Fail: {Event: "Rejected", Requeue: true}, Reject: {Event: "Rejected"}, Requeue: {Event: "DeliveryNacked", Requeue: true}} {
-		tag := t.delivered(1, "w-1-X", "0", true)
-		t.handled("w-1-X", "0", tag, result).Redelivered = true
+		tag := t.deliver(1, "w-1-X", "0", true)
+		t.handle("w-1-X", "0", tag, result).Redelivered = true
 		frame.Tag = tag
 		t.wire(1, frame.Event, frame)
 	}
-	t.fated("parked", 2, "rule")
-	t.fails("parked", 1, "wait1")
-	t.fails("parked", 2, "parked")
-	t.parked("parked", 2, "rule")
+	t.publishRetried("parked", 2, "rule")
+	t.failAttempt("parked", 1, "wait1")
+	t.failAttempt("parked", 2, "parked")
+	t.park("parked", 2, "rule")
 	run.Retry.Enough = 1
 	t.wire(1, "LinkClosed", Wire{})
 	t.fault(1, Cut)
@@ -46,12 +46,12 @@ func plenty() *tale {
 	return t
 }
 
-func TestRunWithTooLittleOfAnythingIsInvalid(t *testing.T) {
-	if r := plenty().judge(t); r.Verdict != Valid {
-		t.Fatalf("with enough of everything it is %s: %q", r.Verdict, r.Reasons)
+func TestRunBelowAMinimumIsInvalid(t *testing.T) {
+	if r := sufficient().judge(t); r.Verdict != Valid {
+		t.Fatalf("sufficient history: %s: %q", r.Verdict, r.Reasons)
 	}
-	without := func(drop func(Record) bool) *tale {
-		x := plenty()
+	without := func(drop func(Record) bool) *builder {
+		x := sufficient()
 		kept := x.records[:0]
 		for _, r := range x.records {
 			if !drop(r) {
@@ -68,61 +68,66 @@ func TestRunWithTooLittleOfAnythingIsInvalid(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]struct {
-		x    *tale
+		x    *builder
 		want string
 	}{
-		"faults":   {func() *tale { x := plenty(); x.records[0].Settings.Minimums[Cut] = 2; return x }(), "1 faults of kind cut, which takes 2"},
-		"returns":  {without(of("returned")), `no outcome "returned"`},
-		"nacks":    {without(of("nacked")), `no outcome "nacked"`},
-		"refusals": {without(of("never")), `no outcome "not published"`},
-		"unknowns": {without(of("unknown")), `no outcome "unconfirmed"`},
-		"confirms": {without(of("1")), "messages confirmed a second"},
-		"time":     {func() *tale { x := plenty(); x.lasted = 60e9; return x }(), "messages confirmed a second"},
-		"postponed": {without(func(r Record) bool {
+		"faults":        {func() *builder { x := sufficient(); x.records[0].Settings.Minimums[Cut] = 2; return x }(), "1 faults of kind cut, want at least 2"},
+		"returns":       {without(of("returned")), `no outcome "returned"`},
+		"nacks":         {without(of("nacked")), `no outcome "nacked"`},
+		"not published": {without(of("never")), `no outcome "not published"`},
+		"unconfirmed":   {without(of("unknown")), `no outcome "unconfirmed"`},
+		"confirms":      {without(of("1")), "messages confirmed a second"},
+		"low rate":      {func() *builder { x := sufficient(); x.lasted = 60e9; return x }(), "messages confirmed a second"},
+		"requeues": {without(func(r Record) bool {
 			return r.Handled != nil && r.Handled.Result == Requeue || r.Wire != nil && r.Wire.Event == "DeliveryNacked"
-		}), `no handler's result "requeue"`},
-		"done": {func() *tale {
-			x := plenty()
+		}), `no handler returned "requeue"`},
+		"failed faults": {func() *builder {
+			x := sufficient()
 			for _, r := range x.records {
 				if r.Fault != nil && r.Fault.Over {
-					r.Fault.Err = "it could not be done"
+					r.Fault.Err = "not injected"
 				}
 			}
 			return x
 		}(), "0 faults of kind cut"},
-		"alarms": {func() *tale { x := plenty(); x.fault(2, Alarm); x.records[0].Settings.Minimums[Alarm] = 1; return x }(), "no publisher was told"},
-		"retries": {func() *tale {
-			x := without(of("parked"))
-			x.fated("m", 1, "rule")
-			x.fails("m", 1, "parked")
-			x.parked("m", 1, "rule")
+		"alarms": {func() *builder {
+			x := sufficient()
+			x.fault(2, Alarm)
+			x.records[0].Settings.Minimums[Alarm] = 1
 			return x
-		}(), "0 messages retried and 1 parked, which takes 1 of both"},
-		"parked": {func() *tale {
+		}(), "no publish failed with ErrBlocked"},
+		"retries": {func() *builder {
 			x := without(of("parked"))
-			x.fated("m", 1, "")
-			x.fails("m", 1, "wait1")
-			x.succeeds("m", 2)
+			x.publishRetried("m", 1, "rule")
+			x.failAttempt("m", 1, "parked")
+			x.park("m", 1, "rule")
+			return x
+		}(), "0 messages retried and 1 parked, want at least 1 each"},
+		"parked": {func() *builder {
+			x := without(of("parked"))
+			x.publishRetried("m", 1, "")
+			x.failAttempt("m", 1, "wait1")
+			x.succeedAttempt("m", 2)
 			return x
 		}(), "1 messages retried and 0 parked"},
-		"a kind": {func() *tale { x := plenty(); x.records[0].Settings.Minimums["kill"] = 5; return x }(), "0 faults of kind kill, which takes 5"},
+		"a kind without faults": {func() *builder { x := sufficient(); x.records[0].Settings.Minimums["kill"] = 5; return x }(), "0 faults of kind kill, want at least 5"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := c.x.judge(t)
 			if r.Verdict != Invalid || !strings.Contains(strings.Join(r.Reasons, "\n"), c.want) {
-				t.Errorf("%s: %q, want invalid over %q", r.Verdict, r.Reasons, c.want)
+				t.Errorf("%s: %q, want invalid because of %q", r.Verdict, r.Reasons, c.want)
 			}
 		})
 	}
 }
 
-func TestRunThatWasNotFinishedIsInvalid(t *testing.T) {
-	x := plenty()
+func TestUnfinishedRunIsInvalid(t *testing.T) {
+	x := sufficient()
 	x.publish("m")
-	x.sent(2, "the producer's own id")
-	x.put(Record{End: &End{Lasted: 1e9, Err: "the broker did not come back"}})
+	x.send(2, "the producer's own id")
+	x.put(Record{End: &End{Lasted: 1e9, Err: "the broker did not recover"}})
 	r, err := Judge(x.lines(t))
-	if err != nil || r.Verdict != Invalid || !strings.Contains(r.Reasons[0], "did not come back") {
-		t.Errorf("%+v, %v: want it invalid, and for no other reason", r, err)
+	if err != nil || r.Verdict != Invalid || !strings.Contains(r.Reasons[0], "did not recover") {
+		t.Errorf("Judge = %+v, %v, want invalid for this reason only", r, err)
 	}
 }

@@ -17,29 +17,31 @@ import (
 // An edit replaces text in a file of the toolkit, relative to its module's root.
 type edit struct{ file, from, to string }
 
-// mutants are faults planted in the toolkit. The judge has to find each for the right reason.
+// mutants are faults planted in the toolkit. The judge must find each of them, for the expected reason.
 var mutants = []struct {
 	name  string
 	edits []edit
-	want  string // what the reason begins with
-	says  string // and what it contains
+	want  string // kind of the finding
+	text  string // text in the finding
 }{
 	{"ack before the handler", []edit{
-		{"consumer/session.go", "\ts.run.desk.put(j)\n", "\t_ = s.ch.Ack(j.tag, false)\n\ts.run.desk.put(j)\n"},
-		{"consumer/session.go", "\td, how, after := res.d, res.how, res.after\n", "\td, how, after := res.d, res.how, res.after\n\tif d != nil {\n\t\treturn\n\t}\n"},
-	}, falseSettled, "whose handler had not returned"},
+		{"consumer/receive.go", "\ts.state.dispatcher.put(j)\n", "\t_ = s.ch.Ack(j.tag, false)\n\ts.state.dispatcher.put(j)\n"},
+		{"consumer/settle.go", "\td, how, after := res.d, res.how, res.after\n", "\td, how, after := res.d, res.how, res.after\n\tif d != nil {\n\t\treturn\n\t}\n"},
+	}, falseSettled, "before its handler returned"},
 
-	{"nack taken for unknown", []edit{
+	{"nack reported as unknown", []edit{
 		{"producer/flight.go", "r.failure(ErrNacked, nil)", "r.failure(ErrUnconfirmed, nil)"},
 	}, misreported, "reported as unconfirmed"},
 
 	{"return ignored", []edit{
 		{"producer/flight.go", "\tcase ret != nil:\n", "\tcase ret != nil && ret.Code == 0:\n"},
-	}, misreported, "which nothing on the wire says"},
+	}, misreported, "without a matching answer on the wire"},
 
 	{"stale ack sent", []edit{
-		{"consumer/run.go", "\tif res := (result{j, v}); !r.desk.done(res) {\n", `	if res := (result{j, v}); !r.desk.done(res) {
-		if s := r.last; s != j.s && v.how == ack {
+		{"consumer/state.go", "type runState struct {\n", "type runState struct {\n\tnewest *session\n"},
+		{"consumer/run.go", "\t\tr.last = s\n", "\t\tr.last, r.newest = s, s\n"},
+		{"consumer/workers.go", "\tif res := (result{j, v}); !w.state.dispatcher.done(res) {\n", `	if res := (result{j, v}); !w.state.dispatcher.done(res) {
+		if s := w.state.newest; &s.results != j.to && v.how == ack {
 			_ = s.ch.Ack(j.tag, false)
 		}
 `},
@@ -53,27 +55,27 @@ var mutants = []struct {
 		{"producer/lost.go", "\t\tw.setUnknown(r, why)\n", "\t\tw.setUnknown(r, why)\n\t\tr.msg.Publishing.MessageId = s.p.ids.next()\n"},
 	}, unexpected, "message id"},
 
-	{"failed message acknowledged, its way to another queue failed", []edit{
+	{"failed message acknowledged although its move failed", []edit{
 		{"retry/move.go", "\tif err == nil {\n\t\tm.warnings.Reset", "\tif err == nil || ctx != nil {\n\t\tm.warnings.Reset"},
-	}, falseSettled, "which failed, and nothing before it confirms"},
+	}, falseSettled, "which failed, without a confirmed move"},
 
 	{"failed message acknowledged before the confirm", []edit{
 		{"internal/history/copy.go", "\t\terr := to.Republish(ctx, exchange, key, c.Publishing())\n", `
 		go func() { _ = to.Republish(context.WithoutCancel(ctx), exchange, key, c.Publishing()) }()
 		var err error
 `},
-	}, falseSettled, "which failed, and nothing before it confirms"},
+	}, falseSettled, "which failed, without a confirmed move"},
 
 	{"attempts not counted", []edit{
 		{"internal/history/record.go", "\tr.Attempts = int(min(n, 1<<30))\n", "\tr.Attempts = 0\n"},
 	}, overtried, "attempt 1 at"},
 }
 
-// directed are the arguments of a short run that gives every mutant its occasion. The broker is shared, so that only
-// faults of links can be done.
+// directed are the arguments of a short run that triggers every mutant. The runs share a broker, so only link faults
+// are possible.
 var directed = []string{"-duration", "10s", "-seed", "1", "-rate", "800", "-faults", strings.Join([]string{Cut, Unheard, Torn, Hold}, ",")}
 
-func TestMutantsOfTheToolkitAreFound(t *testing.T) {
+func TestMutantsAreFound(t *testing.T) {
 	broker, err := rabbit.Start(t.Context(), rabbit.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +89,7 @@ func TestMutantsOfTheToolkitAreFound(t *testing.T) {
 	})
 	t.Run("none", func(t *testing.T) {
 		if r := soak(t, broker, nil); r.Verdict == Failed {
-			t.Errorf("without a mutant the run failed: %q", r.Reasons)
+			t.Errorf("run without a mutant failed: %q", r.Reasons)
 		}
 	})
 	for _, m := range mutants {
@@ -95,10 +97,10 @@ func TestMutantsOfTheToolkitAreFound(t *testing.T) {
 			r := soak(t, broker, m.edits)
 			found := false
 			for _, reason := range r.Reasons {
-				found = found || strings.HasPrefix(reason, m.want+":") && strings.Contains(reason, m.says)
+				found = found || strings.HasPrefix(reason, m.want+":") && strings.Contains(reason, m.text)
 			}
 			if r.Verdict != Failed || !found {
-				t.Errorf("%s: %q, want failed over %q with %q", r.Verdict, r.Reasons, m.want, m.says)
+				t.Errorf("%s: %q, want failed because of %q with %q", r.Verdict, r.Reasons, m.want, m.text)
 			}
 		})
 	}
@@ -122,15 +124,15 @@ func soak(t *testing.T, broker *rabbit.Broker, edits []edit) *Result {
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	var r Result
 	if jsonErr := json.Unmarshal([]byte(lines[len(lines)-1]), &r); jsonErr != nil {
-		t.Fatalf("the last line is no result: %v (%v)\n%s", jsonErr, err, out)
+		t.Fatalf("the last line is not a result: %v (%v)\n%s", jsonErr, err, out)
 	}
 	if (err == nil) != (r.Verdict == Valid) {
-		t.Errorf("the verdict is %s and the program ended with %v", r.Verdict, err)
+		t.Errorf("result is %s, but the program returned %v", r.Verdict, err)
 	}
 	return &r
 }
 
-// overlay writes the edited files, and the file that has the compiler take them for the real ones.
+// overlay writes the edited files and the overlay file of the compiler that lists them.
 func overlay(t *testing.T, dir string, edits []edit) string {
 	t.Helper()
 	root, err := filepath.Abs("../..")
@@ -143,14 +145,14 @@ func overlay(t *testing.T, dir string, edits []edit) string {
 		edited := filepath.Join(dir, strings.ReplaceAll(e.file, "/", "-"))
 		from := original
 		if replace[original] != "" {
-			from = edited // edited before
+			from = edited // the file has an earlier edit
 		}
 		text, err := os.ReadFile(from)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if n := bytes.Count(text, []byte(e.from)); n != 1 {
-			t.Fatalf("%s holds the text to be replaced %d times, want once: plant the mutant anew\n%s", e.file, n, e.from)
+			t.Fatalf("%s contains the text to replace %d times, want once: update the mutant\n%s", e.file, n, e.from)
 		}
 		if err := os.WriteFile(edited, bytes.Replace(text, []byte(e.from), []byte(e.to), 1), 0o600); err != nil {
 			t.Fatal(err)

@@ -13,39 +13,39 @@ import (
 	"github.com/amqpkit/amqpkit/integration/rabbit"
 )
 
-// A nemesis does the faults: those of one client in a lane for each, those of all in one more, all lanes at the same time.
-// No fault of a client begins while a node is away: there would be nothing to strike.
+// A nemesis injects the faults. Each client has a schedule of faults that affect only its links, and one more schedule
+// has the faults of nodes. All schedules run concurrently. Client faults wait while the only node is unavailable.
 type nemesis struct {
 	h       *History
 	q       *queues
 	nodes   []*rabbit.Broker
 	cluster *rabbit.Cluster // nil for a single node
-	seen    *traffic
-	say     func(format string, args ...any)
-	links   map[string][]sides // of each client, for each proxy
+	traffic *traffic
+	logf    func(format string, args ...any)
+	links   map[string][]linkFaults // by client, one for each proxy
 
-	pauses int // of nodes so far; the node lane's
+	pauses int // number of pauses so far; only the node schedule uses it
 
-	mu    sync.Mutex
-	n     int            // faults begun
-	done  int            // and done
-	now   map[int]string // what is going on
-	away  bool           // a node is
-	there chan struct{}  // closed when it is back
-	err   error          // why the run cannot go on
+	mu       sync.Mutex
+	n        int            // number of faults started
+	done     int            // number of faults completed
+	active   map[int]string // faults in progress, by number
+	nodeDown bool           // the only node is unavailable
+	nodesUp  chan struct{}  // closed when it is available again
+	err      error          // why the run must be aborted
 }
 
-// tries is how often a fault is tried that cannot be done: the nodes may just be away.
-const tries = 3
+// faultAttempts limits the attempts to inject a fault. An attempt fails, for example, while nodes are unavailable.
+const faultAttempts = 3
 
-// sides are the links of a client that go through one proxy.
-type sides struct{ all, publishing, consuming *amqptest.Faults }
+// linkFaults inject faults into the links of one client through one proxy.
+type linkFaults struct{ all, publishing, consuming *amqptest.Faults }
 
-func newNemesis(h *History, q *queues, s *system, seen *traffic, say func(string, ...any)) *nemesis {
-	n := &nemesis{h: h, q: q, nodes: s.nodes, cluster: s.cluster, seen: seen, say: say, links: map[string][]sides{}, now: map[int]string{}}
+func newNemesis(h *History, q *queues, s *system, seen *traffic, logf func(string, ...any)) *nemesis {
+	n := &nemesis{h: h, q: q, nodes: s.nodes, cluster: s.cluster, traffic: seen, logf: logf, links: map[string][]linkFaults{}, active: map[int]string{}}
 	for _, client := range clients {
 		for _, p := range s.proxies {
-			n.links[client] = append(n.links[client], sides{
+			n.links[client] = append(n.links[client], linkFaults{
 				all:        p.ForLinks(func(l amqptest.Link) bool { return l.Name == client }),
 				publishing: p.ForLinks(func(l amqptest.Link) bool { return l.Name == client && l.Publishes }),
 				consuming:  p.ForLinks(func(l amqptest.Link) bool { return l.Name == client && l.Consumes }),
@@ -55,85 +55,88 @@ func newNemesis(h *History, q *queues, s *system, seen *traffic, say func(string
 	return n
 }
 
-// run does faults until ctx ends and what was planned is done, or until the limit ends, and returns when the last one is
-// over. An error means that the broker did not come back.
+// run injects faults until ctx ends and every schedule has injected its minimum, or until limit ends. It returns when
+// no fault is in progress. An error means that the broker did not recover.
 func (n *nemesis) run(ctx, limit context.Context, p plan) error {
 	limit, cancel := context.WithCancel(limit)
 	defer cancel()
 	var wg sync.WaitGroup
 	for i, client := range clients {
-		l := p.lane(clientKinds, i, len(clients), clientRest)
+		l := p.schedule(clientKinds, i, len(clients), clientPause)
 		wg.Go(func() {
-			n.follow(ctx, limit, l, func(kind string) error { return n.strikeClient(limit, kind, client, l.rng) })
+			n.runSchedule(ctx, limit, l, func(kind string) error { return n.injectClientFault(limit, kind, client, l.rng) })
 		})
 	}
 	wg.Go(func() {
-		l := p.lane(nodeKinds, 0, 1, nodeRest)
-		n.follow(ctx, limit, l, func(kind string) error { return n.strikeNodes(kind, l.rng) })
+		l := p.schedule(nodeKinds, 0, 1, nodePause)
+		n.runSchedule(ctx, limit, l, func(kind string) error { return n.injectNodeFault(kind, l.rng) })
 		if n.broken() != nil {
 			cancel()
 		}
 	})
 	wg.Wait()
 	if n.err == nil {
-		<-ctx.Done() // where there is nothing to do
+		<-ctx.Done() // a plan without faults
 	}
 	return n.err
 }
 
-// follow does the faults of a lane, with a rest between them. One that could not be done is tried again.
-func (n *nemesis) follow(ctx, limit context.Context, l *lane, strike func(kind string) error) {
-	for ctx.Err() == nil || l.planned() {
-		kind, rest := l.draw()
+// runSchedule injects the faults of a schedule, with a pause before each. It retries a fault that could not be
+// injected.
+func (n *nemesis) runSchedule(ctx, limit context.Context, s *schedule, inject func(kind string) error) {
+	for ctx.Err() == nil || s.planned() {
+		kind, pause := s.draw()
 		if kind == "" {
 			return
 		}
-		for range tries {
-			sleep(limit, rest)
+		for range faultAttempts {
+			sleep(limit, pause)
 			if limit.Err() != nil || n.broken() != nil {
 				return
 			}
-			err := strike(kind)
+			err := inject(kind)
 			if err == nil {
 				break
 			}
-			n.say("fault %s not done: %s", kind, strings.ReplaceAll(err.Error(), "\n", "; "))
+			n.logf("fault %s failed: %s", kind, strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
 	}
 }
 
-// during does a fault, which is over when do returns, and returns when its clients are at work again, or should be.
-func (n *nemesis) during(x Fault, do func() error) error {
+// runFault runs do as a fault and records its start and end. It returns when the affected clients have traffic again or
+// after maxResumeTime.
+func (n *nemesis) runFault(x Fault, do func() error) error {
 	n.mu.Lock()
 	n.n++
 	x.N = n.n
-	n.now[x.N] = fmt.Sprint(x.Kind, x.Clients)
+	n.active[x.N] = fmt.Sprint(x.Kind, x.Clients)
 	n.mu.Unlock()
 	n.h.Put(Record{Fault: &x})
 	err := do()
-	over := x
-	over.Over = true
+	end := x
+	end.Over = true
 	if err != nil {
-		over.Err = err.Error()
+		end.Err = err.Error()
 	}
-	n.h.Put(Record{Fault: &over})
+	n.h.Put(Record{Fault: &end})
 	n.awaitTraffic(x.Clients)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.now, x.N)
+	delete(n.active, x.N)
 	if err == nil {
 		n.done++
 	}
 	return err
 }
 
-// awaitTraffic waits until clients publish and consume again. Whether it took too long is for the judge to say.
+// awaitTraffic waits until clients publish and consume again, or until maxResumeTime. The judge checks the time that it
+// took.
 func (n *nemesis) awaitTraffic(clients []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(longest))
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(maxResumeTime))
 	defer cancel()
 	var signs []<-chan struct{}
 	for _, client := range clients {
-		signs = append(signs, n.seen.next(client, confirms), n.seen.next(client, deliveries))
+		signs = append(signs, n.traffic.next(client, confirms), n.traffic.next(client, deliveries))
 	}
 	for _, s := range signs {
 		select {
@@ -143,35 +146,35 @@ func (n *nemesis) awaitTraffic(clients []string) {
 	}
 }
 
-// leaves notes that a node goes away, or comes back.
-func (n *nemesis) leaves(away bool) {
+// setNodeDown records that the only node becomes unavailable or available.
+func (n *nemesis) setNodeDown(down bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.away = away
-	if away {
-		n.there = make(chan struct{})
+	n.nodeDown = down
+	if down {
+		n.nodesUp = make(chan struct{})
 	} else {
-		close(n.there)
+		close(n.nodesUp)
 	}
 }
 
-// whole waits until no node is away. Its error is of ctx.
-func (n *nemesis) whole(ctx context.Context) error {
+// awaitNodes waits until the only node is available. It returns the error of ctx.
+func (n *nemesis) awaitNodes(ctx context.Context) error {
 	n.mu.Lock()
-	away, there := n.away, n.there
+	down, up := n.nodeDown, n.nodesUp
 	n.mu.Unlock()
-	if !away {
+	if !down {
 		return nil
 	}
 	select {
-	case <-there:
+	case <-up:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (n *nemesis) breaks(err error) {
+func (n *nemesis) fail(err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.err = err
@@ -183,23 +186,23 @@ func (n *nemesis) broken() error {
 	return n.err
 }
 
-// progress returns how many faults were done, and what is going on.
-func (n *nemesis) progress() (done int, now []string) {
+// progress returns the number of completed faults and the faults in progress.
+func (n *nemesis) progress() (done int, active []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, x := range n.now {
-		now = append(now, x)
+	for _, x := range n.active {
+		active = append(active, x)
 	}
-	slices.Sort(now)
-	return n.done, now
+	slices.Sort(active)
+	return n.done, active
 }
 
-// between draws a duration.
+// between returns a random duration.
 func between(rng *rand.Rand, from, to time.Duration) time.Duration {
 	return from + time.Duration(rng.Int64N(int64(to-from)))
 }
 
-// sleep lets time pass, until ctx ends.
+// sleep waits for d or until ctx ends.
 func sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):

@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// count counts what a lane has planned.
-func count(l *lane, done map[string]int) {
+// count adds the planned faults of a schedule to done.
+func count(l *schedule, done map[string]int) {
 	for l.planned() {
 		kind, _ := l.draw()
 		done[kind]++
 	}
 }
 
-// Whatever a run can do, the lanes together have done the minimum of it before any of them draws.
-func TestPlanHoldsItsMinimums(t *testing.T) {
+// The schedules together inject the minimum of every kind before any schedule draws random kinds.
+func TestSchedulesContainTheMinimums(t *testing.T) {
 	for name, c := range map[string]struct {
 		duration time.Duration
 		owned    bool
@@ -26,10 +26,10 @@ func TestPlanHoldsItsMinimums(t *testing.T) {
 		"a minute": {time.Minute, true, 1, map[string]int{
 			Close: 5, Cut: 5, Torn: 5, Half: 5, Hole: 5, Hold: 5, Unheard: 5, Blocked: 5, Slow: 5, Delete: 5, Alarm: 5, Pause: 5, Kill: 1, Restart: 1,
 		}},
-		"ten minutes of three nodes": {10 * time.Minute, true, 3, map[string]int{
+		"ten minutes on three nodes": {10 * time.Minute, true, 3, map[string]int{
 			Close: 5, Cut: 5, Torn: 5, Half: 5, Hole: 5, Hold: 5, Unheard: 5, Blocked: 5, Slow: 5, Delete: 5, Alarm: 5, Pause: 5, Kill: 5, Restart: 5, Partition: 5,
 		}},
-		"a few seconds of somebody's broker": {10 * time.Second, false, 1, map[string]int{
+		"ten seconds on an external broker": {10 * time.Second, false, 1, map[string]int{
 			Cut: 1, Torn: 1, Half: 1, Hole: 1, Hold: 1, Unheard: 1, Blocked: 1, Slow: 1, Delete: 1,
 		}},
 	} {
@@ -43,22 +43,22 @@ func TestPlanHoldsItsMinimums(t *testing.T) {
 			}
 			done := map[string]int{}
 			for i := range 3 {
-				count(p.lane(clientKinds, i, 3, time.Second), done)
+				count(p.schedule(clientKinds, i, 3, time.Second), done)
 			}
-			count(p.lane(nodeKinds, 0, 1, time.Second), done)
+			count(p.schedule(nodeKinds, 0, 1, time.Second), done)
 			if !reflect.DeepEqual(done, c.want) {
-				t.Errorf("planned are %v, want %v", done, c.want)
+				t.Errorf("planned %v, want %v", done, c.want)
 			}
 		})
 	}
 }
 
-// Faults of nodes happen one after the other: 60 s on three nodes left time for three of five alarms.
+// Node faults run in sequence: 60 s on three nodes left time for three of five alarms.
 func TestS100MinimumsFitIntoTheDuration(t *testing.T) {
 	for _, c := range []struct {
 		nodes    int
 		duration time.Duration
-		want     map[string]int // of the faults of nodes
+		want     map[string]int // minimums of node faults
 	}{
 		{1, 35 * time.Second, map[string]int{Alarm: 2, Pause: 1, Kill: 1, Restart: 1}},
 		{1, 60 * time.Second, map[string]int{Alarm: 5, Pause: 5, Kill: 1, Restart: 1}},
@@ -106,35 +106,35 @@ func TestS100ADurationThatIsTooShortNamesTheShortest(t *testing.T) {
 	}
 }
 
-func TestPlanIsRepeatedByItsSeed(t *testing.T) {
+func TestSameSeedMakesTheSamePlan(t *testing.T) {
 	draw := func(seed uint64) (faults []any) {
 		p, err := newPlan(seed, time.Minute, nil, true, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := p.lane(clientKinds, 1, 3, time.Second)
+		l := p.schedule(clientKinds, 1, 3, time.Second)
 		for range 100 {
-			kind, rest := l.draw()
-			faults = append(faults, kind, rest)
+			kind, pause := l.draw()
+			faults = append(faults, kind, pause)
 		}
 		return faults
 	}
 	if !reflect.DeepEqual(draw(1), draw(1)) {
-		t.Error("the same seed makes another plan")
+		t.Error("the same seed makes a different plan")
 	}
 	if reflect.DeepEqual(draw(1), draw(2)) {
-		t.Error("another seed makes the same plan")
+		t.Error("a different seed makes the same plan")
 	}
 }
 
-func TestPlanTakesOnlyKindsThatThereAre(t *testing.T) {
+func TestPlanRejectsUnknownKinds(t *testing.T) {
 	if p, err := newPlan(1, time.Minute, []string{Cut, Kill}, true, 1); err != nil || len(p.minimums) != 2 {
-		t.Errorf("%v, %v", p.minimums, err)
+		t.Errorf("minimums %v, %v, want two kinds", p.minimums, err)
 	}
 	if _, err := newPlan(1, time.Minute, []string{Cut, "flood"}, true, 1); err == nil {
-		t.Error("an unknown kind is taken")
+		t.Error("newPlan accepted an unknown kind")
 	}
-	if kind, _ := (plan{}).lane(nodeKinds, 0, 1, time.Second).draw(); kind != "" {
-		t.Errorf("a lane without kinds draws %s", kind)
+	if kind, _ := (plan{}).schedule(nodeKinds, 0, 1, time.Second).draw(); kind != "" {
+		t.Errorf("a schedule without kinds draws %s", kind)
 	}
 }

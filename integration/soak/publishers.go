@@ -17,20 +17,20 @@ import (
 	"github.com/amqpkit/amqpkit/producer"
 )
 
-// A publisher is one goroutine that publishes, and the receipts it waits for.
+// A publisher is a goroutine that publishes. It also owns the goroutines that wait for its receipts.
 type publisher struct {
 	w      *workload
-	name   string // what the IDs of its messages begin with
+	name   string // prefix of its message IDs
 	client string
 	to     *producer.Producer
-	once   bool // the producer does not send again
+	once   bool // the producer does not resend
 	rng    *rand.Rand
 	n      int
-	open   chan struct{} // holds a token for each receipt; bounds them
+	slots  chan struct{} // limits the pending receipts; one token for each
 	wait   sync.WaitGroup
 }
 
-// A message ready to be published, with what is to be written down about it.
+// An outgoing is a message with its Publish record.
 type outgoing struct {
 	producer.Message
 	Publish
@@ -38,10 +38,10 @@ type outgoing struct {
 
 func (w *workload) newPublisher(name, client string, to *producer.Producer) *publisher {
 	seed := sha256.Sum256([]byte(fmt.Sprintf("%d %s", w.seed, name)))
-	return &publisher{w: w, name: name, client: client, to: to, rng: rand.New(rand.NewChaCha8(seed)), open: make(chan struct{}, maxInFlight/2)}
+	return &publisher{w: w, name: name, client: client, to: to, rng: rand.New(rand.NewChaCha8(seed)), slots: make(chan struct{}, maxInFlight/2)}
 }
 
-// start runs step over and over, at a pace of so many a second, until nothing more is to be published.
+// start runs step perSecond times per second until publishers must stop.
 func (p *publisher) start(perSecond float64, step func()) {
 	p.w.publishers.Go(func() {
 		defer p.wait.Wait()
@@ -58,10 +58,10 @@ func (p *publisher) start(perSecond float64, step func()) {
 	})
 }
 
-// ctx returns a ctx for one publish: mostly one that outlasts every fault, sometimes one that does not, seldom one
-// that can hardly be kept.
+// ctx returns the ctx of one publish. Its deadline is mostly later than the end of any fault, sometimes earlier, and in
+// two percent of the cases too short for most publishes (hasty).
 func (p *publisher) ctx() (ctx context.Context, cancel context.CancelFunc, hasty bool) {
-	limit := p.w.patience
+	limit := p.w.publishTimeout
 	switch x := p.rng.IntN(100); {
 	case x < 2:
 		limit, hasty = time.Duration(1+p.rng.IntN(3000))*time.Microsecond, true
@@ -74,7 +74,7 @@ func (p *publisher) ctx() (ctx context.Context, cancel context.CancelFunc, hasty
 	return ctx, cancel, hasty
 }
 
-// message makes a message for a route. Its body begins with its ID.
+// message returns a new message for a route. Its body starts with its ID.
 func (p *publisher) message(ctx context.Context, route string) *outgoing {
 	p.n++
 	o := &outgoing{Publish: Publish{ID: fmt.Sprintf("%s-%d", p.name, p.n), Client: p.client, Route: route, Once: p.once}}
@@ -82,7 +82,7 @@ func (p *publisher) message(ctx context.Context, route string) *outgoing {
 	o.Deadline = p.w.h.At(deadline)
 	size := 20 + p.rng.IntN(500)
 	if p.rng.IntN(200) == 0 {
-		size = 50_000 // more than one read takes
+		size = 50_000 // more than one read buffer
 	}
 	o.Publishing = amqp.Publishing{MessageId: o.ID, Body: []byte(o.ID + "\n" + strings.Repeat("x", size))}
 	o.Sum = sum(o.Publishing.Body)
@@ -96,16 +96,16 @@ func (p *publisher) message(ctx context.Context, route string) *outgoing {
 	case toSide:
 		o.Doomed = true
 	case toRetry:
-		x := fateOf(o.ID)
-		o.Fails, o.Why, o.After = x.fails, x.why, int64(x.after)
+		x := failurePlanOf(o.ID)
+		o.Fails, o.Why, o.After = x.failures, x.reason, int64(x.after)
 	case invalid:
-		p.spoil(o)
+		p.makeInvalid(o)
 	}
 	return o
 }
 
-// spoil makes a message that the broker would close a channel or a connection over.
-func (p *publisher) spoil(o *outgoing) {
+// makeInvalid makes a message invalid in a way for which the broker would close the channel or the connection.
+func (p *publisher) makeInvalid(o *outgoing) {
 	switch p.rng.IntN(4) {
 	case 0:
 		o.Key = strings.Repeat("k", 256)
@@ -123,34 +123,34 @@ func sum(body []byte) string {
 	return hex.EncodeToString(s[:8])
 }
 
-// blocking publishes and waits for the outcome.
-func (p *publisher) blocking(ctx context.Context, o *outgoing) {
+// publish publishes and waits for the outcome.
+func (p *publisher) publish(ctx context.Context, o *outgoing) {
 	p.w.h.Put(Record{Publish: &o.Publish})
-	p.w.tell(o, "", p.to.Publish(ctx, o.Exchange, o.Key, o.Publishing))
+	p.w.recordOutcome(o, "", p.to.Publish(ctx, o.Exchange, o.Key, o.Publishing))
 }
 
-// async publishes without waiting, and calls then when the outcome is known. Every second message has an id of the
-// producer's own.
-func (p *publisher) async(ctx context.Context, o *outgoing, then func()) {
+// publishAsync publishes without waiting and calls then after the outcome. Every second message gets its message id
+// from the producer.
+func (p *publisher) publishAsync(ctx context.Context, o *outgoing, then func()) {
 	if p.n%2 == 0 {
 		o.Publishing.MessageId = ""
 	}
 	p.w.h.Put(Record{Publish: &o.Publish})
 	r, err := p.to.PublishAsync(ctx, o.Exchange, o.Key, o.Publishing)
 	if err != nil {
-		p.w.tell(o, "", err)
+		p.w.recordOutcome(o, "", err)
 		then()
 		return
 	}
 	p.wait.Go(func() {
 		<-r.Done()
-		p.w.tell(o, r.MessageID(), r.Wait(context.Background()))
+		p.w.recordOutcome(o, r.MessageID(), r.Wait(context.Background()))
 		then()
 	})
 }
 
-// all publishes several messages at once.
-func (p *publisher) all(ctx context.Context, os []*outgoing) {
+// publishAll publishes a batch.
+func (p *publisher) publishAll(ctx context.Context, os []*outgoing) {
 	msgs := make([]producer.Message, len(os))
 	for i, o := range os {
 		o.Batch = true
@@ -158,12 +158,12 @@ func (p *publisher) all(ctx context.Context, os []*outgoing) {
 		msgs[i] = o.Message
 	}
 	for i, err := range p.to.PublishAll(ctx, msgs) {
-		p.w.tell(os[i], "", err)
+		p.w.recordOutcome(os[i], "", err)
 	}
 }
 
-// tell writes down an outcome.
-func (w *workload) tell(o *outgoing, messageID string, err error) {
+// recordOutcome records the outcome of a message.
+func (w *workload) recordOutcome(o *outgoing, messageID string, err error) {
 	out := &Outcome{ID: o.ID, What: outcomeOf(err)}
 	if messageID != o.ID {
 		out.MessageID = messageID
@@ -191,10 +191,10 @@ func outcomeOf(err error) string {
 	case errors.As(err, &returned):
 		return Returned
 	}
-	return "none of these"
+	return "unknown error"
 }
 
-// publish starts all publishers. The shares are of the rate that the workload aims at.
+// publish starts all publishers. Most of their rates are fractions of the target rate.
 func (w *workload) publish() error {
 	for _, client := range []string{alice, bob} {
 		to, err := w.newProducer(client, producer.Config{})
@@ -203,31 +203,32 @@ func (w *workload) publish() error {
 		}
 		for i := range 6 {
 			p := w.newPublisher(fmt.Sprintf("%sp%d", client, i), client, to)
-			p.start(0.02*float64(w.rate), func() { p.one(toWork) })
+			p.start(0.02*float64(w.rate), func() { p.publishOne(toWork) })
 		}
 		p := w.newPublisher(client+"async", client, to)
-		p.start(0.25*float64(w.rate), func() { p.oneAsync(toWork) })
+		p.start(0.25*float64(w.rate), func() { p.publishOneAsync(toWork) })
 		failing := w.newPublisher(client+"retry", client, to)
-		failing.start(0.02*float64(w.rate), func() { failing.oneAsync(toRetry) })
+		failing.start(0.02*float64(w.rate), func() { failing.publishOneAsync(toRetry) })
 		batches := w.newPublisher(client+"batch", client, to)
-		batches.start(0.005*float64(w.rate), batches.batch)
+		batches.start(0.005*float64(w.rate), batches.publishBatch)
 		if client == alice {
 			o := w.newPublisher("order", client, to)
-			o.start(0.02*float64(w.rate), o.next)
+			o.start(0.02*float64(w.rate), o.publishOrdered)
 		}
 	}
-	return w.publishOddly()
+	return w.publishEdgeCases()
 }
 
-// publishOddly starts those whose messages seldom end as confirmed, or whose producer sends once.
-func (w *workload) publishOddly() error {
+// publishEdgeCases starts the publishers whose messages are rarely confirmed, the publisher without resending, and the
+// visitor.
+func (w *workload) publishEdgeCases() error {
 	to, err := w.newProducer(carol, producer.Config{})
 	if err != nil {
 		return err
 	}
 	for route, perSecond := range map[string]float64{toFull: 40, toSide: 20, toNowhere: 10, invalid: 5} {
 		p := w.newPublisher("c"+route, carol, to)
-		p.start(perSecond, func() { p.one(route) })
+		p.start(perSecond, func() { p.publishOne(route) })
 	}
 	once, err := w.newProducer(carol, producer.Config{NoResend: true})
 	if err != nil {
@@ -235,41 +236,41 @@ func (w *workload) publishOddly() error {
 	}
 	p := w.newPublisher("once", carol, once)
 	p.once = true
-	p.start(0.06*float64(w.rate), func() { p.oneAsync(toWork) })
+	p.start(0.06*float64(w.rate), func() { p.publishOneAsync(toWork) })
 	v := w.newPublisher("visit", visitor, nil)
 	v.start(2, func() {
 		if err := w.visit(v); err != nil {
-			w.logger.Error("soak: a visitor was not let in", "error", err)
+			w.logger.Error("soak: visitor failed", "error", err)
 		}
 	})
 	return nil
 }
 
-func (p *publisher) one(route string) {
+func (p *publisher) publishOne(route string) {
 	ctx, cancel, hasty := p.ctx()
 	defer cancel()
 	o := p.message(ctx, route)
 	o.Hasty = hasty
-	p.blocking(ctx, o)
+	p.publish(ctx, o)
 }
 
-func (p *publisher) oneAsync(route string) {
+func (p *publisher) publishOneAsync(route string) {
 	select {
-	case p.open <- struct{}{}:
+	case p.slots <- struct{}{}:
 	default:
-		return // as many are open as there may be
+		return // all slots are in use
 	}
 	ctx, cancel, hasty := p.ctx()
 	o := p.message(ctx, route)
 	o.Hasty = hasty
-	p.async(ctx, o, func() {
+	p.publishAsync(ctx, o, func() {
 		cancel()
-		<-p.open
+		<-p.slots
 	})
 }
 
-// batch publishes twenty messages at once.
-func (p *publisher) batch() {
+// publishBatch publishes a batch of twenty messages.
+func (p *publisher) publishBatch() {
 	ctx, cancel, hasty := p.ctx()
 	defer cancel()
 	os := make([]*outgoing, 20)
@@ -277,14 +278,14 @@ func (p *publisher) batch() {
 		os[i] = p.message(ctx, toWork)
 		os[i].Hasty = hasty
 	}
-	p.all(ctx, os)
+	p.publishAll(ctx, os)
 }
 
-// next publishes the next message of a sequence. One that fails leaves a gap.
-func (p *publisher) next() {
-	ctx, cancel := context.WithTimeout(context.Background(), p.w.patience)
+// publishOrdered publishes the next message of the sequence. A failed publish leaves a gap.
+func (p *publisher) publishOrdered() {
+	ctx, cancel := context.WithTimeout(context.Background(), p.w.publishTimeout)
 	defer cancel()
 	o := p.message(ctx, toOrder)
 	o.Order, o.Seq = p.name, p.n
-	p.blocking(ctx, o)
+	p.publish(ctx, o)
 }

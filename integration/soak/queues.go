@@ -13,40 +13,40 @@ import (
 	"github.com/amqpkit/amqpkit/topology"
 )
 
-// The names of the clients, which are their connection names too.
+// Names of the clients, also used as connection names.
 const (
-	alice   = "a" // publishes to the work queues, in a sequence and what is retried, and works
-	bob     = "b" // publishes to the work queues and what is retried, and works
-	carol   = "c" // everything else: what is to be sent once, refused, returned, nacked, deleted, what is parked
-	visitor = "v" // comes, publishes a little and goes, over and over
+	alice   = "a" // publishes to the work queues, the ordered queue and the retry route; consumes
+	bob     = "b" // publishes to the work queues and the retry route; consumes
+	carol   = "c" // everything else: no resending, invalid, returned, nacked and deleted messages, parked messages
+	visitor = "v" // repeatedly connects, publishes a few messages and closes
 )
 
-// clients are those that are always there.
+// clients are the permanent clients.
 var clients = []string{alice, bob, carol}
 
-// The routes of messages, each to one queue at most.
+// Routes of messages. Each leads to at most one queue.
 const (
 	toWork    = "work"    // one of the work queues
-	toOrder   = "order"   // one consumer takes one at a time
-	toRetry   = "retry"   // what fails there is retried, and parked
-	toFull    = "full"    // a queue that is mostly full and then refuses
+	toOrder   = "order"   // one consumer handles one message at a time
+	toRetry   = "retry"   // failed messages are retried and parked
+	toFull    = "full"    // a queue that is mostly full and then nacks
 	toSide    = "side"    // a queue that faults delete
-	toNowhere = "nowhere" // no queue: to be returned
-	invalid   = "invalid" // not to be published at all
+	toNowhere = "nowhere" // no queue: messages are returned
+	invalid   = "invalid" // messages that the producer must reject
 )
 
-// queues are the names of one run, which may share its broker with others.
+// queues are the queue names of one run. Their prefix is unique because runs may share a broker.
 type queues struct {
 	prefix string
 	plan   *retry.Plan // of the retry route
 	waits  []Wait
 
 	mu   sync.Mutex
-	side int // how many side queues were deleted
+	side int // number of deleted side queues
 }
 
-// hopTimeout is shorter than many faults, so that failed messages stay in their queue too.
-const hopTimeout = time.Second
+// moveTimeout is shorter than many faults, so that some failed messages are requeued instead of moved.
+const moveTimeout = time.Second
 
 func newQueues(prefix string, logger *slog.Logger) (*queues, error) {
 	q := &queues{prefix: prefix}
@@ -54,7 +54,7 @@ func newQueues(prefix string, logger *slog.Logger) (*queues, error) {
 	var err error
 	q.plan, err = retry.New(retry.Config{
 		Queue: q.name(toRetry), Source: &topology.Queue{}, Policy: retry.Schedule(delays...), MaxInProcessDelay: 20 * time.Millisecond,
-		Rules: []retry.Rule{retry.OnError(errHopeless, retry.Park)}, MoveTimeout: hopTimeout, Logger: logger,
+		Rules: []retry.Rule{retry.OnError(errHopeless, retry.Park)}, MoveTimeout: moveTimeout, Logger: logger,
 	})
 	if err != nil {
 		return nil, err
@@ -77,10 +77,10 @@ func (q *queues) work(i int) string { return q.name(fmt.Sprintf("work%d", i)) }
 
 const workQueues = 2
 
-// fullLength is what the full queue holds before it refuses.
+// fullLength is the length limit of the full queue.
 const fullLength = 5
 
-// all returns every queue that has to be empty in the end.
+// all returns the queues that must be empty after the run.
 func (q *queues) all() []string {
 	names := []string{q.name(toOrder), q.name(toFull), q.name("dead"), q.sideQueue(), q.name(toRetry), q.plan.ParkingQueue()}
 	for _, x := range q.waits {
@@ -94,8 +94,8 @@ func (q *queues) all() []string {
 	return names
 }
 
-// topology is what the Setup of every client declares. Dead letters are passed on at least once, and from a queue
-// without a delivery limit they do not go on.
+// topology returns the topology that the Setup of every client declares. Dead-lettering is at least once. The queue for
+// dead letters has no delivery limit and no dead-letter exchange.
 func (q *queues) topology() topology.Topology {
 	exchange := q.name("soak")
 	dead := &topology.DeadLetter{RoutingKey: q.name("dead"), Strategy: topology.AtLeastOnce}
@@ -116,15 +116,15 @@ func (q *queues) topology() topology.Topology {
 	return t
 }
 
-// sideQueue is the name of the side queue now. Each has a name of its own: RabbitMQ may break when a quorum queue is
-// declared right after one of the same name was deleted.
+// sideQueue returns the current name of the side queue. Each side queue has a new name, because RabbitMQ may fail to
+// declare a quorum queue right after one with the same name was deleted.
 func (q *queues) sideQueue() string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.name(fmt.Sprintf("side%d", q.side))
 }
 
-// retireSide returns the name of the side queue, which is to be deleted, and has the next one declared.
+// retireSide returns the name of the side queue, which the caller deletes, and lets the consumer declare the next one.
 func (q *queues) retireSide() string {
 	name := q.sideQueue()
 	q.mu.Lock()
@@ -133,7 +133,7 @@ func (q *queues) retireSide() string {
 	return name
 }
 
-// declareSide is the Declare of the side queue's consumer.
+// declareSide is consumer.Config.Declare of the side queue's consumer.
 func (q *queues) declareSide(ctx context.Context, ac *amqp.Connection) (string, error) {
 	name := q.sideQueue()
 	return name, topology.Topology{

@@ -1,72 +1,73 @@
 package soak
 
-// A Record is one line of a history: what one party saw at one moment. Besides T exactly one field is set.
+// A Record is one line of a history: one event, as one source saw it. Exactly one field besides T is set.
 type Record struct {
-	// T is when, in nanoseconds since the history began, on one monotonic clock.
+	// T is the time in nanoseconds since the start of the history, on a monotonic clock.
 	T int64 `json:"t"`
 
-	Settings *Settings `json:"settings,omitempty"` // first: what the run is meant to be
-	Publish  *Publish  `json:"publish,omitempty"`  // a message is about to be published
-	Outcome  *Outcome  `json:"outcome,omitempty"`  // its publisher has been told
-	Try      *Try      `json:"try,omitempty"`      // an attempt at a message of the retry route is about to return its result
-	Handled  *Handled  `json:"handled,omitempty"`  // a handler is about to return its result
-	Stop     *Stop     `json:"stop,omitempty"`     // a consumer's Run is told to end
-	Call     *Call     `json:"call,omitempty"`     // a bounded call has returned
-	Closed   *Closed   `json:"closed,omitempty"`   // a client closes a socket
-	Wire     *Wire     `json:"wire,omitempty"`     // a proxy has handed it on
-	Fault    *Fault    `json:"fault,omitempty"`    // a fault begins, or is over
-	Sample   *Sample   `json:"sample,omitempty"`   // what the process and the broker hold
-	Queue    *Queue    `json:"queue,omitempty"`    // what a queue holds at the end
-	End      *End      `json:"end,omitempty"`      // last: nothing is missing
+	Settings *Settings `json:"settings,omitempty"` // the first record: the configuration of the run
+	Publish  *Publish  `json:"publish,omitempty"`  // just before a publish
+	Outcome  *Outcome  `json:"outcome,omitempty"`  // the outcome of a publish
+	Try      *Try      `json:"try,omitempty"`      // just before an attempt on the retry route returns
+	Handled  *Handled  `json:"handled,omitempty"`  // just before a handler returns
+	Stop     *Stop     `json:"stop,omitempty"`     // just before a consumer's Run is stopped
+	Call     *Call     `json:"call,omitempty"`     // a call with a deadline has returned
+	Closed   *Closed   `json:"closed,omitempty"`   // a client closes its socket
+	Wire     *Wire     `json:"wire,omitempty"`     // a proxy has forwarded a frame, or a link was opened or closed
+	Fault    *Fault    `json:"fault,omitempty"`    // a fault starts or ends
+	Sample   *Sample   `json:"sample,omitempty"`   // resource usage of the process and the broker
+	Queue    *Queue    `json:"queue,omitempty"`    // message counts of a queue after the run
+	End      *End      `json:"end,omitempty"`      // the last record: the history is complete
 }
 
-// Settings say what a run is meant to be, so that its records alone can be judged. Durations are in nanoseconds.
+// Settings are the configuration of a run. They are part of the history so that the judge needs no other input.
+// Durations are in nanoseconds.
 type Settings struct {
 	Seed     uint64         `json:"seed"`
 	Nodes    int            `json:"nodes"`
 	Broker   string         `json:"broker"`
-	Duration int64          `json:"duration"` // of the part with faults, at least
-	Minimums map[string]int `json:"minimums"` // by kind of fault: as many make the run valid
-	Rate     int            `json:"rate"`     // as many confirmed a second, while there are faults, make it valid
+	Duration int64          `json:"duration"` // minimum duration of the phase with faults
+	Minimums map[string]int `json:"minimums"` // number of faults that a valid run needs, by kind
+	Rate     int            `json:"rate"`     // confirmed messages per second that a valid run needs while faults are injected
 
-	MaxInFlight    int   `json:"max_in_flight"` // of one producer
+	MaxInFlight    int   `json:"max_in_flight"` // per producer
 	ConfirmTimeout int64 `json:"confirm_timeout"`
 	Heartbeat      int64 `json:"heartbeat"`
-	Reconnect      int64 `json:"reconnect"` // the longest pause between two attempts and the time limit of one, together
+	Reconnect      int64 `json:"reconnect"` // maximum pause between two dials plus the timeout of a dial
 
-	Clients   map[string]Client   `json:"clients"`   // by connection name: those that are always there
-	Consumers map[string]Consumer `json:"consumers"` // by the beginning of their tags, without the number of the Run
+	Clients   map[string]Client   `json:"clients"`   // permanent clients, by connection name
+	Consumers map[string]Consumer `json:"consumers"` // by consumer tag without the number of the Run and the random suffix
 	Retry     Retry               `json:"retry"`
 }
 
-// Retry is the plan by which one queue's failed messages are retried and parked.
+// Retry describes how failed messages of one queue are retried and parked.
 type Retry struct {
 	Queue  string `json:"queue"`
-	Waits  []Wait `json:"waits"`  // after the first failure, after the second, and so on
+	Waits  []Wait `json:"waits"`  // delay after the first failure, the second, and so on
 	Parked string `json:"parked"` // the parking queue
-	Enough int    `json:"enough"` // as many messages retried, and as many parked, make the run valid
+	Enough int    `json:"enough"` // number of retried messages, and of parked messages, that a valid run needs
 }
 
-// A Wait is a delay between two attempts.
+// A Wait is the delay between two attempts.
 type Wait struct {
-	Queue string `json:"queue"` // empty: in the process
+	Queue string `json:"queue"` // wait queue; empty for a wait in the process
 	Delay int64  `json:"delay"`
 }
 
-// A Client is a connection of the workload, with what uses it.
+// A Client is a connection of the workload.
 type Client struct {
 	Publishes bool `json:"publishes"`
 	Consumes  bool `json:"consumes"`
 }
 
-// A Consumer is one of the workload's.
+// A Consumer is a consumer of the workload.
 type Consumer struct {
 	Queue    string `json:"queue"`
 	Prefetch int    `json:"prefetch"`
-	Dead     bool   `json:"dead,omitempty"` // its queue takes dead letters
+	Dead     bool   `json:"dead,omitempty"` // its queue receives dead-lettered messages
 }
 
-// Publish is a message about to be published. Its body begins with its ID.
+// Publish describes a message just before it is published. The message body starts with the ID.
 type Publish struct {
 	ID       string `json:"id"`
 	Client   string `json:"client"`
@@ -74,19 +75,19 @@ type Publish struct {
 	Deadline int64  `json:"deadline"` // of its ctx
 	Sum      string `json:"sum"`      // of the body
 
-	Once   bool   `json:"once,omitempty"`   // its producer is not to send it again
+	Once   bool   `json:"once,omitempty"`   // its producer does not resend
 	Hasty  bool   `json:"hasty,omitempty"`  // its ctx is too short on purpose
-	Batch  bool   `json:"batch,omitempty"`  // its outcome is told together with others
-	Doomed bool   `json:"doomed,omitempty"` // a fault may delete its queue: it stands outside Lost
-	Order  string `json:"order,omitempty"`  // the sequence it belongs to, if any
-	Seq    int    `json:"seq,omitempty"`    // its place there
+	Batch  bool   `json:"batch,omitempty"`  // its outcome is reported together with the rest of the batch
+	Doomed bool   `json:"doomed,omitempty"` // a fault may delete its queue, so the message does not count as lost
+	Order  string `json:"order,omitempty"`  // sequence of the message, if any
+	Seq    int    `json:"seq,omitempty"`    // position in the sequence
 
-	Fails int    `json:"fails,omitempty"` // how many attempts fail, on the retry route
-	Why   string `json:"why,omitempty"`   // it is parked after these; empty: the next attempt succeeds
-	After int64  `json:"after,omitempty"` // the delay that its first failure asks for
+	Fails int    `json:"fails,omitempty"` // on the retry route: number of attempts that fail
+	Why   string `json:"why,omitempty"`   // reason for parking after the last failure; empty if the next attempt succeeds
+	After int64  `json:"after,omitempty"` // delay that the first failure requests
 }
 
-// What can become of a message, as its publisher is told.
+// Values of Outcome.What.
 const (
 	Confirmed    = "confirmed"
 	Returned     = "returned"
@@ -95,27 +96,28 @@ const (
 	NotPublished = "not published"
 )
 
-// Outcome is what the publisher was told.
+// Outcome is the outcome of a publish, as the producer reported it.
 type Outcome struct {
 	ID        string `json:"id"`
 	What      string `json:"what"`
-	MessageID string `json:"message_id,omitempty"` // if it is not the ID
-	Blocked   bool   `json:"blocked,omitempty"`    // because the broker blocks publishers
+	MessageID string `json:"message_id,omitempty"` // if it differs from the ID
+	Blocked   bool   `json:"blocked,omitempty"`    // the broker blocked publishers
 	Err       string `json:"err,omitempty"`
 }
 
-// What a handler can do.
+// Values of Handled.Result and Try.Result.
 const (
 	OK      = "ok"
-	Fail    = "fail" // an error or a panic
+	Fail    = "fail" // error or panic
 	Reject  = "reject"
 	Requeue = "requeue"
 
-	Moved       = "moved"       // of a delivery: it failed, and is in its wait or parking queue
-	Interrupted = "interrupted" // of a Try: by the end of the drain time, which is no failure
+	Moved       = "moved"       // Handled only: the handler failed and the message was moved to a wait or parking queue
+	Interrupted = "interrupted" // Try only: Config.DrainTimeout elapsed, which does not count as a failure
 )
 
-// Try is one attempt at a message, within the middleware that retries. Its delivery is Handled when that has returned.
+// Try is one attempt on the retry route, inside the retry middleware. A Handled record for its delivery follows when
+// the middleware has returned.
 type Try struct {
 	ID          string `json:"id"` // from the body
 	Began       int64  `json:"began"`
@@ -124,53 +126,54 @@ type Try struct {
 	Result      string `json:"result"`
 }
 
-// Handled is a delivery with its handler's result.
+// Handled is a delivery and the result of its handler.
 type Handled struct {
 	ID          string `json:"id"` // from the body
 	Began       int64  `json:"began"`
-	Consumer    string `json:"consumer"` // the whole tag, which no other subscription has
+	Consumer    string `json:"consumer"` // full consumer tag, unique to the subscription
 	Tag         uint64 `json:"tag"`      // delivery tag
 	Redelivered bool   `json:"redelivered,omitempty"`
 	MessageID   string `json:"message_id"`
 	Sum         string `json:"sum"` // of the body
 	Result      string `json:"result"`
 
-	Stayed   bool   `json:"stayed,omitempty"`   // the way to its wait or parking queue failed
-	Unmoved  int    `json:"unmoved,omitempty"`  // times that it could not be taken to another queue
-	Attempts int    `json:"attempts,omitempty"` // that failed, as the message says
-	Why      string `json:"why,omitempty"`      // it was parked, as the message says
+	Stayed   bool   `json:"stayed,omitempty"`   // the move to its wait or parking queue failed
+	Unmoved  int    `json:"unmoved,omitempty"`  // number of failed attempts to move it
+	Attempts int    `json:"attempts,omitempty"` // failed attempts, from the message headers
+	Why      string `json:"why,omitempty"`      // reason for parking, from the message headers
 }
 
-// Stop tells that the Run of a consumer is told to end. Its tags began with the Run's name: NAME-RUN.
+// Stop reports that a consumer's Run is about to be stopped. Its consumer tags start with the name of the Run,
+// NAME-RUN.
 type Stop struct {
 	Run string `json:"run"`
 }
 
-// ConsumerRun is the Call of a consumer's Run, from the moment when it is told to end.
+// ConsumerRun is the Call.What of a consumer's Run. Its Began is the time when the Run was stopped.
 const ConsumerRun = "run of a consumer"
 
-// Call is a call that its ctx bounds, returned.
+// Call is a completed call that a ctx bounds.
 type Call struct {
 	What     string `json:"what"`
-	Who      string `json:"who"` // the client, or the name of the Run
+	Who      string `json:"who"` // name of the client or of the Run
 	Began    int64  `json:"began"`
 	Deadline int64  `json:"deadline"`
-	Unasked  bool   `json:"unasked,omitempty"` // it returned by itself, although it was to go on
+	Unasked  bool   `json:"unasked,omitempty"` // the Run returned although it was not stopped
 	Err      string `json:"err,omitempty"`
 }
 
-// Closed is a client's socket that it closes.
+// Closed reports that a client closed its socket.
 type Closed struct {
-	Addr string `json:"addr"` // the client's own
+	Addr string `json:"addr"` // local address of the client
 }
 
-// Wire is an amqptest.Event of the proxy in front of a node. T is when the proxy began to hand it on.
+// Wire is an amqptest.Event of the proxy in front of a node. T is when the proxy started to forward the frame.
 type Wire struct {
 	Node        int    `json:"node"`
 	Link        int    `json:"link"`
-	Client      string `json:"client,omitempty"` // connection name, as far as known
-	Addr        string `json:"addr,omitempty"`   // of the client, when the link is opened
-	Event       string `json:"event"`            // amqptest's name of its kind
+	Client      string `json:"client,omitempty"` // connection name, if known
+	Addr        string `json:"addr,omitempty"`   // local address of the client; only for LinkOpened
+	Event       string `json:"event"`            // amqptest.Event.Kind as text
 	FromBroker  bool   `json:"from_broker,omitempty"`
 	Channel     uint16 `json:"channel,omitempty"`
 	Tag         uint64 `json:"tag,omitempty"`
@@ -184,38 +187,38 @@ type Wire struct {
 	Text        string `json:"text,omitempty"`
 }
 
-// Fault is the beginning or the end of a fault.
+// Fault is the start or the end of a fault.
 type Fault struct {
-	N       int      `json:"n"` // the same for both
+	N       int      `json:"n"` // number of the fault, the same in both records
 	Kind    string   `json:"kind"`
-	Clients []string `json:"clients"`          // whose links it concerns
-	Outage  bool     `json:"outage,omitempty"` // meanwhile no broker takes their connections
-	Nodes   []int    `json:"nodes,omitempty"`  // that are not there meanwhile
-	Deaf    bool     `json:"deaf,omitempty"`   // meanwhile its clients hear nothing on the links they have
-	Over    bool     `json:"over,omitempty"`   // it is the end
-	Err     string   `json:"err,omitempty"`    // it could not be done, or undone
+	Clients []string `json:"clients"`          // clients whose links are affected
+	Outage  bool     `json:"outage,omitempty"` // no node accepts their connections during the fault
+	Nodes   []int    `json:"nodes,omitempty"`  // nodes that are unavailable during the fault
+	Deaf    bool     `json:"deaf,omitempty"`   // the affected clients receive nothing on their links during the fault
+	Over    bool     `json:"over,omitempty"`   // set on the end record
+	Err     string   `json:"err,omitempty"`    // the fault could not be injected or undone
 }
 
-// Sample is what is held at a moment.
+// Sample is the resource usage at one time.
 type Sample struct {
-	When        string `json:"when,omitempty"` // "before" the first client, "after" the last, empty between
-	Goroutines  int    `json:"goroutines"`     // of the toolkit and of amqp091-go
+	When        string `json:"when,omitempty"` // "before" the first client, "after" the last one, otherwise empty
+	Goroutines  int    `json:"goroutines"`     // goroutines of the toolkit and of amqp091-go
 	Heap        uint64 `json:"heap"`           // bytes in use
 	Sockets     int    `json:"sockets"`        // TCP sockets of the process
-	Connections int    `json:"connections"`    // of the workload's, as the broker sees it; -1: not known
-	Stall       int64  `json:"stall"`          // by how much timers were late, in sum, since the last sample
+	Connections int    `json:"connections"`    // connections of the workload at the broker; -1 if unknown
+	TimerDelay  int64  `json:"stall"`          // total delay of timers since the last sample
 	Confirmed   int    `json:"confirmed"`      // so far
 }
 
-// Queue is what a queue holds when all is done, besides which no other queue has to be empty.
+// Queue holds the message counts of a queue after the run. Every recorded queue must be empty.
 type Queue struct {
 	Name    string `json:"name"`
 	Ready   int    `json:"ready"`
 	Unacked int    `json:"unacked"`
 }
 
-// End says that the history is complete.
+// End marks the history as complete.
 type End struct {
-	Lasted int64  `json:"lasted"`        // the part with faults, in nanoseconds
-	Err    string `json:"err,omitempty"` // why the run could not be finished
+	Lasted int64  `json:"lasted"`        // duration of the phase with faults
+	Err    string `json:"err,omitempty"` // why the run did not finish
 }

@@ -5,28 +5,29 @@ import (
 	"slices"
 )
 
-// judgeSettlements reports what was found while the story was put together: what excuses a settlement is before it.
-func (s *story) judgeSettlements(f *findings) {
+// judgeSettlements reports the false settlements that replay found. Every record that can justify a settlement precedes
+// it, so replay can check it at once.
+func (s *state) judgeSettlements(f *findings) {
 	for _, x := range s.settles {
 		f.add(falseSettled, "at %s %s", seconds(x.at), x.why)
 	}
-	for _, id := range s.twice {
-		f.add(unexpected, "delivery %d of consumer %s went to two handlers", id.tag, id.consumer)
+	for _, id := range s.handledTwice {
+		f.add(unexpected, "delivery %d of consumer %s was passed to two handlers", id.tag, id.consumer)
 	}
-	for _, w := range s.closes {
+	for _, w := range s.protocolErrors {
 		f.add(refused, "%s of link %d/%d: %d %s", w.Event, w.Node, w.Link, w.Code, w.Text)
 	}
 }
 
-// judgeRepeats counts what was delivered again, and what came out of order, and looks for the reasons.
-func (s *story) judgeRepeats(f *findings, r *Result) {
-	repeated := 0 // messages that their producer sent again, and hops
-	clean := s.clean()
+// judgeRepeats counts repeated and unordered deliveries and reports the ones without a reason.
+func (s *state) judgeRepeats(f *findings, r *Result) {
+	repeated := 0 // resent messages and repeated moves
+	clean := s.cleanTags()
 	for _, m := range s.order {
 		if len(m.trace.attempts) > 1 {
 			repeated++
 		}
-		repeated += m.trace.repeats(s.run.Retry.Queue)
+		repeated += m.trace.repeatedMoves(s.run.Retry.Queue)
 		s.judgeDuplicates(f, r, m, clean)
 	}
 	held := 0
@@ -34,14 +35,14 @@ func (s *story) judgeRepeats(f *findings, r *Result) {
 		held += c.Prefetch
 	}
 	if most := len(s.faults)*held + repeated; r.Duplicates > most {
-		f.add(duplicated, "%d duplicates after %d faults, with %d deliveries held at most and %d messages sent again", r.Duplicates, len(s.faults), held, repeated)
+		f.add(duplicated, "%d duplicates after %d faults, with at most %d unacknowledged deliveries and %d messages sent again", r.Duplicates, len(s.faults), held, repeated)
 	}
 	s.judgeOrder(f, r)
 }
 
-// clean returns the last subscriptions of the Runs that returned nil: nothing that was acknowledged there may come
-// again.
-func (s *story) clean() map[string]bool {
+// cleanTags returns the last consumer tags of the Runs that returned nil. Deliveries that they acknowledged must not be
+// redelivered.
+func (s *state) cleanTags() map[string]bool {
 	tags := map[string]bool{}
 	for _, c := range s.calls {
 		if c.v.What == ConsumerRun && c.v.Err == "" {
@@ -51,13 +52,13 @@ func (s *story) clean() map[string]bool {
 	return tags
 }
 
-// judgeDuplicates counts the deliveries of a message besides one that was processed, or given up, in the same queue.
-func (s *story) judgeDuplicates(f *findings, r *Result, m *message, clean map[string]bool) {
+// judgeDuplicates counts the deliveries of a message that follow a processed or rejected delivery from the same queue.
+func (s *state) judgeDuplicates(f *findings, r *Result, m *message, clean map[string]bool) {
 	if m.trace.fresh > len(m.trace.attempts) {
-		f.add(duplicated, "%s was delivered %d times without the mark of a redelivery, and sent %d times", m.ID, m.trace.fresh, len(m.trace.attempts))
+		f.add(duplicated, "%s was delivered %d times without the redelivered flag, and sent %d times", m.ID, m.trace.fresh, len(m.trace.attempts))
 	}
-	if sent := m.trace.hopsTo(s.run.Retry.Parked); m.trace.parked > sent {
-		f.add(duplicated, "%s was delivered %d times from the parking queue without the mark of a redelivery, and sent there %d times", m.ID, m.trace.parked, sent)
+	if sent := m.trace.movesTo(s.run.Retry.Parked); m.trace.parked > sent {
+		f.add(duplicated, "%s was delivered %d times from the parking queue without the redelivered flag, and sent there %d times", m.ID, m.trace.parked, sent)
 	}
 	done := map[string]*handling{} // by queue
 	for _, h := range m.handled {
@@ -67,8 +68,8 @@ func (s *story) judgeDuplicates(f *findings, r *Result, m *message, clean map[st
 			if !s.explained(m, h) {
 				f.add(duplicated, "%s, delivered again at %s", m.ID, seconds(h.Began))
 			}
-			if !from.Dead && clean[before.Consumer] && len(m.trace.attempts) == 1 && m.trace.repeats(s.run.Retry.Queue) == 0 && s.cameBack(before, h) {
-				f.add(misreported, "%s was delivered again at %s, settled by consumer %s, whose Run returned nil", m.ID, seconds(h.Began), before.Consumer)
+			if !from.Dead && clean[before.Consumer] && len(m.trace.attempts) == 1 && m.trace.repeatedMoves(s.run.Retry.Queue) == 0 && s.isRedelivery(before, h) {
+				f.add(misreported, "%s was delivered again at %s after consumer %s had settled it, whose Run returned nil", m.ID, seconds(h.Began), before.Consumer)
 			}
 		}
 		if h.Result == OK || h.Result == Reject {
@@ -77,33 +78,34 @@ func (s *story) judgeDuplicates(f *findings, r *Result, m *message, clean map[st
 	}
 }
 
-// cameBack reports whether a later delivery can be of what an earlier one left unsettled: the broker makes it once the
-// channel of that is gone. What is delivered before is another copy of the message.
-func (s *story) cameBack(before, h *handling) bool {
+// isRedelivery reports whether h can be a redelivery of before. The broker redelivers an unsettled message only after
+// the channel has closed. An earlier delivery is another copy of the message.
+func (s *state) isRedelivery(before, h *handling) bool {
 	was, is := s.delivered[deliveryID{before.Consumer, before.Tag}], s.delivered[deliveryID{h.Consumer, h.Tag}]
 	return h.Redelivered && was != nil && is != nil && is.at > was.ch.ended
 }
 
-// explained reports whether there is a reason for a duplicate: the message was sent again, or marked as redelivered. The
-// handler of its first delivery may have begun after that of the redelivery.
-func (s *story) explained(m *message, h *handling) bool {
+// explained reports whether a duplicate has a reason: the message was sent again, or one of its deliveries has the
+// redelivered flag. The handler of the first delivery may start after the handler of the redelivery, so any delivery
+// with the flag counts.
+func (s *state) explained(m *message, h *handling) bool {
 	from := s.consumerOf(h.Consumer)
-	return len(s.faults) > 0 && (len(m.trace.attempts) > 1 || m.trace.repeats(s.run.Retry.Queue) > 0 ||
+	return len(s.faults) > 0 && (len(m.trace.attempts) > 1 || m.trace.repeatedMoves(s.run.Retry.Queue) > 0 ||
 		slices.ContainsFunc(m.handled, func(other *handling) bool {
 			return other.Redelivered && s.consumerOf(other.Consumer).Queue == from.Queue
-		}) || from.Dead && s.passedAgain(m, h.Began))
+		}) || from.Dead && s.mayRepeatDeadLetter(m, h.Began))
 }
 
-// passedAgain reports whether a node was away while the message was there: a dead letter is passed on at least once, so
-// after an outage again.
-func (s *story) passedAgain(m *message, until int64) bool {
+// mayRepeatDeadLetter reports whether a node was unavailable after the message was published and before until. RabbitMQ
+// dead-letters at least once and may repeat a dead letter after an outage.
+func (s *state) mayRepeatDeadLetter(m *message, until int64) bool {
 	return slices.ContainsFunc(s.faults, func(f *fault) bool { return len(f.Nodes) > 0 && f.from < until && f.to > m.at })
 }
 
-// judgeOrder looks at the sequences: each was published one by one, to a queue of which one consumer takes one at a
-// time.
-func (s *story) judgeOrder(f *findings, r *Result) {
-	first := map[string][]*message{} // by sequence, those that were handled
+// judgeOrder checks the sequences. The messages of a sequence are published one at a time, and the only consumer of
+// their queue handles them one at a time.
+func (s *state) judgeOrder(f *findings, r *Result) {
+	first := map[string][]*message{} // by sequence: the handled messages
 	for _, m := range s.order {
 		if m.Order != "" && len(m.handled) > 0 {
 			first[m.Order] = append(first[m.Order], m)
@@ -124,6 +126,6 @@ func (s *story) judgeOrder(f *findings, r *Result) {
 		}
 	}
 	if r.Inversions > 0 && len(s.faults) == 0 {
-		f.add(disordered, "%d messages, without a fault", r.Inversions)
+		f.add(disordered, "%d messages without a fault", r.Inversions)
 	}
 }

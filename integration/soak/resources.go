@@ -1,7 +1,7 @@
 package soak
 
-// judgeResources compares what the process holds after the last client with what it held before the first.
-func (s *story) judgeResources(f *findings, r *Result) {
+// judgeResources compares the resources after the last client closed with the resources before the first one connected.
+func (s *state) judgeResources(f *findings, r *Result) {
 	var before, after *Sample
 	var during []uint64
 	for _, x := range s.samples {
@@ -20,12 +20,12 @@ func (s *story) judgeResources(f *findings, r *Result) {
 	r.GoroutinesLeaked = max(0, after.Goroutines-before.Goroutines)
 	r.SocketsLeaked = max(0, after.Sockets-before.Sockets)
 	if r.GoroutinesLeaked > 0 || r.SocketsLeaked > 0 || after.Connections > 0 {
-		f.add(left, "%d goroutines, %d sockets, and %d connections at the broker", r.GoroutinesLeaked, r.SocketsLeaked, after.Connections)
+		f.add(leaked, "%d goroutines, %d sockets, %d connections at the broker", r.GoroutinesLeaked, r.SocketsLeaked, after.Connections)
 	}
-	if third := len(during) / 3; s.run.Duration >= int64(steadyEnough) && third > 0 {
+	if third := len(during) / 3; s.run.Duration >= int64(minHeapDuration) && third > 0 {
 		first, last := mean(during[:third]), mean(during[len(during)-third:])
 		if last > first+heapGrowth {
-			f.add(left, "%.0f MB of heap in the last third of the run, %.0f MB in the first", last/1e6, first/1e6)
+			f.add(leaked, "%.0f MB of heap in the last third of the run, %.0f MB in the first third", last/1e6, first/1e6)
 		}
 	}
 }

@@ -3,349 +3,349 @@ package soak
 import "testing"
 
 func TestJudgeFindsRetriesBeyondThePolicy(t *testing.T) {
-	for name, c := range map[string]told{
-		"failed twice, and succeeded": {func(t *tale) {
-			t.fated("m", 2, "")
-			t.fails("m", 1, "wait1")
-			t.fails("m", 2, "wait2")
-			t.succeeds("m", 3)
+	for name, c := range map[string]judgeCase{
+		"failed twice and succeeded": {func(t *builder) {
+			t.publishRetried("m", 2, "")
+			t.failAttempt("m", 1, "wait1")
+			t.failAttempt("m", 2, "wait2")
+			t.succeedAttempt("m", 3)
 		}, ""},
-		"failed for good, and parked": {func(t *tale) {
-			t.fated("m", 3, "attempts")
-			t.fails("m", 1, "wait1")
-			t.fails("m", 2, "wait2")
-			t.fails("m", 3, "parked")
-			t.parked("m", 3, "attempts")
+		"failed every attempt and parked": {func(t *builder) {
+			t.publishRetried("m", 3, "attempts")
+			t.failAttempt("m", 1, "wait1")
+			t.failAttempt("m", 2, "wait2")
+			t.failAttempt("m", 3, "parked")
+			t.park("m", 3, "attempts")
 		}, ""},
-		"failed, and begun anew in its own queue": {func(t *tale) {
-			t.fated("m", 1, "")
-			tag, began, _ := t.tries("m", 1, Fail)
-			t.hops(1, "m", "wait1")
-			t.wire(1, "Confirmed", Wire{Tag: t.hops(1, "m", "retry"), MessageID: "m"})
-			t.settles("m", tag, began, Moved)
-			t.succeeds("m", 2)
+		"failed and republished to its own queue": {func(t *builder) {
+			t.publishRetried("m", 1, "")
+			tag, began, _ := t.attempt("m", 1, Fail)
+			t.move(1, "m", "wait1")
+			t.wire(1, "Confirmed", Wire{Tag: t.move(1, "m", "retry"), MessageID: "m"})
+			t.settle("m", tag, began, Moved)
+			t.succeedAttempt("m", 2)
 		}, ""},
-		"an attempt too many": {func(t *tale) {
-			t.fated("m", 1, "permanent")
-			t.fails("m", 1, "wait1")
-			t.fails("m", 2, "parked")
-			t.parked("m", 1, "permanent")
+		"one attempt too many": {func(t *builder) {
+			t.publishRetried("m", 1, "permanent")
+			t.failAttempt("m", 1, "wait1")
+			t.failAttempt("m", 2, "parked")
+			t.park("m", 1, "permanent")
 		}, overtried + ": attempt 2 at m"},
-		"an attempt after one that succeeded": {func(t *tale) {
-			t.fated("m", 0, "")
-			t.succeeds("m", 1)
+		"an attempt after a successful one": {func(t *builder) {
+			t.publishRetried("m", 0, "")
+			t.succeedAttempt("m", 1)
 			t.fault(1, Cut)
-			t.succeeds("m", 2).Redelivered = true
+			t.succeedAttempt("m", 2).Redelivered = true
 			t.records[len(t.records)-2].Handled.Redelivered = true
 			t.records[len(t.records)-4].Wire.Redelivered = true
-		}, overtried + ": of 1"},
-		"an attempt left out": {func(t *tale) {
-			t.fated("m", 2, "")
-			t.fails("m", 1, "wait2")
-			t.succeeds("m", 3)
+		}, overtried + ": with a maximum of 1"},
+		"a skipped attempt": {func(t *builder) {
+			t.publishRetried("m", 2, "")
+			t.failAttempt("m", 1, "wait2")
+			t.succeedAttempt("m", 3)
 		}, overtried + ": attempt 3 at m"},
-		"an attempt before its delay is over": {func(t *tale) {
-			t.fated("m", 1, "")
+		"an attempt before its delay elapsed": {func(t *builder) {
+			t.publishRetried("m", 1, "")
 			t.records[0].Settings.Retry.Waits[0].Delay = 100 * ms
-			t.fails("m", 1, "wait1")
-			t.succeeds("m", 2)
+			t.failAttempt("m", 1, "wait1")
+			t.succeedAttempt("m", 2)
 		}, overtried + ": 100ms earlier"},
-		"an attempt before the delay is over that was asked for": {func(t *tale) {
-			t.fated("m", 2, "")
+		"an attempt before its requested delay elapsed": {func(t *builder) {
+			t.publishRetried("m", 2, "")
 			t.records[len(t.records)-4].Publish.After = 100 * ms
-			t.fails("m", 1, "wait1")
-			t.fails("m", 2, "wait2")
-			t.succeeds("m", 3)
+			t.failAttempt("m", 1, "wait1")
+			t.failAttempt("m", 2, "wait2")
+			t.succeedAttempt("m", 3)
 		}, overtried + ": 100ms earlier"},
-		"an attempt without a number": {func(t *tale) { t.fated("m", 0, ""); t.succeeds("m", 0) }, overtried},
-		"an attempt after one that was postponed": {func(t *tale) {
-			t.fated("m", 2, "")
-			t.fails("m", 1, "wait1").Result = Requeue
-			t.succeeds("m", 2)
+		"an attempt without a number": {func(t *builder) { t.publishRetried("m", 0, ""); t.succeedAttempt("m", 0) }, overtried},
+		"an attempt after a requeued one": {func(t *builder) {
+			t.publishRetried("m", 2, "")
+			t.failAttempt("m", 1, "wait1").Result = Requeue
+			t.succeedAttempt("m", 2)
 		}, overtried + ": without a failure"},
-		"the first attempt again, from a wait queue": {func(t *tale) {
-			t.fated("m", 2, "")
-			t.fails("m", 1, "wait1")
-			t.fails("m", 1, "wait1")
-			t.fails("m", 2, "wait2")
-			t.succeeds("m", 3)
+		"the first attempt repeated from a wait queue": {func(t *builder) {
+			t.publishRetried("m", 2, "")
+			t.failAttempt("m", 1, "wait1")
+			t.failAttempt("m", 1, "wait1")
+			t.failAttempt("m", 2, "wait2")
+			t.succeedAttempt("m", 3)
 		}, overtried + ": attempt 1 at m was made 2 times"},
-		"the second attempt again, sent for it once": {func(t *tale) {
-			t.fated("m", 2, "")
-			t.fails("m", 1, "wait1")
-			t.fails("m", 2, "wait2")
-			t.fails("m", 2, "wait2")
-			t.succeeds("m", 3)
+		"the second attempt repeated after one move": {func(t *builder) {
+			t.publishRetried("m", 2, "")
+			t.failAttempt("m", 1, "wait1")
+			t.failAttempt("m", 2, "wait2")
+			t.failAttempt("m", 2, "wait2")
+			t.succeedAttempt("m", 3)
 			t.fault(1, Cut)
 		}, overtried + ": attempt 2 at m was made 2 times"},
-		"an attempt in the process, and one after": {func(t *tale) {
+		"an in-process attempt and the next one": {func(t *builder) {
 			t.records[0].Settings.Retry.Waits[0].Queue = ""
-			t.fated("m", 2, "")
-			tag, began, _ := t.tries("m", 1, Fail)
+			t.publishRetried("m", 2, "")
+			tag, began, _ := t.attempt("m", 1, Fail)
 			t.now += 10 * ms
 			t.put(Record{Try: &Try{ID: "m", Began: t.now, Attempt: 2, Result: Fail}})
-			t.wire(1, "Confirmed", Wire{Tag: t.hops(1, "m", "wait2")})
-			t.settles("m", tag, began, Moved)
-			t.succeeds("m", 3)
+			t.wire(1, "Confirmed", Wire{Tag: t.move(1, "m", "wait2")})
+			t.settle("m", tag, began, Moved)
+			t.succeedAttempt("m", 3)
 		}, ""},
-		"an attempt in the process, made again with nothing to show for it": {func(t *tale) {
+		"an in-process attempt repeated without a redelivery": {func(t *builder) {
 			t.records[0].Settings.Retry.Waits[0].Queue = ""
-			t.fated("m", 2, "")
-			tag, began, _ := t.tries("m", 1, Fail)
+			t.publishRetried("m", 2, "")
+			tag, began, _ := t.attempt("m", 1, Fail)
 			t.now += 10 * ms
 			for range 2 {
 				t.put(Record{Try: &Try{ID: "m", Began: t.now, Attempt: 2, Result: Fail}})
 			}
-			t.wire(1, "Confirmed", Wire{Tag: t.hops(1, "m", "wait2")})
-			t.settles("m", tag, began, Moved)
-			t.succeeds("m", 3)
+			t.wire(1, "Confirmed", Wire{Tag: t.move(1, "m", "wait2")})
+			t.settle("m", tag, began, Moved)
+			t.succeedAttempt("m", 3)
 		}, overtried + ": attempt 2 at m was made 2 times"},
-		"a delay that was asked for, in several waits and copies": {func(t *tale) {
+		"a requested delay through several wait queues and copies": {func(t *builder) {
 			t.records[0].Settings.Retry.Waits[0].Queue = ""
-			t.fated("m", 1, "")
+			t.publishRetried("m", 1, "")
 			t.records[len(t.records)-4].Publish.After = 25 * ms
 			t.fault(1, Cut)
-			t.fails("m", 1, "wait2")
-			tag, began := t.delivered(1, "r-1-X", "m", false), t.now
-			t.hops(1, "m", "wait2")
-			t.wire(1, "Confirmed", Wire{Tag: t.hops(1, "m", "wait2")})
-			t.settles("m", tag, began, Moved)
-			t.succeeds("m", 2)
-			t.succeeds("m", 2)
+			t.failAttempt("m", 1, "wait2")
+			tag, began := t.deliver(1, "r-1-X", "m", false), t.now
+			t.move(1, "m", "wait2")
+			t.wire(1, "Confirmed", Wire{Tag: t.move(1, "m", "wait2")})
+			t.settle("m", tag, began, Moved)
+			t.succeedAttempt("m", 2)
+			t.succeedAttempt("m", 2)
 		}, ""},
-		"the second attempt again, passed on twice in an outage": {func(t *tale) {
-			t.fated("m", 2, "")
-			t.fails("m", 1, "wait1")
-			t.fails("m", 2, "wait2")
+		"the second attempt repeated after an outage": {func(t *builder) {
+			t.publishRetried("m", 2, "")
+			t.failAttempt("m", 1, "wait1")
+			t.failAttempt("m", 2, "wait2")
 			t.fault(1, Kill)
 			t.records[len(t.records)-2].Fault.Nodes = []int{0}
-			t.fails("m", 2, "wait2")
-			t.succeeds("m", 3)
+			t.failAttempt("m", 2, "wait2")
+			t.succeedAttempt("m", 3)
 		}, ""},
-		"two copies, since the way was not confirmed": {func(t *tale) {
-			t.fated("m", 1, "")
-			tag, began, _ := t.tries("m", 1, Fail)
-			t.hops(1, "m", "wait1")
+		"two copies after an unconfirmed move": {func(t *builder) {
+			t.publishRetried("m", 1, "")
+			tag, began, _ := t.attempt("m", 1, Fail)
+			t.move(1, "m", "wait1")
 			t.wire(1, "LinkClosed", Wire{})
 			t.fault(1, Cut)
 			t.open(2)
-			h := t.handled("r-1-X", "m", tag, Requeue)
+			h := t.handle("r-1-X", "m", tag, Requeue)
 			h.Began, h.Stayed, h.Unmoved = began, true, 1
-			t.succeeds("m", 2)
-			t.fails("m", 1, "wait1").Redelivered = true
-			t.succeeds("m", 2)
+			t.succeedAttempt("m", 2)
+			t.failAttempt("m", 1, "wait1").Redelivered = true
+			t.succeedAttempt("m", 2)
 		}, ""},
 	} {
 		t.Run(name, c.test)
 	}
 }
 
-func TestJudgeFindsFailedMessagesThatGoAstray(t *testing.T) {
-	for name, c := range map[string]told{
-		"never back from a wait queue": {func(t *tale) { t.fated("m", 1, ""); t.fails("m", 1, "wait1") }, lost},
-		"never back from a wait queue, its publisher not told": {func(t *tale) {
-			t.fated("m", 1, "")
+func TestJudgeFindsWrongMoves(t *testing.T) {
+	for name, c := range map[string]judgeCase{
+		"not delivered after a wait queue": {func(t *builder) { t.publishRetried("m", 1, ""); t.failAttempt("m", 1, "wait1") }, lost},
+		"unconfirmed, and not delivered after a wait queue": {func(t *builder) {
+			t.publishRetried("m", 1, "")
 			for i := range t.records {
 				if o := t.records[i].Outcome; o != nil {
 					o.What = Unconfirmed
 				}
 			}
 			t.records[len(t.records)-4].Publish.Deadline = 0
-			t.fails("m", 1, "wait1")
+			t.failAttempt("m", 1, "wait1")
 			t.fault(1, Cut)
 		}, lost + ": reported as unconfirmed"},
-		"confirmed on the wire, its publisher not told, and never delivered": {func(t *tale) {
+		"unconfirmed and never delivered, but confirmed on the wire": {func(t *builder) {
 			p := t.publish("m")
 			p.Route, p.Deadline = toRetry, t.now
-			t.wire(1, "Confirmed", Wire{Tag: t.sent(1, "m"), MessageID: "m"})
-			t.told("m", Unconfirmed)
+			t.wire(1, "Confirmed", Wire{Tag: t.send(1, "m"), MessageID: "m"})
+			t.outcome("m", Unconfirmed)
 			t.fault(1, Cut)
 		}, lost + ": acknowledged there 0 times"},
-		"one of two copies never back from a wait queue": {func(t *tale) {
-			t.fated("m", 1, "")
-			t.fails("m", 1, "wait1")
+		"one of two copies not delivered after a wait queue": {func(t *builder) {
+			t.publishRetried("m", 1, "")
+			t.failAttempt("m", 1, "wait1")
 			t.fault(1, Cut)
-			t.wire(1, "Confirmed", Wire{Tag: t.hops(1, "m", "wait1")})
+			t.wire(1, "Confirmed", Wire{Tag: t.move(1, "m", "wait1")})
 			t.wire(1, "ChannelClosed", Wire{})
-			t.succeeds("m", 2)
+			t.succeedAttempt("m", 2)
 		}, lost + ": confirmed 3 times for queue retry"},
-		"one of two copies never out of the parking queue": {func(t *tale) {
-			t.fated("m", 1, "rule")
-			t.fails("m", 1, "parked")
+		"one of two copies not delivered from the parking queue": {func(t *builder) {
+			t.publishRetried("m", 1, "rule")
+			t.failAttempt("m", 1, "parked")
 			t.fault(1, Cut)
-			t.wire(1, "Confirmed", Wire{Tag: t.hops(1, "m", "parked")})
+			t.wire(1, "Confirmed", Wire{Tag: t.move(1, "m", "parked")})
 			t.wire(1, "ChannelClosed", Wire{})
 			t.open(2)
-			t.parked("m", 1, "rule")
+			t.park("m", 1, "rule")
 		}, lost + ": confirmed 2 times for queue parked"},
-		"a copy that was delivered, and not acknowledged": {func(t *tale) {
-			t.fated("m", 1, "")
-			t.fails("m", 1, "wait1")
-			tag, began, _ := t.tries("m", 2, OK)
-			t.handled("r-1-X", "m", tag, OK).Began = began
+		"a copy delivered but not acknowledged": {func(t *builder) {
+			t.publishRetried("m", 1, "")
+			t.failAttempt("m", 1, "wait1")
+			tag, began, _ := t.attempt("m", 2, OK)
+			t.handle("r-1-X", "m", tag, OK).Began = began
 			t.wire(1, "ChannelClosed", Wire{})
 			t.fault(1, Cut)
 		}, lost + ": confirmed 2 times for queue retry"},
-		"acknowledged, and taken nowhere": {func(t *tale) {
-			t.fated("m", 1, "permanent")
-			tag, began, _ := t.tries("m", 1, Fail)
-			t.settles("m", tag, began, Moved)
-			t.fated("n", 1, "permanent")
-			t.fails("n", 1, "parked")
-			t.parked("n", 1, "permanent")
-			t.processed("m")
+		"acknowledged without a move": {func(t *builder) {
+			t.publishRetried("m", 1, "permanent")
+			tag, began, _ := t.attempt("m", 1, Fail)
+			t.settle("m", tag, began, Moved)
+			t.publishRetried("n", 1, "permanent")
+			t.failAttempt("n", 1, "parked")
+			t.park("n", 1, "permanent")
+			t.process("m")
 		}, falseSettled + ": which failed"},
-		"acknowledged before the confirm": {func(t *tale) {
-			t.fated("m", 1, "permanent")
-			tag, began, _ := t.tries("m", 1, Fail)
-			hop := t.hops(1, "m", "parked")
-			t.settles("m", tag, began, Moved)
-			t.wire(1, "Confirmed", Wire{Tag: hop})
-			t.parked("m", 1, "permanent")
+		"acknowledged before the confirm": {func(t *builder) {
+			t.publishRetried("m", 1, "permanent")
+			tag, began, _ := t.attempt("m", 1, Fail)
+			move := t.move(1, "m", "parked")
+			t.settle("m", tag, began, Moved)
+			t.wire(1, "Confirmed", Wire{Tag: move})
+			t.park("m", 1, "permanent")
 		}, falseSettled + ": which failed"},
-		"acknowledged after a nack": {func(t *tale) {
-			t.fated("m", 1, "permanent")
-			tag, began, _ := t.tries("m", 1, Fail)
-			t.wire(1, "Nacked", Wire{Tag: t.hops(1, "m", "parked")})
-			t.settles("m", tag, began, Moved)
-			t.parked("m", 1, "permanent")
+		"acknowledged after a nack": {func(t *builder) {
+			t.publishRetried("m", 1, "permanent")
+			tag, began, _ := t.attempt("m", 1, Fail)
+			t.wire(1, "Nacked", Wire{Tag: t.move(1, "m", "parked")})
+			t.settle("m", tag, began, Moved)
+			t.park("m", 1, "permanent")
 		}, falseSettled + ": which failed"},
-		"acknowledged although it was returned": {func(t *tale) {
-			t.fated("m", 1, "permanent")
-			tag, began, _ := t.tries("m", 1, Fail)
-			hop := t.hops(1, "m", "parked")
+		"acknowledged although the copy was returned": {func(t *builder) {
+			t.publishRetried("m", 1, "permanent")
+			tag, began, _ := t.attempt("m", 1, Fail)
+			move := t.move(1, "m", "parked")
 			t.wire(1, "Returned", Wire{MessageID: "m", Key: "parked"})
-			t.wire(1, "Confirmed", Wire{Tag: hop})
-			t.settles("m", tag, began, Moved)
-			t.parked("m", 1, "permanent")
+			t.wire(1, "Confirmed", Wire{Tag: move})
+			t.settle("m", tag, began, Moved)
+			t.park("m", 1, "permanent")
 		}, falseSettled + ": which failed"},
-		"two deliveries acknowledged for one copy": {func(t *tale) {
-			t.fated("m", 1, "permanent")
-			first, began, _ := t.tries("m", 1, Fail)
+		"two deliveries acknowledged for one copy": {func(t *builder) {
+			t.publishRetried("m", 1, "permanent")
+			first, began, _ := t.attempt("m", 1, Fail)
 			t.fault(1, Cut)
-			second, _, x := t.tries("m", 1, Fail)
+			second, _, x := t.attempt("m", 1, Fail)
 			x.Redelivered = true
 			t.records[len(t.records)-2].Wire.Redelivered = true
-			t.wire(1, "Confirmed", Wire{Tag: t.hops(1, "m", "parked")})
-			t.settles("m", first, began, Moved)
-			t.settles("m", second, began, Moved)
-			t.parked("m", 1, "permanent")
+			t.wire(1, "Confirmed", Wire{Tag: t.move(1, "m", "parked")})
+			t.settle("m", first, began, Moved)
+			t.settle("m", second, began, Moved)
+			t.park("m", 1, "permanent")
 		}, falseSettled + ": which failed"},
-		"acknowledged for the copy of an earlier delivery": {func(t *tale) {
-			t.fated("m", 1, "permanent")
-			_, _, _ = t.tries("m", 1, Fail)
-			t.wire(1, "Confirmed", Wire{Tag: t.hops(1, "m", "parked")})
+		"acknowledged for the copy of an earlier delivery": {func(t *builder) {
+			t.publishRetried("m", 1, "permanent")
+			_, _, _ = t.attempt("m", 1, Fail)
+			t.wire(1, "Confirmed", Wire{Tag: t.move(1, "m", "parked")})
 			t.fault(1, Cut)
-			tag, began, x := t.tries("m", 1, Fail)
+			tag, began, x := t.attempt("m", 1, Fail)
 			x.Redelivered = true
 			t.records[len(t.records)-2].Wire.Redelivered = true
-			t.settles("m", tag, began, Moved)
-			t.parked("m", 1, "permanent")
+			t.settle("m", tag, began, Moved)
+			t.park("m", 1, "permanent")
 		}, falseSettled + ": which failed"},
-		"acknowledged for the copy of another client": {func(t *tale) {
-			t.fated("m", 1, "permanent")
-			tag, began, _ := t.tries("m", 1, Fail)
+		"acknowledged for the copy of another client": {func(t *builder) {
+			t.publishRetried("m", 1, "permanent")
+			tag, began, _ := t.attempt("m", 1, Fail)
 			t.wire(2, "ConnectionOpened", Wire{Client: "b", FromBroker: true})
-			t.wire(2, "Confirmed", Wire{Tag: t.hops(2, "m", "parked")})
-			t.settles("m", tag, began, Moved)
-			t.parked("m", 1, "permanent")
+			t.wire(2, "Confirmed", Wire{Tag: t.move(2, "m", "parked")})
+			t.settle("m", tag, began, Moved)
+			t.park("m", 1, "permanent")
 		}, falseSettled + ": which failed"},
-		"taken to another queue although it succeeded": {func(t *tale) {
-			t.fated("m", 0, "")
-			t.succeeds("m", 1)
-			t.wire(1, "Confirmed", Wire{Tag: t.hops(1, "m", "wait1")})
+		"moved although it succeeded": {func(t *builder) {
+			t.publishRetried("m", 0, "")
+			t.succeedAttempt("m", 1)
+			t.wire(1, "Confirmed", Wire{Tag: t.move(1, "m", "wait1")})
 			t.fault(1, Cut)
-			t.againAt("r-1-X", "m")
-		}, unexpected + ": 0 of its deliveries failed"},
-		"on its way, and never published": {func(t *tale) { t.hops(1, "m", "wait1") }, unexpected + ": on the wire"},
-		"given back, and handled once more": {func(t *tale) {
-			t.fated("m", 1, "")
-			tag, began, _ := t.tries("m", 1, Fail)
-			t.wire(1, "Nacked", Wire{Tag: t.hops(1, "m", "wait1")})
-			h := t.handled("r-1-X", "m", tag, Requeue)
+			t.redeliverTo("r-1-X", "m")
+		}, unexpected + ": only 0 of its deliveries failed"},
+		"moved but never published": {func(t *builder) { t.move(1, "m", "wait1") }, unexpected + ": on the wire"},
+		"requeued and delivered again": {func(t *builder) {
+			t.publishRetried("m", 1, "")
+			tag, began, _ := t.attempt("m", 1, Fail)
+			t.wire(1, "Nacked", Wire{Tag: t.move(1, "m", "wait1")})
+			h := t.handle("r-1-X", "m", tag, Requeue)
 			h.Began, h.Stayed, h.Unmoved = began, true, 1
 			t.wire(1, "DeliveryNacked", Wire{Tag: tag, Requeue: true})
-			tag, began = t.delivered(1, "r-1-X", "m", true), t.now
-			t.wire(1, "Confirmed", Wire{Tag: t.hops(1, "m", "wait1")})
-			t.settles("m", tag, began, Moved).Redelivered = true
-			t.succeeds("m", 2)
+			tag, began = t.deliver(1, "r-1-X", "m", true), t.now
+			t.wire(1, "Confirmed", Wire{Tag: t.move(1, "m", "wait1")})
+			t.settle("m", tag, began, Moved).Redelivered = true
+			t.succeedAttempt("m", 2)
 		}, ""},
-		"as many copies as were sent to a wait queue": {func(t *tale) {
-			t.fated("m", 1, "")
-			t.fails("m", 1, "wait1")
+		"as many copies as were sent to a wait queue": {func(t *builder) {
+			t.publishRetried("m", 1, "")
+			t.failAttempt("m", 1, "wait1")
 			t.fault(1, Cut)
 			for range 11 {
-				t.hops(1, "m", "wait1")
+				t.move(1, "m", "wait1")
 			}
 			for range 12 {
-				t.succeeds("m", 2)
+				t.succeedAttempt("m", 2)
 			}
 		}, ""},
-		"another parked copy, after a Run that had the first": {func(t *tale) {
+		"a second parked copy after its Run returned nil": {func(t *builder) {
 			t.wire(1, "Subscribed", Wire{Consumer: "p-1-X"})
-			t.fated("m", 1, "rule")
-			t.fails("m", 1, "parked")
-			t.hops(1, "m", "parked")
-			t.parked("m", 1, "rule")
-			t.ended("p-1")
+			t.publishRetried("m", 1, "rule")
+			t.failAttempt("m", 1, "parked")
+			t.move(1, "m", "parked")
+			t.park("m", 1, "rule")
+			t.stopRun("p-1")
 			t.wire(1, "ChannelClosed", Wire{})
 			t.fault(1, Cut)
 			t.open(2)
-			h := t.againAt("p-2-X", "m")
+			h := t.redeliverTo("p-2-X", "m")
 			h.Attempts, h.Why = 1, "rule"
 		}, ""},
-		"parked once, and again after a Run that had it": {func(t *tale) {
+		"parked once and delivered again after its Run returned nil": {func(t *builder) {
 			t.wire(1, "Subscribed", Wire{Consumer: "p-1-X"})
-			t.fated("m", 1, "rule")
-			t.fails("m", 1, "parked")
-			t.parked("m", 1, "rule")
-			t.ended("p-1")
+			t.publishRetried("m", 1, "rule")
+			t.failAttempt("m", 1, "parked")
+			t.park("m", 1, "rule")
+			t.stopRun("p-1")
 			t.wire(1, "ChannelClosed", Wire{})
 			t.fault(1, Cut)
 			t.open(2)
-			h := t.againAt("p-2-X", "m")
+			h := t.redeliverTo("p-2-X", "m")
 			h.Attempts, h.Why = 1, "rule"
 		}, misreported + ": whose Run returned nil"},
-		"parked twice, sent there once": {func(t *tale) {
-			t.fated("m", 1, "rule")
-			t.fails("m", 1, "parked")
+		"delivered twice from the parking queue, moved there once": {func(t *builder) {
+			t.publishRetried("m", 1, "rule")
+			t.failAttempt("m", 1, "parked")
 			t.fault(1, Cut)
-			t.delivered(1, "p-1-X", "m", false)
-			t.parked("m", 1, "rule")
+			t.deliver(1, "p-1-X", "m", false)
+			t.park("m", 1, "rule")
 		}, duplicated + ": 2 times from the parking queue"},
 	} {
 		t.Run(name, c.test)
 	}
 }
 
-func TestJudgeFindsMessagesParkedForNoReason(t *testing.T) {
-	for name, c := range map[string]told{
-		"although the next attempt was to succeed": {func(t *tale) {
-			t.fated("m", 1, "")
-			t.fails("m", 1, "parked")
-			t.parked("m", 1, "attempts")
-		}, unexpected + ": although attempt 2 was to succeed"},
-		"too early": {func(t *tale) {
-			t.fated("m", 3, "attempts")
-			t.fails("m", 1, "wait1")
-			t.fails("m", 2, "parked")
-			t.parked("m", 2, "attempts")
+func TestJudgeFindsMessagesParkedWithoutReason(t *testing.T) {
+	for name, c := range map[string]judgeCase{
+		"although the next attempt should succeed": {func(t *builder) {
+			t.publishRetried("m", 1, "")
+			t.failAttempt("m", 1, "parked")
+			t.park("m", 1, "attempts")
+		}, unexpected + ": although attempt 2 should succeed"},
+		"too early": {func(t *builder) {
+			t.publishRetried("m", 3, "attempts")
+			t.failAttempt("m", 1, "wait1")
+			t.failAttempt("m", 2, "parked")
+			t.park("m", 2, "attempts")
 		}, unexpected + ": after 2 attempts"},
-		"for another reason": {func(t *tale) {
-			t.fated("m", 1, "rule")
-			t.fails("m", 1, "parked")
-			t.parked("m", 1, "permanent")
-		}, unexpected + ": (permanent), and was to be after 1 (rule)"},
-		"without the attempts that it tells of": {func(t *tale) {
-			t.fated("m", 3, "attempts")
-			t.fails("m", 1, "wait1")
-			t.fails("m", 2, "parked")
-			t.parked("m", 3, "attempts")
+		"for another reason": {func(t *builder) {
+			t.publishRetried("m", 1, "rule")
+			t.failAttempt("m", 1, "parked")
+			t.park("m", 1, "permanent")
+		}, unexpected + ": (permanent), want 1 (rule)"},
+		"with fewer attempts than its headers state": {func(t *builder) {
+			t.publishRetried("m", 3, "attempts")
+			t.failAttempt("m", 1, "wait1")
+			t.failAttempt("m", 2, "parked")
+			t.park("m", 3, "attempts")
 		}, unexpected + ": although attempt 3 had not failed"},
-		"with another body": {func(t *tale) {
-			t.fated("m", 1, "rule")
-			t.fails("m", 1, "parked")
-			t.parked("m", 1, "rule").Sum = "x"
+		"with another body": {func(t *builder) {
+			t.publishRetried("m", 1, "rule")
+			t.failAttempt("m", 1, "parked")
+			t.park("m", 1, "rule").Sum = "x"
 		}, corrupt},
 	} {
 		t.Run(name, c.test)

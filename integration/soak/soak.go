@@ -16,29 +16,29 @@ import (
 	"time"
 )
 
-// Options say what a run is to be.
+// Options configure a run.
 type Options struct {
-	Duration time.Duration // of the part with faults; a slow machine may take up to twice as long to do what is planned
-	Nodes    int           // one, or a cluster of as many
-	Seed     uint64        // decides about the faults and the messages, but not about time
-	Kinds    []string      // of faults; empty means all that can be done
-	Rate     int           // messages a second to aim at while nothing is wrong
-	Dir      string        // where the history is written
-	Progress io.Writer     // gets a line every few seconds
+	Duration time.Duration // of the phase with faults; a slow machine may take up to twice as long to inject the minimums
+	Nodes    int           // number of nodes: 1, or 3 for a cluster
+	Seed     uint64        // determines the faults and the messages, but not their timing
+	Kinds    []string      // kinds of faults; empty means all possible ones
+	Rate     int           // target rate without faults, in messages per second
+	Dir      string        // directory of the history
+	Progress io.Writer     // receives a line every few seconds
 }
 
 const (
-	enoughRate    = 300 // confirmed a second make a run valid
+	enoughRate    = 300 // confirmed messages per second that a valid run needs
 	startTime     = time.Minute
-	calmStart     = 3 * time.Second // RabbitMQ 4.3.6, killed right after a quorum queue was declared, may forget its log
-	outcomeTime   = time.Minute     // for the last publishes to end: none lives as long
-	drainBound    = 2 * time.Minute // for the queues to be empty
+	startDelay    = 3 * time.Second // RabbitMQ 4.3.6 may lose the log of a quorum queue if it is killed right after the declaration
+	outcomeTime   = time.Minute     // for the last outcomes; longer than any publish timeout
+	drainBound    = 2 * time.Minute // for the queues to become empty
 	progressEvery = 5 * time.Second
-	stallProbe    = 5 * time.Millisecond
+	probeInterval = 5 * time.Millisecond
 )
 
-// quiet is how long all queues have to be empty before nothing more is expected: ten seconds, or three after a run of
-// less than five minutes.
+// quiet is how long all queues must be empty before the run ends: ten seconds, or three seconds if the run is shorter
+// than five minutes.
 func (o Options) quiet() time.Duration {
 	if o.Duration < 5*time.Minute {
 		return 3 * time.Second
@@ -46,20 +46,20 @@ func (o Options) quiet() time.Duration {
 	return 10 * time.Second
 }
 
-// patience is how long most publishers wait for an outcome: longer than any fault lasts, where the run does.
-func (o Options) patience() time.Duration {
+// publishTimeout is the timeout of most publishes. Except in short runs, it is longer than any fault.
+func (o Options) publishTimeout() time.Duration {
 	return max(10*time.Second, min(40*time.Second, o.Duration))
 }
 
-// Check reports what no run could do: an unknown kind of fault, or a duration that is too short for one of each kind, with
-// the shortest one.
+// Check rejects options that no run can satisfy: an unknown kind of fault, or a duration that is too short for one
+// fault of each kind. The error names the shortest duration.
 func (o Options) Check() error {
 	_, err := newPlan(o.Seed, o.Duration, o.Kinds, os.Getenv("AMQP_URL") == "", o.Nodes)
 	return err
 }
 
-// Run does what the options say and returns the path of the history. The error is of what kept the run from being
-// finished; a history that was begun is there all the same.
+// Run executes a run and returns the path of its history. The error reports why the run did not finish. The history
+// exists even then, if it could be created.
 func Run(ctx context.Context, o Options) (path string, err error) {
 	path = filepath.Join(o.Dir, "history.jsonl")
 	f, err := os.Create(path)
@@ -80,23 +80,23 @@ func Run(ctx context.Context, o Options) (path string, err error) {
 	return path, errors.Join(err, r.h.Flush())
 }
 
-// A runner is one run.
+// A runner executes one run.
 type runner struct {
 	o      Options
 	h      *History
 	logger *slog.Logger
 	began  time.Time
 
-	end     End
-	s       *system
-	q       *queues
-	w       *workload
-	nemesis *nemesis
-	phase   atomic.Value // string, for the progress
-	stall   atomic.Int64 // by how much timers were late, in sum, since the last sample
+	end        End
+	s          *system
+	q          *queues
+	w          *workload
+	nemesis    *nemesis
+	phase      atomic.Value // string, for the progress lines
+	timerDelay atomic.Int64 // total delay of timers since the last sample
 }
 
-func (r *runner) say(format string, args ...any) {
+func (r *runner) logf(format string, args ...any) {
 	fmt.Fprintf(r.o.Progress, "%6.1f s  %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
@@ -105,7 +105,7 @@ func (r *runner) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.s.close()) }()
-	r.say("%s, seed %d", r.s, r.o.Seed)
+	r.logf("%s, seed %d", r.s, r.o.Seed)
 	p, err := newPlan(r.o.Seed, r.o.Duration, r.o.Kinds, r.s.owned(), r.o.Nodes)
 	if err != nil {
 		return err
@@ -118,15 +118,15 @@ func (r *runner) run(ctx context.Context) (err error) {
 	for i, x := range r.s.proxies {
 		x.Observe(observe(r.h, i, seen))
 	}
-	r.w = &workload{h: r.h, q: r.q, urls: r.s.urls(), seed: r.o.Seed, rate: r.o.Rate, patience: r.o.patience(), logger: r.logger}
+	r.w = &workload{h: r.h, q: r.q, urls: r.s.urls(), seed: r.o.Seed, rate: r.o.Rate, publishTimeout: r.o.publishTimeout(), logger: r.logger}
 	r.w.makeWorkers()
 	r.h.Put(Record{Settings: r.describe(p)})
 	r.sample(ctx, "before")
 
-	r.nemesis = newNemesis(r.h, r.q, r.s, seen, r.say)
+	r.nemesis = newNemesis(r.h, r.q, r.s, seen, r.logf)
 	watched, stop := context.WithCancel(ctx)
 	var watching sync.WaitGroup
-	watching.Go(func() { r.probe(watched) })
+	watching.Go(func() { r.measureTimerDelay(watched) })
 	watching.Go(func() { r.watch(watched) })
 	defer watching.Wait()
 	defer stop()
@@ -146,9 +146,9 @@ func (r *runner) describe(p plan) *Settings {
 	return run
 }
 
-// work is the run, from the first client to the last.
+// work runs the workload and the nemesis, from the first connection to the last sample.
 func (r *runner) work(ctx context.Context, p plan) error {
-	r.to("starting")
+	r.setPhase("starting")
 	starting, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	if err := r.w.connect(starting); err != nil {
@@ -156,17 +156,17 @@ func (r *runner) work(ctx context.Context, p plan) error {
 	}
 	publishing, stopPublishing := context.WithCancel(ctx)
 	defer stopPublishing()
-	calm, becalm := context.WithCancel(context.Background())
-	defer becalm()
-	r.w.publishing, r.w.calm = publishing, calm
+	failing, stopFailures := context.WithCancel(context.Background())
+	defer stopFailures()
+	r.w.publishing, r.w.failing = publishing, failing
 	r.w.consume()
 	if err := r.w.publish(); err != nil {
 		return err
 	}
 	r.nemesis.awaitTraffic(clients)
-	sleep(ctx, calmStart)
+	sleep(ctx, startDelay)
 
-	r.to("faults")
+	r.setPhase("faults")
 	faults, stopFaults := context.WithTimeout(ctx, r.o.Duration)
 	defer stopFaults()
 	limit, giveUp := context.WithTimeout(ctx, 2*r.o.Duration)
@@ -181,14 +181,14 @@ func (r *runner) work(ctx context.Context, p plan) error {
 		return fmt.Errorf("soak: %w", err)
 	}
 
-	r.to("waiting for outcomes")
+	r.setPhase("waiting for outcomes")
 	stopPublishing()
-	within(outcomeTime, r.w.publishers.Wait) // whoever has not returned by then has no outcome
-	r.to("draining")
-	becalm()
+	within(outcomeTime, r.w.publishers.Wait) // publishes that have not returned have no outcome
+	r.setPhase("draining")
+	stopFailures()
 	r.drain(ctx)
-	r.to("closing")
-	r.w.end()
+	r.setPhase("closing")
+	r.w.stopWorkers()
 	r.w.close()
 	for _, name := range r.q.all() {
 		ready, unacked, err := r.s.counts(ctx, name)
@@ -197,11 +197,11 @@ func (r *runner) work(ctx context.Context, p plan) error {
 		}
 		r.h.Put(Record{Queue: &Queue{Name: name, Ready: ready, Unacked: unacked}})
 	}
-	r.rest(ctx)
+	r.sampleAfter(ctx)
 	return ctx.Err()
 }
 
-// within reports whether wait returns in time. If not, it is left behind, for the judge to see.
+// within reports whether wait returns within the limit. Otherwise its goroutine is abandoned, and the judge reports it.
 func within(limit time.Duration, wait func()) bool {
 	done := make(chan struct{})
 	go func() {
@@ -216,7 +216,8 @@ func within(limit time.Duration, wait func()) bool {
 	}
 }
 
-// drain returns when every queue has been empty for some time. What is left after all is for the judge.
+// drain waits until every queue has been empty for some time, or until drainBound. The judge reports the remaining
+// messages.
 func (r *runner) drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, drainBound)
 	defer cancel()
@@ -230,8 +231,9 @@ func (r *runner) drain(ctx context.Context) {
 	})
 }
 
-// awaitQuiet returns when one look after another has found nothing for some time, or when ctx ends. A look may take longer
-// than that time, and what it misses was perhaps on its way from one queue to another: so it takes two of them at least.
+// awaitQuiet returns when repeated checks have found the queues empty for the quiet time, or when ctx ends. One check
+// may take longer than the quiet time and miss a message that moves between two queues, so at least two checks are
+// needed.
 func awaitQuiet(ctx context.Context, quiet time.Duration, empty func() bool) {
 	for since := (time.Time{}); ctx.Err() == nil; sleep(ctx, 200*time.Millisecond) {
 		began := time.Now()
@@ -246,27 +248,27 @@ func awaitQuiet(ctx context.Context, quiet time.Duration, empty func() bool) {
 	}
 }
 
-func (r *runner) to(phase string) {
+func (r *runner) setPhase(phase string) {
 	r.phase.Store(phase)
-	r.say("%s", phase)
+	r.logf("%s", phase)
 }
 
-// probe sums up by how much timers are late: what a machine that does other things too withholds from everyone.
-func (r *runner) probe(ctx context.Context) {
+// measureTimerDelay sums the delay of timers, as a measure of the load of the machine.
+func (r *runner) measureTimerDelay(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
-		sleep(ctx, stallProbe)
-		if over := time.Since(began) - stallProbe; over > stallProbe {
-			r.stall.Add(int64(over))
+		sleep(ctx, probeInterval)
+		if over := time.Since(began) - probeInterval; over > probeInterval {
+			r.timerDelay.Add(int64(over))
 		}
 	}
 }
 
-// watch takes a sample every second, and says now and then how far things are.
+// watch takes a sample every second and prints the progress every few seconds.
 func (r *runner) watch(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	told := time.Now()
+	printed := time.Now()
 	for {
 		select {
 		case <-tick.C:
@@ -274,10 +276,10 @@ func (r *runner) watch(ctx context.Context) {
 			return
 		}
 		r.sample(ctx, "")
-		if phase := r.phase.Load(); time.Since(told) >= progressEvery {
-			told = time.Now()
-			done, now := r.nemesis.progress()
-			r.say("%s: %d confirmed, %d faults, now %s", phase, r.w.confirmed.Load(), done, strings.Join(now, ", "))
+		if phase := r.phase.Load(); time.Since(printed) >= progressEvery {
+			printed = time.Now()
+			done, active := r.nemesis.progress()
+			r.logf("%s: %d confirmed, %d faults, in progress: %s", phase, r.w.confirmed.Load(), done, strings.Join(active, ", "))
 		}
 	}
 }
@@ -287,7 +289,7 @@ func (r *runner) sample(ctx context.Context, when string) {
 	runtime.ReadMemStats(&memory)
 	x := Sample{
 		When: when, Goroutines: toolkitGoroutines(), Heap: memory.HeapInuse, Sockets: tcpSockets(), Connections: -1,
-		Stall: r.stall.Swap(0), Confirmed: int(r.w.confirmed.Load()),
+		TimerDelay: r.timerDelay.Swap(0), Confirmed: int(r.w.confirmed.Load()),
 	}
 	if when != "" {
 		x.Connections = r.s.connections(ctx)
@@ -295,8 +297,9 @@ func (r *runner) sample(ctx context.Context, when string) {
 	r.h.Put(Record{Sample: &x})
 }
 
-// rest takes the last sample, once there is nothing left behind or the broker had time to notice what is gone.
-func (r *runner) rest(ctx context.Context) {
+// sampleAfter takes the last sample, when no goroutine or connection is left or after the broker had time to notice the
+// closed connections.
+func (r *runner) sampleAfter(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, heartbeat*5/2)
 	defer cancel()
 	for ctx.Err() == nil && (toolkitGoroutines() > 0 || r.s.connections(ctx) > 0) {

@@ -19,7 +19,7 @@ import (
 	"github.com/amqpkit/amqpkit/integration/rabbit"
 )
 
-// A system is the brokers, each with a proxy in front.
+// A system is the broker and the proxies, one in front of each node.
 type system struct {
 	nodes   []*rabbit.Broker
 	cluster *rabbit.Cluster // nil for a single node
@@ -82,7 +82,8 @@ func (s *system) close() error {
 	return s.nodes[0].Close(ctx)
 }
 
-// counts returns what a queue holds. Of a broker that is not ours it cannot be seen what is delivered and not settled.
+// counts returns the message counts of a queue. The number of unacknowledged messages is known only for a broker that
+// the run started.
 func (s *system) counts(ctx context.Context, queue string) (ready, unacked int, err error) {
 	if s.owned() {
 		c, err := s.nodes[0].Queue(ctx, queue)
@@ -96,7 +97,7 @@ func (s *system) counts(ctx context.Context, queue string) (ready, unacked int, 
 	return ready, 0, err
 }
 
-// direct does something on a channel that goes through no proxy.
+// direct calls do with a channel that bypasses the proxies.
 func (s *system) direct(do func(*amqp.Channel) error) error {
 	conn, err := amqp.DialConfig(s.nodes[0].URL(), amqp.Config{Dial: amqp.DefaultDial(10 * time.Second)})
 	if err != nil {
@@ -110,7 +111,7 @@ func (s *system) direct(do func(*amqp.Channel) error) error {
 	return do(ch)
 }
 
-// clear removes what a run has declared from a broker that outlives it.
+// clear deletes the queues and exchanges of the run from a broker that the run did not start.
 func (s *system) clear(q *queues) error {
 	if s.owned() {
 		return nil
@@ -125,7 +126,7 @@ func (s *system) clear(q *queues) error {
 	})
 }
 
-// connections returns how many connections of the run's clients the broker has, or -1 if that is not known.
+// connections returns the number of connections that the run's clients have at the broker, or -1 if it is unknown.
 func (s *system) connections(ctx context.Context) int {
 	sum := 0
 	for _, b := range s.nodes {
@@ -140,20 +141,20 @@ func (s *system) connections(ctx context.Context) int {
 	return sum
 }
 
-// toolkit is what the goroutines of the toolkit, and of amqp091-go under it, have on their stacks.
+// toolkit are the package prefixes in the stacks of goroutines of the toolkit and of amqp091-go.
 var toolkit = [][]byte{
 	[]byte("github.com/amqpkit/amqpkit."), []byte("github.com/amqpkit/amqpkit/producer."), []byte("github.com/amqpkit/amqpkit/consumer."),
 	[]byte("github.com/amqpkit/amqpkit/internal/"), []byte("github.com/amqpkit/amqpkit/topology."), []byte("github.com/amqpkit/amqpkit/retry."), []byte("github.com/rabbitmq/amqp091-go."),
 }
 
-// toolkitGoroutines counts them.
+// toolkitGoroutines counts the goroutines of the toolkit and of amqp091-go.
 func toolkitGoroutines() int {
 	var b bytes.Buffer
 	if err := pprof.Lookup("goroutine").WriteTo(&b, 1); err != nil {
 		return 0
 	}
 	sum := 0
-	for group := range bytes.SplitSeq(b.Bytes(), []byte("\n\n")) { // "N @ addresses", and the stack
+	for group := range bytes.SplitSeq(b.Bytes(), []byte("\n\n")) { // "N @ addresses", followed by the stack
 		for _, frame := range toolkit {
 			if bytes.Contains(group, frame) {
 				group = bytes.TrimLeft(group, "\n")
@@ -166,8 +167,8 @@ func toolkitGoroutines() int {
 	return sum
 }
 
-// tcpSockets counts the TCP sockets that the process has open, 0 where that cannot be seen. Those to Docker's engine,
-// which come and go, are of another kind.
+// tcpSockets counts the open TCP sockets of the process, or returns 0 if /proc is not available. Sockets to the Docker
+// engine are Unix sockets and not counted.
 func tcpSockets() int {
 	tcp := map[string]bool{}
 	for _, name := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {

@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// judgeTimes holds how long things took against what was promised.
-func (s *story) judgeTimes(f *findings, r *Result) {
+// judgeTimes checks the time limits of calls and of the recovery after faults.
+func (s *state) judgeTimes(f *findings, r *Result) {
 	for _, m := range s.order {
-		if over := m.told - m.Deadline; m.outcomes == 1 && over > tolerance+s.stall(m.Deadline, m.told) {
-			f.add(late, "the publisher of %s, told %v after the end of its ctx, at %s", m.ID, time.Duration(over), seconds(m.told))
+		if over := m.resolved - m.Deadline; m.outcomes == 1 && over > tolerance+s.timerDelay(m.Deadline, m.resolved) {
+			f.add(late, "the outcome of %s %v after the deadline of its ctx, at %s", m.ID, time.Duration(over), seconds(m.resolved))
 		}
 	}
 	for _, c := range s.calls {
-		until := max(c.v.Deadline, c.v.Began) // a call may begin when its ctx is over
-		if over := c.at - until; over > tolerance+s.stall(until, c.at) {
-			f.add(late, "%s %s, %v after the end of its ctx, at %s", c.v.What, c.v.Who, time.Duration(over), seconds(c.at))
+		until := max(c.v.Deadline, c.v.Began) // a call may start after its deadline
+		if over := c.at - until; over > tolerance+s.timerDelay(until, c.at) {
+			f.add(late, "%s %s returned %v after the deadline of its ctx, at %s", c.v.What, c.v.Who, time.Duration(over), seconds(c.at))
 		}
 		if c.v.Unasked {
-			f.add(gaveUp, "%s %s, at %s: %s", c.v.What, c.v.Who, seconds(c.at), c.v.Err)
+			f.add(stoppedEarly, "%s %s returned before it was stopped, at %s: %s", c.v.What, c.v.Who, seconds(c.at), c.v.Err)
 		}
 	}
 	for _, x := range s.faults {
@@ -37,13 +37,13 @@ func (s *story) judgeTimes(f *findings, r *Result) {
 	s.measure(r)
 }
 
-// stall is by how much timers were late in the seconds around a span of time: what the machine withheld from everyone
-// is nobody's fault. On a machine that has nothing else to do it is next to nothing.
-func (s *story) stall(from, to int64) int64 {
+// timerDelay returns the total delay of timers in the samples from one time to another. Limits are extended by it,
+// because the toolkit cannot run while the machine is overloaded. It is close to zero on an idle machine.
+func (s *state) timerDelay(from, to int64) int64 {
 	sum := int64(0)
 	i, _ := slices.BinarySearchFunc(s.samples, from, func(x timed[Sample], at int64) int { return cmp.Compare(x.at, at) })
 	for ; i < len(s.samples); i++ {
-		sum += s.samples[i].v.Stall
+		sum += s.samples[i].v.TimerDelay
 		if s.samples[i].at >= to {
 			break
 		}
@@ -51,14 +51,14 @@ func (s *story) stall(from, to int64) int64 {
 	return sum
 }
 
-// judgeResumption checks that a client publishes and consumes again soon after a fault that concerned it. If other
-// faults that concern it begin before it does, they have to be over too.
-func (s *story) judgeResumption(f *findings, x *fault, client string) {
+// judgeResumption checks that a client publishes and consumes again soon after a fault. If another fault of the client
+// starts before its traffic resumes, the limit starts at the end of that fault.
+func (s *state) judgeResumption(f *findings, x *fault, client string) {
 	if x.to == never {
 		return
 	}
 	c := s.run.Clients[client]
-	bound := min(s.run.Reconnect+resumption, longest)
+	bound := min(s.run.Reconnect+resumeTime, maxResumeTime)
 	for _, side := range []struct {
 		what  string
 		used  bool
@@ -67,23 +67,23 @@ func (s *story) judgeResumption(f *findings, x *fault, client string) {
 		if !side.used {
 			continue
 		}
-		calm, next := x.to, after(side.times, x.to)
-		for moved := true; moved; {
-			moved = false
+		ended, next := x.to, after(side.times, x.to)
+		for extended := true; extended; {
+			extended = false
 			for _, other := range s.faults {
-				if other.concerns(client) && other.from < min(next, calm+bound) && other.to > calm {
-					calm, moved = other.to, true
+				if other.concerns(client) && other.from < min(next, ended+bound) && other.to > ended {
+					ended, extended = other.to, true
 				}
 			}
-			next = after(side.times, calm)
+			next = after(side.times, ended)
 		}
-		if calm != never && next-calm > bound+s.stall(calm, next) {
-			f.add(late, "the first %s of client %s, at %s, after fault %d (%s), over at %s", side.what, client, seconds(next), x.N, x.Kind, seconds(calm))
+		if ended != never && next-ended > bound+s.timerDelay(ended, next) {
+			f.add(late, "the first %s of client %s at %s, after fault %d (%s) ended at %s", side.what, client, seconds(next), x.N, x.Kind, seconds(ended))
 		}
 	}
 }
 
-// after returns the first of the times that is not before at.
+// after returns the first time that is not before at, or never.
 func after(times []int64, at int64) int64 {
 	if i, _ := slices.BinarySearch(times, at); i < len(times) {
 		return times[i]
@@ -91,30 +91,31 @@ func after(times []int64, at int64) int64 {
 	return never
 }
 
-// judgeDetection checks that clients gave up every link on which they heard nothing for twice the heartbeat. In another
-// fault, which may let something through late, they could have.
-func (s *story) judgeDetection(f *findings, x *fault) {
+// judgeDetection checks that clients closed every link that was silent for twice the heartbeat. Clients with another
+// fault at the same time are ignored, because that fault may deliver delayed frames.
+func (s *state) judgeDetection(f *findings, x *fault) {
 	bound := x.from + 2*s.run.Heartbeat + tolerance
 	for _, client := range x.Clients {
-		if !s.alone(x, client, bound) {
+		if !s.undisturbed(x, client, bound) {
 			continue
 		}
 		for _, l := range s.byClient[client] {
-			if l.opened < x.from && l.lost > bound+s.stall(x.from, bound) && x.to > bound {
-				f.add(late, "client %s kept link %d/%d until %s, dead since %s (fault %d, %s)", client, l.id.node, l.id.link, seconds(l.lost), seconds(x.from), x.N, x.Kind)
+			if l.opened < x.from && l.lost > bound+s.timerDelay(x.from, bound) && x.to > bound {
+				f.add(late, "client %s kept link %d/%d until %s, silent since %s (fault %d, %s)", client, l.id.node, l.id.link, seconds(l.lost), seconds(x.from), x.N, x.Kind)
 			}
 		}
 	}
 }
 
-// noticed is how long after the end of a fault a proxy may notice a loss that it brought.
-const noticed = int64(100 * time.Millisecond)
+// noticeTime is how long after the end of a fault a proxy may record a connection that the fault closed.
+const noticeTime = int64(100 * time.Millisecond)
 
-// The kinds of faults that close connections by force and leave the broker as it is.
+// forced are the kinds of faults that close connections while the broker runs.
 var forced = []string{Close, Cut}
 
-// measure takes the times to recover. A forced close counts if nothing else disturbed the client until it was over.
-func (s *story) measure(r *Result) {
+// measure computes the recovery times. A forced close counts only if no other fault affects the client until it has
+// recovered.
+func (s *state) measure(r *Result) {
 	var confirms, deliveries, outages []int64
 	for _, x := range s.faults {
 		for _, client := range x.Clients {
@@ -122,7 +123,7 @@ func (s *story) measure(r *Result) {
 			case x.to == never:
 			case x.Outage:
 				for _, times := range [][]int64{s.answers[client], s.arrivals[client]} {
-					if next := after(times, x.to); s.alone(x, client, next) {
+					if next := after(times, x.to); s.undisturbed(x, client, next) {
 						outages = append(outages, next-x.to)
 					}
 				}
@@ -139,32 +140,32 @@ func (s *story) measure(r *Result) {
 	r.Outages, r.OutageP50, r.OutageMax = len(outages), quantile(outages, 0.5), quantile(outages, 1)
 }
 
-// recoveries adds the time from the loss of a link of the chosen kind to the client's next traffic of that kind.
-func (s *story) recoveries(to []int64, x *fault, client string, times []int64, chosen func(*link) bool) []int64 {
-	gone := int64(never)
+// recoveries appends the time from the loss of a selected link to the client's next traffic.
+func (s *state) recoveries(to []int64, x *fault, client string, times []int64, chosen func(*link) bool) []int64 {
+	lostAt := int64(never)
 	for _, l := range s.byClient[client] {
-		if chosen(l) && l.opened < x.from && l.closed >= x.from && l.closed <= x.to+noticed {
-			gone = min(gone, l.closed)
+		if chosen(l) && l.opened < x.from && l.closed >= x.from && l.closed <= x.to+noticeTime {
+			lostAt = min(lostAt, l.closed)
 		}
 	}
-	if gone == never {
+	if lostAt == never {
 		return to
 	}
-	next := after(times, gone+1) // with the close may have come what was sent before it
-	if !s.alone(x, client, next) {
+	next := after(times, lostAt+1) // skip frames that arrived together with the close
+	if !s.undisturbed(x, client, next) {
 		return to
 	}
-	return append(to, next-gone)
+	return append(to, next-lostAt)
 }
 
-// alone reports whether no other fault concerned the client between the beginning of this one and a later moment.
-func (s *story) alone(x *fault, client string, until int64) bool {
+// undisturbed reports whether no other fault affected the client from the start of x until the given time.
+func (s *state) undisturbed(x *fault, client string, until int64) bool {
 	return until != never && !slices.ContainsFunc(s.faults, func(other *fault) bool {
 		return other != x && other.concerns(client) && other.from < until && other.to > x.from
 	})
 }
 
-// quantile returns the q-quantile in milliseconds, 0 if there is nothing.
+// quantile returns the q-quantile in milliseconds, or 0 without values.
 func quantile(of []int64, q float64) float64 {
 	if len(of) == 0 {
 		return 0

@@ -6,14 +6,14 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest"
 )
 
-// observe returns what writes down everything that the proxy in front of a node hands on.
+// observe returns a function that records every event of the proxy in front of a node.
 func observe(h *History, node int, seen *traffic) func(amqptest.Event) {
 	return func(e amqptest.Event) {
 		switch e.Kind {
 		case amqptest.Confirmed, amqptest.Nacked:
-			seen.note(e.Name, confirms)
+			seen.notify(e.Name, confirms)
 		case amqptest.Delivered:
-			seen.note(e.Name, deliveries)
+			seen.notify(e.Name, deliveries)
 		}
 		h.PutAt(e.At, Record{Wire: &Wire{
 			Node: node, Link: e.Link, Addr: e.Addr, Client: e.Name, Event: e.Kind.String(), FromBroker: e.From == amqptest.FromBroker,
@@ -23,41 +23,41 @@ func observe(h *History, node int, seen *traffic) func(amqptest.Event) {
 	}
 }
 
-// traffic tells when a client publishes or consumes again.
+// traffic notifies waiters when a client publishes or consumes again.
 type traffic struct {
 	mu      sync.Mutex
 	waiting map[flow][]chan struct{}
 }
 
-// A flow is one of the two things that clients live on.
+// A flow is the confirms or the deliveries of one client.
 type flow struct {
 	client string
-	what   sign
+	kind   trafficKind
 }
 
-type sign int
+type trafficKind int
 
 const (
-	confirms sign = iota
+	confirms trafficKind = iota
 	deliveries
 )
 
 func newTraffic() *traffic { return &traffic{waiting: map[flow][]chan struct{}{}} }
 
-// next returns a channel that is closed at the next confirm, or delivery, of the client.
-func (t *traffic) next(client string, what sign) <-chan struct{} {
+// next returns a channel that is closed at the client's next confirm or delivery.
+func (t *traffic) next(client string, kind trafficKind) <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := make(chan struct{})
-	t.waiting[flow{client, what}] = append(t.waiting[flow{client, what}], c)
+	t.waiting[flow{client, kind}] = append(t.waiting[flow{client, kind}], c)
 	return c
 }
 
-func (t *traffic) note(client string, what sign) {
+func (t *traffic) notify(client string, kind trafficKind) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, c := range t.waiting[flow{client, what}] {
+	for _, c := range t.waiting[flow{client, kind}] {
 		close(c)
 	}
-	delete(t.waiting, flow{client, what})
+	delete(t.waiting, flow{client, kind})
 }

@@ -15,33 +15,33 @@ import (
 	"github.com/amqpkit/amqpkit/retry"
 )
 
-// A worker consumes from a queue: one Run after another, each under a name of its own.
+// A worker consumes from a queue with a sequence of Runs, each with its own name.
 type worker struct {
 	w      *workload
 	name   string
 	client string
 	cfg    consumer.Config
-	steady bool        // its handler always succeeds
-	plan   *retry.Plan // by which its failures are retried; nil: they are not
-	pace   time.Duration
+	steady bool        // the handler always succeeds
+	plan   *retry.Plan // plan for retries; nil if failures are not retried
+	delay  time.Duration
 
 	mu  sync.Mutex
 	rng *rand.Rand
 
-	stop  context.CancelFunc
-	ended chan struct{}
+	stop    context.CancelFunc
+	stopped chan struct{}
 }
 
-// runEnds is within what a Run returns after the end of its ctx: it has its drain time, and five seconds for the broker
-// to answer what ends it.
-const runEnds = max(drainTime, 5*time.Second) + 500*time.Millisecond
+// runStopTime is the time in which a Run must return once its ctx is done. A Run waits up to DrainTimeout for handlers
+// and up to 5 s for the broker's last answers.
+const runStopTime = max(drainTime, 5*time.Second) + 500*time.Millisecond
 
 var (
 	errOnPurpose = errors.New("failed on purpose")
-	errHopeless  = errors.New("failed on purpose, for which there is a rule")
+	errHopeless  = errors.New("failed on purpose, with a retry rule")
 )
 
-// makeWorkers makes the workers, not started.
+// makeWorkers creates the workers. consume starts them.
 func (w *workload) makeWorkers() {
 	for _, client := range []string{alice, bob} {
 		for i := range workQueues {
@@ -53,16 +53,16 @@ func (w *workload) makeWorkers() {
 	w.newWorker(carol, w.q.name("dead"), consumer.Config{Prefetch: 8}).steady = true
 	w.newWorker(carol, w.q.plan.ParkingQueue(), consumer.Config{Prefetch: 8}).steady = true
 	full := w.newWorker(carol, w.q.name(toFull), consumer.Config{Prefetch: 1})
-	full.steady, full.pace = true, 50*time.Millisecond // slower than what comes
+	full.steady, full.delay = true, 50*time.Millisecond // slower than the publisher
 	w.newWorker(carol, w.q.name(toSide), consumer.Config{Prefetch: 8, Declare: w.q.declareSide}).steady = true
 }
 
-// consume starts them.
+// consume starts the workers.
 func (w *workload) consume() {
-	for _, x := range w.work {
+	for _, x := range w.workers {
 		ctx, stop := context.WithCancel(context.Background())
-		x.stop, x.ended = stop, make(chan struct{})
-		go x.runs(ctx)
+		x.stop, x.stopped = stop, make(chan struct{})
+		go x.loop(ctx)
 	}
 }
 
@@ -74,39 +74,41 @@ func (w *workload) newWorker(client, queue string, cfg consumer.Config) *worker 
 	name := client + "-" + queue
 	seed := sha256.Sum256([]byte(fmt.Sprintf("%d %s", w.seed, name)))
 	x := &worker{w: w, name: name, client: client, cfg: cfg, rng: rand.New(rand.NewChaCha8(seed))}
-	w.work = append(w.work, x)
+	w.workers = append(w.workers, x)
 	return x
 }
 
-// consumers describes the workers to the judge.
+// consumers returns the consumers for the Settings record.
 func (w *workload) consumers() map[string]Consumer {
 	all := map[string]Consumer{}
-	for _, x := range w.work {
+	for _, x := range w.workers {
 		all[x.name] = Consumer{Queue: x.cfg.Queue, Prefetch: x.cfg.Prefetch, Dead: x.plan != nil || x.cfg.Queue == w.q.name("dead")}
 	}
 	return all
 }
 
-// end ends the workers and waits for them. One that does not end is written down as a Run that has taken too long.
-func (w *workload) end() {
+// stopWorkers stops the workers and waits for them. A worker that does not stop is recorded as a Run that exceeded its
+// deadline.
+func (w *workload) stopWorkers() {
 	began := w.h.Now()
-	for _, x := range w.work {
+	for _, x := range w.workers {
 		x.stop()
 	}
-	late := time.After(runEnds + neverTime)
-	for _, x := range w.work {
+	late := time.After(runStopTime + callGrace)
+	for _, x := range w.workers {
 		select {
-		case <-x.ended:
+		case <-x.stopped:
 		case <-late:
-			w.h.Put(Record{Call: &Call{What: ConsumerRun, Who: x.name, Began: began, Deadline: began + int64(runEnds), Err: "it has not returned"}})
+			w.h.Put(Record{Call: &Call{What: ConsumerRun, Who: x.name, Began: began, Deadline: began + int64(runStopTime), Err: "did not return"}})
 			return
 		}
 	}
 }
 
-// runs consumes until ctx ends. Now and then a Run ends and another one begins, as when a program is deployed.
-func (x *worker) runs(ctx context.Context) {
-	defer close(x.ended)
+// loop consumes until ctx ends. It stops each Run after some time and starts the next one, like deployments of a
+// program.
+func (x *worker) loop(ctx context.Context) {
+	defer close(x.stopped)
 	for n := 1; ctx.Err() == nil; n++ {
 		x.run(ctx, fmt.Sprintf("%s-%d", x.name, n))
 	}
@@ -117,29 +119,29 @@ func (x *worker) run(ctx context.Context, name string) {
 	cfg.TagPrefix = name
 	handler := x.handle
 	if x.plan != nil {
-		cfg.Middleware = []consumer.Middleware{x.moves, x.plan.Middleware(mover{x.w.movers[x.client]})}
+		cfg.Middleware = []consumer.Middleware{x.recordMoves, x.plan.Middleware(mover{x.w.movers[x.client]})}
 		handler = x.try
 	}
 	c, err := consumer.New(x.w.conns[x.client], cfg, handler)
 	if err != nil {
-		x.w.logger.Error("soak: no consumer", "error", err)
+		x.w.logger.Error("soak: consumer not created", "error", err)
 		<-ctx.Done()
 		return
 	}
 	running, stop := context.WithCancel(context.Background())
 	defer stop()
 	call := &Call{What: ConsumerRun, Who: name}
-	told := make(chan struct{})
+	recorded := make(chan struct{})
 	go func() {
-		defer close(told)
+		defer close(recorded)
 		select {
 		case <-time.After(8*time.Second + x.upTo(12*time.Second)):
 		case <-ctx.Done():
-		case <-running.Done(): // Run has returned by itself
+		case <-running.Done(): // Run returned without being stopped
 		}
-		x.w.h.Put(Record{Stop: &Stop{Run: name}}) // first, since what Run does then is excused by it
+		x.w.h.Put(Record{Stop: &Stop{Run: name}}) // before stop, because it justifies the requeues that follow
 		call.Began = x.w.h.Now()
-		call.Deadline = call.Began + int64(runEnds)
+		call.Deadline = call.Began + int64(runStopTime)
 		stop()
 	}()
 	if err := c.Run(running); err != nil {
@@ -147,11 +149,11 @@ func (x *worker) run(ctx context.Context, name string) {
 	}
 	call.Unasked = running.Err() == nil
 	stop()
-	<-told
+	<-recorded
 	x.w.h.Put(Record{Call: call})
 }
 
-// draw returns a number from 0 to n-1. Handlers run at the same time.
+// draw returns a random number from 0 to n-1. Handlers call it concurrently.
 func (x *worker) draw(n int64) int64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -160,14 +162,14 @@ func (x *worker) draw(n int64) int64 {
 
 func (x *worker) upTo(d time.Duration) time.Duration { return time.Duration(x.draw(int64(d))) }
 
-// handle is the handler: it takes some time, mostly succeeds, and writes down what it returns.
+// handle is the handler of queues without retries. It takes some time, mostly succeeds, and records its result.
 func (x *worker) handle(ctx context.Context, d *consumer.Delivery) error {
-	h := x.received(d)
+	h := x.newHandled(d)
 	var took time.Duration
 	h.Result, took = x.decide(d)
 	select {
 	case <-time.After(took):
-	case <-ctx.Done(): // the drain time is over
+	case <-ctx.Done(): // DrainTimeout has elapsed
 		h.Result = Fail
 		x.w.h.Put(Record{Handled: h})
 		return ctx.Err()
@@ -187,8 +189,8 @@ func (x *worker) handle(ctx context.Context, d *consumer.Delivery) error {
 	return nil
 }
 
-// received is what is to be written down of a delivery.
-func (x *worker) received(d *consumer.Delivery) *Handled {
+// newHandled returns the record of a delivery, without its result.
+func (x *worker) newHandled(d *consumer.Delivery) *Handled {
 	h := &Handled{
 		ID: idOf(d.Body), Began: x.w.h.Now(), Consumer: d.ConsumerTag, Tag: d.DeliveryTag, Redelivered: d.Redelivered,
 		MessageID: d.MessageId, Sum: sum(d.Body),
@@ -199,14 +201,14 @@ func (x *worker) received(d *consumer.Delivery) *Handled {
 	return h
 }
 
-// idOf returns what a message's body begins with.
+// idOf returns the message ID at the start of a body.
 func idOf(body []byte) string { return string(body[:max(0, bytes.IndexByte(body, '\n'))]) }
 
-// decide says what a handler is to return and how long it is to take. A message that has failed twice fails no more:
-// it would be held too long for a short run to see its end.
+// decide returns the result and the duration of a handler call. A message fails at most twice: the delay before another
+// redelivery could be longer than the rest of a short run.
 func (x *worker) decide(d *consumer.Delivery) (result string, took time.Duration) {
-	took = x.pace
-	if x.steady || x.w.calm.Err() != nil {
+	took = x.delay
+	if x.steady || x.w.failing.Err() != nil {
 		return OK, took
 	}
 	failures, _ := d.Headers["x-delivery-count"].(int64)

@@ -1,5 +1,5 @@
-// Command soak runs publishers and consumers through random faults and judges what came of it. The last line of its
-// output is one line of JSON, and only a verdict of "valid" ends it with exit status 0. See package soak.
+// Command soak runs publishers and consumers through random faults and judges the recorded history. The last line of
+// its output is one JSON object. The exit status is 0 only if the run is valid. See package soak.
 package main
 
 import (
@@ -35,21 +35,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (verdict 
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	o := soak.Options{Progress: stderr}
-	flags.DurationVar(&o.Duration, "duration", time.Minute, "how long there are faults")
-	flags.IntVar(&o.Nodes, "nodes", 1, "how many nodes the broker has: 1, or 3 for a cluster in containers")
-	flags.Uint64Var(&o.Seed, "seed", 0, "decides about the faults; 0 draws one")
-	flags.IntVar(&o.Rate, "rate", 1500, "messages a second to aim at")
-	flags.StringVar(&o.Dir, "dir", "", "directory for the history, which is then kept; by default a temporary one, kept unless the run is valid")
-	kinds := flags.String("faults", "", "kinds of faults, separated by commas; by default all that can be done")
-	recorded := flags.String("judge", "", "judge this history again instead of making one")
+	flags.DurationVar(&o.Duration, "duration", time.Minute, "duration of the phase with faults")
+	flags.IntVar(&o.Nodes, "nodes", 1, "number of nodes: 1, or 3 for a cluster in containers")
+	flags.Uint64Var(&o.Seed, "seed", 0, "seed for the faults; 0 chooses a random one")
+	flags.IntVar(&o.Rate, "rate", 1500, "target rate in messages per second")
+	flags.StringVar(&o.Dir, "dir", "", "directory for the history; by default a temporary one, deleted after a valid run")
+	kinds := flags.String("faults", "", "kinds of faults, separated by commas; by default every kind possible on this broker")
+	history := flags.String("judge", "", "judge this recorded history instead of starting a run")
 	if err := flags.Parse(args); err != nil {
 		return "", err
 	}
-	if *recorded != "" {
-		return judge(*recorded, stdout, stderr)
+	if *history != "" {
+		return judge(*history, stdout, stderr)
 	}
 	if o.Nodes < 1 || o.Duration < time.Second || o.Rate < 1 {
-		return "", errors.New("it takes a node, a second and a rate at least")
+		return "", errors.New("nodes and rate must be at least 1, and duration at least 1s")
 	}
 	if *kinds != "" {
 		o.Kinds = strings.Split(*kinds, ",")
@@ -74,14 +74,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (verdict 
 		return "", err
 	}
 	fmt.Fprintln(stderr, "history:", path)
-	verdict, judging := judge(path, stdout, stderr)
+	verdict, judgeErr := judge(path, stdout, stderr)
 	if verdict == soak.Valid && !kept {
 		err = errors.Join(err, os.RemoveAll(o.Dir))
 	}
-	return verdict, errors.Join(err, judging)
+	return verdict, errors.Join(err, judgeErr)
 }
 
-// judge judges a history and prints the result.
+// judge judges a history, prints the reasons to stderr and the result to stdout.
 func judge(path string, stdout, stderr io.Writer) (verdict string, err error) {
 	f, err := os.Open(path)
 	if err != nil {

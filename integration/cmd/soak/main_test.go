@@ -11,8 +11,8 @@ import (
 	"github.com/amqpkit/amqpkit/integration/soak"
 )
 
-// Users' scripts, and the continuous integration, read the last line.
-func TestLastLineIsTheVerdictOfARecordedHistory(t *testing.T) {
+// Users' scripts and CI parse the last line.
+func TestLastLineIsTheResultOfARecordedHistory(t *testing.T) {
 	for name, c := range map[string]struct{ history, want string }{
 		"nothing happened": {`{"t":1,"end":{"lasted":1}}`, soak.Invalid},
 		"lost": {`{"t":1,"publish":{"id":"m","deadline":9}}
@@ -36,21 +36,21 @@ func TestLastLineIsTheVerdictOfARecordedHistory(t *testing.T) {
 				t.Fatalf("%v: %s", err, &stdout)
 			}
 			if err != nil || verdict != c.want || line.Verdict != c.want || line.Lost == nil || strings.Count(stdout.String(), "\n") != 1 {
-				t.Errorf("%q, %v, want %q, and one line:\n%s", verdict, err, c.want, &stdout)
+				t.Errorf("run = %q, %v, want %q and one line:\n%s", verdict, err, c.want, &stdout)
 			}
 			if !strings.Contains(stderr.String(), c.want+": ") {
-				t.Errorf("it does not say why:\n%s", &stderr)
+				t.Errorf("no reason on stderr:\n%s", &stderr)
 			}
 		})
 	}
 }
 
-func TestArgumentsThatMakeNoSenseAreRefused(t *testing.T) {
+func TestInvalidArgumentsAreRejected(t *testing.T) {
 	t.Setenv("AMQP_URL", "")
 	for _, args := range [][]string{{"-nodes", "0"}, {"-duration", "1ms"}, {"-duration", "60s", "-nodes", "3"}, {"-faults", "flood"}, {"-judge", "/nowhere"}, {"-nonsense"}} {
 		var stdout, stderr bytes.Buffer
 		if verdict, err := run(t.Context(), args, &stdout, &stderr); err == nil || verdict != "" || stdout.Len() > 0 {
-			t.Errorf("%q: %q, %v, and %q", args, verdict, err, &stdout)
+			t.Errorf("run(%q) = %q, %v and output %q, want an error", args, verdict, err, &stdout)
 		}
 	}
 }

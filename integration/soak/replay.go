@@ -7,9 +7,9 @@ import (
 	"slices"
 )
 
-// tell puts the records together.
-func tell(records iter.Seq2[Record, error]) (*story, error) {
-	s := &story{
+// replay reconstructs the state from the records of a run.
+func replay(records iter.Seq2[Record, error]) (*state, error) {
+	s := &state{
 		messages:  map[string]*message{},
 		traces:    map[string]*trace{},
 		links:     map[linkID]*link{},
@@ -38,14 +38,14 @@ func tell(records iter.Seq2[Record, error]) (*story, error) {
 		case r.Outcome != nil:
 			m := s.messages[r.Outcome.ID]
 			if m == nil {
-				return nil, fmt.Errorf("soak: an outcome of %q, which was not published", r.Outcome.ID)
+				return nil, fmt.Errorf("soak: outcome of %q, which was not published", r.Outcome.ID)
 			}
-			m.outcome, m.told = r.Outcome, r.T
+			m.outcome, m.resolved = r.Outcome, r.T
 			m.outcomes++
 		case r.Handled != nil:
-			s.hear(&handling{*r.Handled, r.T})
+			s.addHandled(&handling{*r.Handled, r.T})
 		case r.Try != nil:
-			if m := s.messages[r.Try.ID]; m != nil { // else what is Handled tells
+			if m := s.messages[r.Try.ID]; m != nil { // without a message, the Handled record reports it
 				m.tries = append(m.tries, timed[Try]{r.T, *r.Try})
 			}
 		case r.Stop != nil:
@@ -54,11 +54,11 @@ func tell(records iter.Seq2[Record, error]) (*story, error) {
 			s.calls = append(s.calls, timed[Call]{r.T, *r.Call})
 		case r.Closed != nil:
 			if l := s.byAddr[r.Closed.Addr]; l != nil {
-				l.shut = r.T
+				l.clientClosed = r.T
 				l.lose(r.T)
 			}
 		case r.Wire != nil:
-			s.see(r.T, r.Wire)
+			s.addWire(r.T, r.Wire)
 		case r.Fault != nil && !r.Fault.Over:
 			f := &fault{Fault: *r.Fault, from: r.T, to: never}
 			faults[f.N] = f
@@ -85,21 +85,21 @@ func tell(records iter.Seq2[Record, error]) (*story, error) {
 	return s, nil
 }
 
-func (s *story) hear(h *handling) {
+func (s *state) addHandled(h *handling) {
 	id := deliveryID{h.Consumer, h.Tag}
 	if s.handled[id] != nil {
-		s.twice = append(s.twice, id)
+		s.handledTwice = append(s.handledTwice, id)
 	}
 	s.handled[id] = h
 	if m := s.messages[h.ID]; m != nil {
 		m.handled = append(m.handled, h)
 		return
 	}
-	s.foreign = append(s.foreign, h)
+	s.unpublished = append(s.unpublished, h)
 }
 
-// see takes in what a proxy saw.
-func (s *story) see(at int64, w *Wire) {
+// addWire adds an event that a proxy recorded.
+func (s *state) addWire(at int64, w *Wire) {
 	l := s.linkOf(at, w)
 	c := l.channels[w.Channel]
 	if c == nil {
@@ -112,30 +112,30 @@ func (s *story) see(at int64, w *Wire) {
 		l.lose(at)
 	case "ConnectionClosed":
 		l.end(at)
-		if w.FromBroker && w.Code > 500 && w.Code < 530 { // frames that make no sense
-			s.closes = append(s.closes, w)
+		if w.FromBroker && w.Code > 500 && w.Code < 530 { // protocol errors
+			s.protocolErrors = append(s.protocolErrors, w)
 		}
 	case "ChannelOpened":
 		l.newChannel(w.Channel)
 	case "ChannelClosed":
 		c.end(at)
 		if w.FromBroker && w.Code == 406 {
-			s.closes = append(s.closes, w)
+			s.protocolErrors = append(s.protocolErrors, w)
 		}
 	case "Published":
-		at = min(at, l.lost) // what the client wrote before it hung up may be handed on later
+		at = min(at, l.lost) // the proxy may forward it after the client has closed the socket
 		l.publishes, c.published = true, at
 		a := &attempt{at: at, ch: c, key: w.Key}
 		c.unanswered[w.Tag] = a
 		t := s.traceOf(w.MessageID)
-		if s.run.Retry.leadsTo(w.Key) {
-			t.hops = append(t.hops, a)
+		if s.run.Retry.isTarget(w.Key) {
+			t.moves = append(t.moves, a)
 		} else {
 			t.attempts = append(t.attempts, a)
 		}
 	case "Returned":
 		t := s.traceOf(w.MessageID)
-		for _, a := range slices.Concat(t.attempts, t.hops) {
+		for _, a := range slices.Concat(t.attempts, t.moves) {
 			if a.ch == c && a.key == w.Key {
 				a.returned = at
 			}
@@ -145,7 +145,7 @@ func (s *story) see(at int64, w *Wire) {
 			delete(c.unanswered, w.Tag)
 			a.answered, a.acked = at, w.Event == "Confirmed"
 		}
-		if l.closed > at { // what came along with the close, or after it, is no traffic
+		if l.closed > at { // a frame that arrives with the close or later does not prove recovery
 			s.answers[l.client] = append(s.answers[l.client], at)
 		}
 	case "Subscribed":
@@ -159,23 +159,23 @@ func (s *story) see(at int64, w *Wire) {
 		}
 		switch from := s.consumerOf(w.Consumer); {
 		case w.Redelivered, from.Dead:
-		case s.run.Retry.parks(from):
+		case s.run.Retry.isParking(from):
 			s.traceOf(w.MessageID).parked++
 		default:
 			s.traceOf(w.MessageID).fresh++
 		}
 	case "Acked", "Rejected", "DeliveryNacked":
-		if why := s.wrong(c, w); why != "" {
+		if why := s.wrongSettlement(c, w); why != "" {
 			s.settles = append(s.settles, falseSettle{at, why})
 		}
 	}
 }
 
-func (s *story) linkOf(at int64, w *Wire) *link {
+func (s *state) linkOf(at int64, w *Wire) *link {
 	id := linkID{w.Node, w.Link}
 	l := s.links[id]
 	if l == nil {
-		l = &link{id: id, opened: at, closed: never, lost: never, shut: never, channels: map[uint16]*channel{}}
+		l = &link{id: id, opened: at, closed: never, lost: never, clientClosed: never, channels: map[uint16]*channel{}}
 		s.links[id] = l
 	}
 	if l.client == "" && w.Client != "" {
@@ -203,7 +203,7 @@ func (l *link) newChannel(number uint16) *channel {
 	return c
 }
 
-func (s *story) traceOf(messageID string) *trace {
+func (s *state) traceOf(messageID string) *trace {
 	t := s.traces[messageID]
 	if t == nil {
 		t = &trace{}
