@@ -13,7 +13,7 @@ var singleActive = []Scenario{
 			b := second.Subscribe(q, "b")
 			second.Store(q, "1", "2")
 			a.Next()
-			s.Holds(q, 1) // the other one waits
+			s.Holds(q, 1) // b is not active
 			first.conn.Cut()
 			s.Must(b.Next().Ack(false))
 			s.Must(b.Next().Ack(false))
@@ -32,7 +32,7 @@ var singleActive = []Scenario{
 			d := a.Next()
 			s.Holds(q, 1)
 			s.Must(first.Cancel("a", false))
-			b.Next() // out of order: the first one is not settled yet
+			b.Next() // out of order: the first message is not settled yet
 			s.Must(nackBack(d))
 			b.Next()
 		}
@@ -86,7 +86,7 @@ var singleActive = []Scenario{
 		ch.Store(q, "1", "2")
 		d := low.Next()
 		high := ch.SubscribeWith(q, "high", amqp.Table{"x-priority": 1})
-		s.Holds(q, 1) // until the lower one has settled what it has
+		s.Holds(q, 1) // until low has settled its delivery
 		s.Must(d.Ack(false))
 		s.Must(high.Next().Ack(false))
 

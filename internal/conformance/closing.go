@@ -42,7 +42,7 @@ var closing = []Scenario{
 		ch := s.Channel()
 		q := ch.Queue("q", "classic", nil)
 		s.Must(ch.PublishWithContext(s.ctx, s.Name("missing"), "", false, false, amqp.Publishing{}))
-		for range 10 { // until amqp091-go knows
+		for range 10 { // until amqp091-go has seen the error
 			_ = ch.PublishWithContext(s.ctx, "", q, false, false, amqp.Publishing{})
 		}
 		ch.Event()

@@ -92,7 +92,7 @@ var confirming = []Scenario{
 		q := ch.Queue("q", "quorum", nil)
 		s.Must(ch.Confirm(false))
 		const n = 200
-		for i := 1; i <= n; i++ { // every second one is unroutable
+		for i := 1; i <= n; i++ { // messages with an odd number are unroutable
 			ch.Publish("", q+[]string{"", "x"}[i%2], amqp.Publishing{Body: fmt.Append(nil, i)})
 		}
 		returned := make(map[int]bool)

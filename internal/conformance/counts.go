@@ -65,11 +65,11 @@ var counts = []Scenario{
 	}},
 }
 
-// A wayBack is how a delivery returns to its queue.
+// A wayBack is a way to requeue a delivery.
 type wayBack struct {
 	name string
 	act  func(ch *Channel, d amqp.Delivery) error
-	ends bool // the consumer is gone then
+	ends bool // reports whether it also closes or cancels the consumer
 }
 
 var waysBack = []wayBack{
@@ -94,7 +94,7 @@ var waysBack = []wayBack{
 func nackBack(d amqp.Delivery) error   { return d.Nack(false, true) }
 func rejectBack(d amqp.Delivery) error { return d.Reject(true) }
 
-// comeBack has a message come back to a queue in every way, delivered to a consumer and taken by basic.get.
+// comeBack requeues a message in every way, first as the delivery of a consumer, then as the answer to basic.get.
 func comeBack(s *Script, kind string) {
 	other := s.Channel()
 	q := other.Queue("work", kind, nil)
@@ -120,7 +120,7 @@ func comeBack(s *Script, kind string) {
 	}
 }
 
-// deliverMany has a consumer c of the channel hold 300 deliveries.
+// deliverMany starts a consumer with the tag c and returns 300 unsettled deliveries.
 func deliverMany(ch *Channel, queue string) []amqp.Delivery {
 	ch.s.tb.Helper()
 	var many []amqp.Delivery

@@ -110,12 +110,12 @@ func limit(v any) amqp.Table {
 	return amqp.Table{"x-delivery-limit": v}
 }
 
-// to has a queue dead-letter to another one.
+// to returns the arguments of a queue that dead-letters to another queue.
 func to(queue string) amqp.Table {
 	return amqp.Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue}
 }
 
-// with puts tables together.
+// with merges tables. Later ones override earlier ones.
 func with(tables ...amqp.Table) amqp.Table {
 	all := amqp.Table{}
 	for _, t := range tables {
@@ -124,7 +124,7 @@ func with(tables ...amqp.Table) amqp.Table {
 	return all
 }
 
-// waysAway are how a consumer gives up a delivery.
+// waysAway are the ways to settle a delivery without requeue.
 var waysAway = []struct {
 	name string
 	act  func(amqp.Delivery) error
@@ -135,8 +135,8 @@ var waysAway = []struct {
 
 func rejectAway(d amqp.Delivery) error { return d.Reject(false) }
 
-// deliveries tells how often a queue delivers its message, if that comes back each time. A second message behind it shows
-// that there will be no more.
+// deliveries reports how often a queue delivers a message that back requeues each time. A second message behind it shows
+// that the queue no longer delivers the first one.
 func deliveries(s *Script, queue string, back func(amqp.Delivery) error) string {
 	s.tb.Helper()
 	ch := s.Channel()

@@ -174,7 +174,7 @@ var delayedRetries = []Scenario{
 	}},
 }
 
-// delayed are the arguments of a delayed retry, without max if that is nil.
+// delayed returns the queue arguments of a delayed retry. If most is nil, x-delayed-retry-max is not set.
 func delayed(kind, least, most any) amqp.Table {
 	args := amqp.Table{"x-delayed-retry-type": kind, "x-delayed-retry-min": least}
 	if most != nil {
@@ -183,7 +183,7 @@ func delayed(kind, least, most any) amqp.Table {
 	return args
 }
 
-// whenBack tells when a delivery that comes back to a queue can be delivered again.
+// whenBack reports whether a requeued message can be delivered again at once, or later.
 func whenBack(s *Script, way wayBack, args amqp.Table) string {
 	s.tb.Helper()
 	other, ch := s.Channel(), s.Channel()
@@ -198,14 +198,14 @@ func whenBack(s *Script, way wayBack, args amqp.Table) string {
 		s.Must(way.act(ch, d))
 		return map[bool]string{true: "at once", false: "later"}[s.leftBehind(q) == 1]
 	}
-	// What comes back is delivered before what never was, unless it is delayed.
+	// A requeued message is delivered before one that was never delivered, unless it is delayed.
 	other.Store(q, "never delivered")
 	s.Must(way.act(ch, d))
 	d, _ = c.take()
 	return map[bool]string{true: "at once", false: "later"}[string(d.Body) == "m"]
 }
 
-// leftBehind returns how many messages are ready in a queue once its consumers are gone.
+// leftBehind waits until the queue has no consumers and returns the number of ready messages.
 func (s *Script) leftBehind(queue string) int {
 	s.tb.Helper()
 	ch := s.Channel()
@@ -217,7 +217,7 @@ func (s *Script) leftBehind(queue string) int {
 			return q.Messages
 		}
 		if time.Now().After(end) {
-			s.tb.Fatalf("%s has %d consumers", queue, q.Consumers)
+			s.tb.Fatalf("%s still has %d consumers", queue, q.Consumers)
 		}
 	}
 }

@@ -104,14 +104,14 @@ var deadLetters = []Scenario{
 	}},
 }
 
-// rounds has a message go round three queues twice: rejected in the first, expired in the others.
+// rounds moves a message twice through a cycle of three queues. It is rejected in the first and expires in the others.
 func rounds(s *Script, kind string) {
 	ch := s.Channel()
 	wait2 := ch.Queue("wait2", kind, with(amqp.Table{"x-message-ttl": 1}, to(s.Name("work"))))
 	x := ch.Exchange("x", "fanout", nil)
 	wait1 := ch.Queue("wait1", kind, with(amqp.Table{"x-message-ttl": 1}, to(wait2)))
 	s.Must(ch.QueueBind(wait1, "", x, false, nil))
-	work := ch.Queue("work", kind, amqp.Table{"x-dead-letter-exchange": x}) // the key stays what it was
+	work := ch.Queue("work", kind, amqp.Table{"x-dead-letter-exchange": x}) // the routing key does not change
 	ch.StoreMessage(work, amqp.Publishing{Body: []byte("m"), Expiration: "60000", Headers: amqp.Table{"own": "kept"}})
 	for range 2 {
 		d := ch.AwaitGet(work)
@@ -123,7 +123,7 @@ func rounds(s *Script, kind string) {
 	s.Must(ch.AwaitGet(work).Ack(false))
 }
 
-// circle has a message leave work for a reason to the queue wait, expire there, and go to work again and to a log.
+// circle dead-letters a message for the given reason from work to wait. It expires in wait and is routed to work and log.
 func circle(s *Script, kind, reason string) {
 	ch := s.Channel()
 	id := kind + "-" + reason

@@ -19,7 +19,7 @@ var fullDeadLetterQueues = []Scenario{
 					}
 					fit := 1
 					if kind == "quorum" && overflow == "reject-publish" {
-						fit = 4 // it rejects only what its publisher has confirmed
+						fit = 4 // it rejects only messages published with confirms, not dead letters
 					}
 					s.Holds(dead, fit)
 				}

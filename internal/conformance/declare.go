@@ -7,10 +7,10 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// What there is to see of declaring, and of connecting.
+// Scenarios about declarations and connections.
 var declaring = slices.Concat(declarations, queueArguments, queueLives, queueRemovals, exchangeDeclarations, redeclarations, refusedMessages, sizes, handshakes)
 
-// What queue.declare answers and refuses.
+// Scenarios about the answers and errors of queue.declare.
 var declarations = []Scenario{
 	{"queue-declare-answers-with-counts", func(s *Script) {
 		ch := s.Channel()

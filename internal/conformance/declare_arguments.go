@@ -7,7 +7,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// What the arguments of queue.declare may be.
+// Scenarios about the arguments of queue.declare.
 var queueArguments = []Scenario{
 	{"queue-types", func(s *Script) {
 		for _, kind := range []any{"classic", "quorum", "", "undefined", "rabbit_classic_queue", "rabbit_quorum_queue", "Quorum", "nope", 1, true, nil} {
@@ -117,7 +117,7 @@ var queueArguments = []Scenario{
 	}},
 }
 
-// tryArguments declares a queue with arguments, and deletes it.
+// tryArguments declares a queue with arguments and deletes it.
 func (s *Script) tryArguments(args amqp.Table) {
 	s.tb.Helper()
 	s.Try(value(args), func(ch *Channel) error {

@@ -2,7 +2,7 @@ package conformance
 
 import amqp "github.com/rabbitmq/amqp091-go"
 
-// What becomes of exchanges.
+// Scenarios about declaring and deleting exchanges.
 var exchangeDeclarations = []Scenario{
 	{"exchange-types", func(s *Script) {
 		x := s.Name("x")

@@ -6,7 +6,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// What is refused of messages.
+// Scenarios about messages that the broker or amqp091-go refuses, and about global prefetch.
 var refusedMessages = []Scenario{
 	{"expirations-that-are-numbers", func(s *Script) {
 		for _, v := range []string{
@@ -27,7 +27,7 @@ var refusedMessages = []Scenario{
 		s.Try("a routing key of 255 bytes", publish(strings.Repeat("k", 255), nil))
 		ch := s.Channel()
 		s.Note("a routing key of 256 bytes:")
-		_ = publish(strings.Repeat("k", 256), nil)(ch) // an error of one kind or another: the connection is being closed
+		_ = publish(strings.Repeat("k", 256), nil)(ch) // the error depends on how far the connection is closed
 		ch.conn.Closed()
 	}},
 	{"names-that-are-not-utf-8", func(s *Script) {

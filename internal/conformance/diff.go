@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Diff writes two transcripts line by line: what only one of them has is marked with - (got) or + (want).
+// Diff compares two transcripts line by line. It marks lines that only got has with -, and lines that only want has with +.
 func Diff(got, want string) string {
 	a, b := strings.Split(got, "\n"), strings.Split(want, "\n")
 	var out strings.Builder

@@ -64,7 +64,7 @@ var lengthLimits = []Scenario{
 			s.Title("%s: 300 bytes, of messages with 100 and a last one with 1000", kind)
 			ch := s.Channel()
 			dead := ch.Queue("dead-"+kind, kind, nil)
-			// Of what belongs to a message beside its body quorum queues count some, which the 50 bytes are for.
+			// Quorum queues also count some bytes of the message properties. The additional 50 bytes leave room for them.
 			q := ch.Queue(kind, kind, with(to(dead), amqp.Table{"x-max-length-bytes": 350}))
 			for range 5 {
 				ch.Store(q, string(make([]byte, 100)))
@@ -103,7 +103,7 @@ var lengthLimits = []Scenario{
 		}
 	}},
 	{"a-full-quorum-queue-rejects", func(s *Script) {
-		// It does so once it is over its limit, and the channel learns of that in a moment.
+		// A quorum queue rejects messages only after it has exceeded its limit and notified the channel.
 		s.Title("reject-publish")
 		ch := s.Channel()
 		q := ch.Queue("full", "quorum", amqp.Table{"x-max-length": 5, "x-overflow": "reject-publish"})
@@ -164,7 +164,8 @@ var lengthLimits = []Scenario{
 	}},
 }
 
-// confirmsOf publishes n messages, each once the one before is confirmed, and tells how: A for ack, N for nack.
+// confirmsOf publishes n messages one by one and waits for each confirm. It returns an A for each ack and an N for each
+// nack.
 func confirmsOf(ch *Channel, queue string, n int) string {
 	ch.s.tb.Helper()
 	other := ch.conn.Open()
@@ -177,7 +178,7 @@ func confirmsOf(ch *Channel, queue string, n int) string {
 	return all
 }
 
-// awaitConfirm publishes until a message is confirmed in this way.
+// awaitConfirm publishes until the broker acks a message, or nacks one if ack is false.
 func awaitConfirm(ch *Channel, queue string, ack bool) {
 	ch.s.tb.Helper()
 	other := ch.conn.Open()
@@ -189,7 +190,7 @@ func awaitConfirm(ch *Channel, queue string, ack bool) {
 			return
 		}
 	}
-	ch.s.tb.Fatalf("no message is confirmed %s", want)
+	ch.s.tb.Fatalf("no message was confirmed with %s", want)
 }
 
 func confirmed(ch *Channel, queue, body string) string {

@@ -77,7 +77,7 @@ var priorities = []Scenario{
 	}},
 }
 
-// toFive gives a queue the priorities that the scenarios use: a quorum queue has them anyway.
+// toFive returns the arguments of a queue with priorities up to 5. A quorum queue needs none for them.
 func toFive(kind string) amqp.Table {
 	if kind == "quorum" {
 		return nil
@@ -85,7 +85,7 @@ func toFive(kind string) amqp.Table {
 	return amqp.Table{"x-max-priority": 5}
 }
 
-// getAll takes n messages of a queue.
+// getAll gets n messages from a queue and acknowledges them.
 func getAll(ch *Channel, queue string, n int) {
 	ch.s.tb.Helper()
 	for range n {

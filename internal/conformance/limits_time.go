@@ -71,7 +71,7 @@ var timeLimits = []Scenario{
 			q := ch.Queue(kind, kind, with(to(dead), amqp.Table{"x-message-ttl": 300}))
 			ch.Store(q, "m")
 			d := ch.Get(q)
-			s.Pass(400 * ms) // nothing expires at a consumer
+			s.Pass(400 * ms) // an unsettled delivery does not expire
 			ch.Get(dead)
 			s.Must(nackBack(d))
 			s.Must(ch.AwaitGet(dead).Ack(false))
@@ -125,7 +125,7 @@ var timeLimits = []Scenario{
 		q := ch.Queue("unused", "quorum", with(to(dead), amqp.Table{"x-expires": 200}))
 		ch.Store(q, "m")
 		s.Pass(200 * ms)
-		awaitGone(s, q) // RabbitMQ looks every five seconds
+		awaitGone(s, q) // RabbitMQ checks quorum queues every five seconds
 		s.Holds(dead, 0)
 	}},
 	{"use-renews-a-classic-queue", func(s *Script) {
@@ -171,7 +171,7 @@ func declaredPassively(queue string) func(*Channel) error {
 	}
 }
 
-// awaitGone writes what RabbitMQ says of a queue when that is no more, which it waits for.
+// awaitGone waits until a queue is deleted, and writes the error of a passive declaration.
 func awaitGone(s *Script, queue string) {
 	s.tb.Helper()
 	conn := s.Dial()
@@ -186,7 +186,7 @@ func awaitGone(s *Script, queue string) {
 			s.Note("%s", failure(err))
 			return
 		case time.Now().After(end):
-			s.tb.Fatalf("%s stays", queue)
+			s.tb.Fatalf("%s was not deleted", queue)
 		}
 		s.Must(ch.Close())
 	}

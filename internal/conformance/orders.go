@@ -19,7 +19,7 @@ func (s *Script) confirming() *rawConn {
 	return r
 }
 
-// frames reads frames up to one of that name and returns all of them.
+// frames reads frames up to and including the first one named last, and renders all of them.
 func (r *rawConn) frames(last string) string {
 	r.s.tb.Helper()
 	var list []string
@@ -30,12 +30,12 @@ func (r *rawConn) frames(last string) string {
 			return strings.Join(list, ", ")
 		}
 		if f.name == "" || f.name == "connection.close" {
-			r.s.tb.Fatalf("%s%s instead of %s after\n%s", strings.Join(list, ", "), r.ends, last, r.s.lines.String())
+			r.s.tb.Fatalf("got %s%s, want %s; transcript so far:\n%s", strings.Join(list, ", "), r.ends, last, r.s.lines.String())
 		}
 	}
 }
 
-// all reads frames until the connection ends. It leaves out connection.close-ok.
+// all renders every frame until the connection is closed, without connection.close-ok.
 func (r *rawConn) all() string {
 	var list []string
 	for {
@@ -50,14 +50,15 @@ func (r *rawConn) all() string {
 	}
 }
 
-// confirms reads confirms until each of n messages has one. A method with multiple set is for all messages before.
+// confirms reads acks and nacks until each of n messages is confirmed. One with multiple set also confirms all earlier
+// messages.
 func (r *rawConn) confirms(n int) (fates string, methods, multiple int) {
 	r.s.tb.Helper()
 	fate := make([]byte, n)
 	for slices.Contains(fate, 0) {
 		f := r.next()
 		if f.name != "basic.ack" && f.name != "basic.nack" {
-			r.s.tb.Fatalf("%v%s instead of a confirm after\n%s", f, r.ends, r.s.lines.String())
+			r.s.tb.Fatalf("got %v%s, want a confirm; transcript so far:\n%s", f, r.ends, r.s.lines.String())
 		}
 		methods++
 		tag, several := int(f.fields.u64()), f.fields.u8()&1 == 1
@@ -101,7 +102,7 @@ var frameOrders = []Scenario{
 			ch := s.Channel()
 			full := ch.Queue(kind, kind, amqp.Table{"x-max-length": 1, "x-overflow": "reject-publish"})
 			ch.Store(full, "1")
-			if kind == "quorum" { // it takes one more
+			if kind == "quorum" { // a quorum queue accepts one message beyond its limit
 				ch.Store(full, "2")
 			}
 			r := s.confirming()
@@ -138,7 +139,7 @@ var frameOrders = []Scenario{
 				consume := func(r *rawConn, tag string) {
 					r.write(call(1, 60, 20, uint16(0), q, tag, byte(0), table(nil)))
 					r.await("basic.consume-ok")
-					// RabbitMQ answers before its channel watches the queue. A second answer shows that it does.
+					// RabbitMQ sends consume-ok before its channel monitors the queue. After qos-ok it does.
 					r.write(call(1, 60, 10, uint32(0), uint16(0), byte(0)))
 					r.await("basic.qos-ok")
 				}
@@ -232,7 +233,7 @@ var frameOrders = []Scenario{
 	}},
 }
 
-// toQueue encodes messages to a queue.
+// toQueue encodes n messages to a queue.
 func toQueue(queue string, n int) [][]byte {
 	return slices.Repeat([][]byte{publish(1, "", queue, false), noContent}, n)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest"
 )
 
-// What RabbitMQ 4.3 does and amqptest does not is refused, by an error that names amqptest: a test never passes because
-// amqptest took no notice.
+// amqptest refuses features of RabbitMQ 4.3 that it does not support. The error names amqptest, so that no test passes
+// because amqptest silently ignored a feature.
 func TestWhatAmqptestRefuses(t *testing.T) {
 	declare := func(kind string) func(*amqp.Channel) error {
 		return func(ch *amqp.Channel) error {

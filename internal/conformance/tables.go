@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A rawHeaders is a table of headers, as it is sent.
+// A rawHeaders is an encoded table of headers with a description.
 type rawHeaders struct{ what, fields string }
 
 func sized(kind, value string) string {
@@ -45,12 +45,12 @@ var rawTables = []rawHeaders{
 	{"timestamp_in_ms", key("timestamp_in_ms") + "L" + eight + "\x01"},
 }
 
-// send publishes a message with these properties and without a body.
+// send publishes a message with these properties and an empty body.
 func (r *rawConn) send(exchange, key string, mandatory bool, properties ...any) {
 	r.write(publish(1, exchange, key, mandatory), contentHeader(1, 0, properties...))
 }
 
-// content reads the content header that follows a method.
+// content renders the properties in the content header after the next such method.
 func (r *rawConn) content(method string) string {
 	r.s.tb.Helper()
 	r.await(method)
@@ -58,8 +58,8 @@ func (r *rawConn) content(method string) string {
 	return strings.TrimPrefix(f.String(), "header ")
 }
 
-// AfterRestart returns the scenario of headers in durable queues across a restart. It is not recorded: the restart would
-// interrupt scenarios that run concurrently.
+// AfterRestart returns a scenario about headers in durable queues after a restart. It is not part of All, because the
+// restart would interrupt scenarios that run concurrently.
 func AfterRestart(restart func()) Scenario {
 	return Scenario{"headers-after-a-restart", func(s *Script) {
 		ch := s.Channel()

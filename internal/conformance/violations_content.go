@@ -119,7 +119,7 @@ var contentViolations = []Scenario{
 	)),
 }
 
-// A brokenTable cannot be read, or nearly so.
+// A brokenTable is a malformed table, or a valid one close to it.
 type brokenTable struct{ what, fields string }
 
 var brokenTables = []brokenTable{

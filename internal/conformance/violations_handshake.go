@@ -92,7 +92,7 @@ var handshakeViolations = []Scenario{
 
 var loginAsGuest = [][]byte{startOk("PLAIN", "\x00guest\x00guest", nil)}
 
-// afterLogin leads from a login to an open channel.
+// afterLogin opens channel 1 after a login, then closes the connection.
 var (
 	tuneFrame    = call(0, 10, 31, uint16(2047), uint32(131072), uint16(0))
 	openFrame    = call(0, 10, 40, "/", "", byte(0))
@@ -104,7 +104,7 @@ func loginWith(what string, startOk []byte) violation {
 	return violation{what, greeted, append([][]byte{startOk}, afterLogin...), nil}
 }
 
-// toldOfFailures are properties of a client that is sent connection.close when its login is refused.
+// toldOfFailures are client properties that request connection.close after a refused login.
 var toldOfFailures = capability("authentication_failure_close")
 
 func largeProperties(n int) table {
