@@ -72,7 +72,7 @@ func (c *Conn) Closed() {
 	select {
 	case err := <-c.closed:
 		c.s.Note("connection closed: %s", failure(err))
-	case <-time.After(soon):
+	case <-time.After(eventTimeout):
 		c.s.Note("connection open")
 	}
 }
@@ -149,7 +149,7 @@ func (ch *Channel) event() string {
 			e = "no more events"
 		}
 		return e
-	case <-time.After(soon):
+	case <-time.After(eventTimeout):
 		ch.s.tb.Fatalf("timed out waiting for an event; transcript so far:\n%s", ch.s.lines.String())
 		return ""
 	}
@@ -220,7 +220,7 @@ func (ch *Channel) AwaitGet(queue string) amqp.Delivery {
 // awaitGet is AwaitGet without output.
 func (ch *Channel) awaitGet(queue string) amqp.Delivery {
 	ch.s.tb.Helper()
-	for end := time.Now().Add(soon); ; {
+	for end := time.Now().Add(eventTimeout); ; {
 		d, ok, err := ch.Channel.Get(queue, false)
 		ch.s.Must(err)
 		if ok {
@@ -272,7 +272,7 @@ func (c *Consumer) take() (amqp.Delivery, bool) {
 	select {
 	case d, ok := <-c.deliveries:
 		return d, ok
-	case <-time.After(soon):
+	case <-time.After(eventTimeout):
 		c.ch.s.tb.Fatalf("timed out waiting for a delivery to %s; transcript so far:\n%s", c.tag, c.ch.s.lines.String())
 		return amqp.Delivery{}, false
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest"
 )
 
-func TestConformanceToOtherClients(t *testing.T) {
+func TestConformanceWithOtherClients(t *testing.T) {
 	for _, c := range Clients() {
 		t.Run(c.Library, func(t *testing.T) {
 			t.Parallel()

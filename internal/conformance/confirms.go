@@ -50,7 +50,7 @@ var confirming = []Scenario{
 		ch.Publish("", ch.Queue("short", "classic", amqp.Table{"x-max-length": 0}), amqp.Publishing{})
 		ch.Event()
 	}},
-	{"full-queues-refuse-messages", func(s *Script) {
+	{"full-queues-reject-messages", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s with room for 2", kind)
 			ch := s.Channel()
@@ -115,7 +115,7 @@ var confirming = []Scenario{
 		}
 		s.Note("%d acks, %d returns, %d acks before their return", acks, len(returned), early)
 	}},
-	{"returns-carry-the-message-as-it-was", func(s *Script) {
+	{"returns-carry-the-published-message", func(s *Script) {
 		ch := s.Channel()
 		returns := ch.NotifyReturn(make(chan amqp.Return, 1))
 		ch.Publish("amq.direct", "nobody", amqp.Publishing{

@@ -24,7 +24,7 @@ func TestConformanceOfAmqptest(t *testing.T) {
 	}
 }
 
-func TestEveryTranscriptHasItsScenario(t *testing.T) {
+func TestEveryTranscriptHasAScenario(t *testing.T) {
 	names, err := files()
 	if err != nil {
 		t.Fatal(err)

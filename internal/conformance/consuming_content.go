@@ -39,7 +39,7 @@ var contents = []Scenario{
 			}
 		}
 	}},
-	{"properties-go-through-unchanged", func(s *Script) {
+	{"properties-are-preserved", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()

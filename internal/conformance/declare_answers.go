@@ -26,7 +26,7 @@ func (s *Script) Await(queue string, messages, consumers int) {
 	defer conn.Close()
 	ch, err := conn.Channel()
 	s.Must(err)
-	for end := time.Now().Add(soon); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(eventTimeout); ; time.Sleep(time.Millisecond) {
 		q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
 		if err != nil || q.Messages == messages && q.Consumers == consumers || time.Now().After(end) {
 			s.Counts(q, err)

@@ -14,7 +14,7 @@ var queueArguments = []Scenario{
 			s.tryArguments(amqp.Table{"x-queue-type": kind})
 		}
 	}},
-	{"queue-arguments-foreign-to-a-type", func(s *Script) {
+	{"queue-arguments-of-another-type", func(s *Script) {
 		known := amqp.Table{
 			"x-expires": 60000, "x-message-ttl": 60000, "x-dead-letter-exchange": "", "x-dead-letter-strategy": "at-most-once",
 			"x-max-length": 1, "x-max-length-bytes": 1, "x-max-in-memory-length": 1, "x-max-in-memory-bytes": 1, "x-max-priority": 1,
@@ -31,7 +31,7 @@ var queueArguments = []Scenario{
 			}
 		}
 	}},
-	{"queue-arguments-nobody-knows-are-ignored", func(s *Script) {
+	{"unknown-queue-arguments-are-ignored", func(s *Script) {
 		ch := s.Channel()
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)

@@ -7,7 +7,7 @@ import (
 )
 
 // Scenarios about exclusive and auto-delete queues.
-var queueLives = []Scenario{
+var queueLifetimes = []Scenario{
 	{"exclusive-queues", func(s *Script) {
 		owner := s.Channel()
 		q := s.Name("mine")
@@ -97,7 +97,7 @@ func (s *Script) Gone(queue string) {
 	s.tb.Helper()
 	conn := s.Dial()
 	defer conn.Close()
-	for end := time.Now().Add(soon); ; {
+	for end := time.Now().Add(eventTimeout); ; {
 		ch, err := conn.Channel()
 		s.Must(err)
 		if _, err = ch.QueueDeclarePassive(queue, true, false, false, false, nil); err != nil {

@@ -60,7 +60,7 @@ func (s *Script) dialWith(c amqp.Config) (*Conn, error) {
 	}
 	var socket net.Conn
 	c.Dial = func(network, addr string) (_ net.Conn, err error) {
-		socket, err = amqp.DefaultDial(soon)(network, addr)
+		socket, err = amqp.DefaultDial(eventTimeout)(network, addr)
 		return socket, err
 	}
 	conn, err := amqp.DialConfig(s.broker.URL, c)
@@ -70,6 +70,6 @@ func (s *Script) dialWith(c amqp.Config) (*Conn, error) {
 		}
 		return nil, err
 	}
-	s.tb.Cleanup(func() { _ = conn.CloseDeadline(time.Now().Add(soon)) })
+	s.tb.Cleanup(func() { _ = conn.CloseDeadline(time.Now().Add(eventTimeout)) })
 	return &Conn{Connection: conn, s: s, closed: conn.NotifyClose(make(chan *amqp.Error, 1)), socket: socket}, nil
 }

@@ -22,14 +22,14 @@ var lengthLimits = []Scenario{
 			d := ch.Get(q)
 			ch.Store(q, "5")
 			s.Holds(q, 2)
-			s.Must(nackBack(d))
+			s.Must(nackRequeue(d))
 			s.Must(ch.AwaitGet(dead).Ack(false))
 			s.Holds(q, 2)
 			s.Must(ch.Get(q).Ack(false))
 			s.Must(ch.Get(q).Ack(false))
 		}
 	}},
-	{"what-comes-back-to-a-full-queue-is-dropped-first", func(s *Script) {
+	{"requeueing-to-a-full-queue", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()
@@ -40,12 +40,12 @@ var lengthLimits = []Scenario{
 			ch.Store(q, "1")
 			d := c.Next()
 			ch.Store(q, "2", "3")
-			s.Must(nackBack(d))
+			s.Must(nackRequeue(d))
 			c.Next()
 			s.Holds(dead, map[string]int{"classic": 1, "quorum": 0}[kind])
 		}
 	}},
-	{"a-queue-that-may-hold-nothing", func(s *Script) {
+	{"a-max-length-of-zero", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()
@@ -82,7 +82,7 @@ var lengthLimits = []Scenario{
 			ch := s.Channel()
 			dead := ch.Queue("dead-"+overflow, "classic", nil)
 			q := ch.Queue(overflow, "classic", with(to(dead), amqp.Table{"x-max-length": 2, "x-overflow": overflow}))
-			s.Note("confirms %s", confirmsOf(ch, q, 4))
+			s.Note("confirms %s", publishAndConfirm(ch, q, 4))
 			s.Holds(q, 2)
 			if overflow == "reject-publish-dlx" {
 				s.Must(ch.AwaitGet(dead).Ack(false))
@@ -93,7 +93,7 @@ var lengthLimits = []Scenario{
 			s.Title("%s: until there is room", overflow)
 			s.Must(ch.Get(q).Ack(false))
 			s.Holds(q, 1)
-			s.Note("confirms %s", confirmsOf(ch, q, 2))
+			s.Note("confirms %s", publishAndConfirm(ch, q, 2))
 
 			s.Title("%s: a mandatory message that is rejected is not returned", overflow)
 			s.Must(ch.Confirm(false))
@@ -123,12 +123,12 @@ var lengthLimits = []Scenario{
 		s.Title("reject-publish-dlx is drop-head")
 		dead := ch.Queue("dead", "quorum", nil)
 		q = ch.Queue("dropping", "quorum", with(to(dead), amqp.Table{"x-max-length": 2, "x-overflow": "reject-publish-dlx"}))
-		s.Note("confirms %s", confirmsOf(ch, q, 4))
+		s.Note("confirms %s", publishAndConfirm(ch, q, 4))
 		s.Holds(q, 2)
 		s.Must(ch.AwaitGet(dead).Ack(false))
 		s.Must(ch.AwaitGet(dead).Ack(false))
 	}},
-	{"one-full-queue-of-two-has-the-message-nacked", func(s *Script) {
+	{"one-full-queue-of-two-nacks-the-message", func(s *Script) {
 		ch := s.Channel()
 		x := ch.Exchange("both", "fanout", nil)
 		full := ch.Queue("full", "classic", amqp.Table{"x-max-length": 0, "x-overflow": "reject-publish"})
@@ -164,9 +164,9 @@ var lengthLimits = []Scenario{
 	}},
 }
 
-// confirmsOf publishes n messages one by one and waits for each confirm. It returns an A for each ack and an N for each
+// publishAndConfirm publishes n messages one by one and waits for each confirm. It returns an A for each ack and an N for each
 // nack.
-func confirmsOf(ch *Channel, queue string, n int) string {
+func publishAndConfirm(ch *Channel, queue string, n int) string {
 	ch.s.tb.Helper()
 	other := ch.conn.Open()
 	defer other.Close()

@@ -134,12 +134,12 @@ func (s *Script) connect() (*rawConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	nc, err := (&net.Dialer{Timeout: soon}).DialContext(s.ctx, "tcp", u.Host)
+	nc, err := (&net.Dialer{Timeout: eventTimeout}).DialContext(s.ctx, "tcp", u.Host)
 	if err != nil {
 		return nil, err
 	}
 	s.tb.Cleanup(func() { _ = nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(2 * soon)) // for the whole scenario
+	_ = nc.SetDeadline(time.Now().Add(2 * eventTimeout)) // for the whole scenario
 	return &rawConn{s: s, nc: nc, r: bufio.NewReader(nc), url: u}, nil
 }
 

@@ -12,7 +12,7 @@ import (
 
 // amqptest refuses features of RabbitMQ 4.3 that it does not support. The error names amqptest, so that no test passes
 // because amqptest silently ignored a feature.
-func TestWhatAmqptestRefuses(t *testing.T) {
+func TestAmqptestRefusesUnsupportedFeatures(t *testing.T) {
 	declare := func(kind string) func(*amqp.Channel) error {
 		return func(ch *amqp.Channel) error {
 			_, err := ch.QueueDeclare("q", true, false, false, false, amqp.Table{"x-queue-type": kind})

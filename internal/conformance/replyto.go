@@ -62,7 +62,7 @@ var replying = []Scenario{
 		ch.Publish("", q, amqp.Publishing{ReplyTo: "elsewhere"})
 		server.AwaitGet(q)
 	}},
-	{"direct-reply-to-nobody", func(s *Script) {
+	{"direct-reply-to-addresses", func(s *Script) {
 		ch, server := s.Channel(), s.Channel()
 		q := server.Queue("requests", "classic", nil)
 		replies := ch.replies()

@@ -144,7 +144,7 @@ var routing = []Scenario{
 		r.send(topic, "c", nil)
 		r.send(topic, "a.b", amqp.Table{"CC": []any{"a.c", "a.b"}})
 	}},
-	{"publishing-where-it-is-refused", func(s *Script) {
+	{"refused-publishes", func(s *Script) {
 		r := s.router()
 		fanout, internal := r.ch.Exchange("fanout", "fanout", nil), s.Name("internal")
 		s.Must(r.ch.ExchangeDeclare(internal, "fanout", true, false, true, false, nil))

@@ -22,7 +22,7 @@ func All() []Scenario {
 		consuming, settling, contents, confirming, transactions, replying, closing,
 		counts, deliveryLimits, deadLetters, deadLetterRouting,
 		lengthLimits, timeLimits, priorities, singleActive, delayedRetries, consumerTimeouts,
-		comebackOrders, fullDeadLetterQueues,
+		requeueOrders, fullDeadLetterQueues,
 		declaring,
 		Headers(), Violations(),
 	)

@@ -12,8 +12,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// soon is the longest wait for an event, after which the test fails.
-const soon = 20 * time.Second
+// eventTimeout is the longest wait for an event, after which the test fails.
+const eventTimeout = 20 * time.Second
 
 // A Broker is the broker that a scenario runs on.
 type Broker struct {
@@ -104,12 +104,12 @@ func (s *Script) Dial() *Conn {
 	conn, err := amqp.DialConfig(s.broker.URL, amqp.Config{
 		Heartbeat: 10 * time.Second,
 		Dial: func(network, addr string) (_ net.Conn, err error) {
-			socket, err = amqp.DefaultDial(soon)(network, addr)
+			socket, err = amqp.DefaultDial(eventTimeout)(network, addr)
 			return socket, err
 		},
 	})
 	s.Must(err)
-	s.tb.Cleanup(func() { _ = conn.CloseDeadline(time.Now().Add(soon)) })
+	s.tb.Cleanup(func() { _ = conn.CloseDeadline(time.Now().Add(eventTimeout)) })
 	return &Conn{Connection: conn, s: s, closed: conn.NotifyClose(make(chan *amqp.Error, 1)), socket: socket}
 }
 
@@ -142,7 +142,7 @@ func (s *Script) awaitReady(queue string, n int) int {
 	defer conn.Close()
 	ch, err := conn.Channel()
 	s.Must(err)
-	for end := time.Now().Add(soon); ; {
+	for end := time.Now().Add(eventTimeout); ; {
 		q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
 		s.Must(err)
 		if q.Messages == n || time.Now().After(end) {

@@ -85,7 +85,7 @@ func AfterRestart(restart func()) Scenario {
 }
 
 var headerTables = []Scenario{
-	{"headers-are-decoded-and-encoded-again", func(s *Script) {
+	{"headers-are-re-encoded", func(s *Script) {
 		r := s.raw()
 		for _, kind := range []string{"classic", "quorum"} {
 			q := s.Channel().Queue(kind, kind, nil)
@@ -105,7 +105,7 @@ var headerTables = []Scenario{
 			s.Note("%s: %s", h.what, r.content("basic.return"))
 		}
 	}},
-	{"headers-of-other-clients-are-read-by-amqp091-go", func(s *Script) {
+	{"amqp091-go-reads-headers-of-other-clients", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()
@@ -118,7 +118,7 @@ var headerTables = []Scenario{
 			}
 		}
 	}},
-	{"headers-on-every-way-to-a-client", func(s *Script) {
+	{"headers-on-every-delivery-path", func(s *Script) {
 		sent := key("k") + "L" + eight + "\x01" + key("b") + "t\x02" + key("k") + "V" + key("F") + sized("F", key("z")+"t\x05"+key("a")+"t\x07"+key("z")+"t\x00") + key("y") + "V"
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
@@ -164,7 +164,7 @@ var headerTables = []Scenario{
 		r.send("", request.short(), true, uint16(1<<13), table(sent))
 		s.Note("reply: %s", r.content("basic.deliver"))
 	}},
-	{"properties-are-encoded-again", func(s *Script) {
+	{"properties-are-re-encoded", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			q := s.Channel().Queue(kind, kind, nil)

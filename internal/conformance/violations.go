@@ -126,10 +126,10 @@ func forEach[T any](values []T, make func(T) violation) []violation {
 }
 
 var (
-	toNobody  = publish(1, "", "nobody", false)
-	noContent = contentHeader(1, 0, uint16(0))
-	oneByte   = contentHeader(1, 1, uint16(0))
-	body1     = frame(bodyFrame, 1, payload("x"))
+	unroutable = publish(1, "", "nobody", false)
+	noContent  = contentHeader(1, 0, uint16(0))
+	oneByte    = contentHeader(1, 1, uint16(0))
+	body1      = frame(bodyFrame, 1, payload("x"))
 )
 
 func on(channel uint16) string {
