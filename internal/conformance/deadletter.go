@@ -104,7 +104,8 @@ var deadLetters = []Scenario{
 	}},
 }
 
-// cycleTwice moves a message twice through a cycle of three queues. It is rejected in the first and expires in the others.
+// cycleTwice moves a message twice through a cycle of three queues. It is rejected in the first queue and expires in the
+// others.
 func cycleTwice(s *Script, kind string) {
 	ch := s.Channel()
 	wait2 := ch.Queue("wait2", kind, with(amqp.Table{"x-message-ttl": 1}, to(s.Name("work"))))

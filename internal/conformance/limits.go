@@ -164,8 +164,8 @@ var lengthLimits = []Scenario{
 	}},
 }
 
-// publishAndConfirm publishes n messages one by one and waits for each confirm. It returns an A for each ack and an N for each
-// nack.
+// publishAndConfirm publishes n messages one by one and waits for each confirm. It returns an A for each ack and an N
+// for each nack.
 func publishAndConfirm(ch *Channel, queue string, n int) string {
 	ch.s.tb.Helper()
 	other := ch.conn.Open()
