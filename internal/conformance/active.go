@@ -13,14 +13,14 @@ var singleActive = []Scenario{
 			b := second.Subscribe(q, "b")
 			second.Store(q, "1", "2")
 			a.Next()
-			s.Holds(q, 1) // the other one waits
+			s.Holds(q, 1) // b is not active
 			first.conn.Cut()
 			s.Must(b.Next().Ack(false))
 			s.Must(b.Next().Ack(false))
 			s.Holds(q, 0)
 		}
 	}},
-	{"a-cancelled-active-consumer-keeps-what-it-has", func(s *Script) {
+	{"a-cancelled-active-consumer-keeps-its-deliveries", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			first, second := s.Channel(), s.Channel()
@@ -32,8 +32,8 @@ var singleActive = []Scenario{
 			d := a.Next()
 			s.Holds(q, 1)
 			s.Must(first.Cancel("a", false))
-			b.Next() // out of order: the first one is not settled yet
-			s.Must(nackBack(d))
+			b.Next() // out of order: the first message is not settled yet
+			s.Must(nackRequeue(d))
 			b.Next()
 		}
 	}},
@@ -49,7 +49,7 @@ var singleActive = []Scenario{
 			s.Must(a.Next().Ack(false))
 		}
 	}},
-	{"who-comes-back-waits-at-the-end", func(s *Script) {
+	{"a-consumer-that-subscribes-again-waits-at-the-end", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()
@@ -66,7 +66,7 @@ var singleActive = []Scenario{
 			}
 		}
 	}},
-	{"basic-get-beside-a-single-active-consumer", func(s *Script) {
+	{"basic-get-with-a-single-active-consumer", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()
@@ -86,7 +86,7 @@ var singleActive = []Scenario{
 		ch.Store(q, "1", "2")
 		d := low.Next()
 		high := ch.SubscribeWith(q, "high", amqp.Table{"x-priority": 1})
-		s.Holds(q, 1) // until the lower one has settled what it has
+		s.Holds(q, 1) // until low has settled its delivery
 		s.Must(d.Ack(false))
 		s.Must(high.Next().Ack(false))
 
@@ -126,7 +126,7 @@ var singleActive = []Scenario{
 			s.Try(kind+": exclusive, with a single active consumer", consume(ch.Queue("single-"+kind, kind, single), "e", true))
 		}
 	}},
-	{"an-exclusive-consumer-leaves-basic-get-alone", func(s *Script) {
+	{"an-exclusive-consumer-does-not-block-basic-get", func(s *Script) {
 		ch := s.Channel()
 		q := ch.Queue("classic", "classic", nil)
 		s.Must(ch.Qos(1, 0, false))

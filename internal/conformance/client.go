@@ -16,13 +16,13 @@ type Conn struct {
 	socket net.Conn
 }
 
-// Open opens a channel, whose events are taken from now on.
+// Open opens a channel and starts to collect its events.
 func (c *Conn) Open() *Channel {
 	c.s.tb.Helper()
 	ch, err := c.Channel()
 	c.s.Must(err)
 	x := &Channel{Channel: ch, s: c.s, conn: c, events: make(chan string, 1000)}
-	var ( // unbuffered and in one select: events are taken in their order on the wire
+	var ( // unbuffered and read by one select, so that events keep their order on the wire
 		returns  = ch.NotifyReturn(make(chan amqp.Return))
 		confirms = ch.NotifyPublish(make(chan amqp.Confirmation))
 		cancels  = ch.NotifyCancel(make(chan string))
@@ -59,20 +59,20 @@ func (c *Conn) Open() *Channel {
 	return x
 }
 
-// Cut ends the connection without a word to the broker.
+// Cut closes the socket without connection.close.
 func (c *Conn) Cut() {
 	c.s.tb.Helper()
 	c.s.Must(c.socket.Close())
-	c.s.tb.Logf("cut: %v", <-c.closed)
+	c.s.tb.Logf("connection cut: %v", <-c.closed)
 }
 
-// Closed writes why the broker closed the connection, which it waits for.
+// Closed waits until the broker has closed the connection, and writes the reason.
 func (c *Conn) Closed() {
 	c.s.tb.Helper()
 	select {
 	case err := <-c.closed:
 		c.s.Note("connection closed: %s", failure(err))
-	case <-time.After(soon):
+	case <-time.After(eventTimeout):
 		c.s.Note("connection open")
 	}
 }
@@ -85,7 +85,7 @@ type Channel struct {
 	events chan string // closed with the channel
 }
 
-// Queue declares a durable queue of a type, with further arguments, and returns its name on the broker.
+// Queue declares a durable queue of type kind with additional arguments. It returns the name on the broker.
 func (ch *Channel) Queue(name, kind string, args amqp.Table) string {
 	ch.s.tb.Helper()
 	all := amqp.Table{"x-queue-type": kind}
@@ -98,7 +98,7 @@ func (ch *Channel) Queue(name, kind string, args amqp.Table) string {
 	return name
 }
 
-// Exchange declares a durable exchange and returns its name on the broker.
+// Exchange declares a durable exchange of type kind. It returns the name on the broker.
 func (ch *Channel) Exchange(name, kind string, args amqp.Table) string {
 	ch.s.tb.Helper()
 	name = ch.s.Name(name)
@@ -106,14 +106,14 @@ func (ch *Channel) Exchange(name, kind string, args amqp.Table) string {
 	return name
 }
 
-// Publish publishes a message, mandatory.
+// Publish publishes a mandatory message.
 func (ch *Channel) Publish(exchange, key string, m amqp.Publishing) {
 	ch.s.tb.Helper()
 	ch.s.Must(ch.PublishWithContext(ch.s.ctx, exchange, key, true, false, m))
 }
 
-// Store publishes messages with these bodies to a queue, persistent, and has them confirmed before it returns.
-// Afterwards the channel is not in confirm mode.
+// Store publishes persistent messages with these bodies to a queue. It returns after the broker has confirmed them.
+// It does not put the channel into confirm mode.
 func (ch *Channel) Store(queue string, bodies ...string) {
 	ch.s.tb.Helper()
 	for _, b := range bodies {
@@ -121,7 +121,7 @@ func (ch *Channel) Store(queue string, bodies ...string) {
 	}
 }
 
-// StoreMessage publishes a message to a queue and has it confirmed before it returns.
+// StoreMessage publishes a message to a queue. It returns after the broker has confirmed it.
 func (ch *Channel) StoreMessage(queue string, m amqp.Publishing) {
 	ch.s.tb.Helper()
 	other, err := ch.conn.Channel()
@@ -131,11 +131,11 @@ func (ch *Channel) StoreMessage(queue string, m amqp.Publishing) {
 	c, err := other.PublishWithDeferredConfirmWithContext(ch.s.ctx, "", queue, true, false, m)
 	ch.s.Must(err)
 	if ok, err := c.WaitContext(ch.s.ctx); err != nil || !ok {
-		ch.s.tb.Fatalf("not stored: %v", err)
+		ch.s.tb.Fatalf("message was not stored: %v", err)
 	}
 }
 
-// Event writes the next return, confirm, cancellation or end of the channel, which it waits for.
+// Event waits for the next return, confirm, cancellation or close of the channel, and writes it.
 func (ch *Channel) Event() {
 	ch.s.tb.Helper()
 	ch.s.Note("%s", ch.event())
@@ -149,30 +149,32 @@ func (ch *Channel) event() string {
 			e = "no more events"
 		}
 		return e
-	case <-time.After(soon):
-		ch.s.tb.Fatalf("no event after\n%s", ch.s.lines.String())
+	case <-time.After(eventTimeout):
+		ch.s.tb.Fatalf("timed out waiting for an event; transcript so far:\n%s", ch.s.lines.String())
 		return ""
 	}
 }
 
-// Sync returns when the broker has seen all that was sent on the channel.
+// Sync returns after the broker has processed every earlier method of the channel.
 func (ch *Channel) Sync() {
 	ch.s.tb.Helper()
 	ch.s.Must(ch.Qos(0, 0, false))
 }
 
-// Recover is basic.recover.
+// Recover sends basic.recover.
 func (ch *Channel) Recover(requeue bool) error {
 	return ch.Channel.Recover(requeue) //nolint:staticcheck // deprecated, but RabbitMQ still has it
 }
 
-// State writes whether the channel and its connection are open, once the broker has seen all that was sent.
+// State writes whether the channel and its connection are open. It first waits until the broker has processed every
+// earlier method of the channel.
 func (ch *Channel) State() {
 	ch.s.tb.Helper()
 	ch.s.Note("%s", ch.outcome(nil))
 }
 
-// outcome tells what became of something done on the channel, err being what it returned.
+// outcome describes the result of an operation on the channel that returned err. If err is nil, it first waits until the
+// broker has processed the operation.
 func (ch *Channel) outcome(err error) string {
 	if err == nil {
 		if err = ch.Qos(0, 0, false); err == nil {
@@ -192,7 +194,7 @@ func (ch *Channel) outcome(err error) string {
 	return last
 }
 
-// Get takes a message with basic.get and writes it.
+// Get requests a message with basic.get and writes the answer.
 func (ch *Channel) Get(queue string) amqp.Delivery {
 	ch.s.tb.Helper()
 	d, ok, err := ch.Channel.Get(queue, false)
@@ -207,7 +209,7 @@ func (ch *Channel) Get(queue string) amqp.Delivery {
 	return d
 }
 
-// AwaitGet is Get as soon as the queue has a message.
+// AwaitGet is like Get but waits until the queue has a message.
 func (ch *Channel) AwaitGet(queue string) amqp.Delivery {
 	ch.s.tb.Helper()
 	d := ch.awaitGet(queue)
@@ -215,36 +217,36 @@ func (ch *Channel) AwaitGet(queue string) amqp.Delivery {
 	return d
 }
 
-// awaitGet is AwaitGet without a word.
+// awaitGet is AwaitGet without output.
 func (ch *Channel) awaitGet(queue string) amqp.Delivery {
 	ch.s.tb.Helper()
-	for end := time.Now().Add(soon); ; {
+	for end := time.Now().Add(eventTimeout); ; {
 		d, ok, err := ch.Channel.Get(queue, false)
 		ch.s.Must(err)
 		if ok {
 			return d
 		}
 		if time.Now().After(end) {
-			ch.s.tb.Fatalf("nothing in %s after\n%s", queue, ch.s.lines.String())
+			ch.s.tb.Fatalf("timed out waiting for a message in %s; transcript so far:\n%s", queue, ch.s.lines.String())
 		}
 		time.Sleep(time.Millisecond)
 	}
 }
 
-// A Consumer takes deliveries of one subscription.
+// A Consumer receives the deliveries of one subscription.
 type Consumer struct {
 	ch         *Channel
 	tag        string
 	deliveries <-chan amqp.Delivery
 }
 
-// Subscribe consumes under a tag, with manual acknowledgement.
+// Subscribe starts a consumer with this tag and manual acknowledgement.
 func (ch *Channel) Subscribe(queue, tag string) *Consumer {
 	ch.s.tb.Helper()
 	return ch.SubscribeWith(queue, tag, nil)
 }
 
-// SubscribeWith is Subscribe with arguments of the consumer.
+// SubscribeWith is Subscribe with consumer arguments.
 func (ch *Channel) SubscribeWith(queue, tag string, args amqp.Table) *Consumer {
 	ch.s.tb.Helper()
 	deliveries, err := ch.Consume(queue, tag, false, false, false, false, args)
@@ -252,7 +254,7 @@ func (ch *Channel) SubscribeWith(queue, tag string, args amqp.Table) *Consumer {
 	return &Consumer{ch, tag, deliveries}
 }
 
-// Next writes the next delivery, which it waits for, or that there will be none.
+// Next waits for the next delivery and writes it. If the consumer was cancelled, it writes "no more deliveries".
 func (c *Consumer) Next() amqp.Delivery {
 	c.ch.s.tb.Helper()
 	d, ok := c.take()
@@ -264,14 +266,14 @@ func (c *Consumer) Next() amqp.Delivery {
 	return d
 }
 
-// take waits for the next delivery and writes nothing. There is none if the consumer has ended.
+// take waits for the next delivery and returns it without output. It returns false if the consumer was cancelled.
 func (c *Consumer) take() (amqp.Delivery, bool) {
 	c.ch.s.tb.Helper()
 	select {
 	case d, ok := <-c.deliveries:
 		return d, ok
-	case <-time.After(soon):
-		c.ch.s.tb.Fatalf("no delivery to %s after\n%s", c.tag, c.ch.s.lines.String())
+	case <-time.After(eventTimeout):
+		c.ch.s.tb.Fatalf("timed out waiting for a delivery to %s; transcript so far:\n%s", c.tag, c.ch.s.lines.String())
 		return amqp.Delivery{}, false
 	}
 }

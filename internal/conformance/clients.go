@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// python is the interpreter of Debian's packages. Another one that comes first on PATH may lack them.
+// python is the interpreter that Debian's packages install their modules for. Another one on PATH may lack them.
 const python = "/usr/bin/python3"
 
 // A Client is a program in Python that exercises a client library and prints the results.
 type Client struct {
 	Library string // the Python module
-	Package string // the Debian package of it
+	Package string // the Debian package that contains it
 	script  string
 }
 
@@ -33,7 +33,7 @@ func Clients() []Client {
 //go:embed testdata/clients
 var clientFiles embed.FS
 
-// Missing returns why the client cannot run on this machine, nil if it can.
+// Missing returns nil if the client can run on this machine, otherwise the reason.
 func (c Client) Missing(ctx context.Context) error {
 	return exec.CommandContext(ctx, python, "-c", "import "+c.Library).Run()
 }
@@ -55,7 +55,7 @@ func (c Client) Transcript(tb testing.TB, url string) string {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		tb.Fatalf("%s: %v\n%s\nafter\n%s", c.Library, err, stderr.String(), out)
+		tb.Fatalf("%s: %v\n%s\noutput so far:\n%s", c.Library, err, stderr.String(), out)
 	}
 	return strings.ReplaceAll(string(out), suffix, "")
 }
@@ -65,12 +65,12 @@ func (c Client) Recorded(tb testing.TB) string {
 	tb.Helper()
 	b, err := clientFiles.ReadFile("testdata/clients/" + c.script + ".txt")
 	if err != nil {
-		tb.Errorf("%s is not recorded: %v", c.Library, err)
+		tb.Errorf("%s has no recorded transcript: %v", c.Library, err)
 	}
 	return string(b)
 }
 
-// Record keeps a transcript, in a checkout whose root is dir.
+// Record writes the transcript into testdata of the checkout at dir.
 func (c Client) Record(dir, transcript string) error {
 	return os.WriteFile(filepath.Join(dir, "internal", "conformance", "testdata", "clients", c.script+".txt"), []byte(transcript), 0o600)
 }

@@ -7,8 +7,7 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest"
 )
 
-// Clients in other languages behave on amqptest as on RabbitMQ 4.3.
-func TestConformanceToOtherClients(t *testing.T) {
+func TestConformanceWithOtherClients(t *testing.T) {
 	for _, c := range Clients() {
 		t.Run(c.Library, func(t *testing.T) {
 			t.Parallel()
@@ -20,7 +19,7 @@ func TestConformanceToOtherClients(t *testing.T) {
 			}
 			got := c.Transcript(t, amqptest.Start(t).URL())
 			if want := c.Recorded(t); got != want {
-				t.Errorf("amqptest and RabbitMQ differ:\n%s", Diff(got, want))
+				t.Errorf("amqptest (-) and RabbitMQ (+) differ:\n%s", Diff(got, want))
 			}
 		})
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 var closing = []Scenario{
-	{"a-channel-error-leaves-others-alone", func(s *Script) {
+	{"a-channel-error-does-not-affect-other-channels", func(s *Script) {
 		failing := s.Channel()
 		other := failing.conn.Open()
 		q := failing.Queue("q", "classic", nil)
@@ -27,7 +27,7 @@ var closing = []Scenario{
 		c.Next()
 		other.State()
 	}},
-	{"a-connection-error-ends-all-channels", func(s *Script) {
+	{"a-connection-error-closes-all-its-channels", func(s *Script) {
 		ch := s.Channel()
 		other, elsewhere := ch.conn.Open(), s.Channel()
 		s.Must(ch.PublishWithContext(s.ctx, "amq.fanout", "", false, true, amqp.Publishing{}))
@@ -38,18 +38,18 @@ var closing = []Scenario{
 		s.Title("another connection")
 		elsewhere.State()
 	}},
-	{"nothing-is-done-on-a-channel-after-its-error", func(s *Script) {
+	{"methods-after-a-channel-error-are-ignored", func(s *Script) {
 		ch := s.Channel()
 		q := ch.Queue("q", "classic", nil)
 		s.Must(ch.PublishWithContext(s.ctx, s.Name("missing"), "", false, false, amqp.Publishing{}))
-		for range 10 { // until amqp091-go knows
+		for range 10 { // until amqp091-go has seen the error
 			_ = ch.PublishWithContext(s.ctx, "", q, false, false, amqp.Publishing{})
 		}
 		ch.Event()
 		ch.conn.Open().Sync()
 		s.Holds(q, 0)
 	}},
-	{"a-closed-channel-is-forgotten", func(s *Script) {
+	{"a-reused-channel-number-starts-fresh", func(s *Script) {
 		conn := s.Dial()
 		ch := conn.Open()
 		q := ch.Queue("q", "classic", nil)
@@ -75,7 +75,7 @@ var closing = []Scenario{
 		s.Must(ch.Ack(5, false))
 		ch.Event()
 	}},
-	{"what-was-published-before-a-close-is-stored", func(s *Script) {
+	{"messages-published-before-a-close-are-stored", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			for _, what := range []string{"channel", "connection"} {
 				ch := s.Channel()
@@ -93,7 +93,7 @@ var closing = []Scenario{
 			}
 		}
 	}},
-	{"an-error-leaves-what-came-before", func(s *Script) {
+	{"a-channel-error-keeps-earlier-messages", func(s *Script) {
 		ch := s.Channel()
 		q := ch.Queue("q", "quorum", nil)
 		s.Must(ch.Confirm(false))
@@ -105,7 +105,7 @@ var closing = []Scenario{
 		ch.Event()
 		s.Holds(q, 1)
 	}},
-	{"a-closed-connection-returns-what-it-had", func(s *Script) {
+	{"a-closed-connection-requeues-its-deliveries", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()

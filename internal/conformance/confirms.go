@@ -50,7 +50,7 @@ var confirming = []Scenario{
 		ch.Publish("", ch.Queue("short", "classic", amqp.Table{"x-max-length": 0}), amqp.Publishing{})
 		ch.Event()
 	}},
-	{"full-queues-refuse-messages", func(s *Script) {
+	{"full-queues-reject-messages", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s with room for 2", kind)
 			ch := s.Channel()
@@ -92,7 +92,7 @@ var confirming = []Scenario{
 		q := ch.Queue("q", "quorum", nil)
 		s.Must(ch.Confirm(false))
 		const n = 200
-		for i := 1; i <= n; i++ { // every second one is unroutable
+		for i := 1; i <= n; i++ { // messages with an odd number are unroutable
 			ch.Publish("", q+[]string{"", "x"}[i%2], amqp.Publishing{Body: fmt.Append(nil, i)})
 		}
 		returned := make(map[int]bool)
@@ -115,7 +115,7 @@ var confirming = []Scenario{
 		}
 		s.Note("%d acks, %d returns, %d acks before their return", acks, len(returned), early)
 	}},
-	{"returns-carry-the-message-as-it-was", func(s *Script) {
+	{"returns-carry-the-published-message", func(s *Script) {
 		ch := s.Channel()
 		returns := ch.NotifyReturn(make(chan amqp.Return, 1))
 		ch.Publish("amq.direct", "nobody", amqp.Publishing{

@@ -107,7 +107,7 @@ var transactions = []Scenario{
 		s.Must(err)
 		s.Note("%s", ch.outcome(ch.TxCommit()))
 	}},
-	{"transactions-fail", func(s *Script) {
+	{"transaction-errors", func(s *Script) {
 		s.Try("commit without a transaction", func(ch *Channel) error { return ch.TxCommit() })
 		s.Try("rollback without a transaction", func(ch *Channel) error { return ch.TxRollback() })
 		s.Try("select twice", func(ch *Channel) error {

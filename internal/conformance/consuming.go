@@ -32,7 +32,7 @@ var consuming = []Scenario{
 			return err
 		})
 	}},
-	{"consuming-what-is-missing", func(s *Script) {
+	{"consuming-from-a-missing-queue", func(s *Script) {
 		s.Try("consume", func(ch *Channel) error {
 			_, err := ch.Consume(s.Name("q"), "tag", false, false, false, false, nil)
 			return err
@@ -68,7 +68,7 @@ var consuming = []Scenario{
 			ch.State()
 		}
 	}},
-	{"every-consumer-of-a-deleted-queue-is-told", func(s *Script) {
+	{"every-consumer-of-a-deleted-queue-is-cancelled", func(s *Script) {
 		ch, other := s.Channel(), s.Channel()
 		q := ch.Queue("q", "classic", nil)
 		ch.Subscribe(q, "a")
@@ -126,7 +126,7 @@ var consuming = []Scenario{
 			b.Next()
 		}
 	}},
-	{"prefetch-bounds-each-consumer", func(s *Script) {
+	{"prefetch-limits-each-consumer", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			for _, global := range []bool{false, true} {
 				s.Title("%s, global %v", kind, global)
@@ -154,7 +154,7 @@ var consuming = []Scenario{
 			}
 		}
 	}},
-	{"a-quorum-queue-bounds-every-prefetch", func(s *Script) {
+	{"a-quorum-queue-limits-every-prefetch", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			ch := s.Channel()
 			q := ch.Queue(kind, kind, nil)
@@ -169,7 +169,7 @@ var consuming = []Scenario{
 			s.Holds(q, map[string]int{"classic": 0, "quorum": 5}[kind])
 		}
 	}},
-	{"a-new-consumer-inherits-by-its-tag", func(s *Script) {
+	{"a-new-consumer-inherits-the-unsettled-messages-of-its-tag", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()
@@ -196,7 +196,7 @@ var consuming = []Scenario{
 	{"prefetch-by-size-is-refused", func(s *Script) {
 		s.Try("prefetch of 100 bytes", func(ch *Channel) error { return ch.Qos(1, 100, false) })
 	}},
-	{"consuming-without-waiting", func(s *Script) {
+	{"consuming-with-no-wait", func(s *Script) {
 		ch := s.Channel()
 		q := ch.Queue("q", "classic", nil)
 		deliveries, err := ch.Consume(q, "tag", true, false, false, true, nil)

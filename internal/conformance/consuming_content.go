@@ -9,7 +9,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// headerValues are what amqp091-go can send.
+// headerValues has every type of header value that amqp091-go can send.
 var headerValues = []any{
 	nil, true, false, byte(200), int8(-100), int16(-30000), uint16(60000), int32(-2e9), uint32(4e9), int64(-9e18), 7,
 	float32(0.1), 0.1, 1e300,
@@ -32,14 +32,14 @@ var contents = []Scenario{
 			for _, v := range headerValues {
 				ch.StoreMessage(q, amqp.Publishing{Headers: amqp.Table{"h": v}})
 				first := ch.awaitGet(q)
-				s.Must(first.Nack(false, true)) // a quorum queue then writes the headers anew
+				s.Must(first.Nack(false, true)) // a quorum queue then encodes the headers again
 				again := ch.awaitGet(q)
 				s.Must(again.Ack(false))
 				s.Note("%s: %s, again %s", header(v), header(first.Headers["h"]), header(again.Headers["h"]))
 			}
 		}
 	}},
-	{"properties-go-through-unchanged", func(s *Script) {
+	{"properties-are-preserved", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()
@@ -103,7 +103,7 @@ var contents = []Scenario{
 	}},
 }
 
-// header is value with the moment, which does not differ here.
+// header is like value but also renders timestamps, which are the same in every run here.
 func header(v any) string {
 	if t, ok := v.(time.Time); ok {
 		return t.UTC().Format(time.RFC3339)

@@ -34,7 +34,7 @@ var settling = []Scenario{
 			ch.Get(q)
 		}
 	}},
-	{"delivery-tags-that-do-not-fit", func(s *Script) {
+	{"invalid-delivery-tags", func(s *Script) {
 		s.Try("ack of tag 0 alone", func(ch *Channel) error { return ch.Ack(0, false) })
 		s.Try("ack up to a tag that was never delivered", func(ch *Channel) error { return ch.Ack(77, true) })
 		s.Try("nack of a tag that was never delivered", func(ch *Channel) error { return ch.Nack(77, false, true) })
@@ -64,7 +64,7 @@ var settling = []Scenario{
 			return d.Ack(false)
 		})
 	}},
-	{"delivery-tags-count-all-that-a-channel-gets", func(s *Script) {
+	{"delivery-tags-count-all-deliveries-of-a-channel", func(s *Script) {
 		ch := s.Channel()
 		q, p := ch.Queue("q", "classic", nil), ch.Queue("p", "quorum", nil)
 		ch.Store(q, "1", "2", "3")
@@ -83,7 +83,7 @@ var settling = []Scenario{
 		s.Holds(q, 0)
 		s.Holds(p, 0)
 	}},
-	{"order-of-what-comes-back", func(s *Script) {
+	{"order-of-requeued-messages", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			take := func(ch *Channel, q string, n int) {
 				for range n {
@@ -186,7 +186,7 @@ var settling = []Scenario{
 		s.Title("nothing to recover")
 		s.Try("recover", func(ch *Channel) error { return ch.Recover(true) })
 	}},
-	{"a-rejected-message-is-gone", func(s *Script) {
+	{"a-rejected-message-is-discarded", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			ch := s.Channel()
 			q := ch.Queue(kind, kind, nil)

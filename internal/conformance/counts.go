@@ -3,19 +3,19 @@ package conformance
 import amqp "github.com/rabbitmq/amqp091-go"
 
 var counts = []Scenario{
-	{"deliveries-come-back-to-a-classic-queue", func(s *Script) { comeBack(s, "classic") }},
-	{"deliveries-come-back-to-a-quorum-queue", func(s *Script) { comeBack(s, "quorum") }},
+	{"redelivery-from-a-classic-queue", func(s *Script) { requeueEveryWay(s, "classic") }},
+	{"redelivery-from-a-quorum-queue", func(s *Script) { requeueEveryWay(s, "quorum") }},
 	{"counts-of-a-quorum-queue-add-up", func(s *Script) {
 		ch := s.Channel()
 		q := ch.Queue("work", "quorum", nil)
 		ch.Store(q, "m")
 		c := ch.Subscribe(q, "c")
-		for _, back := range []func(amqp.Delivery) error{nackBack, rejectBack, nackBack, rejectBack} {
+		for _, back := range []func(amqp.Delivery) error{nackRequeue, rejectRequeue, nackRequeue, rejectRequeue} {
 			s.Must(back(c.Next()))
 		}
 		s.Must(c.Next().Ack(false))
 	}},
-	{"unread-deliveries-come-back-as-well", func(s *Script) {
+	{"unread-deliveries-are-redelivered", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch, other := s.Channel(), s.Channel()
@@ -30,7 +30,7 @@ var counts = []Scenario{
 			}
 		}
 	}},
-	{"what-is-settled-before-the-cancel-stays-settled", func(s *Script) {
+	{"acks-before-a-cancel-are-kept", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s: 300 acks, then cancel, then close", kind)
 			ch := s.Channel()
@@ -50,7 +50,7 @@ var counts = []Scenario{
 			s.Holds(q, 0)
 		}
 	}},
-	{"forged-counts-are-not-counted", func(s *Script) {
+	{"published-counts-are-ignored", func(s *Script) {
 		ch := s.Channel()
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
@@ -58,24 +58,24 @@ var counts = []Scenario{
 			forged := amqp.Table{"x-delivery-count": int64(9), "x-acquired-count": int64(9)}
 			ch.StoreMessage(q, amqp.Publishing{Body: []byte("m"), Headers: forged})
 			c := s.Channel().Subscribe(q, "c")
-			s.Must(nackBack(c.Next()))
-			s.Must(rejectBack(c.Next()))
+			s.Must(nackRequeue(c.Next()))
+			s.Must(rejectRequeue(c.Next()))
 			s.Must(c.Next().Ack(false))
 		}
 	}},
 }
 
-// A wayBack is how a delivery returns to its queue.
-type wayBack struct {
+// A wayBack is a way to requeue a delivery.
+type requeueWay struct {
 	name string
 	act  func(ch *Channel, d amqp.Delivery) error
-	ends bool // the consumer is gone then
+	ends bool // reports whether it also closes or cancels the consumer
 }
 
-var waysBack = []wayBack{
-	{"basic.nack", func(_ *Channel, d amqp.Delivery) error { return nackBack(d) }, false},
+var waysToRequeue = []requeueWay{
+	{"basic.nack", func(_ *Channel, d amqp.Delivery) error { return nackRequeue(d) }, false},
 	{"basic.nack of several", func(_ *Channel, d amqp.Delivery) error { return d.Nack(true, true) }, false},
-	{"basic.reject", func(_ *Channel, d amqp.Delivery) error { return rejectBack(d) }, false},
+	{"basic.reject", func(_ *Channel, d amqp.Delivery) error { return rejectRequeue(d) }, false},
 	{"basic.recover", func(ch *Channel, _ amqp.Delivery) error { return ch.Recover(true) }, false},
 	{"channel.close", func(ch *Channel, _ amqp.Delivery) error { return ch.Close() }, true},
 	{"connection.close", func(ch *Channel, _ amqp.Delivery) error { return ch.conn.Close() }, true},
@@ -83,7 +83,7 @@ var waysBack = []wayBack{
 	{"the broker closes the channel", func(ch *Channel, _ amqp.Delivery) error { return ch.Ack(77, false) }, true},
 	{"basic.cancel, then basic.nack", func(ch *Channel, d amqp.Delivery) error {
 		ch.s.Must(ch.Cancel("c", false))
-		return nackBack(d)
+		return nackRequeue(d)
 	}, true},
 	{"basic.cancel, then channel.close", func(ch *Channel, _ amqp.Delivery) error {
 		ch.s.Must(ch.Cancel("c", false))
@@ -91,14 +91,14 @@ var waysBack = []wayBack{
 	}, true},
 }
 
-func nackBack(d amqp.Delivery) error   { return d.Nack(false, true) }
-func rejectBack(d amqp.Delivery) error { return d.Reject(true) }
+func nackRequeue(d amqp.Delivery) error   { return d.Nack(false, true) }
+func rejectRequeue(d amqp.Delivery) error { return d.Reject(true) }
 
-// comeBack has a message come back to a queue in every way, delivered to a consumer and taken by basic.get.
-func comeBack(s *Script, kind string) {
+// requeueEveryWay requeues a message in every way, first as the delivery of a consumer, then as the answer to basic.get.
+func requeueEveryWay(s *Script, kind string) {
 	other := s.Channel()
 	q := other.Queue("work", kind, nil)
-	for _, way := range waysBack {
+	for _, way := range waysToRequeue {
 		s.Title("%s", way.name)
 		other.Store(q, "m")
 		ch := s.Channel()
@@ -111,7 +111,7 @@ func comeBack(s *Script, kind string) {
 		s.Must(c.Next().Ack(false))
 		s.Must(ch.Cancel("c", false))
 	}
-	for _, way := range []wayBack{waysBack[0], waysBack[2], waysBack[4]} {
+	for _, way := range []requeueWay{waysToRequeue[0], waysToRequeue[2], waysToRequeue[4]} {
 		s.Title("basic.get, then %s", way.name)
 		other.Store(q, "m")
 		ch := s.Channel()
@@ -120,7 +120,7 @@ func comeBack(s *Script, kind string) {
 	}
 }
 
-// deliverMany has a consumer c of the channel hold 300 deliveries.
+// deliverMany starts a consumer with the tag c and returns 300 unsettled deliveries.
 func deliverMany(ch *Channel, queue string) []amqp.Delivery {
 	ch.s.tb.Helper()
 	var many []amqp.Delivery

@@ -2,8 +2,8 @@ package conformance
 
 import amqp "github.com/rabbitmq/amqp091-go"
 
-var comebackOrders = []Scenario{
-	{"where-what-comes-back-is-put", func(s *Script) {
+var requeueOrders = []Scenario{
+	{"positions-of-requeued-messages", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			for _, way := range []struct {
 				name string
@@ -11,14 +11,14 @@ var comebackOrders = []Scenario{
 			}{
 				{"the third, the first and the second of four, one by one", func(_ *Channel, a, b, c amqp.Delivery) {
 					for _, d := range []amqp.Delivery{c, a, b} {
-						s.Must(nackBack(d))
+						s.Must(nackRequeue(d))
 					}
 				}},
 				{"three of four at once", func(_ *Channel, _, _, c amqp.Delivery) { s.Must(c.Nack(true, true)) }},
 				{"basic.recover of three", func(ch *Channel, _, _, _ amqp.Delivery) { s.Must(ch.Recover(true)) }},
 				{"channel.close with three", func(ch *Channel, _, _, _ amqp.Delivery) { s.Must(ch.Close()) }},
 				{"the second, then channel.close", func(ch *Channel, _, b, _ amqp.Delivery) {
-					s.Must(nackBack(b))
+					s.Must(nackRequeue(b))
 					ch.Sync()
 					s.Must(ch.Close())
 				}},

@@ -7,7 +7,7 @@ import (
 )
 
 var consumerTimeouts = []Scenario{
-	{"what-is-not-settled-in-time-ends-its-consumer", func(s *Script) {
+	{"a-consumer-timeout-cancels-the-consumer", func(s *Script) {
 		ch := s.Channel()
 		q := ch.Queue("work", "quorum", nil)
 		ch.Store(q, "1", "2", "3")
@@ -34,7 +34,7 @@ var consumerTimeouts = []Scenario{
 		s.Must(c.Next().Ack(false))
 		s.Holds(q, 0)
 	}},
-	{"what-is-settled-in-time-does-not", func(s *Script) {
+	{"settling-in-time-prevents-the-timeout", func(s *Script) {
 		ch := s.Channel()
 		q := ch.Queue("work", "quorum", timeout(1500))
 		s.Must(ch.Qos(1, 0, false))
@@ -48,7 +48,7 @@ var consumerTimeouts = []Scenario{
 		ch.State()
 		s.Holds(q, 0)
 	}},
-	{"the-consumers-own-timeout-counts", func(s *Script) {
+	{"the-consumer-timeout-overrides-the-queue-timeout", func(s *Script) {
 		ch := s.Channel()
 		q := ch.Queue("work", "quorum", timeout(60_000))
 		ch.Store(q, "m")
@@ -68,7 +68,7 @@ var consumerTimeouts = []Scenario{
 		s.Holds(q, 0)
 		ch.State()
 	}},
-	{"a-timeout-takes-back-only-what-is-late", func(s *Script) {
+	{"a-timeout-requeues-only-late-deliveries", func(s *Script) {
 		ch := s.Channel()
 		q := ch.Queue("work", "quorum", timeout(1200))
 		ch.Store(q, "late")
@@ -85,7 +85,7 @@ var consumerTimeouts = []Scenario{
 		ch.State()
 		s.Holds(q, 0)
 	}},
-	{"a-timeout-makes-room-for-the-next-single-active-consumer", func(s *Script) {
+	{"a-timeout-activates-the-next-single-active-consumer", func(s *Script) {
 		first, second := s.Channel(), s.Channel()
 		q := first.Queue("work", "quorum", with(single, timeout(1000)))
 		a := first.Subscribe(q, "a")
@@ -110,7 +110,7 @@ var consumerTimeouts = []Scenario{
 			ch.Get(q)
 		}
 	}},
-	{"a-consumer-that-timed-out-is-not-gone", func(s *Script) {
+	{"a-timed-out-consumer-still-exists", func(s *Script) {
 		for _, gone := range []bool{false, true} {
 			ch, other := s.Channel(), s.Channel()
 			q := ch.Queue(map[bool]string{false: "work", true: "cancelled"}[gone], "quorum", nil)
@@ -143,7 +143,7 @@ var consumerTimeouts = []Scenario{
 			s.Title("another one")
 		}
 	}},
-	{"what-a-cancelled-consumer-has-times-out-with-its-channel", func(s *Script) {
+	{"a-timeout-after-basic-cancel-closes-the-channel", func(s *Script) {
 		ch, other := s.Channel(), s.Channel()
 		q := ch.Queue("work", "quorum", timeout(1000))
 		ch.Store(q, "1", "2")
@@ -156,7 +156,7 @@ var consumerTimeouts = []Scenario{
 		s.Must(other.AwaitGet(q).Ack(false))
 		s.Must(other.AwaitGet(q).Ack(false))
 	}},
-	{"the-tag-of-a-consumer-that-timed-out-is-taken", func(s *Script) {
+	{"the-tag-of-a-timed-out-consumer-stays-in-use", func(s *Script) {
 		s.Try("consuming by it again", func(ch *Channel) error {
 			q := ch.Queue("work", "quorum", nil)
 			ch.Store(q, "m")
@@ -167,7 +167,7 @@ var consumerTimeouts = []Scenario{
 			return err
 		})
 	}},
-	{"basic-get-times-out-with-its-channel", func(s *Script) {
+	{"a-basic-get-timeout-closes-the-channel", func(s *Script) {
 		ch, other := s.Channel(), s.Channel()
 		q := ch.Queue("work", "quorum", timeout(1000))
 		ch.Store(q, "m")

@@ -7,9 +7,9 @@ import (
 )
 
 var deadLetters = []Scenario{
-	{"x-death-on-classic-queues", func(s *Script) { rounds(s, "classic") }},
-	{"x-death-on-quorum-queues", func(s *Script) { rounds(s, "quorum") }},
-	{"a-forged-x-death-is-data-until-the-next-death", func(s *Script) {
+	{"x-death-on-classic-queues", func(s *Script) { cycleTwice(s, "classic") }},
+	{"x-death-on-quorum-queues", func(s *Script) { cycleTwice(s, "quorum") }},
+	{"a-published-x-death-is-replaced-at-the-next-death", func(s *Script) {
 		ch := s.Channel()
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
@@ -22,27 +22,27 @@ var deadLetters = []Scenario{
 				}},
 				"x-first-death-queue": "forged", "x-first-death-reason": "forged", "x-first-death-exchange": "forged",
 			}})
-			s.Must(rejectAway(ch.Get(q)))
+			s.Must(rejectDiscard(ch.Get(q)))
 			s.Must(ch.AwaitGet(dead).Ack(false))
 		}
 	}},
-	{"what-is-published-again-begins-a-new-x-death", func(s *Script) {
+	{"republishing-starts-a-new-x-death", func(s *Script) {
 		ch := s.Channel()
 		dead := ch.Queue("dead", "quorum", nil)
 		q := ch.Queue("work", "quorum", to(dead))
 		ch.Store(q, "m")
-		s.Must(rejectAway(ch.Get(q)))
+		s.Must(rejectDiscard(ch.Get(q)))
 		d := ch.AwaitGet(dead)
 		s.Must(d.Ack(false))
 		ch.StoreMessage(q, amqp.Publishing{Body: d.Body, Headers: d.Headers})
-		s.Must(rejectAway(ch.Get(q)))
+		s.Must(rejectDiscard(ch.Get(q)))
 		s.Must(ch.AwaitGet(dead).Ack(false))
 	}},
-	{"a-death-has-the-time-of-the-first-of-its-kind", func(s *Script) {
+	{"x-death-keeps-the-time-of-the-first-death", func(s *Script) {
 		ch := s.Channel()
 		q := ch.Queue("work", "quorum", amqp.Table{"x-dead-letter-exchange": ""})
 		ch.Store(q, "m")
-		s.Must(rejectAway(ch.awaitGet(q)))
+		s.Must(rejectDiscard(ch.awaitGet(q)))
 		var times []any
 		for range 2 {
 			d := ch.awaitGet(q)
@@ -50,22 +50,22 @@ var deadLetters = []Scenario{
 			times = append(times, death["time"])
 			s.Note("count %v", death["count"])
 			s.Pass(1100 * ms)
-			s.Must(rejectAway(d))
+			s.Must(rejectDiscard(d))
 		}
 		s.Note("the same time: %v", times[0] == times[1])
 	}},
-	{"circles-without-a-rejection-are-cut", func(s *Script) {
+	{"cycles-without-a-rejection-drop-the-message", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			for _, reason := range []string{"expired", "maxlen", "delivery_limit", "rejected"} {
 				if kind == "classic" && reason == "delivery_limit" {
 					continue
 				}
 				s.Title("%s: %s in work, expired in wait", kind, reason)
-				circle(s, kind, reason)
+				cycle(s, kind, reason)
 			}
 		}
 	}},
-	{"in-a-circle-the-limit-counts-at-the-next-return", func(s *Script) {
+	{"in-a-cycle-the-limit-applies-at-the-next-requeue", func(s *Script) {
 		ch := s.Channel()
 		x := ch.Exchange("x", "fanout", nil)
 		log := ch.Queue("log", "classic", nil)
@@ -75,7 +75,7 @@ var deadLetters = []Scenario{
 		s.Must(ch.QueueBind(work, "", x, false, nil))
 		ch.Store(work, "m")
 		for range 2 {
-			s.Must(rejectAway(ch.awaitGet(work)))
+			s.Must(rejectDiscard(ch.awaitGet(work)))
 			ch.Sync()
 			s.Pass(ms)
 			d := ch.awaitGet(log)
@@ -83,7 +83,7 @@ var deadLetters = []Scenario{
 		}
 		d := ch.awaitGet(work)
 		s.Note("in work: x-delivery-count %v, limit 1", d.Headers["x-delivery-count"])
-		s.Must(rejectBack(d))
+		s.Must(rejectRequeue(d))
 		s.Holds(work, 0)
 
 		s.Title("it is gone: it was in wait before, with no rejection since")
@@ -91,27 +91,28 @@ var deadLetters = []Scenario{
 		s.Pass(ms)
 		s.Must(ch.AwaitGet(log).Ack(false))
 	}},
-	{"rejected-to-itself", func(s *Script) {
+	{"a-queue-that-dead-letters-to-itself", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()
 			q := ch.Queue(kind, kind, amqp.Table{"x-dead-letter-exchange": ""})
 			ch.Store(q, "m")
-			s.Must(rejectAway(ch.Get(q)))
-			s.Must(rejectAway(ch.AwaitGet(q)))
+			s.Must(rejectDiscard(ch.Get(q)))
+			s.Must(rejectDiscard(ch.AwaitGet(q)))
 			s.Must(ch.AwaitGet(q).Ack(false))
 		}
 	}},
 }
 
-// rounds has a message go round three queues twice: rejected in the first, expired in the others.
-func rounds(s *Script, kind string) {
+// cycleTwice moves a message twice through a cycle of three queues. It is rejected in the first queue and expires in the
+// others.
+func cycleTwice(s *Script, kind string) {
 	ch := s.Channel()
 	wait2 := ch.Queue("wait2", kind, with(amqp.Table{"x-message-ttl": 1}, to(s.Name("work"))))
 	x := ch.Exchange("x", "fanout", nil)
 	wait1 := ch.Queue("wait1", kind, with(amqp.Table{"x-message-ttl": 1}, to(wait2)))
 	s.Must(ch.QueueBind(wait1, "", x, false, nil))
-	work := ch.Queue("work", kind, amqp.Table{"x-dead-letter-exchange": x}) // the key stays what it was
+	work := ch.Queue("work", kind, amqp.Table{"x-dead-letter-exchange": x}) // the routing key does not change
 	ch.StoreMessage(work, amqp.Publishing{Body: []byte("m"), Expiration: "60000", Headers: amqp.Table{"own": "kept"}})
 	for range 2 {
 		d := ch.AwaitGet(work)
@@ -123,8 +124,8 @@ func rounds(s *Script, kind string) {
 	s.Must(ch.AwaitGet(work).Ack(false))
 }
 
-// circle has a message leave work for a reason to the queue wait, expire there, and go to work again and to a log.
-func circle(s *Script, kind, reason string) {
+// cycle dead-letters a message for the given reason from work to wait. It expires in wait and is routed to work and log.
+func cycle(s *Script, kind, reason string) {
 	ch := s.Channel()
 	id := kind + "-" + reason
 	x := ch.Exchange("x-"+id, "fanout", nil)
@@ -149,9 +150,9 @@ func circle(s *Script, kind, reason string) {
 	case "expired":
 		s.Pass(time.Millisecond)
 	case "delivery_limit":
-		s.Must(rejectBack(ch.awaitGet(work)))
+		s.Must(rejectRequeue(ch.awaitGet(work)))
 	case "rejected":
-		s.Must(rejectAway(ch.awaitGet(work)))
+		s.Must(rejectDiscard(ch.awaitGet(work)))
 	}
 	ch.Sync()
 	s.Pass(time.Millisecond)

@@ -13,20 +13,20 @@ var fullDeadLetterQueues = []Scenario{
 					q := ch.Queue(id, from, to(dead))
 					for range 4 {
 						ch.Store(q, "m")
-						s.Must(rejectAway(ch.awaitGet(q)))
+						s.Must(rejectDiscard(ch.awaitGet(q)))
 						ch.Sync()
 						s.awaitReady(q, 0)
 					}
 					fit := 1
 					if kind == "quorum" && overflow == "reject-publish" {
-						fit = 4 // it rejects only what its publisher has confirmed
+						fit = 4 // it rejects only messages published with confirms, not dead letters
 					}
 					s.Holds(dead, fit)
 				}
 			}
 		}
 	}},
-	{"a-waiting-consumer-gets-what-was-rejected-as-new", func(s *Script) {
+	{"redelivered-flag-of-rejected-messages", func(s *Script) {
 		for _, from := range []string{"classic", "quorum"} {
 			for _, kind := range []string{"classic", "quorum"} {
 				s.Title("%s to %s", from, kind)
@@ -36,17 +36,17 @@ var fullDeadLetterQueues = []Scenario{
 				s.Must(ch.Qos(1, 0, false))
 				c := ch.Subscribe(dead, "c")
 				ch.Store(q, "finds it waiting", "does not")
-				s.Must(rejectAway(ch.awaitGet(q)))
+				s.Must(rejectDiscard(ch.awaitGet(q)))
 				d := c.Next()
-				s.Must(rejectAway(ch.awaitGet(q)))
+				s.Must(rejectDiscard(ch.awaitGet(q)))
 				s.Holds(dead, 1)
 				s.Must(d.Ack(false))
-				s.Must(nackBack(c.Next()))
+				s.Must(nackRequeue(c.Next()))
 				s.Must(c.Next().Ack(false))
 			}
 		}
 	}},
-	{"an-internal-exchange-takes-dead-letters", func(s *Script) {
+	{"an-internal-exchange-accepts-dead-letters", func(s *Script) {
 		ch := s.Channel()
 		x := s.Name("internal")
 		s.Must(ch.ExchangeDeclare(x, "fanout", true, false, true, false, nil))
@@ -54,7 +54,7 @@ var fullDeadLetterQueues = []Scenario{
 		s.Must(ch.QueueBind(dead, "", x, false, nil))
 		q := ch.Queue("work", "quorum", amqp.Table{"x-dead-letter-exchange": x})
 		ch.Store(q, "m")
-		s.Must(rejectAway(ch.Get(q)))
+		s.Must(rejectDiscard(ch.Get(q)))
 		s.Must(ch.AwaitGet(dead).Ack(false))
 	}},
 }

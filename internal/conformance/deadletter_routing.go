@@ -19,22 +19,22 @@ var deadLetterRouting = []Scenario{
 			plain := ch.Queue("plain-"+kind, kind, amqp.Table{"x-dead-letter-exchange": x})
 			s.Must(ch.QueueBind(plain, "", in, false, nil))
 			ch.Publish(in, "order.paid", amqp.Publishing{Body: []byte("m")})
-			s.Must(rejectAway(ch.AwaitGet(plain)))
+			s.Must(rejectDiscard(ch.AwaitGet(plain)))
 			s.Must(ch.AwaitGet(dead).Ack(false))
 
 			s.Title("%s: and all of them, with CC and BCC", kind)
 			ch.Publish(in, "order.paid", amqp.Publishing{Body: []byte("m"), Headers: amqp.Table{"CC": []any{"copy"}, "BCC": []any{"blind"}}})
-			s.Must(rejectAway(ch.AwaitGet(plain)))
+			s.Must(rejectDiscard(ch.AwaitGet(plain)))
 			s.Must(ch.AwaitGet(dead).Ack(false))
 
 			s.Title("%s: the key of the queue replaces them", kind)
 			keyed := ch.Queue("keyed-"+kind, kind, amqp.Table{"x-dead-letter-exchange": x, "x-dead-letter-routing-key": "dead"})
 			ch.StoreMessage(keyed, amqp.Publishing{Body: []byte("m"), Headers: amqp.Table{"CC": []any{"copy"}}})
-			s.Must(rejectAway(ch.AwaitGet(keyed)))
+			s.Must(rejectDiscard(ch.AwaitGet(keyed)))
 			s.Must(ch.AwaitGet(dead).Ack(false))
 		}
 	}},
-	{"dead-letters-without-a-way-are-dropped", func(s *Script) {
+	{"unroutable-dead-letters-are-dropped", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			ch := s.Channel()
 			x := ch.Exchange("dlx-"+kind, "direct", nil)
@@ -43,7 +43,7 @@ var deadLetterRouting = []Scenario{
 			unbound := ch.Queue("unbound-"+kind, kind, amqp.Table{"x-dead-letter-exchange": x})
 			for _, q := range []string{missing, unbound} {
 				ch.Store(q, "m")
-				s.Must(rejectAway(ch.Get(q)))
+				s.Must(rejectDiscard(ch.Get(q)))
 				s.Holds(q, 0)
 			}
 			ch.State()
@@ -53,12 +53,12 @@ var deadLetterRouting = []Scenario{
 			dead := ch.Queue("dead-"+kind, kind, nil)
 			s.Must(ch.QueueBind(dead, "", late, false, nil))
 			ch.Store(missing, "later")
-			s.Must(rejectAway(ch.Get(missing)))
+			s.Must(rejectDiscard(ch.Get(missing)))
 			s.Must(ch.AwaitGet(dead).Ack(false))
 			s.Must(ch.ExchangeDelete(late, false, false))
 		}
 	}},
-	{"dead-letters-go-by-all-that-an-exchange-can", func(s *Script) {
+	{"dead-letters-are-routed-like-other-messages", func(s *Script) {
 		ch := s.Channel()
 		unrouted := ch.Exchange("unrouted", "fanout", nil)
 		x := ch.Exchange("dlx", "direct", amqp.Table{"alternate-exchange": unrouted})
@@ -72,7 +72,7 @@ var deadLetterRouting = []Scenario{
 			s.Title("key %s", key)
 			q := ch.Queue("work-"+key, "quorum", amqp.Table{"x-dead-letter-exchange": x, "x-dead-letter-routing-key": key})
 			ch.Store(q, "m")
-			s.Must(rejectAway(ch.Get(q)))
+			s.Must(rejectDiscard(ch.Get(q)))
 			if key == "unknown" {
 				s.Must(ch.AwaitGet(rest).Ack(false))
 				continue
@@ -81,7 +81,7 @@ var deadLetterRouting = []Scenario{
 			s.Must(ch.AwaitGet(b).Ack(false))
 		}
 	}},
-	{"what-is-purged-or-deleted-is-not-dead-lettered", func(s *Script) {
+	{"purged-and-deleted-messages-are-not-dead-lettered", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()
@@ -107,7 +107,7 @@ var deadLetterRouting = []Scenario{
 			args := with(to(dead), amqp.Table{"x-overflow": "reject-publish", "x-dead-letter-strategy": strategy})
 			q := ch.Queue("work-"+strategy, "quorum", args)
 			ch.Store(q, "m")
-			s.Must(rejectAway(ch.Get(q)))
+			s.Must(rejectDiscard(ch.Get(q)))
 			s.Must(ch.AwaitGet(dead).Ack(false))
 			ch.StoreMessage(q, amqp.Publishing{Body: []byte("m"), Expiration: "1"})
 			s.Pass(time.Millisecond)
@@ -117,7 +117,7 @@ var deadLetterRouting = []Scenario{
 		dead := ch.Queue("dead", "quorum", nil)
 		q := ch.Queue("work", "quorum", with(to(dead), amqp.Table{"x-dead-letter-strategy": "at-least-once"}))
 		ch.Store(q, "m")
-		s.Must(rejectAway(ch.Get(q)))
+		s.Must(rejectDiscard(ch.Get(q)))
 		s.Must(ch.AwaitGet(dead).Ack(false))
 
 		s.Title("at-least-once keeps what has no way, where no client sees it")
@@ -125,7 +125,7 @@ var deadLetterRouting = []Scenario{
 			"x-dead-letter-exchange": s.Name("missing"), "x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once",
 		})
 		ch.Store(q, "m")
-		s.Must(rejectAway(ch.Get(q)))
+		s.Must(rejectDiscard(ch.Get(q)))
 		s.Holds(q, 0)
 		ch.Get(q)
 	}},

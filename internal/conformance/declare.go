@@ -7,12 +7,12 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// What there is to see of declaring, and of connecting.
-var declaring = slices.Concat(declarations, queueArguments, queueLives, queueRemovals, exchangeDeclarations, redeclarations, refusedMessages, sizes, handshakes)
+// Scenarios about declarations and connections.
+var declaring = slices.Concat(declarations, queueArguments, queueLifetimes, queueRemovals, exchangeDeclarations, redeclarations, refusedMessages, sizes, handshakes)
 
-// What queue.declare answers and refuses.
+// Scenarios about the answers and errors of queue.declare.
 var declarations = []Scenario{
-	{"queue-declare-answers-with-counts", func(s *Script) {
+	{"queue-declare-returns-counts", func(s *Script) {
 		ch := s.Channel()
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
@@ -29,7 +29,7 @@ var declarations = []Scenario{
 			s.Counts(ch.QueueDeclarePassive(q, true, false, false, false, nil))
 		}
 	}},
-	{"consumers-that-queue-declare-counts", func(s *Script) {
+	{"consumers-counted-by-queue-declare", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()
@@ -58,7 +58,7 @@ var declarations = []Scenario{
 			count(single)
 		}
 	}},
-	{"passive-declare-looks-at-nothing-but-the-name", func(s *Script) {
+	{"passive-declare-compares-only-the-name", func(s *Script) {
 		ch := s.Channel()
 		q := ch.Queue("work", "quorum", amqp.Table{"x-delivery-limit": 3})
 		s.Note("other properties, other arguments:")

@@ -7,14 +7,14 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// What the arguments of queue.declare may be.
+// Scenarios about the arguments of queue.declare.
 var queueArguments = []Scenario{
 	{"queue-types", func(s *Script) {
 		for _, kind := range []any{"classic", "quorum", "", "undefined", "rabbit_classic_queue", "rabbit_quorum_queue", "Quorum", "nope", 1, true, nil} {
 			s.tryArguments(amqp.Table{"x-queue-type": kind})
 		}
 	}},
-	{"queue-arguments-foreign-to-a-type", func(s *Script) {
+	{"queue-arguments-of-another-type", func(s *Script) {
 		known := amqp.Table{
 			"x-expires": 60000, "x-message-ttl": 60000, "x-dead-letter-exchange": "", "x-dead-letter-strategy": "at-most-once",
 			"x-max-length": 1, "x-max-length-bytes": 1, "x-max-in-memory-length": 1, "x-max-in-memory-bytes": 1, "x-max-priority": 1,
@@ -31,7 +31,7 @@ var queueArguments = []Scenario{
 			}
 		}
 	}},
-	{"queue-arguments-nobody-knows-are-ignored", func(s *Script) {
+	{"unknown-queue-arguments-are-ignored", func(s *Script) {
 		ch := s.Channel()
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
@@ -117,7 +117,7 @@ var queueArguments = []Scenario{
 	}},
 }
 
-// tryArguments declares a queue with arguments, and deletes it.
+// tryArguments declares a queue with arguments and deletes it.
 func (s *Script) tryArguments(args amqp.Table) {
 	s.tb.Helper()
 	s.Try(value(args), func(ch *Channel) error {

@@ -2,7 +2,7 @@ package conformance
 
 import amqp "github.com/rabbitmq/amqp091-go"
 
-// What becomes of exchanges.
+// Scenarios about declaring and deleting exchanges.
 var exchangeDeclarations = []Scenario{
 	{"exchange-types", func(s *Script) {
 		x := s.Name("x")
@@ -72,7 +72,7 @@ var exchangeDeclarations = []Scenario{
 			s.Try(f.what, f.act)
 		}
 	}},
-	{"exchange-delete-takes-its-bindings-along", func(s *Script) {
+	{"exchange-delete-removes-its-bindings", func(s *Script) {
 		ch := s.Channel()
 		q, x := ch.Queue("work", "classic", nil), ch.Exchange("x", "fanout", nil)
 		s.Must(ch.QueueBind(q, "", x, false, nil))
@@ -82,7 +82,7 @@ var exchangeDeclarations = []Scenario{
 		ch.Publish(x, "", amqp.Publishing{Body: []byte("m")})
 		ch.Event()
 	}},
-	{"auto-delete-exchange-never-bound-to", func(s *Script) {
+	{"auto-delete-exchange-without-bindings", func(s *Script) {
 		ch := s.Channel()
 		q, x := ch.Queue("work", "classic", nil), s.Name("x")
 		s.Must(ch.ExchangeDeclare(x, "fanout", true, true, false, false, nil))

@@ -6,8 +6,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// How long queues live, and whose they are.
-var queueLives = []Scenario{
+// Scenarios about exclusive and auto-delete queues.
+var queueLifetimes = []Scenario{
 	{"exclusive-queues", func(s *Script) {
 		owner := s.Channel()
 		q := s.Name("mine")
@@ -92,12 +92,12 @@ var queueLives = []Scenario{
 	}},
 }
 
-// Gone writes that there is no such queue any more, which it waits for.
+// Gone waits until the queue is deleted, and writes the error of a passive declaration.
 func (s *Script) Gone(queue string) {
 	s.tb.Helper()
 	conn := s.Dial()
 	defer conn.Close()
-	for end := time.Now().Add(soon); ; {
+	for end := time.Now().Add(eventTimeout); ; {
 		ch, err := conn.Channel()
 		s.Must(err)
 		if _, err = ch.QueueDeclarePassive(queue, true, false, false, false, nil); err != nil {
@@ -106,7 +106,7 @@ func (s *Script) Gone(queue string) {
 		}
 		s.Must(ch.Close())
 		if time.Now().After(end) {
-			s.tb.Fatalf("%s is still there after\n%s", queue, s.lines.String())
+			s.tb.Fatalf("%s was not deleted; transcript so far:\n%s", queue, s.lines.String())
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -6,9 +6,9 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// What is refused of messages.
+// Scenarios about messages that the broker or amqp091-go refuses, and about global prefetch.
 var refusedMessages = []Scenario{
-	{"expirations-that-are-numbers", func(s *Script) {
+	{"expiration-values", func(s *Script) {
 		for _, v := range []string{
 			"0", "1", "+1", "007", "315360000000", "315360000001", "-1", "-0", "abc", "1.5", "1 ", " 1", "1e3", "0x10", "--1",
 		} {
@@ -17,7 +17,7 @@ var refusedMessages = []Scenario{
 			})
 		}
 	}},
-	{"what-amqp091-go-cannot-send", func(s *Script) {
+	{"messages-that-amqp091-go-cannot-send", func(s *Script) {
 		publish := func(key string, headers amqp.Table) func(*Channel) error {
 			return func(ch *Channel) error {
 				return ch.PublishWithContext(s.ctx, "amq.fanout", key, false, false, amqp.Publishing{Headers: headers})
@@ -27,7 +27,7 @@ var refusedMessages = []Scenario{
 		s.Try("a routing key of 255 bytes", publish(strings.Repeat("k", 255), nil))
 		ch := s.Channel()
 		s.Note("a routing key of 256 bytes:")
-		_ = publish(strings.Repeat("k", 256), nil)(ch) // an error of one kind or another: the connection is being closed
+		_ = publish(strings.Repeat("k", 256), nil)(ch) // the error depends on how far the connection is closed
 		ch.conn.Closed()
 	}},
 	{"names-that-are-not-utf-8", func(s *Script) {
@@ -60,7 +60,7 @@ var refusedMessages = []Scenario{
 		}
 		s.Try("a name of more than ASCII", func(ch *Channel) error { return ch.QueueBind(q, "ä€😀", "amq.topic", false, nil) })
 	}},
-	{"a-missing-exchange-costs-the-channel", func(s *Script) {
+	{"a-missing-exchange-closes-the-channel", func(s *Script) {
 		ch := s.Channel()
 		s.Must(ch.Confirm(false))
 		missing := s.Name("missing")
@@ -72,7 +72,7 @@ var refusedMessages = []Scenario{
 		s.Note("confirmed: %t", ok)
 		ch.conn.Open().State()
 	}},
-	{"global-prefetch-is-for-each-consumer", func(s *Script) {
+	{"global-prefetch-applies-to-each-consumer", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()

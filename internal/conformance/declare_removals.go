@@ -2,7 +2,7 @@ package conformance
 
 import amqp "github.com/rabbitmq/amqp091-go"
 
-// What queue.delete and queue.purge do.
+// Scenarios about queue.delete, queue.purge and no-wait.
 var queueRemovals = []Scenario{
 	{"queue-delete", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
@@ -103,7 +103,7 @@ var queueRemovals = []Scenario{
 		s.Must(ch.ExchangeDeclare(to, "fanout", true, false, false, true, nil))
 		s.Must(ch.ExchangeBind(to, "", x, true, nil))
 		s.Must(ch.QueueBind(q, "", to, true, nil))
-		s.Must(ch.Confirm(false)) // amqp091-go waits for an answer that no-wait would keep from it
+		s.Must(ch.Confirm(false)) // not with no-wait: amqp091-go would wait for an answer that the broker does not send
 		ch.Publish(x, "", amqp.Publishing{Body: []byte("m")})
 		ch.Event()
 		s.Counts(ch.QueueDeclarePassive(q, true, false, false, false, nil))

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Diff writes two transcripts line by line: what only one of them has is marked with - (got) or + (want).
+// Diff compares two transcripts line by line. It marks lines that are only in got with -, and lines that are only in want
+// with +.
 func Diff(got, want string) string {
 	a, b := strings.Split(got, "\n"), strings.Split(want, "\n")
 	var out strings.Builder

@@ -8,7 +8,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// Logging in, as far as amqp091-go shows it: its errors about logins and virtual hosts are its own words.
+// Scenarios about logging in with amqp091-go. The texts of login and virtual host errors are from amqp091-go.
 var handshakes = []Scenario{
 	{"logging-in", func(s *Script) {
 		u, err := url.Parse(s.broker.URL)
@@ -41,18 +41,18 @@ var handshakes = []Scenario{
 		s.Note("AMQP %d.%d, locales %q", conn.Major, conn.Minor, conn.Locales)
 		s.Note("product %s", value(conn.Properties["product"]))
 		s.Note("capabilities %s", value(conn.Properties["capabilities"]))
-		s.Must(conn.UpdateSecret("another", "for a test")) // to RabbitMQ's own users it means nothing
+		s.Must(conn.UpdateSecret("another", "for a test")) // RabbitMQ ignores it for users of its internal database
 		conn.Open().State()
 	}},
 }
 
-// anonymous is a login without a name.
+// anonymous is a login without a user name.
 type anonymous struct{}
 
 func (anonymous) Mechanism() string { return "ANONYMOUS" }
 func (anonymous) Response() string  { return "" }
 
-// dialWith connects with a configuration of its own. The connection is closed in the end.
+// dialWith connects with the given configuration. The connection is closed when the test ends.
 func (s *Script) dialWith(c amqp.Config) (*Conn, error) {
 	s.tb.Helper()
 	if c.Vhost == "" {
@@ -60,16 +60,16 @@ func (s *Script) dialWith(c amqp.Config) (*Conn, error) {
 	}
 	var socket net.Conn
 	c.Dial = func(network, addr string) (_ net.Conn, err error) {
-		socket, err = amqp.DefaultDial(soon)(network, addr)
+		socket, err = amqp.DefaultDial(eventTimeout)(network, addr)
 		return socket, err
 	}
 	conn, err := amqp.DialConfig(s.broker.URL, c)
 	if err != nil {
 		if socket != nil {
-			_ = socket.Close() // amqp091-go leaves it open when no way to log in suits both
+			_ = socket.Close() // amqp091-go leaves it open if client and broker share no login mechanism
 		}
 		return nil, err
 	}
-	s.tb.Cleanup(func() { _ = conn.CloseDeadline(time.Now().Add(soon)) })
+	s.tb.Cleanup(func() { _ = conn.CloseDeadline(time.Now().Add(eventTimeout)) })
 	return &Conn{Connection: conn, s: s, closed: conn.NotifyClose(make(chan *amqp.Error, 1)), socket: socket}, nil
 }

@@ -22,14 +22,14 @@ var lengthLimits = []Scenario{
 			d := ch.Get(q)
 			ch.Store(q, "5")
 			s.Holds(q, 2)
-			s.Must(nackBack(d))
+			s.Must(nackRequeue(d))
 			s.Must(ch.AwaitGet(dead).Ack(false))
 			s.Holds(q, 2)
 			s.Must(ch.Get(q).Ack(false))
 			s.Must(ch.Get(q).Ack(false))
 		}
 	}},
-	{"what-comes-back-to-a-full-queue-is-dropped-first", func(s *Script) {
+	{"requeueing-to-a-full-queue", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()
@@ -40,12 +40,12 @@ var lengthLimits = []Scenario{
 			ch.Store(q, "1")
 			d := c.Next()
 			ch.Store(q, "2", "3")
-			s.Must(nackBack(d))
+			s.Must(nackRequeue(d))
 			c.Next()
 			s.Holds(dead, map[string]int{"classic": 1, "quorum": 0}[kind])
 		}
 	}},
-	{"a-queue-that-may-hold-nothing", func(s *Script) {
+	{"a-max-length-of-zero", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()
@@ -64,7 +64,7 @@ var lengthLimits = []Scenario{
 			s.Title("%s: 300 bytes, of messages with 100 and a last one with 1000", kind)
 			ch := s.Channel()
 			dead := ch.Queue("dead-"+kind, kind, nil)
-			// Of what belongs to a message beside its body quorum queues count some, which the 50 bytes are for.
+			// Quorum queues also count some bytes of the message properties. The additional 50 bytes leave room for them.
 			q := ch.Queue(kind, kind, with(to(dead), amqp.Table{"x-max-length-bytes": 350}))
 			for range 5 {
 				ch.Store(q, string(make([]byte, 100)))
@@ -82,7 +82,7 @@ var lengthLimits = []Scenario{
 			ch := s.Channel()
 			dead := ch.Queue("dead-"+overflow, "classic", nil)
 			q := ch.Queue(overflow, "classic", with(to(dead), amqp.Table{"x-max-length": 2, "x-overflow": overflow}))
-			s.Note("confirms %s", confirmsOf(ch, q, 4))
+			s.Note("confirms %s", publishAndConfirm(ch, q, 4))
 			s.Holds(q, 2)
 			if overflow == "reject-publish-dlx" {
 				s.Must(ch.AwaitGet(dead).Ack(false))
@@ -93,7 +93,7 @@ var lengthLimits = []Scenario{
 			s.Title("%s: until there is room", overflow)
 			s.Must(ch.Get(q).Ack(false))
 			s.Holds(q, 1)
-			s.Note("confirms %s", confirmsOf(ch, q, 2))
+			s.Note("confirms %s", publishAndConfirm(ch, q, 2))
 
 			s.Title("%s: a mandatory message that is rejected is not returned", overflow)
 			s.Must(ch.Confirm(false))
@@ -103,7 +103,7 @@ var lengthLimits = []Scenario{
 		}
 	}},
 	{"a-full-quorum-queue-rejects", func(s *Script) {
-		// It does so once it is over its limit, and the channel learns of that in a moment.
+		// A quorum queue rejects messages only after it has exceeded its limit and notified the channel.
 		s.Title("reject-publish")
 		ch := s.Channel()
 		q := ch.Queue("full", "quorum", amqp.Table{"x-max-length": 5, "x-overflow": "reject-publish"})
@@ -123,12 +123,12 @@ var lengthLimits = []Scenario{
 		s.Title("reject-publish-dlx is drop-head")
 		dead := ch.Queue("dead", "quorum", nil)
 		q = ch.Queue("dropping", "quorum", with(to(dead), amqp.Table{"x-max-length": 2, "x-overflow": "reject-publish-dlx"}))
-		s.Note("confirms %s", confirmsOf(ch, q, 4))
+		s.Note("confirms %s", publishAndConfirm(ch, q, 4))
 		s.Holds(q, 2)
 		s.Must(ch.AwaitGet(dead).Ack(false))
 		s.Must(ch.AwaitGet(dead).Ack(false))
 	}},
-	{"one-full-queue-of-two-has-the-message-nacked", func(s *Script) {
+	{"one-full-queue-of-two-nacks-the-message", func(s *Script) {
 		ch := s.Channel()
 		x := ch.Exchange("both", "fanout", nil)
 		full := ch.Queue("full", "classic", amqp.Table{"x-max-length": 0, "x-overflow": "reject-publish"})
@@ -164,8 +164,9 @@ var lengthLimits = []Scenario{
 	}},
 }
 
-// confirmsOf publishes n messages, each once the one before is confirmed, and tells how: A for ack, N for nack.
-func confirmsOf(ch *Channel, queue string, n int) string {
+// publishAndConfirm publishes n messages one by one and waits for each confirm. It returns an A for each ack and an N
+// for each nack.
+func publishAndConfirm(ch *Channel, queue string, n int) string {
 	ch.s.tb.Helper()
 	other := ch.conn.Open()
 	defer other.Close()
@@ -177,7 +178,7 @@ func confirmsOf(ch *Channel, queue string, n int) string {
 	return all
 }
 
-// awaitConfirm publishes until a message is confirmed in this way.
+// awaitConfirm publishes until the broker acks a message, or nacks one if ack is false.
 func awaitConfirm(ch *Channel, queue string, ack bool) {
 	ch.s.tb.Helper()
 	other := ch.conn.Open()
@@ -189,7 +190,7 @@ func awaitConfirm(ch *Channel, queue string, ack bool) {
 			return
 		}
 	}
-	ch.s.tb.Fatalf("no message is confirmed %s", want)
+	ch.s.tb.Fatalf("no message was confirmed with %s", want)
 }
 
 func confirmed(ch *Channel, queue, body string) string {

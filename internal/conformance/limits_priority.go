@@ -31,23 +31,23 @@ var priorities = []Scenario{
 		}
 		getAll(ch, q, 9)
 	}},
-	{"what-comes-back-keeps-its-priority", func(s *Script) {
+	{"requeued-messages-keep-their-priority", func(s *Script) {
 		ch := s.Channel()
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
-			q := ch.Queue(kind, kind, toFive(kind))
+			q := ch.Queue(kind, kind, fivePriorities(kind))
 			ch.StoreMessage(q, amqp.Publishing{Body: []byte("low"), Priority: 1})
 			ch.StoreMessage(q, amqp.Publishing{Body: []byte("low behind"), Priority: 1})
-			s.Must(nackBack(ch.Get(q)))
+			s.Must(nackRequeue(ch.Get(q)))
 			ch.StoreMessage(q, amqp.Publishing{Body: []byte("high"), Priority: 5})
 			getAll(ch, q, 3)
 		}
 	}},
-	{"a-full-priority-queue-drops-the-highest", func(s *Script) {
+	{"a-full-priority-queue-drops-the-highest-priority", func(s *Script) {
 		ch := s.Channel()
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
-			q := ch.Queue(kind, kind, with(amqp.Table{"x-max-length": 2}, toFive(kind)))
+			q := ch.Queue(kind, kind, with(amqp.Table{"x-max-length": 2}, fivePriorities(kind)))
 			for _, p := range []uint8{1, 5, 3} {
 				ch.StoreMessage(q, amqp.Publishing{Body: []byte{'0' + p}, Priority: p})
 			}
@@ -60,7 +60,7 @@ var priorities = []Scenario{
 			s.Title("%s", kind)
 			ch := s.Channel()
 			dead := ch.Queue("dead-"+kind, kind, nil)
-			q := ch.Queue(kind, kind, with(to(dead), toFive(kind)))
+			q := ch.Queue(kind, kind, with(to(dead), fivePriorities(kind)))
 			ch.StoreMessage(q, amqp.Publishing{Body: []byte("high, stays"), Priority: 5})
 			ch.StoreMessage(q, amqp.Publishing{Body: []byte("low, expires"), Priority: 1, Expiration: "1"})
 			s.Pass(50 * ms)
@@ -77,15 +77,15 @@ var priorities = []Scenario{
 	}},
 }
 
-// toFive gives a queue the priorities that the scenarios use: a quorum queue has them anyway.
-func toFive(kind string) amqp.Table {
+// fivePriorities returns the arguments of a queue with priorities up to 5. A quorum queue needs none for them.
+func fivePriorities(kind string) amqp.Table {
 	if kind == "quorum" {
 		return nil
 	}
 	return amqp.Table{"x-max-priority": 5}
 }
 
-// getAll takes n messages of a queue.
+// getAll gets n messages from a queue and acknowledges them.
 func getAll(ch *Channel, queue string, n int) {
 	ch.s.tb.Helper()
 	for range n {

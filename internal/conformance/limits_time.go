@@ -10,7 +10,7 @@ import (
 const ms = time.Millisecond
 
 var timeLimits = []Scenario{
-	{"the-shorter-ttl-counts", func(s *Script) {
+	{"the-shorter-ttl-applies", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			for _, c := range []struct {
 				name, own string
@@ -48,7 +48,7 @@ var timeLimits = []Scenario{
 			s.Holds(q, 0)
 		}
 	}},
-	{"what-expired-behind-the-head-is-not-delivered", func(s *Script) {
+	{"messages-that-expired-behind-the-head-are-not-delivered", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()
@@ -63,7 +63,7 @@ var timeLimits = []Scenario{
 			s.Holds(q, 0)
 		}
 	}},
-	{"what-comes-back-expires-when-it-was-to", func(s *Script) {
+	{"requeued-messages-keep-their-ttl", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()
@@ -71,13 +71,13 @@ var timeLimits = []Scenario{
 			q := ch.Queue(kind, kind, with(to(dead), amqp.Table{"x-message-ttl": 300}))
 			ch.Store(q, "m")
 			d := ch.Get(q)
-			s.Pass(400 * ms) // nothing expires at a consumer
+			s.Pass(400 * ms) // an unsettled delivery does not expire
 			ch.Get(dead)
-			s.Must(nackBack(d))
+			s.Must(nackRequeue(d))
 			s.Must(ch.AwaitGet(dead).Ack(false))
 		}
 	}},
-	{"a-ttl-of-zero-is-for-those-who-wait", func(s *Script) {
+	{"a-ttl-of-zero-needs-a-waiting-consumer", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()
@@ -90,7 +90,7 @@ var timeLimits = []Scenario{
 			s.Must(c.Next().Ack(false))
 		}
 	}},
-	{"without-a-dead-letter-exchange-what-expires-is-gone", func(s *Script) {
+	{"expired-messages-without-a-dead-letter-exchange-are-discarded", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			ch := s.Channel()
 			q := ch.Queue(kind, kind, amqp.Table{"x-message-ttl": 1})
@@ -125,7 +125,7 @@ var timeLimits = []Scenario{
 		q := ch.Queue("unused", "quorum", with(to(dead), amqp.Table{"x-expires": 200}))
 		ch.Store(q, "m")
 		s.Pass(200 * ms)
-		awaitGone(s, q) // RabbitMQ looks every five seconds
+		awaitDeleted(s, q) // RabbitMQ checks quorum queues every five seconds
 		s.Holds(dead, 0)
 	}},
 	{"use-renews-a-classic-queue", func(s *Script) {
@@ -171,12 +171,12 @@ func declaredPassively(queue string) func(*Channel) error {
 	}
 }
 
-// awaitGone writes what RabbitMQ says of a queue when that is no more, which it waits for.
-func awaitGone(s *Script, queue string) {
+// awaitDeleted waits until a queue is deleted, and writes the error of a passive declaration.
+func awaitDeleted(s *Script, queue string) {
 	s.tb.Helper()
 	conn := s.Dial()
 	defer conn.Close()
-	for end := time.Now().Add(soon); ; time.Sleep(ms) {
+	for end := time.Now().Add(eventTimeout); ; time.Sleep(ms) {
 		ch, err := conn.Channel()
 		s.Must(err)
 		_, err = ch.QueueDeclarePassive(queue, true, false, false, false, nil)
@@ -186,7 +186,7 @@ func awaitGone(s *Script, queue string) {
 			s.Note("%s", failure(err))
 			return
 		case time.Now().After(end):
-			s.tb.Fatalf("%s stays", queue)
+			s.tb.Fatalf("%s was not deleted", queue)
 		}
 		s.Must(ch.Close())
 	}

@@ -19,7 +19,7 @@ func (s *Script) confirming() *rawConn {
 	return r
 }
 
-// frames reads frames up to one of that name and returns all of them.
+// frames reads frames up to and including the first one named last, and renders all of them.
 func (r *rawConn) frames(last string) string {
 	r.s.tb.Helper()
 	var list []string
@@ -30,12 +30,12 @@ func (r *rawConn) frames(last string) string {
 			return strings.Join(list, ", ")
 		}
 		if f.name == "" || f.name == "connection.close" {
-			r.s.tb.Fatalf("%s%s instead of %s after\n%s", strings.Join(list, ", "), r.ends, last, r.s.lines.String())
+			r.s.tb.Fatalf("got %s%s, want %s; transcript so far:\n%s", strings.Join(list, ", "), r.ends, last, r.s.lines.String())
 		}
 	}
 }
 
-// all reads frames until the connection ends. It leaves out connection.close-ok.
+// all renders every frame until the connection is closed, without connection.close-ok.
 func (r *rawConn) all() string {
 	var list []string
 	for {
@@ -50,14 +50,15 @@ func (r *rawConn) all() string {
 	}
 }
 
-// confirms reads confirms until each of n messages has one. A method with multiple set is for all messages before.
-func (r *rawConn) confirms(n int) (fates string, methods, multiple int) {
+// confirms reads acks and nacks until each of n messages is confirmed. One with multiple set also confirms all earlier
+// messages.
+func (r *rawConn) confirms(n int) (outcomes string, methods, multiple int) {
 	r.s.tb.Helper()
-	fate := make([]byte, n)
-	for slices.Contains(fate, 0) {
+	outcome := make([]byte, n)
+	for slices.Contains(outcome, 0) {
 		f := r.next()
 		if f.name != "basic.ack" && f.name != "basic.nack" {
-			r.s.tb.Fatalf("%v%s instead of a confirm after\n%s", f, r.ends, r.s.lines.String())
+			r.s.tb.Fatalf("got %v%s, want a confirm; transcript so far:\n%s", f, r.ends, r.s.lines.String())
 		}
 		methods++
 		tag, several := int(f.fields.u64()), f.fields.u8()&1 == 1
@@ -65,16 +66,16 @@ func (r *rawConn) confirms(n int) (fates string, methods, multiple int) {
 			multiple++
 		}
 		for i := range tag {
-			if fate[i] == 0 && (several || i == tag-1) {
-				fate[i] = f.name[len("basic.")]
+			if outcome[i] == 0 && (several || i == tag-1) {
+				outcome[i] = f.name[len("basic.")]
 			}
 		}
 	}
-	return string(fate), methods, multiple
+	return string(outcome), methods, multiple
 }
 
 var frameOrders = []Scenario{
-	{"confirms-are-sent-together", func(s *Script) {
+	{"confirms-are-coalesced", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			q := s.Channel().Queue(kind, kind, nil)
@@ -92,7 +93,7 @@ var frameOrders = []Scenario{
 			r.write(publish(1, "", "nobody"+s.suffix, true), noContent)
 		}
 		s.Note("mandatory: %s, %s, %s", r.frames("basic.ack"), r.frames("basic.ack"), r.frames("basic.ack"))
-		r.write(toNobody, noContent, toNobody, noContent, toNobody, noContent)
+		r.write(unroutable, noContent, unroutable, noContent, unroutable, noContent)
 		s.Note("not mandatory: %s, %s, %s", r.frames("basic.ack"), r.frames("basic.ack"), r.frames("basic.ack"))
 	}},
 	{"nacks-are-multiple-where-possible", func(s *Script) {
@@ -101,7 +102,7 @@ var frameOrders = []Scenario{
 			ch := s.Channel()
 			full := ch.Queue(kind, kind, amqp.Table{"x-max-length": 1, "x-overflow": "reject-publish"})
 			ch.Store(full, "1")
-			if kind == "quorum" { // it takes one more
+			if kind == "quorum" { // a quorum queue accepts one message beyond its limit
 				ch.Store(full, "2")
 			}
 			r := s.confirming()
@@ -109,7 +110,7 @@ var frameOrders = []Scenario{
 			s.Note("the first message: %s", r.frames("basic.nack"))
 			r.write(toQueue(full, 1)...)
 			s.Note("the second: %s", r.frames("basic.nack"))
-			r.write(toNobody, noContent)
+			r.write(unroutable, noContent)
 			s.Note("a third, unroutable: %s", r.frames("basic.ack"))
 			r.write(toQueue(full, 1)...)
 			s.Note("a fourth: %s", r.frames("basic.nack"))
@@ -121,24 +122,24 @@ var frameOrders = []Scenario{
 			mixed = append(mixed, toQueue(open, 4)...)
 			other := s.confirming()
 			other.write(mixed...)
-			fates, _, _ := other.confirms(84)
-			s.Note("among others: %s", fates)
+			outcomes, _, _ := other.confirms(84)
+			s.Note("among others: %s", outcomes)
 		}
 	}},
 	{"basic-cancel-follows-queue-delete-ok", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
-			for _, knows := range []bool{true, false} {
-				s.Title("%s, the client knows of basic.cancel: %v", kind, knows)
-				q := s.Channel().Queue(fmt.Sprintf("%s-%v", kind, knows), kind, nil)
+			for _, notified := range []bool{true, false} {
+				s.Title("%s, the client knows of basic.cancel: %v", kind, notified)
+				q := s.Channel().Queue(fmt.Sprintf("%s-%v", kind, notified), kind, nil)
 				var properties table
-				if knows {
+				if notified {
 					properties = capability("consumer_cancel_notify")
 				}
 				r, other := s.rawWith(properties), s.rawWith(properties)
 				consume := func(r *rawConn, tag string) {
 					r.write(call(1, 60, 20, uint16(0), q, tag, byte(0), table(nil)))
 					r.await("basic.consume-ok")
-					// RabbitMQ answers before its channel watches the queue. A second answer shows that it does.
+					// RabbitMQ sends consume-ok before its channel monitors the queue. After qos-ok it does.
 					r.write(call(1, 60, 10, uint32(0), uint16(0), byte(0)))
 					r.await("basic.qos-ok")
 				}
@@ -147,7 +148,7 @@ var frameOrders = []Scenario{
 				consume(r, "a")
 				consume(r, "b")
 				r.write(call(1, 50, 40, uint16(0), q, byte(0)))
-				if !knows {
+				if !notified {
 					s.Note("%s", r.frames("queue.delete-ok"))
 					continue
 				}
@@ -156,7 +157,7 @@ var frameOrders = []Scenario{
 			}
 		}
 	}},
-	{"methods-that-are-not-answered", func(s *Script) {
+	{"methods-without-a-reply", func(s *Script) {
 		s.Channel().Queue("q", "classic", nil)
 		x := s.Name("x")
 		q := "q" + s.suffix
@@ -194,7 +195,7 @@ var frameOrders = []Scenario{
 			s.Note("%s: %s", m.what, r.all())
 		}
 	}},
-	{"deliveries-follow-the-answers", func(s *Script) {
+	{"replies-precede-deliveries", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()
@@ -232,7 +233,7 @@ var frameOrders = []Scenario{
 	}},
 }
 
-// toQueue encodes messages to a queue.
+// toQueue encodes n messages to a queue.
 func toQueue(queue string, n int) [][]byte {
 	return slices.Repeat([][]byte{publish(1, "", queue, false), noContent}, n)
 }

@@ -23,7 +23,7 @@ const (
 
 const protocolHeader = "AMQP\x00\x00\x09\x01"
 
-// A longstr is a long string among the arguments of call, a table the encoded fields of a table.
+// A longstr argument of call is encoded as a long string. A table argument holds the encoded fields of a table.
 type (
 	longstr string
 	table   []byte
@@ -37,7 +37,7 @@ func frame(kind byte, channel uint16, payload []byte) []byte {
 	return append(append(b, payload...), 0xCE)
 }
 
-// call encodes a method frame. A string is a short string, a []byte is sent as it is.
+// call encodes a method frame. A string is encoded as a short string. A []byte is sent unchanged.
 func call(channel, class, method uint16, arguments ...any) []byte {
 	b := binary.BigEndian.AppendUint16(nil, class)
 	return frame(methodFrame, channel, pack(binary.BigEndian.AppendUint16(b, method), arguments...))
@@ -65,13 +65,13 @@ func pack(b []byte, arguments ...any) []byte {
 		case []byte:
 			b = append(b, a...)
 		default:
-			panic(fmt.Sprintf("%T is not a type of AMQP", a))
+			panic(fmt.Sprintf("%T has no AMQP encoding", a))
 		}
 	}
 	return b
 }
 
-// contentHeader encodes a content header of the class basic. The properties begin with their flags.
+// contentHeader encodes a content header of the class basic. The first property must be the flags.
 func contentHeader(channel uint16, size uint64, properties ...any) []byte {
 	return frame(headerFrame, channel, pack(pack(nil, uint16(60), uint16(0), size), properties...))
 }
@@ -104,7 +104,7 @@ func startOk(mechanism, response string, properties table) []byte {
 	return call(0, 10, 11, properties, mechanism, longstr(response), "en_US")
 }
 
-// capability are the properties of a client that has one.
+// capability returns client properties with one capability.
 func capability(name string) table {
 	return table(key("capabilities") + sized("F", key(name)+"t\x01"))
 }
@@ -116,37 +116,37 @@ func vhostOf(u *url.URL) string {
 	return "/"
 }
 
-// handshakeAnswers are the broker's answers to the steps. tune-ok is not answered.
+// handshakeAnswers are the broker's answers to handshakeSteps. tune-ok has no answer.
 var handshakeAnswers = []string{"connection.start", "connection.tune", "connection.open-ok", "channel.open-ok"}
 
-// A rawConn is a connection of a script that sends and reads frames. It sends no heartbeats.
+// A rawConn is a connection that sends and reads frames. It does not send heartbeats.
 type rawConn struct {
 	s    *Script
 	nc   net.Conn
 	r    *bufio.Reader
 	url  *url.URL
-	ends string // how the connection ended
+	ends string // set when the connection is closed: the way it was closed
 }
 
-// connect opens a connection without a handshake. It is closed in the end.
+// connect opens a connection without a handshake. The connection is closed when the test ends.
 func (s *Script) connect() (*rawConn, error) {
 	u, err := url.Parse(s.broker.URL)
 	if err != nil {
 		return nil, err
 	}
-	nc, err := (&net.Dialer{Timeout: soon}).DialContext(s.ctx, "tcp", u.Host)
+	nc, err := (&net.Dialer{Timeout: eventTimeout}).DialContext(s.ctx, "tcp", u.Host)
 	if err != nil {
 		return nil, err
 	}
 	s.tb.Cleanup(func() { _ = nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(2 * soon)) // for all of the scenario
+	_ = nc.SetDeadline(time.Now().Add(2 * eventTimeout)) // for the whole scenario
 	return &rawConn{s: s, nc: nc, r: bufio.NewReader(nc), url: u}, nil
 }
 
-// raw opens a connection and its channel 1.
+// raw opens a connection and channel 1.
 func (s *Script) raw() *rawConn { s.tb.Helper(); return s.rawWith(nil) }
 
-// rawWith is raw with properties of the client.
+// rawWith is raw with client properties.
 func (s *Script) rawWith(properties table) *rawConn {
 	s.tb.Helper()
 	r, err := s.connect()
@@ -158,7 +158,7 @@ func (s *Script) rawWith(properties table) *rawConn {
 	return r
 }
 
-// write sends frames at once. A connection that the broker closed meanwhile is not an error.
+// write sends frames in one write. It ignores errors, because the broker may have closed the connection.
 func (r *rawConn) write(frames ...[]byte) {
 	_, _ = r.nc.Write([]byte(strings.Join(asStrings(frames), "")))
 }
@@ -171,7 +171,7 @@ func asStrings(frames [][]byte) []string {
 	return list
 }
 
-// await reads frames until one of that name.
+// await reads frames until one with the given name.
 func (r *rawConn) await(name string) {
 	r.s.tb.Helper()
 	for {
@@ -180,19 +180,19 @@ func (r *rawConn) await(name string) {
 			return
 		}
 		if f.name == "" || f.name == "connection.close" {
-			r.s.tb.Fatalf("%v%s before %s after\n%s", f, r.ends, name, r.s.lines.String())
+			r.s.tb.Fatalf("got %v%s, want %s; transcript so far:\n%s", f, r.ends, name, r.s.lines.String())
 		}
 	}
 }
 
-// A received frame is a method, or a part of a content. Its name is empty at the end of the connection.
+// A received is a method frame, a content header or a content body. Its name is empty if the connection was closed.
 type received struct {
 	channel uint16
 	name    string
-	fields  *fields // of a method, behind its number; of a content header, the properties; of a body, all of it
+	fields  *fields // the arguments of a method, the properties of a content header, or the whole body
 }
 
-// next reads a frame other than a heartbeat.
+// next reads the next frame. It skips heartbeats.
 func (r *rawConn) next() received {
 	for {
 		var head [7]byte
@@ -234,7 +234,7 @@ func (r *rawConn) next() received {
 	}
 }
 
-// String writes a frame with the fields that tell brokers apart.
+// String renders a frame with the fields that scenarios compare.
 func (f received) String() string {
 	in := &fields{b: f.fields.bytes()}
 	switch f.name {

@@ -17,7 +17,7 @@ func (f *fields) bytes() []byte {
 	return f.b
 }
 
-// take returns the next n bytes, zeros where there are fewer.
+// take returns the next n bytes, padded with zeros if fewer remain.
 func (f *fields) take(n int) []byte {
 	b := f.b[:min(n, len(f.b))]
 	f.b = f.b[len(b):]
@@ -70,7 +70,7 @@ var propertyNames = []string{
 	"message-id", "timestamp", "type", "user-id", "app-id", "cluster-id",
 }
 
-// table renders a table without its length: keys and values in the order of the wire, each value behind its type.
+// table renders the fields of a table in their order on the wire, each value after its type.
 func (f *fields) table() string {
 	var list []string
 	for len(f.b) > 0 {
@@ -88,7 +88,7 @@ func (f *fields) array() string {
 	return "[" + strings.Join(list, " ") + "]"
 }
 
-// value renders a type and a value. The time of a death differs from run to run.
+// value renders a type and a value. A timestamp is rendered as "now" if death is set, because it differs in every run.
 func (f *fields) value(death bool) string {
 	kind := f.u8()
 	v := ""

@@ -8,7 +8,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// How a declaration is compared with what is there.
+// Scenarios about redeclaring queues and exchanges.
 var redeclarations = []Scenario{
 	{"redeclare-queue-with-an-empty-type", func(s *Script) {
 		for _, has := range []any{"classic", "", "undefined"} {
@@ -130,7 +130,7 @@ var redeclarations = []Scenario{
 	}},
 }
 
-// redeclareType declares a queue of one type and again of others.
+// redeclareType declares a queue of one type, then redeclares it with other types.
 func (s *Script) redeclareType(has any, others ...any) {
 	s.tb.Helper()
 	s.Title("%s", value(has))
@@ -147,7 +147,7 @@ func (s *Script) redeclareType(has any, others ...any) {
 	s.remove(q)
 }
 
-// redeclares declares a queue with arguments, and again with others, each time on a channel of its own.
+// redeclares declares a queue, then redeclares it with each of the other arguments, each time on a separate channel.
 func (s *Script) redeclares(kind string, has amqp.Table, others []amqp.Table) {
 	s.tb.Helper()
 	s.Title("%s, %s", kind, value(has))
@@ -163,8 +163,8 @@ func (s *Script) redeclares(kind string, has amqp.Table, others []amqp.Table) {
 	}
 }
 
-// redeclareEach declares a queue with all of the arguments and again without, until there is no difference left to tell:
-// the first one in the broker's order is put back each time.
+// redeclareEach declares a queue with all arguments and redeclares it without them. After each error it adds the argument
+// that the broker named, until the broker reports no difference.
 func (s *Script) redeclareEach(kind string, all amqp.Table) {
 	s.tb.Helper()
 	s.Title("%s", kind)

@@ -10,9 +10,9 @@ import (
 	"github.com/amqpkit/amqpkit/amqptest"
 )
 
-// What RabbitMQ 4.3 does and amqptest does not is refused, by an error that names amqptest: a test never passes because
-// amqptest took no notice.
-func TestWhatAmqptestRefuses(t *testing.T) {
+// amqptest refuses features of RabbitMQ 4.3 that it does not support. The error names amqptest, so that no test passes
+// because amqptest silently ignored a feature.
+func TestAmqptestRefusesUnsupportedFeatures(t *testing.T) {
 	declare := func(kind string) func(*amqp.Channel) error {
 		return func(ch *amqp.Channel) error {
 			_, err := ch.QueueDeclare("q", true, false, false, false, amqp.Table{"x-queue-type": kind})

@@ -12,7 +12,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// failure writes an error of the protocol.
+// failure renders an error with its AMQP reply code and text.
 func failure(err error) string {
 	var e *amqp.Error
 	if errors.As(err, &e) && e != nil {
@@ -24,7 +24,7 @@ func failure(err error) string {
 	return err.Error()
 }
 
-// message writes a delivery with all its properties, but for what no two runs have in common.
+// message renders a delivery with all properties that are the same in every run.
 func message(d amqp.Delivery) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "body %s, exchange %q, key %q", body(d.Body), d.Exchange, d.RoutingKey)
@@ -63,7 +63,7 @@ func message(d amqp.Delivery) string {
 	return b.String()
 }
 
-// body writes a body, a long one by its length.
+// body renders a body, or its length if it is longer than 100 bytes.
 func body(b []byte) string {
 	if len(b) > 100 {
 		return fmt.Sprintf("of %d bytes", len(b))
@@ -71,14 +71,14 @@ func body(b []byte) string {
 	return fmt.Sprintf("%q", b)
 }
 
-// value writes a value of a table with its type, keys in their order. What a moment was is not told.
+// value renders a table value with its type. Keys are sorted. Timestamps are left out because they differ in every run.
 func value(v any) string {
 	switch v := v.(type) {
 	case amqp.Table:
 		var fields []string
 		for _, k := range slices.Sorted(maps.Keys(v)) {
 			name := k
-			if q := strconv.Quote(k); len(q) != len(k)+2 { // it has bytes that cannot be shown
+			if q := strconv.Quote(k); len(q) != len(k)+2 { // k has non-printable bytes
 				name = q
 			}
 			fields = append(fields, name+": "+value(v[k]))

@@ -8,10 +8,10 @@ import (
 
 const replyTo = "amq.rabbitmq.reply-to"
 
-// replyAddress is a name that a broker gives for replies.
+// replyAddress matches the addresses that the broker generates for replies.
 var replyAddress = regexp.MustCompile(`amq\.rabbitmq\.reply-to\.[\w./+=-]+`)
 
-// replies consumes what is sent to a channel by direct reply-to.
+// replies starts a consumer of direct reply-to messages.
 func (ch *Channel) replies() *Consumer {
 	ch.s.tb.Helper()
 	deliveries, err := ch.Consume(replyTo, "replies", true, false, false, false, nil)
@@ -19,7 +19,7 @@ func (ch *Channel) replies() *Consumer {
 	return &Consumer{ch, "replies", deliveries}
 }
 
-// request has a server get a request, and returns where its reply has to go.
+// request sends a request to a server. It returns the reply address that the server received.
 func (ch *Channel) request(server *Channel, queue string) string {
 	ch.s.tb.Helper()
 	ch.Publish("", queue, amqp.Publishing{ReplyTo: replyTo, CorrelationId: "1", Body: []byte("request")})
@@ -62,7 +62,7 @@ var replying = []Scenario{
 		ch.Publish("", q, amqp.Publishing{ReplyTo: "elsewhere"})
 		server.AwaitGet(q)
 	}},
-	{"direct-reply-to-nobody", func(s *Script) {
+	{"direct-reply-to-addresses", func(s *Script) {
 		ch, server := s.Channel(), s.Channel()
 		q := server.Queue("requests", "classic", nil)
 		replies := ch.replies()

@@ -7,14 +7,14 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// A router publishes to exchanges and writes which of its queues a message came to.
+// A router publishes to exchanges and writes the queues that received each message.
 type router struct {
 	s      *Script
-	ch     *Channel // confirms
+	ch     *Channel // in confirm mode
 	queues []string
 }
 
-// router declares the queues.
+// router declares the queues and returns a router for them.
 func (s *Script) router(queues ...string) *router {
 	s.tb.Helper()
 	r := &router{s: s, ch: s.Channel()}
@@ -25,7 +25,7 @@ func (s *Script) router(queues ...string) *router {
 	return r
 }
 
-// bind binds a queue of the router, which it may have to declare.
+// bind binds a queue of the router. It declares the queue if the router does not have it yet.
 func (r *router) bind(queue, key, exchange string, args amqp.Table) {
 	r.s.tb.Helper()
 	for _, q := range r.queues {
@@ -39,7 +39,7 @@ func (r *router) bind(queue, key, exchange string, args amqp.Table) {
 	r.s.Must(r.ch.QueueBind(q, key, exchange, false, args))
 }
 
-// send publishes a message, mandatory, and writes where it came to.
+// send publishes a mandatory message and writes the queues that received it.
 func (r *router) send(exchange, key string, headers amqp.Table) {
 	r.s.tb.Helper()
 	what := fmt.Sprintf("key %q", key)
@@ -144,7 +144,7 @@ var routing = []Scenario{
 		r.send(topic, "c", nil)
 		r.send(topic, "a.b", amqp.Table{"CC": []any{"a.c", "a.b"}})
 	}},
-	{"publishing-where-it-is-refused", func(s *Script) {
+	{"refused-publishes", func(s *Script) {
 		r := s.router()
 		fanout, internal := r.ch.Exchange("fanout", "fanout", nil), s.Name("internal")
 		s.Must(r.ch.ExchangeDeclare(internal, "fanout", true, false, true, false, nil))

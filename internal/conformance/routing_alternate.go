@@ -30,7 +30,7 @@ var alternates = []Scenario{
 		s.Must(r.ch.ExchangeDelete(next, false, false))
 		r.send(x, "2", nil)
 	}},
-	{"alternate-exchanges-in-a-circle", func(s *Script) {
+	{"alternate-exchanges-in-a-cycle", func(s *Script) {
 		r := s.router()
 		a, b := s.Name("a"), s.Name("b")
 		s.Must(r.ch.ExchangeDeclare(a, "direct", true, false, false, false, amqp.Table{"alternate-exchange": b}))

@@ -3,7 +3,7 @@ package conformance
 import amqp "github.com/rabbitmq/amqp091-go"
 
 var bindings = []Scenario{
-	{"bindings-are-told-apart-by-key-and-arguments", func(s *Script) {
+	{"bindings-differ-by-key-and-arguments", func(s *Script) {
 		r := s.router()
 		x := r.ch.Exchange("direct", "direct", nil)
 		s.Title("bound twice, unbound once")
@@ -26,7 +26,7 @@ var bindings = []Scenario{
 		s.Must(r.ch.QueueUnbind(q, "k", x, amqp.Table{"m": "x", "n": 1}))
 		r.send(x, "k", nil)
 	}},
-	{"binding-what-is-missing", func(s *Script) {
+	{"binding-missing-queues-and-exchanges", func(s *Script) {
 		r := s.router("q")
 		q, x := r.queues[0], r.ch.Exchange("fanout", "fanout", nil)
 		noQueue, noExchange := s.Name("no-queue"), s.Name("no-exchange")
@@ -41,7 +41,7 @@ var bindings = []Scenario{
 		s.Try("unbind from a missing exchange", func(ch *Channel) error { return ch.QueueUnbind(q, "k", noExchange, nil) })
 		s.Try("unbind a missing exchange", func(ch *Channel) error { return ch.ExchangeUnbind(noExchange, "k", x, false, nil) })
 	}},
-	{"an-empty-name-is-the-queue-declared-last", func(s *Script) {
+	{"an-empty-name-means-the-last-declared-queue", func(s *Script) {
 		r := s.router("first", "last")
 		x := r.ch.Exchange("direct", "direct", nil)
 		s.Must(r.ch.QueueBind("", "k", x, false, nil))
@@ -80,7 +80,7 @@ var bindings = []Scenario{
 		r.send(in, "a.c", nil)
 		r.send(in, "b.c", nil)
 	}},
-	{"exchanges-that-are-in-use", func(s *Script) {
+	{"deleting-exchanges-in-use", func(s *Script) {
 		r := s.router()
 		in, out := r.ch.Exchange("in", "fanout", nil), r.ch.Exchange("out", "fanout", nil)
 		s.Must(r.ch.ExchangeBind(out, "", in, false, nil))
@@ -93,7 +93,7 @@ var bindings = []Scenario{
 		unused("delete a missing exchange", s.Name("missing"))
 		s.Try("delete amq.topic", func(ch *Channel) error { return ch.ExchangeDelete("amq.topic", false, false) })
 	}},
-	{"auto-delete-exchanges-go-with-their-last-binding", func(s *Script) {
+	{"auto-delete-exchanges-are-deleted-with-their-last-binding", func(s *Script) {
 		r := s.router("q")
 		outer, inner := s.Name("outer"), s.Name("inner")
 		there := func(x string) {

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// A Scenario is something that clients do.
+// A Scenario is a series of client operations whose results are written to a transcript.
 type Scenario struct {
-	Name string // words joined by dashes: also the name of its file in testdata
+	Name string // words joined by hyphens; also the name of its file in testdata
 	Run  func(*Script)
 }
 
@@ -22,7 +22,7 @@ func All() []Scenario {
 		consuming, settling, contents, confirming, transactions, replying, closing,
 		counts, deliveryLimits, deadLetters, deadLetterRouting,
 		lengthLimits, timeLimits, priorities, singleActive, delayedRetries, consumerTimeouts,
-		comebackOrders, fullDeadLetterQueues,
+		requeueOrders, fullDeadLetterQueues,
 		declaring,
 		Headers(), Violations(),
 	)
@@ -39,17 +39,17 @@ func Violations() []Scenario {
 //go:embed testdata/*.txt
 var recorded embed.FS
 
-// Recorded returns what RabbitMQ 4.3 had a scenario write. It is empty if that was not recorded.
+// Recorded returns the transcript recorded from RabbitMQ 4.3. It fails the test if the file is missing.
 func (c Scenario) Recorded(tb testing.TB) string {
 	tb.Helper()
 	b, err := recorded.ReadFile(c.file())
 	if err != nil {
-		tb.Errorf("%s is not recorded: %v", c.Name, err)
+		tb.Errorf("%s has no recorded transcript: %v", c.Name, err)
 	}
 	return string(b)
 }
 
-// Record keeps a transcript, in a checkout whose root is dir.
+// Record writes the transcript into testdata of the checkout at dir.
 func (c Scenario) Record(dir, transcript string) error {
 	return os.WriteFile(filepath.Join(dir, "internal", "conformance", filepath.FromSlash(c.file())), []byte(transcript), 0o600)
 }

@@ -12,27 +12,27 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// soon is when what does not come is taken for lost.
-const soon = 20 * time.Second
+// eventTimeout is the longest wait for an event, after which the test fails.
+const eventTimeout = 20 * time.Second
 
-// A Broker is where scenarios are run.
+// A Broker is the broker that a scenario runs on.
 type Broker struct {
 	URL string
-	// Pass lets time go by on the broker's clock.
+	// Pass advances the broker's clock, or waits.
 	Pass func(time.Duration)
 }
 
-// A Script is a scenario on its way: it acts on a broker and writes down what it sees. Whatever cannot be the
-// scenario's subject, such as a login that fails, ends the test.
+// A Script is a running scenario. It performs operations on a broker and writes their results to the transcript. Errors
+// that the scenario is not about, such as a failed login, fail the test.
 type Script struct {
 	tb     testing.TB
 	ctx    context.Context
 	broker Broker
-	suffix string // of all names, so that scenarios do not meet on a broker
+	suffix string // added to all names, so that scenarios can share a broker
 	lines  strings.Builder
 }
 
-// Transcript runs the scenario on a broker and returns what it wrote.
+// Transcript runs the scenario on a broker and returns the transcript.
 func (c Scenario) Transcript(tb testing.TB, b Broker) string {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
@@ -42,8 +42,8 @@ func (c Scenario) Transcript(tb testing.TB, b Broker) string {
 	return s.lines.String()
 }
 
-// Name makes a name of its own on the broker of one that the transcript has. A queue or an exchange of that name is
-// deleted in the end.
+// Name returns a unique name on the broker. The transcript shows it as name. A queue or exchange with the unique name is
+// deleted when the test ends.
 func (s *Script) Name(name string) string {
 	full := name + s.suffix
 	s.tb.Cleanup(func() { s.remove(full) })
@@ -53,7 +53,7 @@ func (s *Script) Name(name string) string {
 func (s *Script) remove(name string) {
 	conn, err := amqp.Dial(s.broker.URL)
 	if err != nil {
-		s.tb.Errorf("clean up: %v", err)
+		s.tb.Errorf("cleanup: %v", err)
 		return
 	}
 	defer conn.Close()
@@ -66,12 +66,12 @@ func (s *Script) remove(name string) {
 			err = remove(ch)
 		}
 		if err != nil {
-			s.tb.Logf("clean up %s: %v", name, err)
+			s.tb.Logf("cleanup of %s: %v", name, err)
 		}
 	}
 }
 
-// Title begins a part of the transcript.
+// Title starts a section of the transcript.
 func (s *Script) Title(format string, args ...any) {
 	if s.lines.Len() > 0 {
 		s.lines.WriteByte('\n')
@@ -79,48 +79,48 @@ func (s *Script) Title(format string, args ...any) {
 	s.Note("# "+format, args...)
 }
 
-// Note writes a line, without what no two runs have in common.
+// Note writes a line. It removes or replaces the parts of names that differ in every run.
 func (s *Script) Note(format string, args ...any) {
 	line := strings.ReplaceAll(fmt.Sprintf(format, args...), s.suffix, "")
 	line = serverNamed.ReplaceAllString(line, "amq.gen-...")
 	s.lines.WriteString(replyAddress.ReplaceAllString(line, replyTo+"....") + "\n")
 }
 
-// Pass lets time go by on the broker's clock.
+// Pass advances the broker's clock, or waits.
 func (s *Script) Pass(d time.Duration) { s.broker.Pass(d) }
 
-// Must ends the test over an error that is not the scenario's subject.
+// Must fails the test if err is not nil. Use it for errors that the scenario is not about.
 func (s *Script) Must(err error) {
 	s.tb.Helper()
 	if err != nil {
-		s.tb.Fatalf("%v\nafter\n%s", err, s.lines.String())
+		s.tb.Fatalf("%v\ntranscript so far:\n%s", err, s.lines.String())
 	}
 }
 
-// Dial connects. The connection is closed in the end.
+// Dial opens a connection. It is closed when the test ends.
 func (s *Script) Dial() *Conn {
 	s.tb.Helper()
 	var socket net.Conn
 	conn, err := amqp.DialConfig(s.broker.URL, amqp.Config{
 		Heartbeat: 10 * time.Second,
 		Dial: func(network, addr string) (_ net.Conn, err error) {
-			socket, err = amqp.DefaultDial(soon)(network, addr)
+			socket, err = amqp.DefaultDial(eventTimeout)(network, addr)
 			return socket, err
 		},
 	})
 	s.Must(err)
-	s.tb.Cleanup(func() { _ = conn.CloseDeadline(time.Now().Add(soon)) })
+	s.tb.Cleanup(func() { _ = conn.CloseDeadline(time.Now().Add(eventTimeout)) })
 	return &Conn{Connection: conn, s: s, closed: conn.NotifyClose(make(chan *amqp.Error, 1)), socket: socket}
 }
 
-// Channel opens a channel on a connection of its own.
+// Channel opens a channel on a new connection.
 func (s *Script) Channel() *Channel {
 	s.tb.Helper()
 	return s.Dial().Open()
 }
 
-// Try does something on a channel of its own and writes what came of it: ok, an error of the client, or the channel or
-// the connection closed by the broker, with code and text. It waits for the broker to have seen what was sent.
+// Try runs act on a new connection and writes the result: ok, an error of the client, or the code and text with which the
+// broker closed the channel or connection. It waits until the broker has processed the methods that act sent.
 func (s *Script) Try(what string, act func(ch *Channel) error) {
 	s.tb.Helper()
 	ch := s.Channel()
@@ -128,20 +128,21 @@ func (s *Script) Try(what string, act func(ch *Channel) error) {
 	s.Note("%s: %s", what, ch.outcome(act(ch)))
 }
 
-// Holds writes how many messages are ready in a queue, which it waits for: settlements take a moment.
+// Holds waits until n messages are ready in a queue, and writes their number. The broker may need a moment to apply
+// settlements. If the wait times out, Holds writes the actual number.
 func (s *Script) Holds(queue string, n int) {
 	s.tb.Helper()
 	s.Note("%s holds %d", queue, s.awaitReady(queue, n))
 }
 
-// awaitReady is Holds without a word: it returns how many messages are ready.
+// awaitReady is Holds without output. It returns the number of ready messages.
 func (s *Script) awaitReady(queue string, n int) int {
 	s.tb.Helper()
 	conn := s.Dial()
 	defer conn.Close()
 	ch, err := conn.Channel()
 	s.Must(err)
-	for end := time.Now().Add(soon); ; {
+	for end := time.Now().Add(eventTimeout); ; {
 		q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
 		s.Must(err)
 		if q.Messages == n || time.Now().After(end) {

@@ -7,7 +7,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// How large messages, headers and frames may be, and how many channels there may be.
+// Scenarios about the limits of messages, headers, frames and channels, and about heartbeats.
 var sizes = []Scenario{
 	{"largest-message", func(s *Script) {
 		const largest = 16 << 20

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A rawHeaders is a table of headers, as it is sent.
+// A rawHeaders is an encoded table of headers with a description.
 type rawHeaders struct{ what, fields string }
 
 func sized(kind, value string) string {
@@ -45,12 +45,12 @@ var rawTables = []rawHeaders{
 	{"timestamp_in_ms", key("timestamp_in_ms") + "L" + eight + "\x01"},
 }
 
-// send publishes a message with these properties and without a body.
+// send publishes a message with these properties and an empty body.
 func (r *rawConn) send(exchange, key string, mandatory bool, properties ...any) {
 	r.write(publish(1, exchange, key, mandatory), contentHeader(1, 0, properties...))
 }
 
-// content reads the content header that follows a method.
+// content renders the properties in the content header after the next such method.
 func (r *rawConn) content(method string) string {
 	r.s.tb.Helper()
 	r.await(method)
@@ -58,8 +58,8 @@ func (r *rawConn) content(method string) string {
 	return strings.TrimPrefix(f.String(), "header ")
 }
 
-// AfterRestart returns the scenario of headers in durable queues across a restart. It is not recorded: the restart would
-// interrupt scenarios that run concurrently.
+// AfterRestart returns a scenario about headers in durable queues after a restart. It is not part of All, because the
+// restart would interrupt scenarios that run concurrently.
 func AfterRestart(restart func()) Scenario {
 	return Scenario{"headers-after-a-restart", func(s *Script) {
 		ch := s.Channel()
@@ -85,7 +85,7 @@ func AfterRestart(restart func()) Scenario {
 }
 
 var headerTables = []Scenario{
-	{"headers-are-decoded-and-encoded-again", func(s *Script) {
+	{"headers-are-re-encoded", func(s *Script) {
 		r := s.raw()
 		for _, kind := range []string{"classic", "quorum"} {
 			q := s.Channel().Queue(kind, kind, nil)
@@ -105,7 +105,7 @@ var headerTables = []Scenario{
 			s.Note("%s: %s", h.what, r.content("basic.return"))
 		}
 	}},
-	{"headers-of-other-clients-are-read-by-amqp091-go", func(s *Script) {
+	{"amqp091-go-reads-headers-of-other-clients", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			ch := s.Channel()
@@ -118,7 +118,7 @@ var headerTables = []Scenario{
 			}
 		}
 	}},
-	{"headers-on-every-way-to-a-client", func(s *Script) {
+	{"headers-on-every-delivery-path", func(s *Script) {
 		sent := key("k") + "L" + eight + "\x01" + key("b") + "t\x02" + key("k") + "V" + key("F") + sized("F", key("z")+"t\x05"+key("a")+"t\x07"+key("z")+"t\x00") + key("y") + "V"
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
@@ -164,7 +164,7 @@ var headerTables = []Scenario{
 		r.send("", request.short(), true, uint16(1<<13), table(sent))
 		s.Note("reply: %s", r.content("basic.deliver"))
 	}},
-	{"properties-are-encoded-again", func(s *Script) {
+	{"properties-are-re-encoded", func(s *Script) {
 		for _, kind := range []string{"classic", "quorum"} {
 			s.Title("%s", kind)
 			q := s.Channel().Queue(kind, kind, nil)

@@ -17,18 +17,18 @@ const (
 	ready            // channel.open of channel 1
 )
 
-// A violation is a sequence of frames that the protocol forbids, or just allows. The client sends it at a stage of its
-// handshake, continues with the handshake, and closes the connection.
+// A violation is a sequence of frames that the protocol forbids, or a boundary case that it allows. The client sends it at
+// a stage of its handshake, continues the handshake, and closes the connection.
 type violation struct {
 	what  string
 	stage int
 	send  [][]byte
-	// then is sent after the first answer to send. Nil means that the client does not wait for an answer.
+	// then is sent after the first answer to send. If it is nil, the client does not wait for an answer.
 	then [][]byte
 }
 
-// violate returns a scenario of violations. Each uses a separate connection. They run concurrently, because RabbitMQ waits
-// three seconds before it closes the connection of a client that has not logged in.
+// violate returns a scenario that sends each violation on a separate connection. They run concurrently, because RabbitMQ
+// waits three seconds before it closes the connection of a client that has not logged in.
 func violate(name string, list []violation) Scenario {
 	return Scenario{name, func(s *Script) {
 		lines := make([]string, len(list))
@@ -59,7 +59,7 @@ func (v violation) outcome(s *Script) string {
 	answers := slices.Clone(handshakeAnswers)
 	for stage, b := range steps[:v.stage] {
 		r.write(b)
-		if stage == loggedIn { // tune-ok is not answered
+		if stage == loggedIn { // tune-ok has no answer
 			continue
 		}
 		if f := r.next(); f.name != answers[0] {
@@ -99,12 +99,12 @@ func (v violation) outcome(s *Script) string {
 	return strings.Join(got, ", ")
 }
 
-// beyond is the start of a frame whose payload is never sent.
+// beyond encodes the start of a frame without its payload.
 func beyond(kind byte, channel uint16, size uint32) []byte {
 	return []byte{kind, byte(channel >> 8), byte(channel), byte(size >> 24), byte(size >> 16), byte(size >> 8), byte(size)}
 }
 
-// withEnd gives a frame another end.
+// withEnd returns a copy of a frame with another frame-end octet.
 func withEnd(b []byte, end byte) []byte {
 	b = slices.Clone(b)
 	b[len(b)-1] = end
@@ -126,10 +126,10 @@ func forEach[T any](values []T, make func(T) violation) []violation {
 }
 
 var (
-	toNobody  = publish(1, "", "nobody", false)
-	noContent = contentHeader(1, 0, uint16(0))
-	oneByte   = contentHeader(1, 1, uint16(0))
-	body1     = frame(bodyFrame, 1, payload("x"))
+	unroutable = publish(1, "", "nobody", false)
+	noContent  = contentHeader(1, 0, uint16(0))
+	oneByte    = contentHeader(1, 1, uint16(0))
+	body1      = frame(bodyFrame, 1, payload("x"))
 )
 
 func on(channel uint16) string {

@@ -14,60 +14,60 @@ var contentViolations = []Scenario{
 		{"a header without basic.publish", ready, [][]byte{noContent}, nil},
 		{"a body without basic.publish", ready, [][]byte{body1}, nil},
 		{"an empty body without basic.publish", ready, [][]byte{frame(bodyFrame, 1, nil)}, nil},
-		{"a body instead of a header", ready, [][]byte{toNobody, body1}, nil},
-		{"a method instead of a header", ready, [][]byte{toNobody, qosFrame}, nil},
-		{"basic.publish instead of a header", ready, [][]byte{toNobody, toNobody}, nil},
-		{"channel.close instead of a header", ready, [][]byte{toNobody, call(1, 20, 40, uint16(200), "bye", uint16(0), uint16(0))}, nil},
-		{"a malformed method instead of a header", ready, [][]byte{toNobody, call(1, 60, 10)}, nil},
-		{"a header instead of a body", ready, [][]byte{toNobody, oneByte, oneByte}, nil},
-		{"a method instead of a body", ready, [][]byte{toNobody, oneByte, qosFrame}, nil},
-		{"a heartbeat on the channel instead of a header", ready, [][]byte{toNobody, frame(heartbeatFrame, 1, nil)}, nil},
-		{"a heartbeat on channel 0 before header and body", ready, [][]byte{toNobody, frame(heartbeatFrame, 0, nil), oneByte, frame(heartbeatFrame, 0, nil), body1, qosFrame}, nil},
+		{"a body instead of a header", ready, [][]byte{unroutable, body1}, nil},
+		{"a method instead of a header", ready, [][]byte{unroutable, qosFrame}, nil},
+		{"basic.publish instead of a header", ready, [][]byte{unroutable, unroutable}, nil},
+		{"channel.close instead of a header", ready, [][]byte{unroutable, call(1, 20, 40, uint16(200), "bye", uint16(0), uint16(0))}, nil},
+		{"a malformed method instead of a header", ready, [][]byte{unroutable, call(1, 60, 10)}, nil},
+		{"a header instead of a body", ready, [][]byte{unroutable, oneByte, oneByte}, nil},
+		{"a method instead of a body", ready, [][]byte{unroutable, oneByte, qosFrame}, nil},
+		{"a heartbeat on the channel instead of a header", ready, [][]byte{unroutable, frame(heartbeatFrame, 1, nil)}, nil},
+		{"a heartbeat on channel 0 before header and body", ready, [][]byte{unroutable, frame(heartbeatFrame, 0, nil), oneByte, frame(heartbeatFrame, 0, nil), body1, qosFrame}, nil},
 		{
 			"channel 2 between the frames of channel 1", ready,
 			[][]byte{call(2, 20, 10, "")},
-			[][]byte{toNobody, call(2, 60, 10, uint32(0), uint16(0), byte(0)), oneByte, call(2, 60, 10, uint32(0), uint16(0), byte(0)), body1, qosFrame},
+			[][]byte{unroutable, call(2, 60, 10, uint32(0), uint16(0), byte(0)), oneByte, call(2, 60, 10, uint32(0), uint16(0), byte(0)), body1, qosFrame},
 		},
-		{"a header without a size, then a body", ready, [][]byte{toNobody, noContent, body1}, nil},
-		{"a header without a size, then an empty body", ready, [][]byte{toNobody, noContent, frame(bodyFrame, 1, nil)}, nil},
-		{"empty bodies before the whole", ready, [][]byte{toNobody, oneByte, frame(bodyFrame, 1, nil), frame(bodyFrame, 1, nil), body1, qosFrame}, nil},
-		{"a body longer than announced", ready, [][]byte{toNobody, oneByte, frame(bodyFrame, 1, payload("xy"))}, nil},
-		{"a second body longer than announced", ready, [][]byte{toNobody, contentHeader(1, 2, uint16(0)), body1, frame(bodyFrame, 1, payload("xy"))}, nil},
-		{"a body shorter than announced", ready, [][]byte{toNobody, contentHeader(1, 2, uint16(0)), body1}, nil},
-		{"basic.publish alone", ready, [][]byte{toNobody}, nil},
+		{"a header without a size, then a body", ready, [][]byte{unroutable, noContent, body1}, nil},
+		{"a header without a size, then an empty body", ready, [][]byte{unroutable, noContent, frame(bodyFrame, 1, nil)}, nil},
+		{"empty bodies before the whole", ready, [][]byte{unroutable, oneByte, frame(bodyFrame, 1, nil), frame(bodyFrame, 1, nil), body1, qosFrame}, nil},
+		{"a body longer than announced", ready, [][]byte{unroutable, oneByte, frame(bodyFrame, 1, payload("xy"))}, nil},
+		{"a second body longer than announced", ready, [][]byte{unroutable, contentHeader(1, 2, uint16(0)), body1, frame(bodyFrame, 1, payload("xy"))}, nil},
+		{"a body shorter than announced", ready, [][]byte{unroutable, contentHeader(1, 2, uint16(0)), body1}, nil},
+		{"basic.publish alone", ready, [][]byte{unroutable}, nil},
 		{"basic.publish to a missing exchange, alone", ready, [][]byte{publish(1, "missing", "k", false)}, nil},
 		{"basic.publish with immediate, alone", ready, [][]byte{call(1, 60, 40, uint16(0), "", "k", byte(2))}, nil},
 	}),
 	violate("invalid-content-headers", slices.Concat(
 		forEach([]uint16{0, 10, 50, 61, 65535}, func(class uint16) violation {
-			return violation{fmt.Sprintf("of class %d", class), ready, [][]byte{toNobody, headerOf(class, 0, 0, uint16(0))}, nil}
+			return violation{fmt.Sprintf("of class %d", class), ready, [][]byte{unroutable, headerOf(class, 0, 0, uint16(0))}, nil}
 		}),
 		forEach([]uint16{1, 65535}, func(weight uint16) violation {
-			return violation{fmt.Sprintf("of weight %d", weight), ready, [][]byte{toNobody, headerOf(60, weight, 0, uint16(0))}, nil}
+			return violation{fmt.Sprintf("of weight %d", weight), ready, [][]byte{unroutable, headerOf(60, weight, 0, uint16(0))}, nil}
 		}),
 		[]violation{
-			{"of weight 1 and class 50", ready, [][]byte{toNobody, headerOf(50, 1, 0, uint16(0))}, nil},
-			{"of class 50 and a size of 2^63", ready, [][]byte{toNobody, headerOf(50, 0, 1<<63, uint16(0))}, nil},
-			{"of weight 1 and a size of 2^63", ready, [][]byte{toNobody, headerOf(60, 1, 1<<63, uint16(0))}, nil},
+			{"of weight 1 and class 50", ready, [][]byte{unroutable, headerOf(50, 1, 0, uint16(0))}, nil},
+			{"of class 50 and a size of 2^63", ready, [][]byte{unroutable, headerOf(50, 0, 1<<63, uint16(0))}, nil},
+			{"of weight 1 and a size of 2^63", ready, [][]byte{unroutable, headerOf(60, 1, 1<<63, uint16(0))}, nil},
 		},
 		forEach([]uint64{16 << 20, 16<<20 + 1, 512 << 20, 512<<20 + 1, 1 << 31, 1 << 32, 1<<63 - 1, 1 << 63, math.MaxUint64}, func(size uint64) violation {
-			return violation{fmt.Sprintf("for %d bytes", size), ready, [][]byte{toNobody, headerOf(60, 0, size, uint16(0))}, nil}
+			return violation{fmt.Sprintf("for %d bytes", size), ready, [][]byte{unroutable, headerOf(60, 0, size, uint16(0))}, nil}
 		}),
 		forEach([]int{0, 1, 11, 12, 13}, func(n int) violation {
 			whole := pack(nil, uint16(60), uint16(0), uint64(0), uint16(0))
-			return violation{fmt.Sprintf("of %d bytes", n), ready, [][]byte{toNobody, frame(headerFrame, 1, whole[:n])}, nil}
+			return violation{fmt.Sprintf("of %d bytes", n), ready, [][]byte{unroutable, frame(headerFrame, 1, whole[:n])}, nil}
 		}),
 		forEach([]uint16{1, 2, 3}, func(flags uint16) violation {
-			return violation{fmt.Sprintf("with flags %d", flags), ready, [][]byte{toNobody, contentHeader(1, 0, flags), qosFrame}, nil}
+			return violation{fmt.Sprintf("with flags %d", flags), ready, [][]byte{unroutable, contentHeader(1, 0, flags), qosFrame}, nil}
 		}),
 		[]violation{
-			{"with a flag for more flags, and those", ready, [][]byte{toNobody, contentHeader(1, 0, uint16(1), uint16(0)), qosFrame}, nil},
-			{"with something behind the properties", ready, [][]byte{toNobody, contentHeader(1, 0, uint16(0), byte(0)), qosFrame}, nil},
-			{"without a property that it announces", ready, [][]byte{toNobody, contentHeader(1, 0, uint16(1<<15)), qosFrame}, nil},
-			{"with a property that is cut off", ready, [][]byte{toNobody, contentHeader(1, 0, uint16(1<<15), payload("\x05abc")), qosFrame}, nil},
-			{"with headers that are cut off", ready, [][]byte{toNobody, contentHeader(1, 0, uint16(1<<13), payload("\x00\x00\x00\x05\x01kt")), qosFrame}, nil},
-			{"with a property that is not UTF-8", ready, [][]byte{toNobody, contentHeader(1, 0, uint16(1<<15), "\xff"), qosFrame}, nil},
-			{"with every property", ready, [][]byte{toNobody, contentHeader(1, 0, uint16(0xFFFC), "a", "b", table(nil), byte(2), byte(9), "c", "d", "10", "e", uint64(1), "f", "guest", "g", "h"), qosFrame}, nil},
+			{"with a flag for more flags, and those", ready, [][]byte{unroutable, contentHeader(1, 0, uint16(1), uint16(0)), qosFrame}, nil},
+			{"with something behind the properties", ready, [][]byte{unroutable, contentHeader(1, 0, uint16(0), byte(0)), qosFrame}, nil},
+			{"without a property that it announces", ready, [][]byte{unroutable, contentHeader(1, 0, uint16(1<<15)), qosFrame}, nil},
+			{"with a property that is cut off", ready, [][]byte{unroutable, contentHeader(1, 0, uint16(1<<15), payload("\x05abc")), qosFrame}, nil},
+			{"with headers that are cut off", ready, [][]byte{unroutable, contentHeader(1, 0, uint16(1<<13), payload("\x00\x00\x00\x05\x01kt")), qosFrame}, nil},
+			{"with a property that is not UTF-8", ready, [][]byte{unroutable, contentHeader(1, 0, uint16(1<<15), "\xff"), qosFrame}, nil},
+			{"with every property", ready, [][]byte{unroutable, contentHeader(1, 0, uint16(0xFFFC), "a", "b", table(nil), byte(2), byte(9), "c", "d", "10", "e", uint64(1), "f", "guest", "g", "h"), qosFrame}, nil},
 		},
 		[]violation{
 			{"malformed, of a message to a missing exchange", ready, [][]byte{publish(1, "missing", "k", false), contentHeader(1, 0, uint16(0), byte(0)), qosFrame}, nil},
@@ -114,12 +114,12 @@ var contentViolations = []Scenario{
 			return violation{"queue.declare (passive) with " + b.what, ready, [][]byte{call(1, 50, 10, uint16(0), "missing", byte(1), table(b.fields))}, nil}
 		}),
 		forEach(brokenTables, func(b brokenTable) violation {
-			return violation{"a message with " + b.what, ready, [][]byte{toNobody, contentHeader(1, 0, uint16(1<<13), table(b.fields)), qosFrame}, nil}
+			return violation{"a message with " + b.what, ready, [][]byte{unroutable, contentHeader(1, 0, uint16(1<<13), table(b.fields)), qosFrame}, nil}
 		}),
 	)),
 }
 
-// A brokenTable cannot be read, or nearly so.
+// A brokenTable is a malformed table, or a valid one close to it.
 type brokenTable struct{ what, fields string }
 
 var brokenTables = []brokenTable{

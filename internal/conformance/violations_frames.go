@@ -42,7 +42,7 @@ var violations = []Scenario{
 			return violation{fmt.Sprintf("a frame with a payload of %d bytes", n), ready, [][]byte{b}, nil}
 		}),
 		[]violation{
-			{"a message of one frame that is 8 bytes too long", ready, [][]byte{toNobody, contentHeader(1, 131072, uint16(0)), frame(bodyFrame, 1, make([]byte, 131072))}, nil},
+			{"a message of one frame that is 8 bytes too long", ready, [][]byte{unroutable, contentHeader(1, 131072, uint16(0)), frame(bodyFrame, 1, make([]byte, 131072))}, nil},
 			{"a method of unknown size " + on(0), ready, [][]byte{beyond(methodFrame, 0, 1<<32-1)}, nil},
 			{"a wrong end after 16 non-printable bytes", ready, [][]byte{withEnd(frame(methodFrame, 1, bytes.Repeat([]byte{200}, 16)), 100)}, nil},
 			{"a wrong end after 12 non-printable bytes", ready, [][]byte{withEnd(frame(methodFrame, 1, bytes.Repeat([]byte{200}, 12)), 100)}, nil},
@@ -70,10 +70,10 @@ var violations = []Scenario{
 		[]violation{
 			{"file.open (70.10)", ready, [][]byte{call(1, 70, 10)}, nil},
 			{"an unknown method during the handshake", greeted, [][]byte{call(0, 10, 12)}, nil},
-			{"an unknown method within a content", ready, [][]byte{toNobody, call(1, 61, 10)}, nil},
+			{"an unknown method within a content", ready, [][]byte{unroutable, call(1, 61, 10)}, nil},
 		},
 	)),
-	violate("methods-of-the-server", slices.Concat(
+	violate("server-methods", slices.Concat(
 		[]violation{
 			{"basic.deliver", ready, [][]byte{call(1, 60, 60, "c", uint64(1), byte(0), "", "k")}, nil},
 			{"basic.deliver with a content", ready, [][]byte{call(1, 60, 60, "c", uint64(1), byte(0), "", "k"), oneByte, body1}, nil},
@@ -148,15 +148,15 @@ var violations = []Scenario{
 		send [][]byte
 	}{
 		{"a method", [][]byte{call(1, 60, 10, uint32(0), uint16(0), byte(0))}},
-		{"a message", [][]byte{toNobody, oneByte, body1}},
+		{"a message", [][]byte{unroutable, oneByte, body1}},
 		{"channel.open", [][]byte{call(1, 20, 10, "")}},
 		{"channel.close", [][]byte{call(1, 20, 40, uint16(200), "bye", uint16(0), uint16(0))}},
 		{"channel.close-ok, then channel.open", [][]byte{call(1, 20, 41), call(1, 20, 10, "")}},
 		{"channel.close-ok, then a method", [][]byte{call(1, 20, 41), call(1, 60, 10, uint32(0), uint16(0), byte(0))}},
 		{"a content header", [][]byte{noContent}},
 		{"a content body", [][]byte{body1}},
-		{"a method within a content", [][]byte{toNobody, call(1, 60, 10, uint32(0), uint16(0), byte(0))}},
-		{"channel.close-ok within a content", [][]byte{toNobody, call(1, 20, 41)}},
+		{"a method within a content", [][]byte{unroutable, call(1, 60, 10, uint32(0), uint16(0), byte(0))}},
+		{"channel.close-ok within a content", [][]byte{unroutable, call(1, 20, 41)}},
 		{"a malformed method", [][]byte{call(1, 60, 10)}},
 		{"an unknown method", [][]byte{call(1, 61, 10)}},
 		{"an unknown frame", [][]byte{frame(7, 1, nil)}},

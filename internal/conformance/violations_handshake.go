@@ -74,9 +74,9 @@ var handshakeViolations = []Scenario{
 		loginWith("PLAIN with four parts", startOk("PLAIN", "\x00guest\x00guest\x00", nil)),
 		loginWith("PLAIN with an identity", startOk("PLAIN", "other\x00guest\x00guest", nil)),
 		{"PLAIN with a wrong password", greeted, [][]byte{startOk("PLAIN", "\x00guest\x00wrong", nil)}, [][]byte{}},
-		loginWith("PLAIN with a wrong password, to a client with authentication_failure_close", startOk("PLAIN", "\x00guest\x00wrong", toldOfFailures)),
-		loginWith("PLAIN with a malformed response, to a client with authentication_failure_close", startOk("PLAIN", "guest", toldOfFailures)),
-		loginWith("an unknown mechanism, to a client with authentication_failure_close", startOk("NONE", "", toldOfFailures)),
+		loginWith("PLAIN with a wrong password, to a client with authentication_failure_close", startOk("PLAIN", "\x00guest\x00wrong", failureCloseCapability)),
+		loginWith("PLAIN with a malformed response, to a client with authentication_failure_close", startOk("PLAIN", "guest", failureCloseCapability)),
+		loginWith("an unknown mechanism, to a client with authentication_failure_close", startOk("NONE", "", failureCloseCapability)),
 		loginWith("AMQPLAIN without a response", startOk("AMQPLAIN", "", nil)),
 		loginWith("AMQPLAIN without a password", startOk("AMQPLAIN", "\x05LOGINS\x00\x00\x00\x05guest", nil)),
 		loginWith("AMQPLAIN with a malformed table", startOk("AMQPLAIN", "\x05LOGIN", nil)),
@@ -92,7 +92,7 @@ var handshakeViolations = []Scenario{
 
 var loginAsGuest = [][]byte{startOk("PLAIN", "\x00guest\x00guest", nil)}
 
-// afterLogin leads from a login to an open channel.
+// The frames of a client after its login. afterLogin opens channel 1, then closes the connection.
 var (
 	tuneFrame    = call(0, 10, 31, uint16(2047), uint32(131072), uint16(0))
 	openFrame    = call(0, 10, 40, "/", "", byte(0))
@@ -104,8 +104,8 @@ func loginWith(what string, startOk []byte) violation {
 	return violation{what, greeted, append([][]byte{startOk}, afterLogin...), nil}
 }
 
-// toldOfFailures are properties of a client that is sent connection.close when its login is refused.
-var toldOfFailures = capability("authentication_failure_close")
+// failureCloseCapability are client properties that request connection.close after a refused login.
+var failureCloseCapability = capability("authentication_failure_close")
 
 func largeProperties(n int) table {
 	return table(pack(payload("\x01kS"), longstr(strings.Repeat("p", n))))
