@@ -1,2 +1,2 @@
-// Package consuming tests settlements, shutdown, order, streams and messages that cannot be handled on RabbitMQ.
+// Package consuming tests settlements, shutdown, order, streams and undeliverable messages on RabbitMQ.
 package consuming

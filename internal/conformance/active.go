@@ -117,7 +117,7 @@ var singleActive = []Scenario{
 			ch := s.Channel()
 			q := ch.Queue(kind, kind, nil)
 			s.Must(consume(q, "exclusive", true)(ch))
-			s.Try(kind+": a second consumer beside an exclusive one", consume(q, "b", false))
+			s.Try(kind+": a second consumer next to an exclusive one", consume(q, "b", false))
 			s.Must(ch.Cancel("exclusive", false))
 			s.Must(consume(q, "plain", false)(ch))
 			s.Try(kind+": an exclusive one as the second", consume(q, "c", true))

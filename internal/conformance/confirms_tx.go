@@ -100,7 +100,7 @@ var transactions = []Scenario{
 		ch.Event()
 		ch.AwaitGet(q)
 		ch.Get(q)
-		s.Title("the queue is gone before the commit")
+		s.Title("the queue is deleted before the commit")
 		ch.Publish(x, "", amqp.Publishing{Body: []byte("m")})
 		ch.Sync()
 		_, err := ch.conn.Open().QueueDelete(q, false, false, false)
@@ -142,7 +142,7 @@ var transactions = []Scenario{
 			s.Must(d.Ack(false))
 			return d.Ack(false)
 		})
-		s.Try("commit what a full queue refuses", func(ch *Channel) error {
+		s.Try("commit a publish that a full queue refuses", func(ch *Channel) error {
 			q := ch.Queue("full", "classic", amqp.Table{"x-max-length": 0, "x-overflow": "reject-publish"})
 			s.Must(ch.Tx())
 			ch.Publish("", q, amqp.Publishing{})

@@ -50,7 +50,7 @@ var settling = []Scenario{
 			s.Must(ch.Ack(2, false))
 			return ch.Ack(2, true)
 		})
-		s.Try("ack on another channel than that of the delivery", func(ch *Channel) error {
+		s.Try("ack on a channel other than the delivery's", func(ch *Channel) error {
 			q := ch.Queue("work", "classic", nil)
 			ch.Store(q, "m")
 			d := ch.conn.Open().Get(q)
@@ -153,7 +153,7 @@ var settling = []Scenario{
 			s.Must(d.Ack(false))
 			s.Must(back.Nack(false, true))
 			s.Holds(q, 2)
-			s.Note("the rest comes back with the end of the channel")
+			s.Note("the rest returns when the channel closes")
 			s.Must(ch.Close())
 			s.Holds(q, 3)
 			other := s.Channel()
@@ -177,7 +177,7 @@ var settling = []Scenario{
 			a.Next()
 			a.Next()
 			s.Holds(q, 1)
-			s.Note("ack of what was recovered")
+			s.Note("ack of a recovered delivery")
 			s.Must(d.Ack(false))
 			ch.Event()
 		}

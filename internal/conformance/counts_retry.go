@@ -31,11 +31,11 @@ var delayedRetries = []Scenario{
 			{"min 0", delayed("all", 0, nil)},
 			{"a negative min", delayed("all", -1, nil)},
 			{"min as a string", delayed("all", "60000", nil)},
-			{"a type that is no string", delayed(1, 60_000, nil)},
+			{"a type that is not a string", delayed(1, 60_000, nil)},
 		} {
 			s.Note("%s: %s", c.name, retryDelay(s, waysToRequeue[0], c.args))
 		}
-		s.Title("and those that mean one")
+		s.Title("and values that stand for one")
 		s.Note("max below min: %s", retryDelay(s, waysToRequeue[0], delayed("all", 60_000, 1)))
 		s.Note("max as a string: %s", retryDelay(s, waysToRequeue[0], delayed("all", 60_000, "1")))
 		s.Note("int32: %s", retryDelay(s, waysToRequeue[0], delayed("all", int32(60_000), int32(60_000))))

@@ -20,7 +20,7 @@ var consumerTimeouts = []Scenario{
 		ch.Event()
 		c.Next()
 
-		s.Title("its deliveries are back, and what is said of them does not count")
+		s.Title("its deliveries are requeued, and settlements of them are ignored")
 		s.Holds(q, 3)
 		s.Must(d.Ack(false))
 		ch.State()

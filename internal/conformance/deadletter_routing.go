@@ -120,7 +120,7 @@ var deadLetterRouting = []Scenario{
 		s.Must(rejectDiscard(ch.Get(q)))
 		s.Must(ch.AwaitGet(dead).Ack(false))
 
-		s.Title("at-least-once keeps what has no way, where no client sees it")
+		s.Title("at-least-once keeps messages without a route, and no client can see them")
 		q = ch.Queue("kept", "quorum", amqp.Table{
 			"x-dead-letter-exchange": s.Name("missing"), "x-overflow": "reject-publish", "x-dead-letter-strategy": "at-least-once",
 		})

@@ -22,7 +22,7 @@ var declarations = []Scenario{
 			ch.Store(q, "a", "b", "c")
 			s.Counts(ch.QueueDeclare(q, true, false, false, false, args))
 			ch.Get(q)
-			s.Note("what is delivered does not count")
+			s.Note("delivered messages do not count")
 			s.Counts(ch.QueueDeclarePassive(q, true, false, false, false, nil))
 			ch.Subscribe(q, "first to "+kind).Next()
 			ch.Subscribe(q, "second to "+kind)
@@ -170,7 +170,7 @@ var declarations = []Scenario{
 		} {
 			s.Try(f.what, f.act)
 		}
-		s.Title("the queue declared last is gone")
+		s.Title("the queue declared last is deleted")
 		s.Try("get", func(ch *Channel) error {
 			q := ch.Queue("work", "classic", nil)
 			_, err := ch.QueueDelete(q, false, false, false)

@@ -40,7 +40,7 @@ var queueLifetimes = []Scenario{
 			{"delete", func(ch *Channel) error { _, err := ch.QueueDelete(q, false, false, false); return err }},
 			{"bind", func(ch *Channel) error { return ch.QueueBind(q, "k", "amq.direct", false, nil) }},
 			{"unbind", func(ch *Channel) error { return ch.QueueUnbind(q, "bound", "amq.direct", nil) }},
-			{"unbind what is not bound", func(ch *Channel) error { return ch.QueueUnbind(q, "k", "amq.direct", nil) }},
+			{"unbind without a binding", func(ch *Channel) error { return ch.QueueUnbind(q, "k", "amq.direct", nil) }},
 			{"publish", func(ch *Channel) error {
 				ch.Publish("", q, amqp.Publishing{})
 				return nil

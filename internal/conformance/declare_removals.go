@@ -119,7 +119,7 @@ var queueRemovals = []Scenario{
 		s.Must(err)
 		ch.State()
 
-		s.Title("errors are told nevertheless")
+		s.Title("errors are reported nevertheless")
 		q = ch.Queue("queue", kind, nil)
 		missing := s.Name("missing")
 		for _, f := range []struct {

@@ -18,7 +18,7 @@ var lengthLimits = []Scenario{
 			s.Must(ch.AwaitGet(dead).Ack(false))
 			s.Must(ch.AwaitGet(dead).Ack(false))
 
-			s.Title("%s: what is unsettled does not count, until it comes back", kind)
+			s.Title("%s: unsettled messages do not count until they return", kind)
 			d := ch.Get(q)
 			ch.Store(q, "5")
 			s.Holds(q, 2)

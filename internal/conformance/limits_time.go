@@ -101,7 +101,7 @@ var timeLimits = []Scenario{
 		}
 	}},
 	{"an-unused-classic-queue-expires", func(s *Script) {
-		s.Title("with what it has, which is not dead-lettered")
+		s.Title("with its messages, which are not dead-lettered")
 		ch := s.Channel()
 		dead := ch.Queue("dead", "classic", nil)
 		q := ch.Queue("unused", "classic", with(to(dead), amqp.Table{"x-expires": 200}))
@@ -110,7 +110,7 @@ var timeLimits = []Scenario{
 		s.Try("declared passively", declaredPassively(q))
 		s.Holds(dead, 0)
 
-		s.Title("not while it has a consumer, which is not told of it")
+		s.Title("not while it has a consumer, which is not notified")
 		q = ch.Queue("used", "classic", amqp.Table{"x-expires": 200})
 		ch.Subscribe(q, "c")
 		s.Pass(500 * ms)
