@@ -65,12 +65,12 @@ func publish(ctx context.Context, conn *amqpkit.Conn, order any) error {
 // An Order is the body of a message.
 type Order struct{ ID string }
 
-func bill(context.Context, Order) error { return nil }
+func bill(context.Context, string) error { return nil }
 
 func consumeOrders(ctx context.Context, conn *amqpkit.Conn) error {
 	cfg := consumer.Config{Queue: "billing", Workers: 8}
 	return consumer.Run(ctx, conn, cfg, consumer.JSON(func(ctx context.Context, o Order) error {
-		return bill(ctx, o)
+		return bill(ctx, o.ID)
 	}))
 }
 

@@ -80,9 +80,9 @@ func TestRecipePriorities(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var got []uint8
+	var got []int
 	consume(t, conn, consumer.Config{Queue: "tasks", Prefetch: 1}, 3, func(_ context.Context, d *consumer.Delivery) error {
-		got = append(got, d.Priority)
+		got = append(got, int(d.Priority))
 		return nil
 	})
 	if fmt.Sprint(got) != "[5 1 0]" {

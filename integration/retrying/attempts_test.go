@@ -58,7 +58,7 @@ func (b *retryBench) consume(to retry.Publisher, workers int, h consumer.Handler
 // Whatever the headers claim, a message is handled or parked after a few moves.
 func TestS77ForgedHeadersNeitherHoldAMessageNorMakeItCircle(t *testing.T) {
 	log := &journal{}
-	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50*kit.Ms, 100*kit.Ms), Logger: log.logger()}, "")
+	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50*time.Millisecond, 100*time.Millisecond), Logger: log.logger()}, "")
 	var moves atomic.Int64
 	var calls callLog
 	b.consume(counting{b.p, &moves}, 4, calls.fail)
@@ -107,7 +107,7 @@ const maxMovesOfAWait = 16 + 2 // see retry.After
 // A wait that takes more than a few stays in the longest wait queue is not made.
 func TestS77ALongWaitDoesNotCircleThroughShortWaitQueues(t *testing.T) {
 	log := &journal{}
-	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * kit.Ms).MaxAttempts(2), Logger: log.logger()}, "")
+	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * time.Millisecond).MaxAttempts(2), Logger: log.logger()}, "")
 	var moves atomic.Int64
 	called := make(chan time.Time, 10)
 	b.consume(counting{b.p, &moves}, 2, func(_ context.Context, d *consumer.Delivery) error {
@@ -115,7 +115,7 @@ func TestS77ALongWaitDoesNotCircleThroughShortWaitQueues(t *testing.T) {
 			return retry.After(time.Hour, errBoom)
 		}
 		called <- time.Now()
-		return retry.After(1500*kit.Ms, errBoom)
+		return retry.After(1500*time.Millisecond, errBoom)
 	})
 	b.publish(amqp.Publishing{MessageId: "long"})
 	parked, err := b.raw.ConsumeWithContext(t.Context(), b.plan.ParkingQueue(), "", true, false, false, false, nil)
@@ -130,7 +130,7 @@ func TestS77ALongWaitDoesNotCircleThroughShortWaitQueues(t *testing.T) {
 	moves.Store(0)
 	b.publish(amqp.Publishing{MessageId: "short"})
 	first, second := kit.Receive(t, called, "attempt"), kit.Receive(t, called, "second attempt")
-	if waited := second.Sub(first); waited < 1500*kit.Ms {
+	if waited := second.Sub(first); waited < 1500*time.Millisecond {
 		t.Errorf("it waited for %v, want 1.5 s", waited)
 	}
 	kit.Receive(t, parked, "parked message")
@@ -159,7 +159,7 @@ func TestS78AnAttemptIsRepeatedOnlyAfterARedelivery(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const moves = 1 // without an answer
-			b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * kit.Ms).MaxAttempts(1), Source: source}, "")
+			b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * time.Millisecond).MaxAttempts(1), Source: source}, "")
 			var left atomic.Int64
 			left.Store(moves)
 			var calls callLog
@@ -186,7 +186,7 @@ func TestS78AnAttemptIsRepeatedOnlyAfterARedelivery(t *testing.T) {
 
 // A refused move repeats nothing: the message carries its state in its headers, to whichever process has it next.
 func TestS78ARefusedMoveRepeatsNoAttempt(t *testing.T) {
-	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * kit.Ms).MaxAttempts(1)}, "")
+	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * time.Millisecond).MaxAttempts(1)}, "")
 	if _, err := b.conn.PublishConnection(kit.Within(t, 10*time.Second)); err != nil { // Setup declares the queue for both sessions
 		t.Fatal(err)
 	}
@@ -236,7 +236,7 @@ func TestS79EveryEndOfAHandlerIsAnAttempt(t *testing.T) {
 	for name, source := range map[string]*topology.Queue{"quorum": {}, "classic": {Type: topology.Classic}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50 * kit.Ms), Source: source}, "")
+			b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50 * time.Millisecond), Source: source}, "")
 			var calls callLog
 			b.consume(b.p, 2, func(ctx context.Context, d *consumer.Delivery) error {
 				calls.note(ctx, d)
@@ -258,7 +258,7 @@ func TestS79EveryEndOfAHandlerIsAnAttempt(t *testing.T) {
 // The log says what happened, after it happened, with one message id.
 func TestS81LogLinesAboutAMessageAgree(t *testing.T) {
 	log := &journal{}
-	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50 * kit.Ms), Logger: log.logger()}, "")
+	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50 * time.Millisecond), Logger: log.logger()}, "")
 	if _, err := b.conn.PublishConnection(kit.Within(t, 10*time.Second)); err != nil { // Setup declares the queue for both sessions
 		t.Fatal(err)
 	}
@@ -313,7 +313,7 @@ func TestS93APlanWorksWithTheDocumentedPermissions(t *testing.T) {
 	own := "^" + queue + `(\.|$)`
 	ctl("set_permissions", user, own, "^amq\\.default$", own)
 	url := strings.Replace(kit.Broker(t).URL(), "guest:guest", user+":secret", 1)
-	b := newRetryBench(t, retry.Config{Queue: queue, Source: &topology.Queue{}, Policy: retry.Schedule(50 * kit.Ms)}, url)
+	b := newRetryBench(t, retry.Config{Queue: queue, Source: &topology.Queue{}, Policy: retry.Schedule(50 * time.Millisecond)}, url)
 	b.consume(b.p, 1, func(context.Context, *consumer.Delivery) error { return errBoom })
 	b.publish(amqp.Publishing{MessageId: "m"})
 	if d := b.parked(1)[0]; d.Headers[history.HeaderAttempts] != int64(2) {
@@ -323,7 +323,7 @@ func TestS93APlanWorksWithTheDocumentedPermissions(t *testing.T) {
 		"configure": {"^$", "^amq\\.default$", own}, "write": {own, "^$", own}, "read": {own, "^amq\\.default$", "^$"},
 	} {
 		ctl(append([]string{"set_permissions", user}, p...)...)
-		plan, err := retry.New(retry.Config{Queue: queue + "." + name, Source: &topology.Queue{}, Policy: retry.Schedule(50 * kit.Ms)})
+		plan, err := retry.New(retry.Config{Queue: queue + "." + name, Source: &topology.Queue{}, Policy: retry.Schedule(50 * time.Millisecond)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -120,7 +120,7 @@ func contentOf(d amqp.Delivery) content {
 func TestS71CopiesCarryEverythingThatAConsumerCanReceive(t *testing.T) {
 	log := &journal{}
 	proxy := amqptest.StartProxy(t, kit.Broker(t).URL())
-	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50 * kit.Ms), Logger: log.logger()}, proxy.URL())
+	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50 * time.Millisecond), Logger: log.logger()}, proxy.URL())
 	lost := kit.Observe(proxy)
 	var mu sync.Mutex
 	seen := map[string][]content{}
@@ -221,7 +221,7 @@ func TestS71CopiesCarryEverythingThatAConsumerCanReceive(t *testing.T) {
 func TestS71HeadersThatDoNotFitAreNamedInTheLogAndTheMessage(t *testing.T) {
 	log := &journal{}
 	b := newRetryBench(t, retry.Config{
-		Queue: kit.Unique(strings.Repeat("q", 230)), Source: &topology.Queue{}, Policy: retry.Schedule(50 * kit.Ms), Logger: log.logger(),
+		Queue: kit.Unique(strings.Repeat("q", 230)), Source: &topology.Queue{}, Policy: retry.Schedule(50 * time.Millisecond), Logger: log.logger(),
 	}, "")
 	long := strings.Repeat("e", 10_000)
 	b.start(2, func(context.Context, *consumer.Delivery) error { return errors.New(long) })
@@ -248,7 +248,7 @@ func TestS71HeadersThatDoNotFitAreNamedInTheLogAndTheMessage(t *testing.T) {
 
 // A Plan over a Producer that may lose unroutable messages loses none.
 func TestS72APlanOverAProducerThatAllowsUnroutableLosesNothing(t *testing.T) {
-	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50 * kit.Ms)}, "")
+	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50 * time.Millisecond)}, "")
 	ctx := kit.Within(t, 30*time.Second)
 	b.p = kit.NewProducer(t, b.conn, producer.Config{AllowUnroutable: true, Logger: slog.New(slog.DiscardHandler)})
 	w := watched{b.p, make(chan struct{}, 1)}

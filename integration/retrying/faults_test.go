@@ -24,11 +24,11 @@ import (
 func TestS43NothingIsLostAndNoCopyExceedsThePolicyWhileConnectionsAreKilledEverySecond(t *testing.T) {
 	const messages, kills = 400, 8
 	proxy := amqptest.StartProxy(t, kit.Broker(t).URL())
-	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(300*kit.Ms, 700*kit.Ms)}, proxy.URL())
+	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(300*time.Millisecond, 700*time.Millisecond)}, proxy.URL())
 	var log callLog
 	b.start(8, func(ctx context.Context, d *consumer.Delivery) error {
 		select {
-		case <-time.After(2 * kit.Ms): // the work
+		case <-time.After(2 * time.Millisecond): // the work
 		case <-ctx.Done():
 		}
 		return log.fail(ctx, d)
@@ -93,7 +93,7 @@ func TestAMessageStaysInItsQueueWhileTheParkingQueueIsMissingOrFull(t *testing.T
 	const messages = 5
 	for _, state := range []string{"missing", "full"} {
 		t.Run(state, func(t *testing.T) {
-			b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * kit.Ms)}, "")
+			b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * time.Millisecond)}, "")
 			var log callLog
 			b.start(2, log.fail)
 			if _, err := b.conn.PublishConnection(kit.Within(t, 10*time.Second)); err != nil { // Setup declares the queue for both sessions
@@ -261,7 +261,7 @@ func TestAMessageBelowALowDeliveryLimitOutlivesAMissingQueue(t *testing.T) {
 func TestNothingIsLostWhereAPolicyMakesTheParkingQueueSmall(t *testing.T) {
 	const messages = 4
 	x := kit.NeedsControl(t)
-	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * kit.Ms).MaxAttempts(1)}, "")
+	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * time.Millisecond).MaxAttempts(1)}, "")
 	ctx := kit.Within(t, time.Minute)
 	policy := func(args ...string) {
 		t.Helper()

@@ -21,7 +21,7 @@ func TestALoadOfFailingMessagesIsHandledTwiceEach(t *testing.T) {
 	const messages = 5000
 	var rates [2]float64
 	for i, failing := range []bool{false, true} {
-		b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * kit.Ms)}, "")
+		b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * time.Millisecond)}, "")
 		msgs := make([]producer.Message, messages)
 		for i := range msgs {
 			msgs[i] = producer.Message{Key: b.name, Publishing: amqp.Publishing{MessageId: strconv.Itoa(i), Body: make([]byte, 1024)}}

@@ -21,7 +21,7 @@ import (
 	"github.com/amqpkit/amqpkit/topology"
 )
 
-var oneTry = retry.Config{Policy: retry.Schedule(100 * kit.Ms).MaxAttempts(1), Source: &topology.Queue{DeliveryLimit: new(2)}}
+var oneTry = retry.Config{Policy: retry.Schedule(100 * time.Millisecond).MaxAttempts(1), Source: &topology.Queue{DeliveryLimit: new(2)}}
 
 // park publishes n messages straight into the parking queue, as Import does.
 func (b *retryBench) park(n int) {
@@ -130,7 +130,7 @@ func TestAReplayThatIsKilledHalfWayAndRunAgainLosesNone(t *testing.T) {
 	if took, least := time.Since(start), time.Duration(half.Replayed-100)*time.Second/rate; took < least {
 		t.Errorf("%d messages took %v, the rate allows %v", half.Replayed, took, least)
 	}
-	t.Logf("cut: %+v in %v", half, time.Since(start).Round(kit.Ms))
+	t.Logf("cut: %+v in %v", half, time.Since(start).Round(time.Millisecond))
 	progress := 0
 	c.Progress = func(parking.ReplayResult) { progress++ }
 	var again parking.ReplayResult
@@ -140,7 +140,7 @@ func TestAReplayThatIsKilledHalfWayAndRunAgainLosesNone(t *testing.T) {
 	if err != nil || again.Replayed != again.Total || again.Kept != 0 || progress == 0 {
 		t.Errorf("again: %+v, %v after %d reports of progress", again, err, progress)
 	}
-	t.Logf("again: %+v in %v, %d reports", again, time.Since(start).Round(kit.Ms), progress)
+	t.Logf("again: %+v in %v, %d reports", again, time.Since(start).Round(time.Millisecond), progress)
 	back := kit.Copies(kit.Take(t, b.name, b.ready(b.name)))
 	if len(back) != messages || b.ready(c.Queue) != 0 {
 		t.Errorf("%d of %d are back, %d parked", len(back), messages, b.ready(c.Queue))
@@ -259,7 +259,7 @@ func TestReplayKeepsTheOrderOfTheQueue(t *testing.T) {
 	if err != nil || r.Replayed != n {
 		t.Fatalf("Replay = %+v, %v", r, err)
 	}
-	t.Logf("%d messages in %v", n, time.Since(start).Round(kit.Ms))
+	t.Logf("%d messages in %v", n, time.Since(start).Round(time.Millisecond))
 	for i, d := range kit.Take(t, b.name, n) {
 		if d.MessageId != fmt.Sprint(i) {
 			t.Fatalf("at %d comes %s", i, d.MessageId)

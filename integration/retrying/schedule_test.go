@@ -21,11 +21,11 @@ import (
 )
 
 func TestS65APoisonBodyIsTriedAsOftenAndWhenThePolicySaysThenParkedByteIdentical(t *testing.T) {
-	delays := []time.Duration{200 * kit.Ms, 600 * kit.Ms, 400 * kit.Ms}
+	delays := []time.Duration{200 * time.Millisecond, 600 * time.Millisecond, 400 * time.Millisecond}
 	for name, cfg := range map[string]retry.Config{
 		"wait queues":                {Policy: retry.Schedule(delays...)},
 		"in the process":             {Policy: retry.Schedule(delays...), MaxInProcessDelay: time.Second},
-		"both":                       {Policy: retry.Schedule(delays...), MaxInProcessDelay: 300 * kit.Ms},
+		"both":                       {Policy: retry.Schedule(delays...), MaxInProcessDelay: 300 * time.Millisecond},
 		"of a classic queue":         {Policy: retry.Schedule(delays...), Source: &topology.Queue{Type: topology.Classic}},
 		"with a delivery limit of 0": {Policy: retry.Schedule(delays...), Source: &topology.Queue{DeliveryLimit: new(0)}},
 	} {
@@ -53,7 +53,7 @@ func TestS65APoisonBodyIsTriedAsOftenAndWhenThePolicySaysThenParkedByteIdentical
 				}
 				for i, delay := range delays {
 					gap := calls[i+1].at.Sub(calls[i].at)
-					if gap < delay-kit.Ms || gap > delay+delay/10+100*kit.Ms+stalled() {
+					if gap < delay-time.Millisecond || gap > delay+delay/10+100*time.Millisecond+stalled() {
 						t.Errorf("message %s: attempt %d came after %v, want %v", d.MessageId, i+2, gap, delay)
 					}
 					worst = max(worst, gap-delay)
@@ -79,14 +79,14 @@ func TestS65APoisonBodyIsTriedAsOftenAndWhenThePolicySaysThenParkedByteIdentical
 			if n := b.waiting(); n != 0 {
 				t.Errorf("%d messages are left", n)
 			}
-			t.Logf("20 messages, 4 calls each; the latest was %v behind its delay, the machine stood still for %v", worst.Round(kit.Ms), stalled().Round(kit.Ms))
+			t.Logf("20 messages, 4 calls each; the latest was %v behind its delay, the machine stood still for %v", worst.Round(time.Millisecond), stalled().Round(time.Millisecond))
 		})
 	}
 }
 
 // RabbitMQ drops what goes round by expiry alone; each round here begins with a publish.
 func TestS41ManyRoundsThroughAWaitQueueLoseNothing(t *testing.T) {
-	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50 * kit.Ms).MaxAttempts(41)}, "")
+	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(50 * time.Millisecond).MaxAttempts(41)}, "")
 	var log callLog
 	b.start(1, log.fail)
 	b.publish(amqp.Publishing{MessageId: "m"})
@@ -98,7 +98,7 @@ func TestS41ManyRoundsThroughAWaitQueueLoseNothing(t *testing.T) {
 
 func TestS40AShortDelayDoesNotWaitForALongOneNorAGoodMessageForEither(t *testing.T) {
 	long := retry.Schedule(time.Minute)
-	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(300 * kit.Ms), Rules: []retry.Rule{retry.OnError(errNotYet, long)}}, "")
+	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(300 * time.Millisecond), Rules: []retry.Rule{retry.OnError(errNotYet, long)}}, "")
 	var log callLog
 	done := make(chan time.Time, 20)
 	b.start(1, func(ctx context.Context, d *consumer.Delivery) error {
@@ -117,7 +117,7 @@ func TestS40AShortDelayDoesNotWaitForALongOneNorAGoodMessageForEither(t *testing
 	start := time.Now()
 	b.publish(amqp.Publishing{Type: "good"})
 	good := kit.Receive(t, done, "good message").Sub(start)
-	if good > 250*kit.Ms { // one worker, and forty messages failing before it
+	if good > 250*time.Millisecond { // one worker, and forty messages failing before it
 		t.Errorf("a good message waited %v behind failed ones", good)
 	}
 	var gaps []time.Duration
@@ -125,7 +125,7 @@ func TestS40AShortDelayDoesNotWaitForALongOneNorAGoodMessageForEither(t *testing
 		calls := log.of(d.MessageId)
 		gaps = append(gaps, calls[1].at.Sub(calls[0].at))
 	}
-	if last := slices.Max(gaps); last > 300*kit.Ms+130*kit.Ms {
+	if last := slices.Max(gaps); last > 300*time.Millisecond+130*time.Millisecond {
 		t.Errorf("a delay of 300 ms took %v", last)
 	}
 	if n := b.waiting(); n != 20 {
@@ -137,7 +137,7 @@ func TestS40AShortDelayDoesNotWaitForALongOneNorAGoodMessageForEither(t *testing
 var errNotYet = errors.New("not yet")
 
 func TestS42ForgedCountsNeverExceedThePolicy(t *testing.T) {
-	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * kit.Ms)}, "")
+	b := newRetryBench(t, retry.Config{Policy: retry.Schedule(100 * time.Millisecond)}, "")
 	var log callLog
 	b.start(4, log.fail)
 	b.publish(

@@ -156,7 +156,7 @@ func TestS80LostConnectionsDoNotParkUnhandledMessages(t *testing.T) {
 	}
 	close(next)
 	go func() {
-		for range called { //nolint:revive // the calls after the losses are not counted: some may belong to lost connections
+		for range called { // some of the calls after the losses may belong to lost connections
 		}
 	}()
 	err := b.Broker.AwaitQueue(b.Ctx(), name("orders"), func(c rabbit.Counts) bool { return c.Ready+c.Unacked == 0 })

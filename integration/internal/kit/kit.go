@@ -197,6 +197,7 @@ type Program struct {
 	err    error
 }
 
+// StartProgram starts the program at path with the broker's URL in AMQP_URL. It is killed at the end of the test if it still runs.
 func StartProgram(t *testing.T, url, name, path string, args ...string) *Program {
 	t.Helper()
 	p := &Program{t: t, name: name, lines: make(chan string, 100_000), ended: make(chan struct{})}
@@ -244,8 +245,10 @@ func (p *Program) read() (line string, ok bool) {
 	}
 }
 
+// PushBack makes line the next line that Next returns.
 func (p *Program) PushBack(line string) { p.pushed = append(p.pushed, line) }
 
+// Next returns the next line of standard output. It fails the test if the program has exited.
 func (p *Program) Next() string {
 	p.t.Helper()
 	line, ok := p.read()
@@ -256,6 +259,7 @@ func (p *Program) Next() string {
 	return line
 }
 
+// Expect fails the test unless the next line is want.
 func (p *Program) Expect(want string) {
 	p.t.Helper()
 	if line := p.Next(); line != want {
@@ -263,7 +267,7 @@ func (p *Program) Expect(want string) {
 	}
 }
 
-// ExpectWords is expect for a line with columns.
+// ExpectWords is Expect for a line with columns.
 func (p *Program) ExpectWords(want string) {
 	p.t.Helper()
 	if line := strings.Join(strings.Fields(p.Next()), " "); line != want {
@@ -271,6 +275,7 @@ func (p *Program) ExpectWords(want string) {
 	}
 }
 
+// ExpectAnyOrder fails the test unless the next lines are want, in any order.
 func (p *Program) ExpectAnyOrder(want ...string) {
 	p.t.Helper()
 	var got []string
@@ -284,6 +289,7 @@ func (p *Program) ExpectAnyOrder(want ...string) {
 	}
 }
 
+// ExpectEnd fails the test if the program prints another line.
 func (p *Program) ExpectEnd() {
 	p.t.Helper()
 	if line, ok := p.read(); ok {
@@ -317,6 +323,7 @@ func (p *Program) Interrupt() {
 	p.Exits(0)
 }
 
+// Exits waits for the end of the program and fails the test unless its exit status is code.
 func (p *Program) Exits(code int) {
 	p.t.Helper()
 	timeout := time.NewTimer(ProgramTimeout)
@@ -380,6 +387,7 @@ func AsIf(ac *amqp.Connection, version string) *amqp.Connection {
 // Python is the interpreter for which Debian installs python3-pika. Another one that is first in PATH may lack it.
 const Python = "/usr/bin/python3"
 
+// The output of pika's scripts and of the examples.
 const (
 	PikaSent     = " [x] Sent 'Hello World!'"
 	PikaReceived = " [x] Received b'Hello World!'"
@@ -387,8 +395,6 @@ const (
 	Received     = ` [x] Received "Hello World!"`
 	Waiting      = " [*] Waiting for messages. To exit press CTRL+C"
 )
-
-const Ms = time.Millisecond
 
 // SchedulingDelay measures how late this machine runs timers. stalled returns the longest delay since the call. Tests add it to
 // their time limits.
@@ -398,7 +404,7 @@ func SchedulingDelay(t *testing.T) (stalled func() time.Duration) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		tick := time.NewTicker(5 * Ms)
+		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
 		last := time.Now()
 		for {
@@ -407,7 +413,7 @@ func SchedulingDelay(t *testing.T) (stalled func() time.Duration) {
 				return
 			case <-tick.C:
 				now := time.Now() // not the time of the tick, which is when it was due
-				worst.Store(max(worst.Load(), int64(now.Sub(last)-5*Ms)))
+				worst.Store(max(worst.Load(), int64(now.Sub(last)-5*time.Millisecond)))
 				last = now
 			}
 		}
