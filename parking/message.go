@@ -23,17 +23,17 @@ type Message struct {
 	History                   []string        // the last ten failures and replays, one line each
 
 	// Reason is why the message was parked. A retry plan writes attempts (the last one has failed), age (the next attempt would exceed
-	// MaxAge), after (the handler asked for a longer delay than the plan has), permanent, rejected, rule, or redelivered (RabbitMQ has
-	// counted too many failed deliveries). RabbitMQ writes delivery_limit, expired, rejected or maxlen.
+	// MaxAge), after (the handler asked for a longer delay than the plan has), permanent, rejected, or rule. RabbitMQ writes
+	// delivery_limit, expired, rejected or maxlen.
 	Reason string
 }
 
 // newMessage reads the record of a message in a parking queue.
 func newMessage(d *amqp.Delivery) Message {
-	r, queue, reason := history.Parked(d)
+	r := history.Parked(d)
 	m := Message{
-		Publishing: history.Publishing(d), Queue: queue, Exchange: r.Exchange, Key: r.Key, Attempts: r.Attempts,
-		FirstFailure: r.First, LastFailure: r.Last, Error: r.Error, ErrorType: r.ErrorType, Reason: reason,
+		Publishing: history.Publishing(d), Queue: r.Queue, Exchange: r.Exchange, Key: r.Key, Attempts: r.Attempts,
+		FirstFailure: r.First, LastFailure: r.Last, Error: r.Error, ErrorType: r.ErrorType, Reason: r.Reason,
 	}
 	for _, e := range r.Entries {
 		m.History = append(m.History, fmt.Sprint(e))

@@ -191,6 +191,7 @@ func publish[R receipt](ctx context.Context, to Publisher[R], batch []*outgoing)
 func (s *scan) settle(ctx context.Context, batch []*outgoing, log *slog.Logger) (replayed int, fatal error) {
 	for _, m := range batch {
 		id, err := validate.Quote(m.delivery.MessageId), m.err
+		var closed interface{ Closed() bool } // a closed Publisher's error
 		switch {
 		case err == nil:
 			m.copy.Log(ctx, log.With("to", cmp.Or(m.exchange, m.key)), "parking: message changed by its replay")
@@ -199,17 +200,11 @@ func (s *scan) settle(ctx context.Context, batch []*outgoing, log *slog.Logger) 
 			} else {
 				fatal = cmp.Or(fatal, fmt.Errorf("parking: message %s was replayed and is still parked: %w", id, s.cause(err)))
 			}
-		case ctx.Err() != nil || isClosed(err):
+		case ctx.Err() != nil || errors.As(err, &closed) && closed.Closed():
 			fatal = cmp.Or(fatal, fmt.Errorf("parking: message %s stays parked: %w", id, err))
 		default:
 			s.skipped.add(fmt.Errorf("message %s stays parked: %w", id, err))
 		}
 	}
 	return replayed, fatal
-}
-
-// isClosed reports whether a Publisher's error says that it was closed.
-func isClosed(err error) bool {
-	var closed interface{ Closed() bool }
-	return errors.As(err, &closed) && closed.Closed()
 }

@@ -28,10 +28,9 @@ var errGoexit = errors.New("the handler called runtime.Goexit, as t.FailNow does
 func (m *message) attempt(ctx context.Context, h consumer.Handler) {
 	ctx = context.WithValue(ctx, attemptKey{}, m.record.Attempts+1)
 	m.show()
-	if m.separately(ctx, h) || m.separately(ctx, func(context.Context, *consumer.Delivery) error { return errGoexit }) {
-		return
+	if !m.separately(ctx, h) && !m.separately(ctx, func(context.Context, *consumer.Delivery) error { return errGoexit }) {
+		m.failure = &failure{text: errGoexit.Error(), action: m.cfg.Policy} // a rule ended the goroutine
 	}
-	m.failure = &failure{text: errGoexit.Error(), action: m.cfg.Policy} // a rule ended the goroutine
 }
 
 // separately calls the handler and reads its error on another goroutine, because runtime.Goexit would end the worker. It returns false
@@ -52,12 +51,9 @@ func (m *message) separately(ctx context.Context, h consumer.Handler) bool {
 func (m *message) show() {
 	m.view = *m.d
 	m.view.Exchange, m.view.RoutingKey, m.view.Expiration = m.record.Exchange, m.record.Key, m.record.Expiration
-	if _, ok := m.d.Headers[history.HeaderCC]; ok {
+	if m.record.CC != nil && m.d.Headers[history.HeaderCC] != nil {
 		m.view.Headers = maps.Clone(m.d.Headers)
-		delete(m.view.Headers, history.HeaderCC)
-		if m.record.CC != nil {
-			m.view.Headers["CC"] = m.record.CC
-		}
+		m.view.Headers["CC"] = m.record.CC
 	}
 }
 

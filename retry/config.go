@@ -1,6 +1,7 @@
 package retry
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -51,9 +52,7 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	if c.MoveTimeout == 0 {
-		c.MoveTimeout = 30 * time.Second
-	}
+	c.MoveTimeout = cmp.Or(c.MoveTimeout, 30*time.Second)
 	c.Rules = slices.Clone(c.Rules)
 	return c
 }
@@ -110,21 +109,13 @@ func (c Config) policies() []Policy {
 
 // waitsTooLong reports whether the delays of a policy that are waited for in the worker exceed the limit.
 func (c Config) waitsTooLong(p Policy) bool {
-	left := maxInProcess
-	delays, last := p.reachable()
-	for i, d := range delays {
-		times := 1
-		if i == len(delays)-1 {
-			times = last
-		}
+	var total float64 // a Duration could overflow
+	for d, times := range p.reachable {
 		if d <= c.MaxInProcessDelay {
-			if times > int(left/d) {
-				return true
-			}
-			left -= time.Duration(times) * d
+			total += float64(d) * float64(times)
 		}
 	}
-	return false
+	return total > float64(maxInProcess)
 }
 
 // tiers returns the delays that need a wait queue, the shortest first. It includes delays after one that exceeds

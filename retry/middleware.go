@@ -48,8 +48,7 @@ func (p *Plan) Middleware(to Publisher) consumer.Middleware {
 // RoutingKey returns the routing key with which a message was first published, also after it came from a wait
 // queue. Use it as consumer.Config.Key to keep the order of messages with the same routing key.
 func RoutingKey(d *consumer.Delivery) string {
-	r := history.Read(&d.Delivery, d.Queue)
-	return r.Key
+	return history.Read(&d.Delivery, d.Queue).Key
 }
 
 func (m *message) run(ctx context.Context, next consumer.Handler) error {
@@ -88,18 +87,17 @@ func (m *message) run(ctx context.Context, next consumer.Handler) error {
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
-	done := ctx.Done()
 	for {
 		select {
 		case <-t.C:
 			return true
 		case <-consumer.Draining(ctx):
 			return false
-		case <-done:
+		case <-ctx.Done():
 			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return false
 			}
-			done = nil
+			ctx = context.WithoutCancel(ctx)
 		}
 	}
 }

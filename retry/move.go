@@ -55,7 +55,11 @@ func (m *message) move(ctx context.Context, s step) error {
 	err := m.publish(ctx, s)
 	if err == nil {
 		m.warnings.Reset(s.queue)
-		m.logMove(ctx, s)
+		if s.reason != "" {
+			m.logAt(ctx, slog.LevelWarn, "retry: message parked", slog.String("to", s.queue), slog.String("reason", s.reason))
+		} else if !s.repeated {
+			m.logAt(ctx, slog.LevelInfo, "retry: message failed, it waits", slog.String("to", s.queue), slog.Duration("delay", s.delay))
+		}
 		return nil
 	}
 	attrs := m.attrs(slog.String("to", s.queue), slog.Any("cause", err))
@@ -112,11 +116,9 @@ func (m *message) publish(ctx context.Context, s step) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, m.cfg.MoveTimeout, fmt.Errorf("not confirmed within %v: %w", m.cfg.MoveTimeout, context.DeadlineExceeded))
 	defer cancel()
+	m.record.Reason = s.reason
 	own := m.record.Headers()
-	own[history.HeaderQueue], own[history.HeaderHost], own[history.HeaderConsumer] = m.d.Queue, m.host, m.d.ConsumerTag
-	if s.reason != "" {
-		own[history.HeaderReason] = s.reason
-	}
+	own[history.HeaderHost], own[history.HeaderConsumer] = m.host, m.d.ConsumerTag
 	msg := history.Publishing(&m.d.Delivery)
 	msg.MessageId = m.messageID()
 	c := history.NewCopy(msg, own)
@@ -125,13 +127,4 @@ func (m *message) publish(ctx context.Context, s step) error {
 		c.Log(ctx, m.log.With("queue", m.d.Queue, "to", s.queue), "retry: headers dropped, they do not fit or cannot be sent")
 	}
 	return err
-}
-
-// logMove logs a confirmed move.
-func (m *message) logMove(ctx context.Context, s step) {
-	if s.reason != "" {
-		m.logAt(ctx, slog.LevelWarn, "retry: message parked", slog.String("to", s.queue), slog.String("reason", s.reason))
-	} else if !s.repeated {
-		m.logAt(ctx, slog.LevelInfo, "retry: message failed, it waits", slog.String("to", s.queue), slog.Duration("delay", s.delay))
-	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -20,7 +19,6 @@ type Plan struct {
 	tiers    []time.Duration // delays of the wait queues, the shortest first
 	longest  time.Duration   // wait that After may ask for
 	attempts int             // the largest number that a policy allows
-	topo     topology.Topology
 	host     string
 
 	declared atomic.Bool // by Declare
@@ -40,8 +38,10 @@ func New(c Config) (*Plan, error) {
 	if n := len(p.tiers); n > 0 {
 		p.longest = max(p.longest, maxStays*p.tiers[n-1])
 	}
-	p.topo = p.topology()
-	if err := p.topo.Validate(); err != nil {
+	if c.Source != nil {
+		p.cfg.Source = p.source(*c.Source)
+	}
+	if err := p.Topology().Validate(); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -52,15 +52,9 @@ func New(c Config) (*Plan, error) {
 // queue after its TTL, at least once: it keeps them while the source queue is missing. The parking queue has neither a TTL nor a
 // delivery limit, so that messages may be read from it any number of times.
 func (p *Plan) Topology() topology.Topology {
-	t := p.topo
-	t.Queues = slices.Clone(t.Queues)
-	return t
-}
-
-func (p *Plan) topology() topology.Topology {
 	var t topology.Topology
 	if p.cfg.Source != nil {
-		t.Queues = append(t.Queues, p.source(*p.cfg.Source))
+		t.Queues = append(t.Queues, *p.cfg.Source)
 	}
 	for _, d := range p.tiers {
 		t.Queues = append(t.Queues, topology.Queue{
@@ -79,10 +73,10 @@ func (p *Plan) topology() topology.Topology {
 
 // source returns the source queue with the parking queue as its dead-letter target, unless it has another one. The strategy is
 // at-least-once if that changes nothing for publishers.
-func (p *Plan) source(q topology.Queue) topology.Queue {
+func (p *Plan) source(q topology.Queue) *topology.Queue {
 	q.Name = p.cfg.Queue
 	if q.DeadLetter != nil {
-		return q
+		return &q
 	}
 	q.DeadLetter = &topology.DeadLetter{RoutingKey: p.ParkingQueue()}
 	bounded := q.MaxLength != 0 || q.MaxLengthBytes != 0
@@ -93,14 +87,14 @@ func (p *Plan) source(q topology.Queue) topology.Queue {
 	if quorum := q.Type == "" || q.Type == topology.Quorum; quorum && (q.Overflow == topology.RejectPublish || q.Overflow == "" && !bounded) {
 		q.Overflow, q.DeadLetter.Strategy = topology.RejectPublish, topology.AtLeastOnce
 	}
-	return q
+	return &q
 }
 
 // Declare declares the plan's topology on ac and returns the errors of topology.Topology.Declare. The plan needs RabbitMQ 4.0 or
 // newer. A source queue that the plan does not declare must exist, or Declare returns a *topology.MissingError. Declare may run any
 // number of times, also concurrently. Use it as amqpkit.Config.Setup, which runs before a consumer starts.
 func (p *Plan) Declare(ctx context.Context, ac *amqp.Connection) error {
-	err := p.topo.Declare(ctx, ac)
+	err := p.Topology().Declare(ctx, ac)
 	p.declared.Store(err == nil)
 	if p.cfg.Source != nil || len(p.tiers) > 0 { // the wait queues name the source queue, so that it was verified
 		return err
@@ -114,5 +108,5 @@ func (p *Plan) ParkingQueue() string { return history.ParkingQueue(p.cfg.Queue) 
 
 // parksRejected reports whether RabbitMQ moves a rejected message to another queue at least once.
 func (p *Plan) parksRejected() bool {
-	return p.declared.Load() && p.cfg.Source != nil && p.topo.Queues[0].DeadLetter.Strategy == topology.AtLeastOnce
+	return p.declared.Load() && p.cfg.Source != nil && p.cfg.Source.DeadLetter.Strategy == topology.AtLeastOnce
 }

@@ -32,7 +32,7 @@ type Policy struct {
 func Exponential(initial, max time.Duration) Policy {
 	var delays []time.Duration
 	for d := initial; d < max; d *= 2 {
-		if problem, _ := checkDelay(d); problem != "" {
+		if d < time.Millisecond || d > maxDelay {
 			return Schedule(d)
 		}
 		delays = append(delays, d)
@@ -82,8 +82,14 @@ func (p Policy) validate() error {
 		wrong("Policy", "it has no delays", "give Schedule at least one, and Exponential a max that is not less than initial")
 	}
 	for i, d := range p.delays {
-		if problem, fix := checkDelay(d); problem != "" {
-			wrong(fmt.Sprintf("Delays[%d]", i), fmt.Sprintf("%v %s", d, problem), fix)
+		invalid := func(problem, fix string) { wrong(fmt.Sprintf("Delays[%d]", i), fmt.Sprintf("%v %s", d, problem), fix) }
+		switch {
+		case d <= 0:
+			invalid("is not positive", "write at least a millisecond")
+		case d > maxDelay:
+			invalid("is longer than ten years, RabbitMQ's limit on timers", "write a shorter delay")
+		case d%time.Millisecond != 0:
+			invalid("is not a whole number of milliseconds", "round it: RabbitMQ's timers count milliseconds")
 		}
 	}
 	if p.attempts < 1 {
@@ -125,32 +131,34 @@ func jittered(d time.Duration, f float64, int64N func(int64) int64) time.Duratio
 	return d
 }
 
-// reachable returns the delays within the maximum number of attempts and the maximum age, and how often the last one is used.
-func (p Policy) reachable() (delays []time.Duration, last int) {
+// reachable yields the delays within the maximum number of attempts and the maximum age, and how often each is used.
+func (p Policy) reachable(yield func(d time.Duration, times int) bool) {
 	if p.validate() != nil {
-		return nil, 0
+		return
 	}
 	for i, d := range p.delays {
-		if i == p.attempts-1 || p.tooOld(d, 0) {
-			return p.delays[:i], 1
+		times := 1
+		if i == len(p.delays)-1 {
+			times = p.attempts - len(p.delays)
+		}
+		if i >= p.attempts-1 || p.tooOld(d, 0) || !yield(d, times) {
+			return
 		}
 	}
-	return p.delays, p.attempts - len(p.delays)
 }
 
 // String describes the policy: "10s, 1m0s ×3, then park; jitter 0.5; max age 1h0m0s".
 func (p Policy) String() string {
-	delays, last := p.reachable()
-	if len(delays) == 0 {
-		return "park at once"
-	}
 	var b strings.Builder
-	for i, d := range delays {
+	for d, times := range p.reachable {
 		b.WriteString(d.String())
-		if i == len(delays)-1 && last > 1 {
-			fmt.Fprintf(&b, " ×%d", last)
+		if times > 1 {
+			fmt.Fprintf(&b, " ×%d", times)
 		}
 		b.WriteString(", ")
+	}
+	if b.Len() == 0 {
+		return "park at once"
 	}
 	b.WriteString("then park")
 	if p.jitter > 0 {
@@ -160,18 +168,6 @@ func (p Policy) String() string {
 		fmt.Fprintf(&b, "; max age %v", p.maxAge)
 	}
 	return b.String()
-}
-
-func checkDelay(d time.Duration) (problem, fix string) {
-	switch {
-	case d <= 0:
-		return "is not positive", "write at least a millisecond"
-	case d > maxDelay:
-		return "is longer than ten years, RabbitMQ's limit on timers", "write a shorter delay"
-	case d%time.Millisecond != 0:
-		return "is not a whole number of milliseconds", "round it: RabbitMQ's timers count milliseconds"
-	}
-	return "", ""
 }
 
 func fault(field, problem, fix string) error {

@@ -67,7 +67,7 @@ var mutants = []struct {
 	}, falseSettled, "which failed, without a confirmed move"},
 
 	{"attempts not counted", []edit{
-		{"internal/history/record.go", "\tr.Attempts = int(min(n, 1<<30))\n", "\tr.Attempts = 0\n"},
+		{"internal/history/record.go", "\tr.Attempts = int(min(max(n, 0), 1<<30))\n", "\tr.Attempts, _ = 0, n\n"},
 	}, overtried, "attempt 1 at"},
 }
 

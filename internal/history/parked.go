@@ -6,28 +6,24 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// Parked returns the record of a message in a parking queue, the queue whose messages are parked there, and why this one is. The queue is
-// empty if the headers do not name one.
-func Parked(d *amqp.Delivery) (r Record, queue, reason string) {
-	own := Latest(d.Headers)
-	if queue = Text(own, HeaderQueue); queue == "" {
-		return r, "", ""
-	}
+// Parked returns the record of a message in a parking queue. Its Queue is empty if the headers do not name one.
+func Parked(d *amqp.Delivery) Record {
 	of := *d
-	of.Headers = own
-	return Read(&of, queue), queue, Text(own, HeaderReason)
+	of.Headers = Latest(d.Headers)
+	queue := Text(of.Headers, HeaderQueue)
+	of.Exchange, of.RoutingKey = "", queue // if the record names no other address
+	return Read(&of, queue)
 }
 
 // Replayed returns the copy of a parked message that is published again: its attempts start at one, its history is kept.
 func Replayed(d *amqp.Delivery, now time.Time) *Copy {
-	own := Latest(d.Headers)
-	own[HeaderHistory] = Append(own[HeaderHistory], Stamp(now)+" replayed")
-	for _, name := range []string{
-		HeaderAttempts, HeaderFirstFailure, HeaderLastFailure, HeaderError, HeaderErrorType, HeaderReason, HeaderHost, HeaderConsumer, HeaderDue, HeaderPark,
-	} {
-		delete(own, name)
+	old := Parked(d)
+	r := Record{
+		Queue: old.Queue, Exchange: old.Exchange, Key: old.Key, Expiration: old.Expiration, UserID: old.UserID, CC: old.CC,
+		Dropped: old.Dropped, Entries: old.Entries,
 	}
-	return NewCopy(Publishing(d), own)
+	r.note(now, "replayed")
+	return NewCopy(Publishing(d), r.Headers())
 }
 
 // Latest returns the headers of a parked message's record, corrected by RabbitMQ's record of the last dead-lettering, which is newer, because

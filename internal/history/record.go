@@ -4,6 +4,8 @@ package history
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,11 +81,13 @@ type Record struct {
 	First, Last time.Time
 	Entries     []any // of HeaderHistory
 	Due         time.Time
+	Reason      string // why the message is parked
 	Park        string // the reason for parking the message without another attempt
 	Dropped     any
 
 	Error, ErrorType string
 
+	Queue              string // whose handler failed
 	Exchange, Key      string // of the original
 	Expiration, UserID string
 	CC                 any
@@ -93,25 +97,21 @@ type Record struct {
 // passed it on with all its headers, and reads the properties of the delivery instead.
 func Read(d *amqp.Delivery, queue string) Record {
 	r := Record{
-		Exchange: d.Exchange, Key: d.RoutingKey, Expiration: d.Expiration, UserID: d.UserId, CC: d.Headers["CC"], Dropped: d.Headers[HeaderDropped],
+		Queue: queue, Exchange: d.Exchange, Key: d.RoutingKey, Expiration: d.Expiration, UserID: d.UserId, CC: d.Headers["CC"], Dropped: d.Headers[HeaderDropped],
 	}
 	if Text(d.Headers, HeaderQueue) != queue {
 		return r
 	}
-	r.Entries, r.Park = latest(d.Headers[HeaderHistory]), Text(d.Headers, HeaderPark)
+	r.Entries, r.Reason, r.Park = latest(d.Headers[HeaderHistory]), Text(d.Headers, HeaderReason), Text(d.Headers, HeaderPark)
 	if _, ok := d.Headers[HeaderKey].(string); ok {
 		r.Exchange, r.Key = Text(d.Headers, HeaderExchange), Text(d.Headers, HeaderKey)
 		r.Expiration, r.UserID = Text(d.Headers, HeaderExpiration), Text(d.Headers, HeaderUserID)
 		r.CC = d.Headers[HeaderCC]
 	}
-	r.Due = when(d.Headers, HeaderDue)
 	r.Error, r.ErrorType = Text(d.Headers, HeaderError), Text(d.Headers, HeaderErrorType)
-	n, ok := d.Headers[HeaderAttempts].(int64)
-	if !ok || n < 1 { // never failed, or replayed
-		return r
-	}
-	r.Attempts = int(min(n, 1<<30))
-	r.First, r.Last = when(d.Headers, HeaderFirstFailure), when(d.Headers, HeaderLastFailure)
+	n, _ := d.Headers[HeaderAttempts].(int64) // none if it never failed or was replayed
+	r.Attempts = int(min(max(n, 0), 1<<30))
+	r.First, r.Last, r.Due = when(d.Headers, HeaderFirstFailure), when(d.Headers, HeaderLastFailure), when(d.Headers, HeaderDue)
 	return r
 }
 
@@ -132,34 +132,25 @@ func (r *Record) Add(text, errorType string, now time.Time) {
 	}
 	r.Last, r.Due = now, time.Time{}
 	r.Error, r.ErrorType = text, errorType
-	r.Entries = Append(r.Entries, fmt.Sprintf("%s attempt %d: %s", Stamp(now), r.Attempts, Cut(text, MaxEntryText)))
+	r.note(now, fmt.Sprintf("attempt %d: %s", r.Attempts, Cut(text, MaxEntryText)))
 }
 
-// Append adds an entry to the value of HeaderHistory, and keeps the newest ones.
-func Append(history any, entry string) []any {
-	old, _ := history.([]any)
-	return append(append([]any{}, old[max(0, len(old)+1-maxHistory):]...), entry)
+// note adds an entry to the history, and keeps the newest ones.
+func (r *Record) note(now time.Time, text string) {
+	kept := r.Entries[max(0, len(r.Entries)+1-maxHistory):]
+	r.Entries = append(slices.Clip(kept), Stamp(now)+" "+text)
 }
 
 // Headers returns the headers of the record.
 func (r *Record) Headers() amqp.Table {
-	h := amqp.Table{HeaderHistory: r.Entries, HeaderExchange: r.Exchange, HeaderKey: r.Key}
-	set := func(name string, value any, known bool) {
-		if known {
-			h[name] = value
-		}
+	h := amqp.Table{
+		HeaderAttempts: int64(r.Attempts), HeaderError: r.Error, HeaderErrorType: r.ErrorType, HeaderReason: r.Reason, HeaderPark: r.Park,
+		HeaderQueue: r.Queue, HeaderExpiration: r.Expiration, HeaderUserID: r.UserID, HeaderCC: r.CC, HeaderDropped: r.Dropped,
+		HeaderFirstFailure: Stamp(r.First), HeaderLastFailure: Stamp(r.Last), HeaderDue: Stamp(r.Due.Add(time.Millisecond - 1)), // rounded up
 	}
-	set(HeaderAttempts, int64(r.Attempts), r.Attempts > 0)
-	set(HeaderError, r.Error, r.Error != "")
-	set(HeaderErrorType, r.ErrorType, r.ErrorType != "")
-	set(HeaderPark, r.Park, r.Park != "")
-	set(HeaderExpiration, r.Expiration, r.Expiration != "")
-	set(HeaderUserID, r.UserID, r.UserID != "")
-	set(HeaderFirstFailure, Stamp(r.First), !r.First.IsZero())
-	set(HeaderLastFailure, Stamp(r.Last), !r.Last.IsZero())
-	set(HeaderDue, Stamp(r.Due.Add(time.Millisecond-1)), !r.Due.IsZero()) // rounded up
-	set(HeaderCC, r.CC, r.CC != nil)
-	set(HeaderDropped, r.Dropped, r.Dropped != nil)
+	never := Stamp(time.Time{})
+	maps.DeleteFunc(h, func(_ string, v any) bool { return v == int64(0) || v == "" || v == nil || v == never })
+	h[HeaderHistory], h[HeaderExchange], h[HeaderKey] = r.Entries, r.Exchange, r.Key
 	return h
 }
 
