@@ -13,9 +13,9 @@ ensure := sh integration/rabbit/debian/ensure.sh
 pika   := $(ensure) /usr/bin/python3 python3 && { /usr/bin/python3 -c 'import pika, amqp' 2>/dev/null || $(ensure) python3-pika python3-pika python3-amqp; }
 tool   := go tool -modfile=tools/go.mod
 
-# The folders whose tests need RabbitMQ, and a command that starts one for all of them.
+# The folders whose tests need RabbitMQ, and a command that starts two for all of them.
 folders   := $(patsubst %/main_test.go,./%,$(wildcard integration/*/main_test.go))
-on-broker := go run ./integration/cmd/broker
+on-broker := go run ./integration/cmd/broker -n 2
 
 # Packages that users build, on every platform.
 core   := go list ./... | grep -v -e /integration
@@ -44,12 +44,12 @@ unit: ## unit tests
 unit-386: ## unit tests with 32-bit integers
 	GOARCH=386 CGO_ENABLED=0 go test $$($(core) | grep -v /examples)
 
-# Without the cache, because results depend on the broker. One package at a time uses it, -p=2 builds the next one meanwhile.
+# Without the cache, because results depend on the broker. One package at a time uses a broker, -p=3 builds the next one meanwhile.
 integration: ## integration tests on a real RabbitMQ
 	@$(ensure) gcc gcc libc6-dev
 	@$(pika)
 	go test -race -skip Mutants ./integration/bench/... ./integration/cmd/... ./integration/walls ./integration/soak
-	$(on-broker) go test -race -count=1 -p=2 -timeout=30m -parallel=6 -skip '^TestS[0-9]{2}' $(folders)
+	$(on-broker) go test -race -count=1 -p=3 -timeout=30m -parallel=4 -skip '^TestS[0-9]{2}' $(folders)
 
 RUN ?=
 
@@ -60,7 +60,7 @@ faults: ## one test for every scenario of the fault catalogue, see docs/reliabil
 
 # RabbitMQ 4.0 counts deliveries, ends consumers, reads streams and treats expired tokens differently. The tests of that
 # run on it in CI; test-4.0 runs all.
-on-4.0  = image=$$(AMQPKIT_SUITE=trixie sh integration/rabbit/debian/image.sh) && RABBITMQ_IMAGE=$$image $(on-broker) go test -race -count=1 -p=2
+on-4.0  = image=$$(AMQPKIT_SUITE=trixie sh integration/rabbit/debian/image.sh) && RABBITMQ_IMAGE=$$image $(on-broker) go test -race -count=1 -p=3
 differs = $(shell sed -n 's/^func \(Test[A-Za-z0-9]*\).*/^\1$$/p' $(wildcard integration/retrying/*_test.go $(patsubst %,integration/%_test.go, \
 	$(addprefix consuming/,bounds drain get key report resume sessions stream stream_position unreadable) connection/credentials)) | paste -sd'|')
 
@@ -69,12 +69,12 @@ slow = ^TestS48|^TestGetFromAnEmpty|RunLeavesNoChannelBehind$$|^TestS55.*Without
 
 check-4.0: ## the tests of consumers, retries, streams and credentials once more, on RabbitMQ 4.0 (in Docker)
 	@$(ensure) gcc gcc libc6-dev
-	@$(on-4.0) -timeout=30m -parallel=6 -run '$(differs)' -skip '$(slow)' ./integration/connection ./integration/consuming ./integration/retrying
+	@$(on-4.0) -timeout=30m -parallel=4 -run '$(differs)' -skip '$(slow)' ./integration/connection ./integration/consuming ./integration/retrying
 
 test-4.0: ## all integration tests and the fault catalogue on RabbitMQ 4.0 (in Docker), about half an hour
 	@$(ensure) gcc gcc libc6-dev
 	@$(pika)
-	@$(on-4.0) -timeout=60m -parallel=6 $(folders)
+	@$(on-4.0) -timeout=60m -parallel=4 $(folders)
 
 DURATION ?= 60s
 NODES    ?= 1

@@ -11,8 +11,8 @@
 //   - cmd holds the commands behind make.
 //   - internal/kit holds helpers of the tests.
 //
-// "make integration" and "make faults" run all of them on one broker. In a single folder, go test starts a broker for
+// "make integration" and "make faults" run all of them on two brokers. In a single folder, go test starts a broker for
 // itself. To share one between several runs:
 //
-//	go run ./integration/cmd/broker go test -p 2 ./integration/...
+//	go run ./integration/cmd/broker -n 2 go test -p 3 ./integration/...
 package integration

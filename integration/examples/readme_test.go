@@ -24,7 +24,7 @@ func TestReadmeProgramsSendAndReceive(t *testing.T) {
 	const url = `"amqp://guest:guest@localhost:5672/"`
 	lines, dir := 0, t.TempDir()
 	for _, name := range []string{"send", "receive"} {
-		source, err := os.ReadFile("../examples/quickstart/" + name + "/main.go")
+		source, err := os.ReadFile("../../examples/quickstart/" + name + "/main.go")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,7 +12,7 @@ import (
 
 // Environment variables that integration/cmd/broker sets for test processes.
 const (
-	SharedVar  = "AMQPKIT_BROKER"  // the Handle of its broker
+	SharedVar  = "AMQPKIT_BROKER"  // the Handles of its brokers, separated by spaces
 	SkippedVar = "AMQPKIT_SKIPPED" // the file to which they add the names of tests that the broker cannot run
 )
 
@@ -30,14 +30,20 @@ func (b *Broker) Handle() string {
 	return b.node.handle()
 }
 
-// Attach returns the broker of another process, which must have started it with the default Options. It waits until no other
-// process is attached. The returned Broker can be stopped and started. Close detaches from it and leaves it running. The
-// broker must be running again before that.
-func Attach(ctx context.Context, handle string) (*Broker, error) {
-	unlock, err := lock(ctx, lockFile(handle))
-	if err != nil {
-		return nil, fmt.Errorf("rabbit: another process is attached to %s: %w", handle, err)
+// Attach returns one of the brokers of another process, which must have started them with the default Options. handles are their
+// Handles, separated by spaces. It waits until no other process is attached to one of them. The returned Broker can be
+// stopped and started. Close detaches from it and leaves it running. The broker must be running again before that.
+func Attach(ctx context.Context, handles string) (*Broker, error) {
+	fields := strings.Fields(handles)
+	var files []string
+	for _, h := range fields {
+		files = append(files, lockFile(h))
 	}
+	i, unlock, err := lock(ctx, files...)
+	if err != nil {
+		return nil, fmt.Errorf("rabbit: other processes are attached to %s: %w", handles, err)
+	}
+	handle := fields[i]
 	b := &Broker{keep: true, unlock: unlock}
 	b.node, err = attach(ctx, handle)
 	if err == nil {
@@ -78,17 +84,25 @@ func lockFile(handle string) string {
 	return filepath.Join(os.TempDir(), filepath.Base(name)+".lock")
 }
 
-// lock waits until no other process has locked the file at path, creates the file if necessary, and locks it.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
+// lock waits until no other process has locked one of the files, creates the file if necessary, and locks it. It returns the
+// index of the file.
+func lock(ctx context.Context, files ...string) (i int, unlock func(), err error) {
+	if len(files) == 0 {
+		return 0, nil, errors.New("no Handle")
 	}
-	for syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
-		if err := nextPoll(ctx); err != nil {
+	for {
+		for i, path := range files {
+			f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+			if err != nil {
+				return 0, nil, err
+			}
+			if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+				return i, func() { _ = f.Close() }, nil
+			}
 			_ = f.Close()
-			return nil, err
+		}
+		if err := nextPoll(ctx); err != nil {
+			return 0, nil, err
 		}
 	}
-	return func() { _ = f.Close() }, nil
 }

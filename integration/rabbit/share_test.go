@@ -19,21 +19,27 @@ func TestAttachReturnsAnErrorIfThereIsNoSuchBroker(t *testing.T) {
 	}
 }
 
-func TestLockIsHeldByOneProcessAtATime(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "lock")
-	unlock, err := lock(t.Context(), path)
+func TestEachFileIsLockedByOneProcessAtATime(t *testing.T) {
+	dir := t.TempDir()
+	files := []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}
+	first, unlock, err := lock(t.Context(), files...)
 	if err != nil {
 		t.Fatal(err)
 	}
+	second, unlockSecond, err := lock(t.Context(), files...)
+	if err != nil || first == second {
+		t.Fatalf("lock = %d, %v after %d, want the other file", second, err, first)
+	}
+	defer unlockSecond()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := lock(ctx, path); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("lock = %v while it is held, want the end of ctx", err)
+	if _, _, err := lock(ctx, files...); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("lock = %v while both are locked, want the end of ctx", err)
 	}
 	unlock()
-	unlock, err = lock(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
+	again, unlock, err := lock(t.Context(), files...)
+	if err != nil || again != first {
+		t.Fatalf("lock = %d, %v, want %d", again, err, first)
 	}
 	unlock()
 }

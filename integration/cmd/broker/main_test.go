@@ -13,7 +13,7 @@ import (
 func TestSkippedTestsAndTheExitStatusOfTheCommandAreReported(t *testing.T) {
 	t.Setenv("AMQP_URL", amqptest.Start(t, amqptest.Config{}).URL())
 	var stderr strings.Builder
-	err := run(t.Context(), []string{"sh", "-c", `printf 'TestB (why)\nTestA (why)\n' >>"$AMQPKIT_SKIPPED"; exit 3`}, io.Discard, &stderr)
+	err := run(t.Context(), 2, []string{"sh", "-c", `printf 'TestB (why)\nTestA (why)\n' >>"$AMQPKIT_SKIPPED"; exit 3`}, io.Discard, &stderr)
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 3 {
 		t.Errorf("run = %v, want exit status 3", err)

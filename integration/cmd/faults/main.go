@@ -71,7 +71,7 @@ func faults(run string, out io.Writer) (passed, failed int, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	args := append([]string{"test", "-race", "-json", "-count=1", "-p=2", "-timeout=40m", "-run=" + run}, packages...)
+	args := append([]string{"test", "-race", "-json", "-count=1", "-p=3", "-timeout=40m", "-run=" + run}, packages...)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", args...)
