@@ -59,17 +59,15 @@ type Publisher[R interface{ Wait(context.Context) error }] interface {
 	RepublishAsync(ctx context.Context, exchange, key string, msg amqp.Publishing) (R, error)
 }
 
-// Replay publishes parked messages again, as they were before their first attempt and with their history, in the order of the queue and 64 at
-// a time. A message leaves the parking queue only after RabbitMQ has confirmed its copy. Messages that are parked during the replay
-// stay parked. An interrupted Replay loses no message and can be run again. Messages of the last batch may then be published twice, with the
-// same message id.
+// Replay publishes parked messages again, as they were before their first attempt and with their history, in the order of the queue and 64 at a
+// time. A message leaves the parking queue only after RabbitMQ has confirmed its copy. Messages that are parked during the replay stay parked. An
+// interrupted Replay loses no message and can be run again. Messages of the last batch may then be published twice, with the same message id.
 //
-// A message stays parked if its headers are unreadable, its target queue is missing or full, or the Publisher refuses it. Replay continues with
-// the next one, and reports such messages at the end with a *[SkippedError]. If the outcome of a publish is unknown, the message may be in
-// both queues.
+// A message stays parked if its headers are unreadable, its target queue is missing or full, or the Publisher refuses it. Replay continues with the
+// next one, and reports such messages at the end with a *[SkippedError]. If the outcome of a publish is unknown, the message may be in both queues.
 //
-// Replay ends early with the end of ctx, a closed Producer, the loss of the connection that it reads from, a *[BlockedError], or
-// [ErrScanTimeout] if messages stay parked and it takes more than ten minutes.
+// Replay ends early with the end of ctx, a closed Producer, the loss of the connection that it reads from, a *[BlockedError], or [ErrScanTimeout]
+// if messages stay parked and it takes more than ten minutes.
 func Replay[R interface{ Wait(context.Context) error }](ctx context.Context, conn consumer.Connection, to Publisher[R], c ReplayConfig) (r ReplayResult, err error) {
 	if c.Limit < 0 {
 		err = fieldError("Limit", fmt.Sprintf("%d is negative", c.Limit), "write 0 for no limit")
@@ -77,10 +75,7 @@ func Replay[R interface{ Wait(context.Context) error }](ctx context.Context, con
 	if !(c.Rate >= 0) { // NaN too
 		err = errors.Join(err, fieldError("Rate", fmt.Sprintf("%v is not a rate", c.Rate), "write messages per second, or 0 for no limit"))
 	}
-	if err != nil {
-		return r, err
-	}
-	s, err := newScan(ctx, conn, c.Queue)
+	s, err := newScan(ctx, conn, "Queue", c.Queue, err)
 	if err != nil {
 		return r, err
 	}
