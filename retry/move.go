@@ -62,7 +62,7 @@ func (m *message) move(ctx context.Context, s step) error {
 		}
 		return nil
 	}
-	attrs := m.attrs(slog.String("to", s.queue), slog.Any("cause", err))
+	attrs := m.attrs("handler_error", slog.String("to", s.queue), slog.Any("error", err))
 	var invalid *amqperr.FieldError
 	if errors.As(err, &invalid) && m.parksRejected() {
 		m.log.LogAttrs(ctx, slog.LevelError, "retry: message cannot be moved, it is rejected to the dead-letter exchange", attrs...)
