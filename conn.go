@@ -3,7 +3,6 @@ package amqpkit
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -74,7 +73,6 @@ func DialConfig(ctx context.Context, cfg Config) (*Conn, error) {
 		c.cancel(ErrClosed)
 		return nil, dialError(failed)
 	}
-	c.logConnected(ctx, unassigned, s)
 	c.start(s)
 	return c, nil
 }
@@ -128,7 +126,7 @@ func (c *Conn) start(s *dial.Session) {
 func (c *Conn) newLink(r role, s *dial.Session) *link {
 	l := &link{conn: c, role: r, failures: new(logs.Limiter)}
 	if s != nil {
-		l.session = s.Connection
+		l.session, l.unnamed = s.Connection, s
 	}
 	c.links = append(c.links, l)
 	c.running.Go(func() { l.run(s) })
@@ -166,21 +164,22 @@ func (c *Conn) Channel(ctx context.Context) (*amqp.Channel, error) {
 
 func (c *Conn) session(ctx context.Context, r role) (*amqp.Connection, error) {
 	var ac *amqp.Connection
-	assigned := false
+	var named *dial.Session // up, and has its role from this call
 	err := c.await(ctx, func() error {
 		l := c.find(r)
 		if l == nil {
 			if l = c.find(unassigned); l == nil {
 				l = c.newLink(r, nil)
 			}
-			assigned = l.role != r
 			l.role = r
 		}
-		ac = l.session
+		if ac = l.session; l.down() == nil {
+			named, l.unnamed = l.unnamed, nil
+		}
 		return l.down()
 	})
-	if assigned {
-		c.log(ctx, slog.LevelDebug, r, "amqpkit: the first connection has its role")
+	if named != nil {
+		c.logConnected(ctx, r, named)
 	}
 	if err != nil {
 		return nil, err

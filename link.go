@@ -33,7 +33,7 @@ const flapping = time.Second
 type role string
 
 const (
-	unassigned role = "unassigned" // until the first publisher or consumer asks
+	unassigned role = "" // until the first publisher or consumer asks; log lines have no role meanwhile
 	publishing role = "publishing"
 	consuming  role = "consuming"
 	dedicated  role = "dedicated"
@@ -47,6 +47,7 @@ type link struct {
 
 	// Guarded by conn.mu.
 	role    role
+	unnamed *dial.Session    // current, and not logged as connected yet, because the link has no role
 	session *amqp.Connection // nil while disconnected
 	err     error            // the reason while disconnected
 	blocked error            // wraps amqperr.ErrBlocked while the broker blocks publishing on it
@@ -94,7 +95,7 @@ func (l *link) run(s *dial.Session) {
 			l.failures = new(logs.Limiter)
 			l.set(s.Connection, nil)
 			if !l.flapped { // otherwise serve reports it, if the session lasts
-				c.logConnected(c.ctx, c.roleOf(l), s)
+				c.logUp(c.ctx, l, s)
 			}
 			continue
 		}
@@ -144,7 +145,7 @@ func (l *link) serve(s *dial.Session) error {
 			}
 			l.block(s, b)
 		case <-lasts:
-			c.logConnected(c.ctx, c.roleOf(l), s)
+			c.logUp(c.ctx, l, s)
 		case <-renew.C:
 			renewed = l.renew(ctx, s)
 		case err := <-renewed:
@@ -212,7 +213,7 @@ func (l *link) lose(s *dial.Session, err error, lived time.Duration) {
 	c := l.conn
 	c.mu.Lock()
 	l.lost = loss{time.Now(), err}
-	l.session, l.err, l.blocked = nil, wrap("connection lost", err), nil
+	l.session, l.unnamed, l.err, l.blocked = nil, nil, wrap("connection lost", err), nil
 	c.notify()
 	c.mu.Unlock()
 	l.flapped = lived < flapping

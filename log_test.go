@@ -94,7 +94,6 @@ func TestEveryLineNamesTheConnectionAndItsRole(t *testing.T) {
 			"connection closed": {1, 1, 1},
 		} {
 			roles := log.roles(t, msg)
-			roles["publishing"] += roles["unassigned"] // Open's first session
 			if got := []int{roles["publishing"], roles["consuming"], roles["dedicated"]}; !slices.Equal(got, want) {
 				t.Errorf("%s: %v lines, want %v", msg, got, want)
 			}
@@ -109,6 +108,43 @@ func TestEveryLineNamesTheConnectionAndItsRole(t *testing.T) {
 				t.Errorf("%v connection: sessions = %v, want %v", line["role"], line["sessions"], want)
 			}
 		}
+	})
+}
+
+func TestALineBeforeTheRoleIsKnownHasNoRole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log journal
+		b := inMemory(t)
+		conn, err := amqpkit.DialConfig(within(t), amqpkit.Config{URLs: []string{b.URL()}, Dialer: b.Dial, Logger: log.logger()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect := func(when string, want ...string) { // message and role
+			t.Helper()
+			var got []string
+			for _, line := range log.lines(t, "") {
+				text := strings.TrimPrefix(line["msg"].(string), "amqpkit: ")
+				if role, ok := line["role"]; ok {
+					text += " as " + role.(string)
+				}
+				got = append(got, text)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: lines %q, want %q", when, got, want)
+			}
+		}
+		time.Sleep(2 * time.Second)
+		expect("without a publisher or consumer")
+		b.DropConnections()
+		time.Sleep(2 * time.Second)
+		expect("after a loss", "connection lost")
+		consuming(t, conn)
+		consuming(t, conn)
+		expect("with a consumer", "connection lost", "connected as consuming")
+		if err := conn.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		expect("after Close", "connection lost", "connected as consuming", "connection closed as consuming")
 	})
 }
 
