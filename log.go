@@ -17,6 +17,13 @@ func (c *Conn) roleOf(l *link) role {
 	return l.role
 }
 
+// closingCtx returns the ctx of the lines of the shutdown.
+func (c *Conn) closingCtx() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closing
+}
+
 // log writes a line about a connection.
 func (c *Conn) log(ctx context.Context, level slog.Level, r role, msg string, attrs ...slog.Attr) {
 	c.cfg.Logger.LogAttrs(ctx, level, msg, c.attrs(r, attrs...)...)
@@ -36,7 +43,7 @@ func (c *Conn) logUp(ctx context.Context, l *link, s *dial.Session) {
 	c.mu.Lock()
 	r := l.role
 	if r == unassigned {
-		l.unnamed = s
+		l.unnamed = func(r role) { c.logConnected(ctx, r, s) }
 	}
 	c.mu.Unlock()
 	if r != unassigned {

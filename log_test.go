@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -13,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit"
 )
@@ -107,6 +110,70 @@ func TestEveryLineNamesTheConnectionAndItsRole(t *testing.T) {
 			if want := map[any]float64{"publishing": 2, "consuming": 2, "dedicated": 1}[line["role"]]; line["sessions"] != want {
 				t.Errorf("%v connection: sessions = %v, want %v", line["role"], line["sessions"], want)
 			}
+		}
+	})
+}
+
+// traced is a Handler that adds the trace of a line's ctx.
+type traced struct{ slog.Handler }
+
+type traceKey struct{}
+
+func (h traced) Handle(ctx context.Context, r slog.Record) error {
+	trace, _ := ctx.Value(traceKey{}).(string)
+	r.AddAttrs(slog.String("trace", trace))
+	return h.Handler.Handle(ctx, r)
+}
+
+func TestALineHasTheContextOfTheCallThatCausedIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log journal
+		b := inMemory(t)
+		trace := func(id string) context.Context {
+			ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), traceKey{}, id), time.Second)
+			t.Cleanup(cancel)
+			return ctx
+		}
+		var setup []any
+		conn, err := amqpkit.DialConfig(trace("dial"), amqpkit.Config{
+			URLs:   []string{b.URL()},
+			Dialer: b.Dial,
+			Logger: slog.New(traced{log.logger().Handler()}),
+			Setup: func(ctx context.Context, _ *amqp.Connection) error {
+				setup = append(setup, ctx.Value(traceKey{}))
+				return nil
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second) // the ctx of DialConfig has ended
+		if _, err := conn.ConsumeConnection(trace("consume")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.PublishConnection(trace("publish")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		b.DropConnections()
+		time.Sleep(2 * time.Second) // a later session was not caused by these calls
+		if err := conn.Close(trace("close")); err != nil {
+			t.Error(err)
+		}
+		if want := []any{"dial", "publish", nil, nil}; !slices.Equal(setup, want) {
+			t.Errorf("traces of the runs of Setup: %v, want %v", setup, want)
+		}
+		var got []string
+		for _, line := range log.lines(t, "") {
+			got = append(got, fmt.Sprintf("%s %s %s", strings.TrimPrefix(line["msg"].(string), "amqpkit: "), line["role"], line["trace"]))
+		}
+		slices.Sort(got)
+		if want := []string{
+			"connected consuming ", "connected consuming dial", "connected publishing ", "connected publishing publish",
+			"connection closed consuming close", "connection closed publishing close",
+			"connection lost consuming ", "connection lost publishing ",
+		}; !slices.Equal(got, want) {
+			t.Errorf("lines %q, want %q", got, want)
 		}
 	})
 }
