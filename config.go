@@ -98,9 +98,10 @@ type Config struct {
 	// indefinitely, each pause uniformly distributed up to a bound that doubles from 20 ms to 800 ms.
 	Backoff func() backoff.BackOff
 
-	// Logger receives the start and the end of each connection (info), losses, failed attempts and failed renewals of
-	// credentials (warn; a repeated warning is logged once a minute), and a failure that closes the Conn (error). It is the
-	// default of the producers and consumers that use the Conn. Nil means slog.Default.
+	// Logger receives the start and the end of each connection (info), losses, failed attempts, failed renewals of
+	// credentials and that the broker blocks publishing (warn; a repeated warning is logged once a minute), and a failure
+	// that closes the Conn (error). It is the default of the producers and consumers that use the Conn. Nil means
+	// slog.Default.
 	Logger *slog.Logger
 }
 

@@ -137,6 +137,10 @@ func (l *link) serve(s *dial.Session) error {
 	if l.flapped {
 		lasts = time.After(flapping)
 	}
+	var alarm amqp.Blocking // the last event
+	again := time.NewTicker(logs.Interval)
+	again.Stop() // until the broker blocks publishing
+	defer again.Stop()
 	for {
 		select {
 		case err, ok := <-closed:
@@ -149,7 +153,14 @@ func (l *link) serve(s *dial.Session) error {
 				blocked = nil // closed along with the connection
 				continue
 			}
+			if alarm = b; b.Active {
+				again.Reset(logs.Interval)
+			} else {
+				again.Stop()
+			}
 			l.block(s, b)
+		case <-again.C:
+			l.logBlocked(alarm)
 		case <-lasts:
 			c.logUp(c.ctx, l, s)
 		case <-renew.C:
@@ -206,6 +217,11 @@ func (l *link) block(s *dial.Session, b amqp.Blocking) {
 	c.mu.Lock()
 	l.blocked = s.Gate.Err()
 	c.mu.Unlock()
+	l.logBlocked(b)
+}
+
+func (l *link) logBlocked(b amqp.Blocking) {
+	c := l.conn
 	if b.Active {
 		c.log(c.ctx, slog.LevelWarn, c.roleOf(l), "amqpkit: the broker blocks publishing", slog.String("reason", b.Reason))
 	} else {

@@ -234,6 +234,36 @@ func TestWarningsContinueOnceAMinuteWhileAnOutageLasts(t *testing.T) {
 	})
 }
 
+func TestABlockedConnectionIsLoggedOnceAMinuteAndItsEndIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log journal
+		b := inMemory(t)
+		conn := open(t, b, amqpkit.Config{Logger: log.logger()})
+		ch, err := publishing(t, conn).Channel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Block("low on memory")
+		if err := ch.PublishWithContext(t.Context(), "", "nowhere", false, false, amqp.Publishing{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3*time.Minute + 30*time.Second)
+		for i := range 2 { // while it lasts, and later
+			blocked, over := log.lines(t, "the broker blocks publishing"), log.lines(t, "the broker accepts messages again")
+			if len(blocked) != 4 || len(over) != i {
+				t.Errorf("%d warnings, %d lines of the end, want 4 and %d", len(blocked), len(over), i)
+			}
+			for _, line := range blocked {
+				if line["reason"] != "low on memory" || line["role"] != "publishing" {
+					t.Errorf("line %v", line)
+				}
+			}
+			b.Unblock()
+			time.Sleep(3 * time.Minute)
+		}
+	})
+}
+
 func TestALoopOfLossesIsLoggedOnceAMinuteAndItsEndIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log journal
