@@ -18,6 +18,7 @@ import (
 
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/internal/dial"
+	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
 const (
@@ -166,10 +167,10 @@ func fault(field, problem, fix string) error {
 
 func defaultBackoff() backoff.BackOff {
 	return backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(10*time.Millisecond),
+		backoff.WithInitialInterval(wire.FirstPause/2),
 		backoff.WithRandomizationFactor(1), // uniform between zero and twice the interval
 		backoff.WithMultiplier(2),
-		backoff.WithMaxInterval(400*time.Millisecond),
+		backoff.WithMaxInterval(wire.MaxPause/2),
 		backoff.WithMaxElapsedTime(0),
 	)
 }
