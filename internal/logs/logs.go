@@ -1,7 +1,14 @@
 // Package logs holds the conventions of log lines: which Logger is used, and how often a warning is repeated.
 //
-// A message begins with the name of its package. Attribute keys are error, role (publishing, consuming or dedicated),
-// connection, queue, exchange, routing_key, message_id, consumer_tag, attempt, delay and repeated.
+// A message begins with the name of its package. The attribute keys are:
+//
+//   - connections: connection (its name), role (publishing, consuming or dedicated; left out while it is unknown), url, broker (the
+//     version of RabbitMQ), sessions, expires
+//   - messages: queue, consumer_tag, message_id, delivery_tag, offset, bytes, to (the queue or exchange that it goes to), dropped
+//     (headers), attempt, delivery_count, default_limit
+//   - reasons: error, cause (why the reaction to error failed), reason (a text that is not an error), result (of a handler), stack
+//   - times: delay, took, unsettled, until, timeout, longest
+//   - counts: messages, held, published, returned, nacked, unconfirmed, not_published, repeated (see [Limiter])
 package logs
 
 import (
