@@ -7,6 +7,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -24,7 +25,7 @@ type connector struct {
 func (c *connector) connection(ctx context.Context) (ac *amqp.Connection, own bool, err error) {
 	ac, err = c.conn.ConsumeConnection(ctx) // also for a dedicated connection, to wait until the broker is reachable
 	if err != nil {
-		return nil, false, fmt.Errorf("consumer: %w", unprefixed(err))
+		return nil, false, fmt.Errorf("consumer: %w", validate.Unprefixed(err))
 	}
 	d, ok := c.conn.(dedicatedConnector)
 	if !ok {

@@ -43,7 +43,7 @@ type SubscribeError struct {
 }
 
 func (e *SubscribeError) Error() string {
-	s := fmt.Sprintf("consumer: subscribe to queue %s: %v", validate.Quote(e.Queue), unprefixed(e.Err))
+	s := fmt.Sprintf("consumer: subscribe to queue %s: %v", validate.Quote(e.Queue), validate.Unprefixed(e.Err))
 	if fix := e.fix(); fix != "" {
 		s += "; " + fix
 	}
@@ -83,7 +83,7 @@ type LostError struct {
 
 func (e *LostError) Error() string {
 	if e.Err != nil {
-		return fmt.Sprintf("consumer: lost the subscription to queue %s: %v", validate.Quote(e.Queue), unprefixed(e.Err))
+		return fmt.Sprintf("consumer: lost the subscription to queue %s: %v", validate.Quote(e.Queue), validate.Unprefixed(e.Err))
 	}
 	oldest := "no delivery was unsettled"
 	if e.Oldest > 0 {
@@ -142,7 +142,7 @@ func (e *DrainError) Error() string {
 	}
 	if e.Unsettled > 0 {
 		parts = append(parts, fmt.Sprintf("the settlements of %d deliveries may not have reached RabbitMQ, which then redelivers the messages: %v",
-			e.Unsettled, unprefixed(e.Err)))
+			e.Unsettled, validate.Unprefixed(e.Err)))
 	}
 	return "consumer: " + strings.Join(parts, "; ")
 }
@@ -182,18 +182,3 @@ func inUse(err error) bool {
 	var e *amqp.Error
 	return errors.As(err, &e) && e.Server && e.Code == amqp.AccessRefused && strings.Contains(e.Reason, "exclusive use")
 }
-
-// An unprefixedError omits the package's name, because the error that wraps it starts with it.
-type unprefixedError struct{ error }
-
-func unprefixed(err error) error { return unprefixedError{err} }
-
-func (e unprefixedError) Error() string {
-	text := e.error.Error()
-	for _, prefix := range []string{"consumer: ", "amqpkit: "} {
-		text = strings.TrimPrefix(text, prefix)
-	}
-	return text
-}
-
-func (e unprefixedError) Unwrap() error { return e.error }

@@ -11,6 +11,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -104,7 +105,7 @@ func (r *run) serve(ctx context.Context) error {
 		sleep(ctx, delay, r.missing.tried)
 	}
 	if r.last == nil && failure != nil {
-		return fmt.Errorf("%w: %w", ErrNotSubscribed, unprefixed(failure))
+		return fmt.Errorf("%w: %w", ErrNotSubscribed, validate.Unprefixed(failure))
 	}
 	return nil
 }

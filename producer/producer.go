@@ -12,6 +12,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/internal/logs"
+	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -212,7 +213,7 @@ func (p *Producer) await(r *Receipt) error {
 // blocks publishing (amqperr.ErrBlocked), no channel can be opened, or the Producer is closed (ErrClosed). It does not block.
 func (p *Producer) Err() error {
 	if err := p.cause(); err != nil {
-		return fmt.Errorf("%w: %w", errNotReady, err)
+		return fmt.Errorf("%w: %w", errNotReady, validate.Unprefixed(err))
 	}
 	return nil
 }
@@ -223,11 +224,8 @@ func (p *Producer) cause() error {
 		return err
 	}
 	ac, err := p.conn.PublishConnection(atOnce)
-	switch {
-	case errors.Is(err, context.Canceled): // instead of the cause of the end of ctx
-		return p.noSession()
-	case err != nil:
-		return err
+	if err != nil {
+		return p.noSession(err)
 	}
 	return wire.GateOf(ac).Err()
 }
@@ -287,7 +285,7 @@ func (p *Producer) Close(ctx context.Context) error {
 	case n.unconfirmed == 0:
 		kind = ErrNotPublished
 	}
-	return fmt.Errorf("%w: closed with %d messages unconfirmed and %d not sent: %w", kind, n.unconfirmed, n.notPublished, cause)
+	return fmt.Errorf("%w: closed with %d messages unconfirmed and %d not sent: %w", kind, n.unconfirmed, n.notPublished, validate.Unprefixed(cause))
 }
 
 // run sends the messages in the window over one session after another, until the Producer or its
@@ -311,7 +309,8 @@ func (p *Producer) sessions() (cause error) {
 		}
 		ac, err := p.conn.PublishConnection(atOnce)
 		if err != nil {
-			p.window.setObstacle(p.noSession)
+			why := err
+			p.window.setObstacle(func() error { return p.noSession(why) })
 			ac, err = p.conn.PublishConnection(p.ctx)
 			p.window.setObstacle(nil)
 		}
@@ -319,7 +318,7 @@ func (p *Producer) sessions() (cause error) {
 		case p.ctx.Err() != nil:
 			return ErrClosed
 		case err != nil:
-			return fmt.Errorf("%w: %w", ErrClosed, err)
+			return closedFor(err)
 		}
 		if err := p.serve(ac); err != nil {
 			p.pause(ac, err)
@@ -327,13 +326,19 @@ func (p *Producer) sessions() (cause error) {
 	}
 }
 
-// noSession returns the error of messages that cannot be sent without a connection. It includes the last failure if the
-// Connection has a method Err.
-func (p *Producer) noSession() error {
+// noSession returns the error of messages that cannot be sent, after PublishConnection(atOnce) has failed with err. It
+// includes the last failure if the Connection has a method Err.
+func (p *Producer) noSession(err error) error {
+	if !errors.Is(err, errNoSession) && !errors.Is(err, context.Canceled) {
+		return closedFor(err)
+	}
 	if c, ok := p.conn.(interface{ Err() error }); ok {
 		if err := c.Err(); err != nil {
-			return fmt.Errorf("%w, last failure: %w", errNoSession, err)
+			return fmt.Errorf("%w; last failure: %w", errNoSession, validate.Unprefixed(err))
 		}
 	}
 	return errNoSession
 }
+
+// closedFor returns the error of messages after the Connection was closed for good.
+func closedFor(err error) error { return fmt.Errorf("%w: %w", ErrClosed, validate.Unprefixed(err)) }
