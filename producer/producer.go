@@ -211,6 +211,7 @@ func (p *Producer) await(r *Receipt) error {
 
 // Err returns nil if messages can be sent now. Otherwise it returns the reason: there is no connection, the broker
 // blocks publishing (amqperr.ErrBlocked), no channel can be opened, or the Producer is closed (ErrClosed). It does not block.
+// The first call makes the Connection open its publishing connection, as the first message does.
 func (p *Producer) Err() error {
 	if err := p.cause(); err != nil {
 		return fmt.Errorf("%w: %w", errNotReady, validate.Unprefixed(err))
@@ -223,9 +224,9 @@ func (p *Producer) cause() error {
 	if err := p.window.err(); err != nil {
 		return err
 	}
-	ac, err := p.conn.PublishConnection(atOnce)
+	ac, err := p.session()
 	if err != nil {
-		return p.noSession(err)
+		return err
 	}
 	return wire.GateOf(ac).Err()
 }
@@ -309,8 +310,7 @@ func (p *Producer) sessions() (cause error) {
 		}
 		ac, err := p.conn.PublishConnection(atOnce)
 		if err != nil {
-			why := err
-			p.window.setObstacle(func() error { return p.noSession(why) })
+			p.window.setObstacle(p.noSession)
 			ac, err = p.conn.PublishConnection(p.ctx)
 			p.window.setObstacle(nil)
 		}
@@ -326,18 +326,28 @@ func (p *Producer) sessions() (cause error) {
 	}
 }
 
-// noSession returns the error of messages that cannot be sent, after PublishConnection(atOnce) has failed with err. It
+// session returns the current session, or at once the error of messages that cannot be sent without one. The error
 // includes the last failure if the Connection has a method Err.
-func (p *Producer) noSession(err error) error {
-	if !errors.Is(err, errNoSession) && !errors.Is(err, context.Canceled) {
-		return closedFor(err)
+func (p *Producer) session() (*amqp.Connection, error) {
+	ac, err := p.conn.PublishConnection(atOnce)
+	switch {
+	case err == nil:
+		return ac, nil
+	case !errors.Is(err, errNoSession) && !errors.Is(err, context.Canceled):
+		return nil, closedFor(err)
 	}
 	if c, ok := p.conn.(interface{ Err() error }); ok {
 		if err := c.Err(); err != nil {
-			return fmt.Errorf("%w; last failure: %w", errNoSession, validate.Unprefixed(err))
+			return nil, fmt.Errorf("%w; last failure: %w", errNoSession, validate.Unprefixed(err))
 		}
 	}
-	return errNoSession
+	return nil, errNoSession
+}
+
+// noSession returns why there is no session. It is nil as soon as there is one, before run has received it.
+func (p *Producer) noSession() error {
+	_, err := p.session()
+	return err
 }
 
 // closedFor returns the error of messages after the Connection was closed for good.
