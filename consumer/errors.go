@@ -3,6 +3,8 @@ package consumer
 import (
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -161,6 +163,25 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
+}
+
+// failureKind returns a key of a *SubscribeError or *LostError that is equal when the failure repeats. The text may
+// differ: it can contain the local port of the connection, or a time.
+func failureKind(err error) string {
+	var lost *LostError
+	var closed *amqp.Error
+	var socket *net.OpError
+	switch {
+	case errors.As(err, &closed) && closed.Server:
+		return closed.Error()
+	case closed != nil:
+		return strconv.Itoa(closed.Code)
+	case errors.As(err, &socket):
+		return socket.Op
+	case errors.As(err, &lost):
+		return "lost"
+	}
+	return err.Error()
 }
 
 // isMissing reports whether the broker refused a call because a queue or an exchange does not exist. The broker uses

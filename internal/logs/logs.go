@@ -37,16 +37,18 @@ type count struct {
 }
 
 // Warn logs the first warning of a kind at once, and later ones at most once every [Interval]. The attribute repeated
-// is the number of warnings that were not logged in between. kind must come from a small set of values.
-func (l *Limiter) Warn(ctx context.Context, logger *slog.Logger, kind, msg string, attrs ...slog.Attr) {
+// is the number of warnings that were not logged in between. kind must come from a small set of values. Warn reports
+// whether it logged.
+func (l *Limiter) Warn(ctx context.Context, logger *slog.Logger, kind, msg string, attrs ...slog.Attr) bool {
 	skipped, ok := l.allow(kind)
 	if !ok {
-		return
+		return false
 	}
 	if skipped > 0 {
 		attrs = append(attrs[:len(attrs):len(attrs)], slog.Int("repeated", skipped))
 	}
 	logger.LogAttrs(ctx, slog.LevelWarn, msg, attrs...)
+	return true
 }
 
 // Reset makes the next warning of a kind appear at once. Call it when the cause is removed.
