@@ -206,3 +206,32 @@ func TestRepeatedFailuresAreRecognisedWithoutTheirPortsAndTimes(t *testing.T) {
 		t.Error("different failures are equal")
 	}
 }
+
+// The first subscription is on the shared connection, the second one on a dedicated connection.
+func TestFailuresAreLoggedWithTheRoleOfTheirConnection(t *testing.T) {
+	for refused, want := range map[error]string{
+		nil:                    "consumer: subscription lost; subscribing again",
+		errors.New("no route"): "consumer: cannot subscribe; trying again",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var log logbook
+			b := dedicatedConnections{connections: &connections{}, refuses: refused}
+			b.on = func(m method, l *link) {
+				switch {
+				case m == consume && len(b.calls(consume)) == 1:
+					l.fail(541)
+				case m == consume && l.dedicated:
+					l.cut()
+				}
+			}
+			_, end := runOn(t, b, Config{Logger: log.logger()}, nop)
+			time.Sleep(5 * time.Second)
+			if err := end(); err != nil {
+				t.Errorf("Run = %v", err)
+			}
+			if log.count(`subscribing again" queue=orders role=consuming`) != 1 || log.count(`msg="`+want+`" queue=orders role=dedicated`) != 1 {
+				t.Errorf("%s\nwant one loss of the shared connection, and %q for the dedicated one", log.text(), want)
+			}
+		})
+	}
+}
