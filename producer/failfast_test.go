@@ -148,11 +148,18 @@ func TestPublishJSONSetsTheContentTypeAndNamesWhatCannotBeEncoded(t *testing.T) 
 // logged records the attributes of log lines by their message.
 type logged struct{ lines chan slog.Record }
 
+// traceKey is the key of a number in a ctx, which log lines have as their attribute trace.
+type traceKey struct{}
+
 func (l logged) Enabled(context.Context, slog.Level) bool { return true }
 func (l logged) WithAttrs([]slog.Attr) slog.Handler       { return l }
 func (l logged) WithGroup(string) slog.Handler            { return l }
-func (l logged) Handle(_ context.Context, r slog.Record) error {
-	l.lines <- r.Clone()
+func (l logged) Handle(ctx context.Context, r slog.Record) error {
+	r = r.Clone()
+	if id, ok := ctx.Value(traceKey{}).(int); ok {
+		r.AddAttrs(slog.Int("trace", id))
+	}
+	l.lines <- r
 	return nil
 }
 
@@ -185,11 +192,11 @@ func TestCloseLogsTheTotalsToTheLoggerOfTheConnection(t *testing.T) {
 	b.DropConnections()
 	_ = lost.Wait(t.Context())
 	b.ReleaseConfirms()
-	if err := errors.Join(p.Ready(t.Context()), p.Close(t.Context())); err != nil {
+	if err := errors.Join(p.Ready(t.Context()), p.Close(context.WithValue(t.Context(), traceKey{}, 7)), p.Close(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	close(lines)
-	want := map[string]int64{"published": 3, "returned": 1, "nacked": 1, "unconfirmed": 1, "not_published": 1}
+	want := map[string]int64{"published": 3, "returned": 1, "nacked": 1, "unconfirmed": 1, "not_published": 1, "trace": 7}
 	for r := range lines {
 		if r.Message != "producer: closed" {
 			continue

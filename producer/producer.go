@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -51,6 +52,7 @@ type Producer struct {
 	cut    context.CancelFunc
 	ended  chan struct{} // closed when run returns
 
+	logTotals sync.Once
 	warnings  logs.Limiter
 	opening   opening                                 // run's
 	refusals  refusals                                // run's, of
@@ -260,6 +262,12 @@ func (p *Producer) Logger() *slog.Logger { return p.cfg.Logger }
 // with their number. It returns at most 250 ms after the end of ctx. If ctx never ends, Close waits as long as the
 // broker is unreachable.
 func (p *Producer) Close(ctx context.Context) error {
+	err := p.close(ctx)
+	p.logTotals.Do(func() { p.window.total().log(ctx, p.cfg.Logger) })
+	return err
+}
+
+func (p *Producer) close(ctx context.Context) error {
 	p.window.close(ErrClosed)
 	select {
 	case <-p.window.idle:
@@ -295,7 +303,6 @@ func (p *Producer) run() {
 	defer close(p.ended)
 	cause := p.sessions()
 	p.abandoned.unconfirmed, p.abandoned.notPublished = p.window.abandon(cause)
-	p.window.total().log(p.ctx, p.cfg.Logger)
 }
 
 func (p *Producer) sessions() (cause error) {
