@@ -18,6 +18,7 @@ import (
 
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/internal/dial"
+	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
 const (
@@ -98,9 +99,10 @@ type Config struct {
 	// indefinitely, each pause uniformly distributed up to a bound that doubles from 20 ms to 800 ms.
 	Backoff func() backoff.BackOff
 
-	// Logger receives the start and the end of each connection (info), losses, failed attempts and failed renewals of
-	// credentials (warn; a repeated warning is logged once a minute), and a failure that closes the Conn (error). It is the
-	// default of the producers and consumers that use the Conn. Nil means slog.Default.
+	// Logger receives the start and the end of each connection (info), losses, failed attempts, failed renewals of
+	// credentials and that the broker blocks publishing (warn; a repeated warning is logged once a minute), and a failure
+	// that closes the Conn (error). It is the default of the producers and consumers that use the Conn. Nil means
+	// slog.Default.
 	Logger *slog.Logger
 }
 
@@ -165,10 +167,10 @@ func fault(field, problem, fix string) error {
 
 func defaultBackoff() backoff.BackOff {
 	return backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(10*time.Millisecond),
+		backoff.WithInitialInterval(wire.FirstPause/2),
 		backoff.WithRandomizationFactor(1), // uniform between zero and twice the interval
 		backoff.WithMultiplier(2),
-		backoff.WithMaxInterval(400*time.Millisecond),
+		backoff.WithMaxInterval(wire.MaxPause/2),
 		backoff.WithMaxElapsedTime(0),
 	)
 }

@@ -3,7 +3,6 @@ package amqpkit
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -29,7 +28,8 @@ type Conn struct {
 	cancel  context.CancelCauseFunc
 	cutCtx  context.Context // ends when the sockets must be closed without waiting for the broker
 	cut     context.CancelFunc
-	running sync.WaitGroup // goroutines
+	closing context.Context // of the lines of the shutdown: the values of the ctx of Close; guarded by mu
+	running sync.WaitGroup  // goroutines
 	done    chan struct{}
 
 	repeated logs.Limiter // warnings that may repeat
@@ -74,8 +74,7 @@ func DialConfig(ctx context.Context, cfg Config) (*Conn, error) {
 		c.cancel(ErrClosed)
 		return nil, dialError(failed)
 	}
-	c.logConnected(ctx, unassigned, s)
-	c.start(s)
+	c.start(ctx, s)
 	return c, nil
 }
 
@@ -86,7 +85,7 @@ func Open(cfg Config) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.start(nil)
+	c.start(context.Background(), nil)
 	return c, nil
 }
 
@@ -106,13 +105,14 @@ func newConn(cfg Config) (*Conn, error) {
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.cutCtx, c.cut = context.WithCancel(context.Background())
+	c.closing = context.Background()
 	return c, nil
 }
 
-// start starts the first connection. s is its session, or nil.
-func (c *Conn) start(s *dial.Session) {
+// start starts the first connection. ctx is the caller's, and s is its session, or nil.
+func (c *Conn) start(ctx context.Context, s *dial.Session) {
 	c.mu.Lock()
-	c.newLink(unassigned, s)
+	c.newLink(ctx, unassigned, s)
 	c.mu.Unlock()
 	go func() {
 		<-c.ctx.Done()
@@ -124,11 +124,12 @@ func (c *Conn) start(s *dial.Session) {
 	}()
 }
 
-// newLink starts a connection. c.mu is held.
-func (c *Conn) newLink(r role, s *dial.Session) *link {
-	l := &link{conn: c, role: r, failures: new(logs.Limiter)}
+// newLink starts a connection for a call with ctx. c.mu is held.
+func (c *Conn) newLink(ctx context.Context, r role, s *dial.Session) *link {
+	ctx = context.WithoutCancel(ctx)
+	l := &link{conn: c, ctx: ctx, role: r, failures: new(logs.Limiter)}
 	if s != nil {
-		l.session = s.Connection
+		l.session, l.unnamed = s.Connection, func(r role) { c.logConnected(ctx, r, s) }
 	}
 	c.links = append(c.links, l)
 	c.running.Go(func() { l.run(s) })
@@ -166,21 +167,22 @@ func (c *Conn) Channel(ctx context.Context) (*amqp.Channel, error) {
 
 func (c *Conn) session(ctx context.Context, r role) (*amqp.Connection, error) {
 	var ac *amqp.Connection
-	assigned := false
+	var connected func(role) // logs that a link is up that has its role from this call
 	err := c.await(ctx, func() error {
 		l := c.find(r)
 		if l == nil {
 			if l = c.find(unassigned); l == nil {
-				l = c.newLink(r, nil)
+				l = c.newLink(ctx, r, nil)
 			}
-			assigned = l.role != r
 			l.role = r
 		}
-		ac = l.session
+		if ac = l.session; l.down() == nil {
+			connected, l.unnamed = l.unnamed, nil
+		}
 		return l.down()
 	})
-	if assigned {
-		c.log(ctx, slog.LevelDebug, r, "amqpkit: the first connection has its role")
+	if connected != nil {
+		connected(r)
 	}
 	if err != nil {
 		return nil, err
@@ -275,7 +277,12 @@ func (c *Conn) Done() <-chan struct{} { return c.done }
 // Close returns once everything is released, at the latest 250 ms after ctx ended, and waits at most 5 s for the broker. An error means
 // that a Setup, Dialer or Credentials function ignores its ctx and is still running. Another Close waits for the same shutdown.
 func (c *Conn) Close(ctx context.Context) error {
-	c.cancel(ErrClosed)
+	c.mu.Lock()
+	if c.ctx.Err() == nil {
+		c.closing = context.WithoutCancel(ctx)
+		c.cancel(ErrClosed)
+	}
+	c.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	select {

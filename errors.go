@@ -9,7 +9,15 @@ import (
 
 // ErrClosed reports that the Conn was closed. An error of a Conn that was ended by a failure that no retry can heal wraps that
 // failure too.
-var ErrClosed = errors.New("amqpkit: connection closed")
+var ErrClosed error = closed("amqpkit: connection closed")
+
+// A closed error has the method by which package parking recognises that every later publish will fail too. producer.ErrClosed
+// has it as well.
+type closed string
+
+func (e closed) Error() string { return string(e) }
+
+func (closed) Closed() bool { return true }
 
 // errNotUp is the reason of a link that has not failed yet.
 var errNotUp = errors.New("amqpkit: the connection is not up yet")

@@ -3,6 +3,7 @@ package amqpkit_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"strings"
@@ -64,6 +65,32 @@ func TestTheTextOfAnErrorHasThePrefixOnce(t *testing.T) {
 				t.Errorf("%s: %v, want the prefix once", name, err)
 			}
 			t.Log(name, "=", err)
+		}
+	})
+}
+
+// Package parking ends a replay at an error with this method, instead of skipping its message.
+func TestOnlyAnErrorOfAClosedConnHasTheMethodClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused := amqpkit.Config{URLs: []string{"amqp://h/"}, Credentials: func(context.Context) (amqpkit.Credentials, error) {
+			return amqpkit.Credentials{}, amqperr.Permanent(errors.New("no such user"))
+		}}
+		closed, ended, down := open(t, inMemory(t), amqpkit.Config{}), open(t, nil, refused), open(t, nil, amqpkit.Config{
+			URLs:   []string{"amqp://h/"},
+			Dialer: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no route to host") },
+		})
+		if err := closed.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		<-ended.Done()
+		for conn, want := range map[*amqpkit.Conn]bool{closed: true, ended: true, down: false} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err := conn.PublishConnection(ctx)
+			var is interface{ Closed() bool }
+			if got := errors.As(fmt.Errorf("not published: %w", err), &is) && is.Closed(); got != want {
+				t.Errorf("%v: Closed %v, want %v", err, got, want)
+			}
 		}
 	})
 }

@@ -33,7 +33,7 @@ const flapping = time.Second
 type role string
 
 const (
-	unassigned role = "unassigned" // until the first publisher or consumer asks
+	unassigned role = "" // until the first publisher or consumer asks; log lines have no role meanwhile
 	publishing role = "publishing"
 	consuming  role = "consuming"
 	dedicated  role = "dedicated"
@@ -47,16 +47,18 @@ type link struct {
 
 	// Guarded by conn.mu.
 	role    role
+	unnamed func(role)       // logs that the link is connected, once it has a role; nil if that is done
 	session *amqp.Connection // nil while disconnected
 	err     error            // the reason while disconnected
 	blocked error            // wraps amqperr.ErrBlocked while the broker blocks publishing on it
 	lost    loss             // the last one
 
 	// Owned by run.
-	order    []int         // the rest of a shuffled pass over the targets
-	sessions int           // so far
-	flapped  bool          // the previous session was lost within flapping
-	failures *logs.Limiter // of one outage, and of renewals of credentials
+	ctx      context.Context // of attempts and their lines; until the first session it has the values of the ctx of the call that opened the link
+	order    []int           // the rest of a shuffled pass over the targets
+	sessions int             // so far
+	flapped  bool            // the previous session was lost within flapping
+	failures *logs.Limiter   // of one outage, and of renewals of credentials
 }
 
 // A loss is the time and the reason of the end of a session.
@@ -69,9 +71,14 @@ type loss struct {
 func (l *link) run(s *dial.Session) {
 	c := l.conn
 	defer l.logClosed()
+	opening, cancel := context.WithCancelCause(l.ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(c.ctx, func() { cancel(context.Cause(c.ctx)) })()
+	l.ctx = opening
 	var pauses backoff.BackOff // of the current outage
 	for {
 		if s != nil {
+			l.ctx = c.ctx
 			began := time.Now()
 			l.sessions++
 			err := l.serve(s)
@@ -90,11 +97,11 @@ func (l *link) run(s *dial.Session) {
 			}
 		}
 		var failed *dial.Error
-		if s, failed = c.dialer.Connect(c.ctx, l.next(), c.setUp); failed == nil {
+		if s, failed = c.dialer.Connect(l.ctx, l.next(), c.setUp); failed == nil {
 			l.failures = new(logs.Limiter)
 			l.set(s.Connection, nil)
 			if !l.flapped { // otherwise serve reports it, if the session lasts
-				c.logConnected(c.ctx, c.roleOf(l), s)
+				c.logUp(l.ctx, l, s)
 			}
 			continue
 		}
@@ -107,7 +114,7 @@ func (l *link) run(s *dial.Session) {
 			l.end(err)
 			return
 		}
-		l.failures.Warn(c.ctx, c.cfg.Logger, err.URL+err.Kind.Error(), "amqpkit: cannot connect, trying again", c.attrs(c.roleOf(l), slog.Any("error", err))...)
+		l.failures.Warn(l.ctx, c.cfg.Logger, err.URL+err.Kind.Error(), "amqpkit: cannot connect, trying again", c.attrs(c.roleOf(l), slog.Any("error", err))...)
 		if pauses == nil {
 			pauses = c.cfg.Backoff()
 		}
@@ -130,6 +137,10 @@ func (l *link) serve(s *dial.Session) error {
 	if l.flapped {
 		lasts = time.After(flapping)
 	}
+	var alarm amqp.Blocking // the last event
+	again := time.NewTicker(logs.Interval)
+	again.Stop() // until the broker blocks publishing
+	defer again.Stop()
 	for {
 		select {
 		case err, ok := <-closed:
@@ -142,9 +153,16 @@ func (l *link) serve(s *dial.Session) error {
 				blocked = nil // closed along with the connection
 				continue
 			}
+			if alarm = b; b.Active {
+				again.Reset(logs.Interval)
+			} else {
+				again.Stop()
+			}
 			l.block(s, b)
+		case <-again.C:
+			l.logBlocked(alarm)
 		case <-lasts:
-			c.logConnected(c.ctx, c.roleOf(l), s)
+			c.logUp(c.ctx, l, s)
 		case <-renew.C:
 			renewed = l.renew(ctx, s)
 		case err := <-renewed:
@@ -199,6 +217,11 @@ func (l *link) block(s *dial.Session, b amqp.Blocking) {
 	c.mu.Lock()
 	l.blocked = s.Gate.Err()
 	c.mu.Unlock()
+	l.logBlocked(b)
+}
+
+func (l *link) logBlocked(b amqp.Blocking) {
+	c := l.conn
 	if b.Active {
 		c.log(c.ctx, slog.LevelWarn, c.roleOf(l), "amqpkit: the broker blocks publishing", slog.String("reason", b.Reason))
 	} else {
@@ -212,7 +235,7 @@ func (l *link) lose(s *dial.Session, err error, lived time.Duration) {
 	c := l.conn
 	c.mu.Lock()
 	l.lost = loss{time.Now(), err}
-	l.session, l.err, l.blocked = nil, wrap("connection lost", err), nil
+	l.session, l.unnamed, l.err, l.blocked = nil, nil, wrap("connection lost", err), nil
 	c.notify()
 	c.mu.Unlock()
 	l.flapped = lived < flapping
@@ -266,7 +289,7 @@ func (l *link) set(ac *amqp.Connection, err error) {
 // end closes the whole Conn, because no retry can heal err.
 func (l *link) end(err error) {
 	c := l.conn
-	c.log(c.ctx, slog.LevelError, c.roleOf(l), "amqpkit: cannot connect, giving up", slog.Any("error", err))
+	c.log(l.ctx, slog.LevelError, c.roleOf(l), "amqpkit: cannot connect, giving up", slog.Any("error", err))
 	c.cancel(wrap("", ErrClosed, err))
 }
 
@@ -276,13 +299,13 @@ func (l *link) close(s *dial.Session) {
 	ctx, cancel := context.WithTimeout(c.cutCtx, closeTimeout)
 	defer cancel()
 	if err := wire.Close(ctx, s.Connection); err != nil {
-		c.log(ctx, slog.LevelDebug, c.roleOf(l), "amqpkit: connection cut instead of closed", slog.Any("error", err))
+		c.log(c.closingCtx(), slog.LevelDebug, c.roleOf(l), "amqpkit: connection cut instead of closed", slog.Any("error", err))
 	}
 }
 
 // logClosed reports the end of a link that was connected.
 func (l *link) logClosed() {
 	if c := l.conn; l.sessions > 0 {
-		c.log(context.WithoutCancel(c.ctx), slog.LevelInfo, c.roleOf(l), "amqpkit: connection closed", slog.Int("sessions", l.sessions))
+		c.log(c.closingCtx(), slog.LevelInfo, c.roleOf(l), "amqpkit: connection closed", slog.Int("sessions", l.sessions))
 	}
 }

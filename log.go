@@ -17,6 +17,13 @@ func (c *Conn) roleOf(l *link) role {
 	return l.role
 }
 
+// closingCtx returns the ctx of the lines of the shutdown.
+func (c *Conn) closingCtx() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closing
+}
+
 // log writes a line about a connection.
 func (c *Conn) log(ctx context.Context, level slog.Level, r role, msg string, attrs ...slog.Attr) {
 	c.cfg.Logger.LogAttrs(ctx, level, msg, c.attrs(r, attrs...)...)
@@ -24,7 +31,24 @@ func (c *Conn) log(ctx context.Context, level slog.Level, r role, msg string, at
 
 // attrs returns the attributes of a line about a connection.
 func (c *Conn) attrs(r role, attrs ...slog.Attr) []slog.Attr {
-	return append([]slog.Attr{slog.String("role", string(r)), slog.String("connection", c.cfg.Name)}, attrs...)
+	attrs = append([]slog.Attr{slog.String("connection", c.cfg.Name)}, attrs...)
+	if r == unassigned {
+		return attrs
+	}
+	return append([]slog.Attr{slog.String("role", string(r))}, attrs...)
+}
+
+// logUp reports that a link has a session: at once, or when the link gets its role.
+func (c *Conn) logUp(ctx context.Context, l *link, s *dial.Session) {
+	c.mu.Lock()
+	r := l.role
+	if r == unassigned {
+		l.unnamed = func(r role) { c.logConnected(ctx, r, s) }
+	}
+	c.mu.Unlock()
+	if r != unassigned {
+		c.logConnected(ctx, r, s)
+	}
 }
 
 func (c *Conn) logConnected(ctx context.Context, r role, s *dial.Session) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -13,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit"
 )
@@ -94,7 +97,6 @@ func TestEveryLineNamesTheConnectionAndItsRole(t *testing.T) {
 			"connection closed": {1, 1, 1},
 		} {
 			roles := log.roles(t, msg)
-			roles["publishing"] += roles["unassigned"] // Open's first session
 			if got := []int{roles["publishing"], roles["consuming"], roles["dedicated"]}; !slices.Equal(got, want) {
 				t.Errorf("%s: %v lines, want %v", msg, got, want)
 			}
@@ -109,6 +111,107 @@ func TestEveryLineNamesTheConnectionAndItsRole(t *testing.T) {
 				t.Errorf("%v connection: sessions = %v, want %v", line["role"], line["sessions"], want)
 			}
 		}
+	})
+}
+
+// traced is a Handler that adds the trace of a line's ctx.
+type traced struct{ slog.Handler }
+
+type traceKey struct{}
+
+func (h traced) Handle(ctx context.Context, r slog.Record) error {
+	trace, _ := ctx.Value(traceKey{}).(string)
+	r.AddAttrs(slog.String("trace", trace))
+	return h.Handler.Handle(ctx, r)
+}
+
+func TestALineHasTheContextOfTheCallThatCausedIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log journal
+		b := inMemory(t)
+		trace := func(id string) context.Context {
+			ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), traceKey{}, id), time.Second)
+			t.Cleanup(cancel)
+			return ctx
+		}
+		var setup []any
+		conn, err := amqpkit.DialConfig(trace("dial"), amqpkit.Config{
+			URLs:   []string{b.URL()},
+			Dialer: b.Dial,
+			Logger: slog.New(traced{log.logger().Handler()}),
+			Setup: func(ctx context.Context, _ *amqp.Connection) error {
+				setup = append(setup, ctx.Value(traceKey{}))
+				return nil
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second) // the ctx of DialConfig has ended
+		if _, err := conn.ConsumeConnection(trace("consume")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.PublishConnection(trace("publish")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		b.DropConnections()
+		time.Sleep(2 * time.Second) // a later session was not caused by these calls
+		if err := conn.Close(trace("close")); err != nil {
+			t.Error(err)
+		}
+		if want := []any{"dial", "publish", nil, nil}; !slices.Equal(setup, want) {
+			t.Errorf("traces of the runs of Setup: %v, want %v", setup, want)
+		}
+		var got []string
+		for _, line := range log.lines(t, "") {
+			got = append(got, fmt.Sprintf("%s %s %s", strings.TrimPrefix(line["msg"].(string), "amqpkit: "), line["role"], line["trace"]))
+		}
+		slices.Sort(got)
+		if want := []string{
+			"connected consuming ", "connected consuming dial", "connected publishing ", "connected publishing publish",
+			"connection closed consuming close", "connection closed publishing close",
+			"connection lost consuming ", "connection lost publishing ",
+		}; !slices.Equal(got, want) {
+			t.Errorf("lines %q, want %q", got, want)
+		}
+	})
+}
+
+func TestALineBeforeTheRoleIsKnownHasNoRole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log journal
+		b := inMemory(t)
+		conn, err := amqpkit.DialConfig(within(t), amqpkit.Config{URLs: []string{b.URL()}, Dialer: b.Dial, Logger: log.logger()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect := func(when string, want ...string) { // message and role
+			t.Helper()
+			var got []string
+			for _, line := range log.lines(t, "") {
+				text := strings.TrimPrefix(line["msg"].(string), "amqpkit: ")
+				if role, ok := line["role"]; ok {
+					text += " as " + role.(string)
+				}
+				got = append(got, text)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: lines %q, want %q", when, got, want)
+			}
+		}
+		time.Sleep(2 * time.Second)
+		expect("without a publisher or consumer")
+		b.DropConnections()
+		time.Sleep(2 * time.Second)
+		expect("after a loss", "connection lost")
+		consuming(t, conn)
+		consuming(t, conn)
+		expect("with a consumer", "connection lost", "connected as consuming")
+		if err := conn.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		expect("after Close", "connection lost", "connected as consuming", "connection closed as consuming")
 	})
 }
 
@@ -127,6 +230,36 @@ func TestWarningsContinueOnceAMinuteWhileAnOutageLasts(t *testing.T) {
 			if n, _ := line["repeated"].(float64); (n > 0) != (i > 0) {
 				t.Errorf("warning %d: repeated = %v", i, line["repeated"])
 			}
+		}
+	})
+}
+
+func TestABlockedConnectionIsLoggedOnceAMinuteAndItsEndIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log journal
+		b := inMemory(t)
+		conn := open(t, b, amqpkit.Config{Logger: log.logger()})
+		ch, err := publishing(t, conn).Channel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Block("low on memory")
+		if err := ch.PublishWithContext(t.Context(), "", "nowhere", false, false, amqp.Publishing{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3*time.Minute + 30*time.Second)
+		for i := range 2 { // while it lasts, and later
+			blocked, over := log.lines(t, "the broker blocks publishing"), log.lines(t, "the broker accepts messages again")
+			if len(blocked) != 4 || len(over) != i {
+				t.Errorf("%d warnings, %d lines of the end, want 4 and %d", len(blocked), len(over), i)
+			}
+			for _, line := range blocked {
+				if line["reason"] != "low on memory" || line["role"] != "publishing" {
+					t.Errorf("line %v", line)
+				}
+			}
+			b.Unblock()
+			time.Sleep(3 * time.Minute)
 		}
 	})
 }

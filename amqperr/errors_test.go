@@ -9,7 +9,7 @@ import (
 )
 
 func TestS83OnlyErrorsThatNoNodeCanFixArePermanent(t *testing.T) {
-	data, version := &amqperr.FieldError{Field: "Name"}, &amqperr.FieldError{Field: "Native", Broker: "RabbitMQ 4.2.0"}
+	data, version := &amqperr.FieldError{Field: "Name"}, &amqperr.FieldError{Field: "DelayedRetry", Broker: "RabbitMQ 4.2.0"}
 	for _, c := range []struct {
 		err  error
 		want bool

@@ -40,7 +40,8 @@ type Config struct {
 	// logins use this clock; heartbeats do not.
 	ManualClock bool
 
-	// Heartbeat is the interval that the broker proposes to clients, in whole seconds. Zero means 60 s, as in RabbitMQ.
+	// Heartbeat is the interval that the broker proposes to clients, in whole seconds. Zero means 60 s, which RabbitMQ
+	// proposes by default. Clients propose their own, such as the 10 s of amqpkit.Config, and the smaller one is used.
 	Heartbeat time.Duration
 
 	// ChannelMax is the maximum number of channels per connection. Zero means 2047, as in RabbitMQ.

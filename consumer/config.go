@@ -14,6 +14,7 @@ import (
 
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/internal/validate"
+	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
 // Config configures a Consumer. Queue or Declare is required.
@@ -110,7 +111,7 @@ type Config struct {
 
 	// Backoff returns the BackOff for the delays between attempts to subscribe. Each Run calls it once, and resets
 	// the BackOff after a subscription that lasted a second or settled a delivery. Nil means a first attempt within
-	// 20 ms, then exponential with full jitter, at most 900 ms, without a time limit. A delay of backoff.Stop makes
+	// 20 ms, then exponential with full jitter, at most 800 ms, without a time limit. A delay of backoff.Stop makes
 	// Run return the last failure. While a message is suspected of closing the connection, the delays are longer, see
 	// PoisonError.
 	Backoff func() backoff.BackOff
@@ -192,14 +193,14 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// defaultBackoff draws each delay from 0 to twice the interval: at most 20 ms at first and 900 ms later, so that
+// defaultBackoff draws each delay from 0 to twice the interval: at most 20 ms at first and 800 ms later, so that
 // consuming resumes within a second once the broker allows it.
 func defaultBackoff() backoff.BackOff {
 	return backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(10*time.Millisecond),
+		backoff.WithInitialInterval(wire.FirstPause/2),
 		backoff.WithRandomizationFactor(1),
 		backoff.WithMultiplier(2),
-		backoff.WithMaxInterval(450*time.Millisecond),
+		backoff.WithMaxInterval(wire.MaxPause/2),
 		backoff.WithMaxElapsedTime(0),
 	)
 }

@@ -116,7 +116,7 @@ func TestDefaultBackoffRetriesWithin20msThenWithinASecondIndefinitely(t *testing
 	for range 100 {
 		b := defaultBackoff()
 		for i := range 50 {
-			limit := 900 * time.Millisecond
+			limit := 800 * time.Millisecond // as of amqpkit.Config
 			if i == 0 {
 				limit = 20 * time.Millisecond
 			}

@@ -75,6 +75,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 		runState:   runState{cfg: c.cfg, log: c.log, failures: c.failures},
 		subscriber: subscriber{connector{conn: c.conn}},
 		status:     c.status,
+		warned:     map[string]string{},
 	}
 	err := r.run(ctx, c.handler)
 	c.status.set(returned, err)

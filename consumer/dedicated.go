@@ -7,6 +7,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -17,14 +18,16 @@ const dedicatedTries = 3
 type connector struct {
 	state  *runState
 	conn   Connection
+	role   string // of the connection that the last attempt used, for log lines
 	poison suspicion
 }
 
 // connection returns the connection to subscribe on, and whether it is dedicated to this subscription.
 func (c *connector) connection(ctx context.Context) (ac *amqp.Connection, own bool, err error) {
+	c.role = "consuming"
 	ac, err = c.conn.ConsumeConnection(ctx) // also for a dedicated connection, to wait until the broker is reachable
 	if err != nil {
-		return nil, false, fmt.Errorf("consumer: %w", unprefixed(err))
+		return nil, false, fmt.Errorf("consumer: %w", validate.Unprefixed(err))
 	}
 	d, ok := c.conn.(dedicatedConnector)
 	if !ok {
@@ -34,6 +37,7 @@ func (c *connector) connection(ctx context.Context) (ac *amqp.Connection, own bo
 	if !c.poison.dedicated {
 		return ac, false, nil
 	}
+	c.role = "dedicated"
 	dedicated, err := d.DedicatedConnection(ctx)
 	if err == nil {
 		c.state.warnings.Reset("dedicated")
@@ -44,7 +48,8 @@ func (c *connector) connection(ctx context.Context) (ac *amqp.Connection, own bo
 	if c.poison.refused++; ctx.Err() == nil && (wire.Code(err) != 0 || c.poison.refused >= dedicatedTries) {
 		c.state.warnings.Warn(c.state.ctx(), c.state.log, "dedicated",
 			"consumer: no dedicated connection for a queue with a suspected message; using the shared one",
-			slog.String("role", "dedicated"), slog.Any("error", err))
+			slog.String("role", c.role), slog.Any("error", err))
+		c.role = "consuming"
 		return ac, false, nil
 	}
 	return nil, false, &SubscribeError{Queue: c.state.cfg.Queue, Err: err}

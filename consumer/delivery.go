@@ -2,6 +2,8 @@ package consumer
 
 import (
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
 // A Delivery is a message delivered by RabbitMQ. It is settled once.
@@ -29,10 +31,7 @@ func (byResult) Nack(uint64, bool, bool) error { return errSettledByResult }
 func (byResult) Reject(uint64, bool) error     { return errSettledByResult }
 
 // deliveryCount returns the number of failed deliveries that a quorum queue has counted for a message.
-func deliveryCount(h amqp.Table) (int, bool) {
-	n, ok := h["x-delivery-count"].(int64)
-	return int(max(0, n)), ok
-}
+func deliveryCount(h amqp.Table) (int, bool) { return wire.DeliveryCount(h) }
 
 // rejectedFrom reports whether the message was rejected from the queue before and returned immediately through the
 // queue's dead-letter exchange. A message that passed through a wait queue has a later "expired" event: x-death lists

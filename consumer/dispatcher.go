@@ -3,6 +3,7 @@ package consumer
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -242,5 +243,8 @@ func (r result) logUnsent(ctx context.Context, log *slog.Logger) {
 	} else {
 		r.to.unsent.Add(1)
 	}
-	log.InfoContext(ctx, "consumer: result not sent; the message will be redelivered", "message_id", r.d.MessageId, "result", r.err, "error", cause)
+	if r.err != nil {
+		cause = fmt.Errorf("%w; the handler's result: %w", cause, r.err)
+	}
+	log.InfoContext(ctx, "consumer: result not sent; the message will be redelivered", "message_id", r.d.MessageId, "error", cause)
 }

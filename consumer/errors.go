@@ -3,6 +3,8 @@ package consumer
 import (
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,7 +45,7 @@ type SubscribeError struct {
 }
 
 func (e *SubscribeError) Error() string {
-	s := fmt.Sprintf("consumer: subscribe to queue %s: %v", validate.Quote(e.Queue), unprefixed(e.Err))
+	s := fmt.Sprintf("consumer: subscribe to queue %s: %v", validate.Quote(e.Queue), validate.Unprefixed(e.Err))
 	if fix := e.fix(); fix != "" {
 		s += "; " + fix
 	}
@@ -83,7 +85,7 @@ type LostError struct {
 
 func (e *LostError) Error() string {
 	if e.Err != nil {
-		return fmt.Sprintf("consumer: lost the subscription to queue %s: %v", validate.Quote(e.Queue), unprefixed(e.Err))
+		return fmt.Sprintf("consumer: lost the subscription to queue %s: %v", validate.Quote(e.Queue), validate.Unprefixed(e.Err))
 	}
 	oldest := "no delivery was unsettled"
 	if e.Oldest > 0 {
@@ -142,7 +144,7 @@ func (e *DrainError) Error() string {
 	}
 	if e.Unsettled > 0 {
 		parts = append(parts, fmt.Sprintf("the settlements of %d deliveries may not have reached RabbitMQ, which then redelivers the messages: %v",
-			e.Unsettled, unprefixed(e.Err)))
+			e.Unsettled, validate.Unprefixed(e.Err)))
 	}
 	return "consumer: " + strings.Join(parts, "; ")
 }
@@ -161,6 +163,25 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
+}
+
+// failureKind returns a key of a *SubscribeError or *LostError that is equal when the failure repeats. The text may
+// differ: it can contain the local port of the connection, or a time.
+func failureKind(err error) string {
+	var lost *LostError
+	var closed *amqp.Error
+	var socket *net.OpError
+	switch {
+	case errors.As(err, &closed) && closed.Server:
+		return closed.Error()
+	case closed != nil:
+		return strconv.Itoa(closed.Code)
+	case errors.As(err, &socket):
+		return socket.Op
+	case errors.As(err, &lost):
+		return "lost"
+	}
+	return err.Error()
 }
 
 // isMissing reports whether the broker refused a call because a queue or an exchange does not exist. The broker uses
@@ -182,18 +203,3 @@ func inUse(err error) bool {
 	var e *amqp.Error
 	return errors.As(err, &e) && e.Server && e.Code == amqp.AccessRefused && strings.Contains(e.Reason, "exclusive use")
 }
-
-// An unprefixedError omits the package's name, because the error that wraps it starts with it.
-type unprefixedError struct{ error }
-
-func unprefixed(err error) error { return unprefixedError{err} }
-
-func (e unprefixedError) Error() string {
-	text := e.error.Error()
-	for _, prefix := range []string{"consumer: ", "amqpkit: "} {
-		text = strings.TrimPrefix(text, prefix)
-	}
-	return text
-}
-
-func (e unprefixedError) Unwrap() error { return e.error }

@@ -35,15 +35,15 @@ func Get(ctx context.Context, conn Connection, queue string) (d *Delivery, ok bo
 	}
 	ac, err := conn.ConsumeConnection(ctx)
 	if err != nil {
-		return nil, false, fmt.Errorf("consumer: %w", unprefixed(err))
+		return nil, false, fmt.Errorf("consumer: %w", validate.Unprefixed(err))
 	}
 	// One call covers all steps, so that no channel remains open if ctx ends between them.
 	got, err := wire.Call(ctx, ac, func() (*amqp.Delivery, error) { return getOne(ac, queue) })
 	if fix := wire.ChannelFix(err); fix != "" {
-		return nil, false, fmt.Errorf("consumer: get from queue %s: %w; %s", validate.Quote(queue), err, fix)
+		return nil, false, fmt.Errorf("consumer: get from queue %s: %w; %s", validate.Quote(queue), validate.Unprefixed(err), fix)
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("consumer: get from queue %s: %w", validate.Quote(queue), err)
+		return nil, false, fmt.Errorf("consumer: get from queue %s: %w", validate.Quote(queue), validate.Unprefixed(err))
 	}
 	if got == nil {
 		return nil, false, nil

@@ -3,7 +3,10 @@ package consumer
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"regexp"
 	"strings"
 	"testing"
@@ -138,4 +141,97 @@ func TestLogLinesHaveRunsTraceIDAndTheCommonKeys(t *testing.T) {
 			t.Errorf("%s\nhas none of the common keys", text)
 		}
 	})
+}
+
+// Each of the first 30 subscriptions handles a message and is lost after three seconds, the next ones last.
+func TestAFlappingConnectionIsLoggedOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logbook
+		b := &connections{}
+		n := 0
+		b.on = func(m method, l *link) {
+			if m != consume {
+				return
+			}
+			if n++; n <= 30 {
+				l.deliver(nil)
+				time.AfterFunc(3*time.Second, func() { b.broker.DropConnections() })
+			}
+		}
+		_, end := runOn(t, b, Config{Logger: log.logger()}, nop)
+		check := func(losses, subscriptions int) {
+			t.Helper()
+			if lost, subscribed := log.count("subscription lost"), log.count("consumer: subscribed"); lost != losses || subscribed != subscriptions {
+				t.Errorf("%d losses and %d subscriptions are logged, want %d and %d\n%s", lost, subscribed, losses, subscriptions, log.text())
+			}
+		}
+		time.Sleep(4 * time.Minute)
+		check(2, 3) // the first loss, and one with repeated after a minute
+		if log.count("repeated=") != 1 {
+			t.Errorf("%s\nhas no number of the losses in between", log.text())
+		}
+		b.broker.DropConnections()
+		time.Sleep(time.Second)
+		check(3, 4)
+		if err := end(); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+		if n != 32 {
+			t.Errorf("%d subscriptions, want 32", n)
+		}
+	})
+}
+
+func TestRepeatedFailuresAreRecognisedWithoutTheirPortsAndTimes(t *testing.T) {
+	reset := func(port int) error {
+		return &LostError{Queue: "q", Err: &amqp.Error{Code: 501, Reason: fmt.Sprintf("read tcp 127.0.0.1:%d->127.0.0.1:5672: reset", port)}}
+	}
+	read := func(port int) error {
+		return &SubscribeError{Queue: "q", Err: &net.OpError{Op: "read", Net: "tcp", Source: &net.TCPAddr{Port: port}, Err: io.EOF}}
+	}
+	missing := func(queue string) error {
+		return &SubscribeError{Queue: queue, Err: &amqp.Error{Code: 404, Reason: "NOT_FOUND - no queue '" + queue + "'", Server: true}}
+	}
+	for _, same := range [][2]error{
+		{reset(40001), reset(40002)},
+		{read(40001), read(40002)},
+		{&LostError{Queue: "q", Oldest: time.Second}, &LostError{Queue: "q", Oldest: time.Minute}},
+		{missing("q"), missing("q")},
+	} {
+		if failureKind(same[0]) != failureKind(same[1]) {
+			t.Errorf("%v and %v differ", same[0], same[1])
+		}
+	}
+	if failureKind(missing("a")) == failureKind(missing("b")) || failureKind(reset(1)) == failureKind(&LostError{}) {
+		t.Error("different failures are equal")
+	}
+}
+
+// The first subscription is on the shared connection, the second one on a dedicated connection.
+func TestFailuresAreLoggedWithTheRoleOfTheirConnection(t *testing.T) {
+	for refused, want := range map[error]string{
+		nil:                    "consumer: subscription lost; subscribing again",
+		errors.New("no route"): "consumer: cannot subscribe; trying again",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var log logbook
+			b := dedicatedConnections{connections: &connections{}, refuses: refused}
+			b.on = func(m method, l *link) {
+				switch {
+				case m == consume && len(b.calls(consume)) == 1:
+					l.fail(541)
+				case m == consume && l.dedicated:
+					l.cut()
+				}
+			}
+			_, end := runOn(t, b, Config{Logger: log.logger()}, nop)
+			time.Sleep(5 * time.Second)
+			if err := end(); err != nil {
+				t.Errorf("Run = %v", err)
+			}
+			if log.count(`subscribing again" queue=orders role=consuming`) != 1 || log.count(`msg="`+want+`" queue=orders role=dedicated`) != 1 {
+				t.Errorf("%s\nwant one loss of the shared connection, and %q for the dedicated one", log.text(), want)
+			}
+		})
+	}
 }

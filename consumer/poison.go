@@ -63,7 +63,7 @@ func (e *PoisonError) Error() string {
 	}
 	return fmt.Sprintf("consumer: a message in %s has closed the connection %d times in a row; "+
 		"a quorum queue drops or dead-letters the message at its delivery limit; from any other queue, remove it with an AMQP 1.0 client or by purging: %v",
-		where, e.Attempts, e.Err)
+		where, e.Attempts, validate.Unprefixed(e.Err))
 }
 
 func (e *PoisonError) Unwrap() error { return e.Err }

@@ -11,6 +11,8 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/internal/logs"
+	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -26,8 +28,9 @@ type run struct {
 
 	workers workers
 	missing missingQueue
-	warned  string   // text of the failure that warn logged last, until the next subscription
-	last    *session // the last session, also after its loss
+	warned  map[string]string // kinds of the last failures by their log message, until a subscription has lasted a minute
+	told    bool              // the last logged change was a subscription
+	last    *session          // the last session, also after its loss
 	totals  totals
 }
 
@@ -79,13 +82,14 @@ func (r *run) serve(ctx context.Context) error {
 		var poison *PoisonError
 		switch {
 		case errors.As(err, &poison):
+			r.told = false
 			if r.poison.shouldLog() {
 				r.log.ErrorContext(ctx, "consumer: subscribing again, with growing pauses", "error", err)
 			}
 		case errors.As(err, &lost):
-			r.warn(ctx, "consumer: subscription lost; subscribing again", err)
+			r.warn(ctx, "consumer: subscription lost; subscribing again", r.last.role(), err)
 		case errors.As(err, &failed) && !amqperr.IsPermanent(err):
-			r.warn(ctx, "consumer: cannot subscribe; trying again", err)
+			r.warn(ctx, "consumer: cannot subscribe; trying again", r.role, err)
 		default:
 			return err
 		}
@@ -104,7 +108,7 @@ func (r *run) serve(ctx context.Context) error {
 		sleep(ctx, delay, r.missing.tried)
 	}
 	if r.last == nil && failure != nil {
-		return fmt.Errorf("%w: %w", ErrNotSubscribed, unprefixed(failure))
+		return fmt.Errorf("%w: %w", ErrNotSubscribed, validate.Unprefixed(failure))
 	}
 	return nil
 }
@@ -132,6 +136,7 @@ func (r *run) once(ctx context.Context) (proven bool, err error) {
 	}
 	r.missing.clear()
 	r.subscribed(ctx, s)
+	began := s.began
 	for next := s; next != nil; { // continues after an error, too: a successor may have been subscribed
 		s = next
 		r.last = s
@@ -139,6 +144,9 @@ func (r *run) once(ctx context.Context) (proven bool, err error) {
 		r.totals.add(s.totals)
 	}
 	proven = s.progress || time.Since(s.began) >= provenAfter
+	if time.Since(began) >= logs.Interval {
+		clear(r.warned)
+	}
 	var lost *LostError
 	if errors.As(err, &lost) {
 		r.poison.lost(s, lost)
@@ -170,30 +178,31 @@ func (r *run) consume(ctx context.Context, s *session) (next *session, err error
 }
 
 // subscribed sets the status after a subscription and logs it. It logs at debug level while the same message closes
-// every connection.
+// every connection, and if the failures since the last line were not logged either.
 func (r *run) subscribed(ctx context.Context, s *session) {
 	level := slog.LevelInfo
 	if r.poison.err != nil {
 		level = slog.LevelDebug
 		r.status.set(subscribed, r.poison.err)
 	} else {
-		r.warned = ""
-		r.warnings.Reset(subscriptionWarning)
+		if r.told {
+			level = slog.LevelDebug
+		}
+		r.told = true
 		r.status.set(subscribed, nil)
 	}
 	s.log.Log(ctx, level, "consumer: subscribed", "role", s.role(), "prefetch", s.ledger.window)
 }
 
-// subscriptionWarning is the kind of warning that warn logs.
-const subscriptionWarning = "subscription"
-
-// warn logs a failure at once if it differs from the one before, otherwise once a minute.
-func (r *run) warn(ctx context.Context, msg string, err error) {
-	if text := err.Error(); text != r.warned {
-		r.warned = text
-		r.warnings.Reset(subscriptionWarning)
+// warn logs a failure at once if its kind differs from the last one with this message, otherwise once a minute.
+func (r *run) warn(ctx context.Context, msg, role string, err error) {
+	if kind := failureKind(err); kind != r.warned[msg] {
+		r.warned[msg] = kind
+		r.warnings.Reset(msg)
 	}
-	r.warnings.Warn(ctx, r.log, subscriptionWarning, msg, slog.String("role", "consuming"), slog.Any("error", err))
+	if r.warnings.Warn(ctx, r.log, msg, msg, slog.String("role", role), slog.Any("error", err)) {
+		r.told = false
+	}
 }
 
 // drained logs the end of the Run with its totals, and returns a *DrainError if the drain was incomplete.

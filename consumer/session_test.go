@@ -55,7 +55,7 @@ func TestLateResultIsDroppedAndLoggedWithItsCause(t *testing.T) {
 				time.AfterFunc(time.Minute, func() { b.broker.CancelConsumers("orders") })
 			}
 		}
-		c, end := runOn(t, b, Config{Logger: log.logger()}, func(context.Context, *Delivery) error { <-release; return nil })
+		c, end := runOn(t, b, Config{Logger: log.logger()}, func(context.Context, *Delivery) error { <-release; return Reject(errors.New("no stock")) })
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		if err := c.Err(); err != nil || b.count(consume) != 2 {
@@ -66,8 +66,11 @@ func TestLateResultIsDroppedAndLoggedWithItsCause(t *testing.T) {
 		if n := log.count("result not sent"); n != 1 || log.count("had been unsettled for 1m0s") != 2 { // in the line of the loss and in that of the result
 			t.Errorf("%d results logged as not sent, want 1 with the cancel and the time as the cause", n)
 		}
-		if n := b.count(ackMethod); n != 1 {
-			t.Errorf("%d acknowledgements sent, want 1 of the redelivery", n)
+		if log.count("the handler's result: rejected: no stock") != 1 || log.count(" result=") != 0 {
+			t.Errorf("%s\nhas no error with the handler's result", log.text())
+		}
+		if n := b.count(rejectMethod); n != 1 {
+			t.Errorf("%d rejections sent, want 1 of the redelivery", n)
 		}
 		if err := end(); err != nil {
 			t.Errorf("Run = %v", err)

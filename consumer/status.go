@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // status is the state of a Consumer that Err and Ready report.
@@ -67,7 +69,7 @@ func (s *status) reason() error {
 	case s.phase == returned && s.err == nil:
 		return fmt.Errorf("%w: Run has returned", ErrNotSubscribed)
 	case s.phase == returned && !errors.Is(s.err, ErrNotSubscribed):
-		return fmt.Errorf("%w: Run has returned: %w", ErrNotSubscribed, unprefixed(s.err))
+		return fmt.Errorf("%w: Run has returned: %w", ErrNotSubscribed, validate.Unprefixed(s.err))
 	case s.phase == subscribing && s.err == nil:
 		return ErrNotSubscribed
 	}
@@ -94,9 +96,9 @@ func (s *status) ready(ctx context.Context) error {
 		case <-changed:
 		case <-ctx.Done():
 			if errors.Is(err, ErrNotSubscribed) {
-				return fmt.Errorf("%w: %w", err, context.Cause(ctx))
+				return fmt.Errorf("%w: %w", err, validate.Unprefixed(context.Cause(ctx)))
 			}
-			return fmt.Errorf("%w: %w; last failure: %w", ErrNotSubscribed, context.Cause(ctx), unprefixed(err))
+			return fmt.Errorf("%w: %w; last failure: %w", ErrNotSubscribed, validate.Unprefixed(context.Cause(ctx)), validate.Unprefixed(err))
 		}
 	}
 }

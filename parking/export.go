@@ -46,7 +46,10 @@ func Export(ctx context.Context, conn consumer.Connection, queue string, w io.Wr
 // if the outcome is unknown; later ones were not.
 //
 // A header that does not fit into a frame is left out, named in the header x-amqpkit-dropped, and logged to the Producer's Logger.
-func Import[R receipt](ctx context.Context, to Publisher[R], queue string, r io.Reader) (n int, err error) {
+func Import[R interface{ Wait(context.Context) error }](ctx context.Context, to Publisher[R], queue string, r io.Reader) (n int, err error) {
+	if err := checkQueue("queue", queue); err != nil {
+		return 0, err
+	}
 	in := json.NewDecoder(r)
 	var skipped SkippedError
 	for number := 1; ; number++ {

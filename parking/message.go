@@ -64,7 +64,10 @@ func Peek(ctx context.Context, conn consumer.Connection, queue string, n int) (m
 
 // walk calls f for the first n readable messages of a queue, and leaves them there.
 func walk(ctx context.Context, conn consumer.Connection, queue string, n int, f func(*amqp.Delivery) error) (err error) {
-	s, err := newScan(ctx, conn, queue)
+	if n < 0 {
+		err = fieldError("n", fmt.Sprintf("%d is negative", n), "write the number of messages to read")
+	}
+	s, err := newScan(ctx, conn, "queue", queue, err)
 	if err != nil {
 		return err
 	}

@@ -55,36 +55,27 @@ type ReplayResult struct {
 
 // A Publisher publishes received messages again, in the order of the calls. *producer.Producer is one. Wait returns nil only if the message
 // was routed to a queue and confirmed. If a header is refused with a *[amqperr.FieldError], the message is published without it.
-type Publisher[R receipt] interface {
+type Publisher[R interface{ Wait(context.Context) error }] interface {
 	RepublishAsync(ctx context.Context, exchange, key string, msg amqp.Publishing) (R, error)
 }
 
-type receipt interface {
-	Wait(ctx context.Context) error
-}
-
-// Replay publishes parked messages again, as they were before their first attempt and with their history, in the order of the queue and 64 at
-// a time. A message leaves the parking queue only after RabbitMQ has confirmed its copy. Messages that are parked during the replay
-// stay parked. An interrupted Replay loses no message and can be run again. Messages of the last batch may then be published twice, with the
-// same message id.
+// Replay publishes parked messages again, as they were before their first attempt and with their history, in the order of the queue and 64 at a
+// time. A message leaves the parking queue only after RabbitMQ has confirmed its copy. Messages that are parked during the replay stay parked. An
+// interrupted Replay loses no message and can be run again. Messages of the last batch may then be published twice, with the same message id.
 //
-// A message stays parked if its headers are unreadable, its target queue is missing or full, or the Publisher refuses it. Replay continues with
-// the next one, and reports such messages at the end with a *[SkippedError]. If the outcome of a publish is unknown, the message may be in
-// both queues.
+// A message stays parked if its headers are unreadable, its target queue is missing or full, or the Publisher refuses it. Replay continues with the
+// next one, and reports such messages at the end with a *[SkippedError]. If the outcome of a publish is unknown, the message may be in both queues.
 //
-// Replay ends early with the end of ctx, a closed Producer, the loss of the connection that it reads from, a *[BlockedError], or
-// [ErrScanTimeout] if messages stay parked and it takes more than ten minutes.
-func Replay[R receipt](ctx context.Context, conn consumer.Connection, to Publisher[R], c ReplayConfig) (r ReplayResult, err error) {
+// Replay ends early with the end of ctx, a closed Producer, the loss of the connection that it reads from, a *[BlockedError], or [ErrScanTimeout]
+// if messages stay parked and it takes more than ten minutes.
+func Replay[R interface{ Wait(context.Context) error }](ctx context.Context, conn consumer.Connection, to Publisher[R], c ReplayConfig) (r ReplayResult, err error) {
 	if c.Limit < 0 {
 		err = fieldError("Limit", fmt.Sprintf("%d is negative", c.Limit), "write 0 for no limit")
 	}
 	if !(c.Rate >= 0) { // NaN too
 		err = errors.Join(err, fieldError("Rate", fmt.Sprintf("%v is not a rate", c.Rate), "write messages per second, or 0 for no limit"))
 	}
-	if err != nil {
-		return r, err
-	}
-	s, err := newScan(ctx, conn, c.Queue)
+	s, err := newScan(ctx, conn, "Queue", c.Queue, err)
 	if err != nil {
 		return r, err
 	}
@@ -168,7 +159,7 @@ func (c *ReplayConfig) read(ctx context.Context, s *scan, n int) (batch []*outgo
 }
 
 // publish publishes a batch and waits for the outcomes. Messages of which a header is refused are published again without it.
-func publish[R receipt](ctx context.Context, to Publisher[R], batch []*outgoing) {
+func publish[R interface{ Wait(context.Context) error }](ctx context.Context, to Publisher[R], batch []*outgoing) {
 	for len(batch) > 0 {
 		receipts := make([]R, len(batch))
 		for i, m := range batch {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -318,14 +319,42 @@ func TestReplayKnowsWhereADeadLetterCameFrom(t *testing.T) {
 
 func TestScansRefuseInvalidConfigs(t *testing.T) {
 	bubble(t, func(b *bench) {
-		if _, err := parking.Peek(b.t.Context(), b.conn, "", 1); len(fieldErrors(err)) != 1 {
-			t.Errorf("Peek = %v", err)
+		for name, c := range map[string]struct {
+			call func() error
+			want string
+		}{
+			"Peek": {func() error {
+				_, err := parking.Peek(b.t.Context(), nil, "", -1)
+				return err
+			}, "[queue n]"},
+			"Peek below zero": {func() error {
+				_, err := parking.Peek(b.t.Context(), nil, "orders.parked", -1)
+				return err
+			}, "[n]"},
+			"Export": {func() error {
+				_, err := parking.Export(b.t.Context(), nil, "q\n", io.Discard)
+				return err
+			}, "[queue]"},
+			"Import": {func() error {
+				_, err := parking.Import(b.t.Context(), b.producer, "", strings.NewReader(""))
+				return err
+			}, "[queue]"},
+			"Replay": {func() error {
+				_, err := parking.Replay(b.t.Context(), nil, b.producer, parking.ReplayConfig{Limit: -1, Rate: -1})
+				return err
+			}, "[Queue Limit Rate]"},
+		} {
+			var got []string
+			err := c.call()
+			for _, f := range fieldErrors(err) {
+				got = append(got, f.Field)
+			}
+			if fmt.Sprint(got) != c.want {
+				t.Errorf("%s = %v, want faults in %s", name, err, c.want)
+			}
 		}
 		if _, err := parking.Peek(b.t.Context(), b.conn, "missing", 1); err == nil || !strings.Contains(err.Error(), "missing") {
 			t.Errorf("Peek = %v", err)
-		}
-		if _, err := b.replay(parking.ReplayConfig{Limit: -1, Rate: -1}); len(fieldErrors(err)) != 2 {
-			t.Errorf("Replay = %v", err)
 		}
 	})
 }

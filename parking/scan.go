@@ -36,15 +36,23 @@ type scan struct {
 	skipped SkippedError
 }
 
-func newScan(ctx context.Context, conn consumer.Connection, queue string) (s *scan, err error) {
-	if p := validate.Name(queue); p != nil {
-		return nil, fieldError("Queue", p.Problem, p.Fix)
-	} else if queue == "" {
-		return nil, fieldError("Queue", "is empty", "name a parking queue")
+// newScan begins a scan. It does not connect if the name of the queue, in the given field, is invalid, or if the caller has found something wrong.
+func newScan(ctx context.Context, conn consumer.Connection, field, queue string, wrong error) (s *scan, err error) {
+	if err := errors.Join(checkQueue(field, queue), wrong); err != nil {
+		return nil, err
 	}
 	s = &scan{conn: conn, queue: queue}
 	s.left, err = s.connect(ctx)
 	return s, err
+}
+
+func checkQueue(field, queue string) error {
+	if p := validate.Name(queue); p != nil {
+		return fieldError(field, p.Problem, p.Fix)
+	} else if queue == "" {
+		return fieldError(field, "is empty", "name a parking queue")
+	}
+	return nil
 }
 
 func fieldError(field, problem, fix string) error {
@@ -167,8 +175,7 @@ func (s *scan) expires(d time.Duration) bool {
 }
 
 func (s *scan) ack(ctx context.Context, d *amqp.Delivery) error {
-	s.acked = true
-	s.unacked--
+	s.acked, s.unacked = true, s.unacked-1
 	return s.late(ctx, func() error { return s.ch.Ack(d.DeliveryTag, false) })
 }
 
@@ -201,10 +208,9 @@ func (s *scan) awaitReady(ctx context.Context, n int) {
 func (s *scan) late(ctx context.Context, f func() error) error {
 	late, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
-	stop := context.AfterFunc(ctx, func() {
+	defer context.AfterFunc(ctx, func() {
 		time.AfterFunc(20*time.Millisecond, func() { cancel(context.Cause(ctx)) })
-	})
-	defer stop()
+	})()
 	return wire.Do(late, s.ac, f)
 }
 

@@ -24,8 +24,9 @@ type Config struct {
 	// FailFast refuses a message with ErrNotPublished and the cause whenever it cannot be sent now: before the first
 	// connection, while reconnecting, and while the broker blocks publishing (amqperr.ErrBlocked). This includes
 	// messages that were accepted before and are not sent yet. Sent messages are not affected: after a loss of the
-	// connection they are sent again as without FailFast. A full window still makes publishers wait. The zero value
-	// waits for a connection until ctx ends.
+	// connection they are sent again as without FailFast. A full window still makes publishers wait. New does not open
+	// the publishing connection; the first message does, and may be refused meanwhile, so call Producer.Ready first. The
+	// zero value waits for a connection until ctx ends.
 	FailFast bool
 
 	// MaxInFlight is the maximum number of messages that wait to be sent or confirmed. If it is reached, publishers wait.

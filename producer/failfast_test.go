@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit"
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/producer"
 )
@@ -146,11 +148,18 @@ func TestPublishJSONSetsTheContentTypeAndNamesWhatCannotBeEncoded(t *testing.T) 
 // logged records the attributes of log lines by their message.
 type logged struct{ lines chan slog.Record }
 
+// traceKey is the key of a number in a ctx, which log lines have as their attribute trace.
+type traceKey struct{}
+
 func (l logged) Enabled(context.Context, slog.Level) bool { return true }
 func (l logged) WithAttrs([]slog.Attr) slog.Handler       { return l }
 func (l logged) WithGroup(string) slog.Handler            { return l }
-func (l logged) Handle(_ context.Context, r slog.Record) error {
-	l.lines <- r.Clone()
+func (l logged) Handle(ctx context.Context, r slog.Record) error {
+	r = r.Clone()
+	if id, ok := ctx.Value(traceKey{}).(int); ok {
+		r.AddAttrs(slog.Int("trace", id))
+	}
+	l.lines <- r
 	return nil
 }
 
@@ -183,11 +192,11 @@ func TestCloseLogsTheTotalsToTheLoggerOfTheConnection(t *testing.T) {
 	b.DropConnections()
 	_ = lost.Wait(t.Context())
 	b.ReleaseConfirms()
-	if err := errors.Join(p.Ready(t.Context()), p.Close(t.Context())); err != nil {
+	if err := errors.Join(p.Ready(t.Context()), p.Close(context.WithValue(t.Context(), traceKey{}, 7)), p.Close(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	close(lines)
-	want := map[string]int64{"published": 3, "returned": 1, "nacked": 1, "unconfirmed": 1, "not_published": 1}
+	want := map[string]int64{"published": 3, "returned": 1, "nacked": 1, "unconfirmed": 1, "not_published": 1, "trace": 7}
 	for r := range lines {
 		if r.Message != "producer: closed" {
 			continue
@@ -203,4 +212,52 @@ func TestCloseLogsTheTotalsToTheLoggerOfTheConnection(t *testing.T) {
 	if len(want) > 0 || p.Logger() == slog.Default() {
 		t.Errorf("missing in the log: %v", want)
 	}
+}
+
+// A lateConnection has no session until up is set. run's wait for it ends only when release is closed, as if its
+// goroutine were scheduled late.
+type lateConnection struct {
+	*amqpkit.Conn
+	up      atomic.Bool
+	release chan struct{}
+}
+
+func (c *lateConnection) PublishConnection(ctx context.Context) (*amqp.Connection, error) {
+	if ctx.Err() == nil {
+		select {
+		case <-c.release:
+		case <-ctx.Done():
+		}
+	}
+	if c.up.Load() {
+		return c.Conn.PublishConnection(ctx)
+	}
+	return nil, context.Cause(ctx)
+}
+
+func TestFailFastAcceptsMessagesAsSoonAsThereIsAConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, conn := dial(t)
+		late := &lateConnection{Conn: conn, release: make(chan struct{})}
+		p, err := producer.New(late, producer.Config{FailFast: true, Logger: quiet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := p.Ready(ctx); err == nil { // run keeps waiting for the connection
+			t.Fatal("Ready without a connection returned nil")
+		}
+		if err := p.Publish(t.Context(), "", "orders", amqp.Publishing{}); !errors.Is(err, producer.ErrNotPublished) {
+			t.Errorf("Publish without a connection = %v", err)
+		}
+		late.up.Store(true)
+		time.AfterFunc(time.Millisecond, func() { close(late.release) })
+		if err := p.Err(); err != nil {
+			t.Errorf("Err = %v with a connection", err)
+		}
+		if err := errors.Join(p.Publish(t.Context(), "", "orders", amqp.Publishing{}), p.Close(t.Context())); err != nil {
+			t.Errorf("Publish with a connection: %v", err)
+		}
+	})
 }

@@ -3,6 +3,7 @@ package producer_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -34,6 +35,10 @@ func TestPublishingOnceReturnsTheOutcomeAndLeavesNoChannel(t *testing.T) {
 	var field *amqperr.FieldError
 	if err := producer.Publish(t.Context(), nil, "", "orders", amqp.Publishing{}); !errors.As(err, &field) {
 		t.Errorf("Publish without a connection = %v, want a *FieldError", err)
+	}
+	lines := make(chan slog.Record, 10)
+	if err := producer.Publish(t.Context(), source{conn, slog.New(logged{lines})}, "", "orders", amqp.Publishing{}); err != nil || len(lines) > 0 {
+		t.Errorf("Publish = %v with %d log lines, want none", err, len(lines))
 	}
 	if n := b.Connections()[0].Channels; n != 0 {
 		t.Errorf("%d channels are open", n)

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/internal/logs"
+	"github.com/amqpkit/amqpkit/internal/validate"
 	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
@@ -50,6 +52,7 @@ type Producer struct {
 	cut    context.CancelFunc
 	ended  chan struct{} // closed when run returns
 
+	logTotals sync.Once
 	warnings  logs.Limiter
 	opening   opening                                 // run's
 	refusals  refusals                                // run's, of
@@ -210,9 +213,10 @@ func (p *Producer) await(r *Receipt) error {
 
 // Err returns nil if messages can be sent now. Otherwise it returns the reason: there is no connection, the broker
 // blocks publishing (amqperr.ErrBlocked), no channel can be opened, or the Producer is closed (ErrClosed). It does not block.
+// The first call makes the Connection open its publishing connection, as the first message does.
 func (p *Producer) Err() error {
 	if err := p.cause(); err != nil {
-		return fmt.Errorf("%w: %w", errNotReady, err)
+		return fmt.Errorf("%w: %w", errNotReady, validate.Unprefixed(err))
 	}
 	return nil
 }
@@ -222,11 +226,8 @@ func (p *Producer) cause() error {
 	if err := p.window.err(); err != nil {
 		return err
 	}
-	ac, err := p.conn.PublishConnection(atOnce)
-	switch {
-	case errors.Is(err, context.Canceled): // instead of the cause of the end of ctx
-		return p.noSession()
-	case err != nil:
+	ac, err := p.session()
+	if err != nil {
 		return err
 	}
 	return wire.GateOf(ac).Err()
@@ -261,6 +262,12 @@ func (p *Producer) Logger() *slog.Logger { return p.cfg.Logger }
 // with their number. It returns at most 250 ms after the end of ctx. If ctx never ends, Close waits as long as the
 // broker is unreachable.
 func (p *Producer) Close(ctx context.Context) error {
+	err := p.close(ctx)
+	p.logTotals.Do(func() { p.window.total().log(ctx, p.cfg.Logger) })
+	return err
+}
+
+func (p *Producer) close(ctx context.Context) error {
 	p.window.close(ErrClosed)
 	select {
 	case <-p.window.idle:
@@ -287,7 +294,7 @@ func (p *Producer) Close(ctx context.Context) error {
 	case n.unconfirmed == 0:
 		kind = ErrNotPublished
 	}
-	return fmt.Errorf("%w: closed with %d messages unconfirmed and %d not sent: %w", kind, n.unconfirmed, n.notPublished, cause)
+	return fmt.Errorf("%w: closed with %d messages unconfirmed and %d not sent: %w", kind, n.unconfirmed, n.notPublished, validate.Unprefixed(cause))
 }
 
 // run sends the messages in the window over one session after another, until the Producer or its
@@ -296,7 +303,6 @@ func (p *Producer) run() {
 	defer close(p.ended)
 	cause := p.sessions()
 	p.abandoned.unconfirmed, p.abandoned.notPublished = p.window.abandon(cause)
-	p.window.total().log(p.ctx, p.cfg.Logger)
 }
 
 func (p *Producer) sessions() (cause error) {
@@ -319,7 +325,7 @@ func (p *Producer) sessions() (cause error) {
 		case p.ctx.Err() != nil:
 			return ErrClosed
 		case err != nil:
-			return fmt.Errorf("%w: %w", ErrClosed, err)
+			return closedFor(err)
 		}
 		if err := p.serve(ac); err != nil {
 			p.pause(ac, err)
@@ -327,13 +333,29 @@ func (p *Producer) sessions() (cause error) {
 	}
 }
 
-// noSession returns the error of messages that cannot be sent without a connection. It includes the last failure if the
-// Connection has a method Err.
-func (p *Producer) noSession() error {
+// session returns the current session, or at once the error of messages that cannot be sent without one. The error
+// includes the last failure if the Connection has a method Err.
+func (p *Producer) session() (*amqp.Connection, error) {
+	ac, err := p.conn.PublishConnection(atOnce)
+	switch {
+	case err == nil:
+		return ac, nil
+	case !errors.Is(err, errNoSession) && !errors.Is(err, context.Canceled):
+		return nil, closedFor(err)
+	}
 	if c, ok := p.conn.(interface{ Err() error }); ok {
 		if err := c.Err(); err != nil {
-			return fmt.Errorf("%w, last failure: %w", errNoSession, err)
+			return nil, fmt.Errorf("%w; last failure: %w", errNoSession, validate.Unprefixed(err))
 		}
 	}
-	return errNoSession
+	return nil, errNoSession
 }
+
+// noSession returns why there is no session. It is nil as soon as there is one, before run has received it.
+func (p *Producer) noSession() error {
+	_, err := p.session()
+	return err
+}
+
+// closedFor returns the error of messages after the Connection was closed for good.
+func closedFor(err error) error { return fmt.Errorf("%w: %w", ErrClosed, validate.Unprefixed(err)) }

@@ -84,12 +84,12 @@ func (r *Receipt) failure(kind, cause error) error {
 	case cause == nil:
 		cause = errors.New(kind.Error())
 	}
-	return r.describe(ErrUnconfirmed, fmt.Errorf("%w; an earlier attempt: %w", cause, r.unknown))
+	return r.describe(ErrUnconfirmed, fmt.Errorf("%w; an earlier attempt: %w", validate.Unprefixed(cause), validate.Unprefixed(r.unknown)))
 }
 
 func (r *Receipt) describe(kind, cause error) error {
 	if r.probe {
-		return fmt.Errorf("%w: %w", errNotReady, cause)
+		return fmt.Errorf("%w: %w", errNotReady, validate.Unprefixed(cause))
 	}
 	message := "message"
 	if id := r.MessageID(); id != "" {
@@ -99,5 +99,5 @@ func (r *Receipt) describe(kind, cause error) error {
 	if cause == nil {
 		return fmt.Errorf("%w: %s", kind, message)
 	}
-	return fmt.Errorf("%w: %s: %w", kind, message, cause)
+	return fmt.Errorf("%w: %s: %w", kind, message, validate.Unprefixed(cause))
 }

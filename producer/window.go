@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/amqpkit/amqpkit/internal/validate"
 )
 
 // A state is a step in the life of a message. The steps follow in this order, except that a lost message returns
@@ -192,7 +194,7 @@ func (w *window) because(otherwise, cause error) error {
 	if why == nil {
 		return cause
 	}
-	return fmt.Errorf("%w: %w", why, cause)
+	return fmt.Errorf("%w: %w", validate.Unprefixed(cause), why)
 }
 
 // why returns why nothing can be sent, or nil. w.mu is held.

@@ -240,6 +240,9 @@ func TestWarningsAboutMovesAreLimited(t *testing.T) {
 		if n := lines("WARN"); n != 2 || !strings.Contains(log.String(), "repeated=59") {
 			t.Errorf("%d warnings in a minute, want two: %s", n, log.String())
 		}
+		if first, _, _ := strings.Cut(log.String(), "\n"); !strings.Contains(first, " handler_error=boom ") || !strings.Contains(first, ` error="orders.parked: `) || strings.Contains(first, "cause=") {
+			t.Errorf("%s\nwant the handler's error and the move's", first)
+		}
 		m.refuses = nil
 		fail() // is parked
 		m.refuses = []string{"orders.parked"}

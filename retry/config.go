@@ -66,9 +66,18 @@ func (c Config) validate() error {
 	} else if c.Queue == "" {
 		wrong("Queue", "is empty", "name the queue whose consumers use the plan")
 	}
-	errs = append(errs, c.Policy.validate())
+	errs = append(errs, c.Policy.validate("Policy"))
 	for i, r := range c.Rules {
-		errs = append(errs, r.validate(fmt.Sprintf("Rules[%d]", i)))
+		field := fmt.Sprintf("Rules[%d]", i)
+		if r.match == nil {
+			wrong(field, "matches nothing", "make it with OnError, OnType or When")
+		}
+		if r.action == nil {
+			wrong(field, "has no action", "give it a Policy, Park or Discard")
+		}
+		if p, ok := r.action.(Policy); ok {
+			errs = append(errs, p.validate(field+".Policy"))
+		}
 	}
 	if c.MaxInProcessDelay < 0 {
 		wrong("MaxInProcessDelay", fmt.Sprintf("%v is negative", c.MaxInProcessDelay), "write 0 to use wait queues for all delays")

@@ -24,10 +24,12 @@ func TestPlanReportsEveryFaultAtOnce(t *testing.T) {
 		fields []string
 	}{
 		"good":         {retry.Config{Queue: "q", Policy: ok}, nil},
-		"nothing":      {retry.Config{}, []string{"Queue", "Policy", "MaxAttempts"}},
+		"nothing":      {retry.Config{}, []string{"Queue", "Policy"}},
+		"policy":       {retry.Config{Queue: "q", Policy: retry.Schedule(0)}, []string{"Policy.Delays[0]"}},
+		"exponential":  {retry.Config{Queue: "q", Policy: retry.Exponential(time.Minute, s)}, []string{"Policy.max"}},
 		"names":        {retry.Config{Queue: "q\n", Policy: ok, Source: &topology.Queue{Name: "other"}}, []string{"Queue", "Source.Name"}},
 		"too long":     {retry.Config{Queue: strings.Repeat("q", 250), Policy: ok}, []string{"Queues[0]", "Queues[1]"}},
-		"rules":        {retry.Config{Queue: "q", Policy: ok, Rules: []retry.Rule{{}, retry.OnError(nil, retry.Park), retry.OnError(errBoom, nil), retry.OnError(errBoom, retry.Policy{})}}, []string{"Rules[0]", "Rules[0]", "Rules[1]", "Rules[2]", "Rules[3]"}},
+		"rules":        {retry.Config{Queue: "q", Policy: ok, Rules: []retry.Rule{{}, retry.OnError(nil, retry.Park), retry.OnError(errBoom, nil), retry.OnError(errBoom, retry.Policy{}), retry.OnError(errBoom, retry.Schedule(0))}}, []string{"Rules[0]", "Rules[0]", "Rules[1]", "Rules[2]", "Rules[3].Policy", "Rules[4].Policy.Delays[0]"}},
 		"hasty":        {retry.Config{Queue: "q", Policy: ok, MoveTimeout: time.Millisecond}, []string{"MoveTimeout"}},
 		"negative":     {retry.Config{Queue: "q", Policy: ok, MaxInProcessDelay: -1, MoveTimeout: -1}, []string{"MaxInProcessDelay", "MoveTimeout"}},
 		"held forever": {retry.Config{Queue: "q", Policy: ok.MaxAttempts(math.MaxInt), MaxInProcessDelay: s}, []string{"MaxInProcessDelay"}},
@@ -43,7 +45,10 @@ func TestPlanReportsEveryFaultAtOnce(t *testing.T) {
 			}
 			var got []string
 			for _, f := range fieldErrors(err) {
-				got = append(got, strings.SplitN(strings.SplitN(f.Field, " ", 2)[0], "].", 2)[0])
+				got = append(got, strings.SplitN(f.Field, " ", 2)[0])
+				if strings.Count(f.Error(), "retry: ") > 1 {
+					t.Errorf("%v has the package's name twice", f)
+				}
 			}
 			if fmt.Sprint(got) != fmt.Sprint(c.fields) {
 				t.Errorf("faults in %q, want %q: %v", got, c.fields, err)

@@ -43,8 +43,8 @@ func ExampleNew() {
 	_, err := retry.New(retry.Config{Queue: "orders", Policy: retry.Schedule(time.Second, -time.Minute).MaxAttempts(0)})
 	fmt.Println(err)
 	// Output:
-	// retry: Delays[1]: -1m0s is not positive; write at least a millisecond
-	// retry: MaxAttempts: 0 is less than 1, the first delivery; write 1 for no retry, or more
+	// retry: Policy.Delays[1]: -1m0s is not positive; write at least a millisecond
+	// retry: Policy.MaxAttempts: 0 is less than 1, the first delivery; write 1 for no retry, or more
 }
 
 func ExamplePolicy_BackOff() {

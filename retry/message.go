@@ -55,14 +55,14 @@ func (m *message) messageID() string {
 }
 
 func (m *message) logAt(ctx context.Context, level slog.Level, text string, attrs ...slog.Attr) {
-	m.log.LogAttrs(ctx, level, text, m.attrs(attrs...)...)
+	m.log.LogAttrs(ctx, level, text, m.attrs("error", attrs...)...)
 }
 
-// attrs returns the attributes of a log line about the message.
-func (m *message) attrs(more ...slog.Attr) []slog.Attr {
+// attrs returns the attributes of a log line about the message. The last error of its handlers gets the key errorKey.
+func (m *message) attrs(errorKey string, more ...slog.Attr) []slog.Attr {
 	attrs := []slog.Attr{slog.String("queue", m.d.Queue), slog.String("message_id", m.messageID()), slog.Int("attempt", m.record.Attempts)}
 	if m.record.Error != "" {
-		attrs = append(attrs, slog.String("error", m.record.Error))
+		attrs = append(attrs, slog.String(errorKey, m.record.Error))
 	}
 	if m.failure != nil && m.failure.stack != nil {
 		attrs = append(attrs, slog.String("stack", string(m.failure.stack)))

@@ -11,6 +11,7 @@ import (
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/internal/history"
 	"github.com/amqpkit/amqpkit/internal/validate"
+	"github.com/amqpkit/amqpkit/internal/wire"
 )
 
 const ( // for which the consumer holds a message before it requeues it
@@ -62,7 +63,7 @@ func (m *message) move(ctx context.Context, s step) error {
 		}
 		return nil
 	}
-	attrs := m.attrs(slog.String("to", s.queue), slog.Any("cause", err))
+	attrs := m.attrs("handler_error", slog.String("to", s.queue), slog.Any("error", err))
 	var invalid *amqperr.FieldError
 	if errors.As(err, &invalid) && m.parksRejected() {
 		m.log.LogAttrs(ctx, slog.LevelError, "retry: message cannot be moved, it is rejected to the dead-letter exchange", attrs...)
@@ -101,7 +102,7 @@ func (m *message) hold() time.Duration {
 	if !m.d.Redelivered {
 		return min(max(time.Since(m.record.Last), firstHold), lastHold)
 	}
-	n, _ := m.d.Headers["x-delivery-count"].(int64)
+	n, _ := wire.DeliveryCount(m.d.Headers)
 	if _, separate := m.d.Headers["x-acquired-count"]; separate || n < 1 {
 		return lastHold
 	}

@@ -19,6 +19,7 @@ const maxDelay = validate.MaxTimer
 // has no state: one value serves any number of messages and goroutines. The zero Policy is invalid and never retries.
 type Policy struct {
 	delays   []time.Duration // the last one repeats; never modified
+	bounds   bool            // the delays are the invalid arguments of Exponential
 	attempts int
 	maxAge   time.Duration
 	jitter   float64
@@ -30,17 +31,15 @@ type Policy struct {
 //
 // max must not be less than initial. See Schedule for the limits of both.
 func Exponential(initial, max time.Duration) Policy {
+	p := Schedule(initial, max)
+	if p.bounds = true; p.validate("") != nil {
+		return p
+	}
 	var delays []time.Duration
 	for d := initial; d < max; d *= 2 {
-		if d < time.Millisecond || d > maxDelay {
-			return Schedule(d)
-		}
 		delays = append(delays, d)
 	}
-	if initial <= max {
-		delays = append(delays, max)
-	}
-	return Schedule(delays...)
+	return Schedule(append(delays, max)...)
 }
 
 // Schedule returns a policy with the given delays: delays[0] after the first failure, and so on. By default each delay is used once:
@@ -74,15 +73,21 @@ func (p Policy) Jitter(f float64) Policy {
 	return p
 }
 
-// validate returns every invalid value of the policy at once, each as a *amqperr.FieldError.
-func (p Policy) validate() error {
+// validate returns every invalid value of the policy at once, each as a *amqperr.FieldError. The policy is the value of the field.
+func (p Policy) validate(field string) error {
 	var errs []error
-	wrong := func(field, problem, fix string) { errs = append(errs, fault(field, problem, fix)) }
+	wrong := func(part, problem, fix string) { errs = append(errs, fault(field+part, problem, fix)) }
 	if len(p.delays) == 0 {
-		wrong("Policy", "it has no delays", "give Schedule at least one, and Exponential a max that is not less than initial")
+		wrong("", "has no delays", "make it with Exponential, or with Schedule and at least one delay")
 	}
 	for i, d := range p.delays {
-		invalid := func(problem, fix string) { wrong(fmt.Sprintf("Delays[%d]", i), fmt.Sprintf("%v %s", d, problem), fix) }
+		invalid := func(problem, fix string) {
+			part := fmt.Sprintf(".Delays[%d]", i)
+			if p.bounds {
+				part = [...]string{".initial", ".max"}[i]
+			}
+			wrong(part, fmt.Sprintf("%v %s", d, problem), fix)
+		}
 		switch {
 		case d <= 0:
 			invalid("is not positive", "write at least a millisecond")
@@ -90,16 +95,18 @@ func (p Policy) validate() error {
 			invalid("is longer than ten years, RabbitMQ's limit on timers", "write a shorter delay")
 		case d%time.Millisecond != 0:
 			invalid("is not a whole number of milliseconds", "round it: RabbitMQ's timers count milliseconds")
+		case p.bounds && d < p.delays[0]:
+			invalid("is less than initial", "write at least "+p.delays[0].String())
 		}
 	}
-	if p.attempts < 1 {
-		wrong("MaxAttempts", fmt.Sprintf("%d is less than 1, the first delivery", p.attempts), "write 1 for no retry, or more")
+	if p.attempts < 1 && len(p.delays) > 0 {
+		wrong(".MaxAttempts", fmt.Sprintf("%d is less than 1, the first delivery", p.attempts), "write 1 for no retry, or more")
 	}
 	if p.maxAge < 0 || p.maxAge > 0 && len(p.delays) > 0 && p.maxAge < p.delays[0] {
-		wrong("MaxAge", fmt.Sprintf("%v is less than the first delay: nothing would be retried", p.maxAge), "raise it, or write 0 for no limit")
+		wrong(".MaxAge", fmt.Sprintf("%v is less than the first delay: nothing would be retried", p.maxAge), "raise it, or write 0 for no limit")
 	}
 	if !(p.jitter >= 0 && p.jitter <= 1) { // also NaN
-		wrong("Jitter", fmt.Sprintf("%v is not between 0 and 1", p.jitter), "write 0.5 for delays that are up to half shorter")
+		wrong(".Jitter", fmt.Sprintf("%v is not between 0 and 1", p.jitter), "write 0.5 for delays that are up to half shorter")
 	}
 	return errors.Join(errs...)
 }
@@ -108,7 +115,7 @@ func (p Policy) validate() error {
 // since the first failure; a negative age (two hosts' clocks differ) counts as zero. The delay is a whole number of milliseconds, with
 // full jitter possibly zero. Next returns false for an attempt below 1 and for an invalid policy.
 func (p Policy) Next(attempt int, age time.Duration) (delay time.Duration, ok bool) {
-	if attempt < 1 || attempt >= p.attempts || p.validate() != nil {
+	if attempt < 1 || attempt >= p.attempts || p.validate("") != nil {
 		return 0, false
 	}
 	d := p.delays[min(attempt, len(p.delays))-1]
@@ -133,7 +140,7 @@ func jittered(d time.Duration, f float64, int64N func(int64) int64) time.Duratio
 
 // reachable yields the delays within the maximum number of attempts and the maximum age, and how often each is used.
 func (p Policy) reachable(yield func(d time.Duration, times int) bool) {
-	if p.validate() != nil {
+	if p.validate("") != nil {
 		return
 	}
 	for i, d := range p.delays {

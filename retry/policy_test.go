@@ -157,7 +157,7 @@ func TestPoliciesMayBeUsedConcurrently(t *testing.T) {
 		wg.Go(func() {
 			for attempt := range 100 {
 				good.Next(attempt, 0)
-				if err := faulty.MaxAttempts(-i).validate(); err == nil {
+				if err := faulty.MaxAttempts(-i).validate("Policy"); err == nil {
 					t.Error("a faulty policy is valid")
 				}
 			}
@@ -214,26 +214,26 @@ func TestValidateReportsEveryFaultAtOnce(t *testing.T) {
 		"exponential":               {Exponential(s, time.Minute), nil},
 		"the limits":                {Exponential(time.Millisecond, maxDelay).MaxAttempts(math.MaxInt).MaxAge(math.MaxInt64).Jitter(1), nil},
 		"lower limits":              {Schedule(time.Millisecond).MaxAttempts(1).MaxAge(time.Millisecond).Jitter(0), nil},
-		"zero policy":               {Policy{}, []string{"Policy", "MaxAttempts"}},
+		"zero policy":               {Policy{}, []string{"Policy"}},
 		"empty schedule":            {Schedule(), []string{"Policy"}},
-		"delays":                    {Schedule(0, -s, s, maxDelay+time.Millisecond, 1500*time.Microsecond), []string{"Delays[0]", "Delays[1]", "Delays[3]", "Delays[4]"}},
-		"initial":                   {Exponential(0, s), []string{"Delays[0]"}},
-		"initial beneath 1ms":       {Exponential(1, s), []string{"Delays[0]"}},
-		"max":                       {Exponential(s, maxDelay+time.Millisecond), []string{"Delays[29]"}},
-		"both":                      {Exponential(-s, math.MaxInt64), []string{"Delays[0]"}},
-		"swapped":                   {Exponential(time.Minute, s), []string{"Policy"}},
-		"attempts 0":                {Schedule(s).MaxAttempts(0), []string{"MaxAttempts"}},
-		"attempts negative":         {Schedule(s).MaxAttempts(math.MinInt), []string{"MaxAttempts"}},
-		"age negative":              {Schedule(s).MaxAge(math.MinInt64), []string{"MaxAge"}},
-		"age beneath first delay":   {Schedule(s).MaxAge(s - 1), []string{"MaxAge"}},
-		"jitter negative":           {Schedule(s).Jitter(-0.1), []string{"Jitter"}},
-		"jitter above 1":            {Schedule(s).Jitter(1.1), []string{"Jitter"}},
-		"jitter NaN":                {Schedule(s).Jitter(math.NaN()), []string{"Jitter"}},
-		"everything":                {Exponential(s, 0).MaxAttempts(0).MaxAge(-1).Jitter(-1), []string{"Policy", "MaxAttempts", "MaxAge", "Jitter"}},
-		"empty schedule, otherwise": {Schedule().MaxAttempts(3).MaxAge(s).Jitter(3), []string{"Policy", "Jitter"}},
+		"delays":                    {Schedule(0, -s, s, maxDelay+time.Millisecond, 1500*time.Microsecond), []string{"Policy.Delays[0]", "Policy.Delays[1]", "Policy.Delays[3]", "Policy.Delays[4]"}},
+		"initial":                   {Exponential(0, s), []string{"Policy.initial"}},
+		"initial beneath 1ms":       {Exponential(1, s), []string{"Policy.initial"}},
+		"max":                       {Exponential(s, maxDelay+time.Millisecond), []string{"Policy.max"}},
+		"both":                      {Exponential(-s, math.MaxInt64), []string{"Policy.initial", "Policy.max"}},
+		"swapped":                   {Exponential(time.Minute, s), []string{"Policy.max"}},
+		"attempts 0":                {Schedule(s).MaxAttempts(0), []string{"Policy.MaxAttempts"}},
+		"attempts negative":         {Schedule(s).MaxAttempts(math.MinInt), []string{"Policy.MaxAttempts"}},
+		"age negative":              {Schedule(s).MaxAge(math.MinInt64), []string{"Policy.MaxAge"}},
+		"age beneath first delay":   {Schedule(s).MaxAge(s - 1), []string{"Policy.MaxAge"}},
+		"jitter negative":           {Schedule(s).Jitter(-0.1), []string{"Policy.Jitter"}},
+		"jitter above 1":            {Schedule(s).Jitter(1.1), []string{"Policy.Jitter"}},
+		"jitter NaN":                {Schedule(s).Jitter(math.NaN()), []string{"Policy.Jitter"}},
+		"everything":                {Exponential(s, 0).MaxAttempts(0).MaxAge(-1).Jitter(-1), []string{"Policy.max", "Policy.MaxAttempts", "Policy.MaxAge", "Policy.Jitter"}},
+		"empty schedule, otherwise": {Schedule().MaxAttempts(3).MaxAge(s).Jitter(3), []string{"Policy", "Policy.Jitter"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := c.policy.validate()
+			err := c.policy.validate("Policy")
 			if got := faultyFields(t, err); !slices.Equal(got, c.fields) {
 				t.Errorf("Validate = %v, want faults in %v", err, c.fields)
 			}
@@ -275,7 +275,7 @@ func FuzzPolicy(f *testing.F) {
 		base := Exponential(time.Duration(initial), time.Duration(most)).MaxAttempts(attempts).MaxAge(time.Duration(maxAge))
 		p := base.Jitter(jitter)
 		d, ok := p.Next(attempt, time.Duration(age))
-		if p.validate() != nil {
+		if p.validate("") != nil {
 			if ok || d != 0 || !slices.Equal(waits(p), nil) || p.BackOff().NextBackOff() >= 0 {
 				t.Fatalf("an invalid policy retries: %v, %v", d, ok)
 			}

@@ -56,22 +56,6 @@ func (r Rule) matches(err error) (matched bool) {
 	return r.match(err)
 }
 
-func (r Rule) validate(field string) error {
-	var errs []error
-	if r.match == nil {
-		errs = append(errs, fault(field, "matches nothing", "make it with OnError, OnType or When"))
-	}
-	if r.action == nil {
-		errs = append(errs, fault(field, "has no action", "give it a Policy, Park or Discard"))
-	}
-	if p, ok := r.action.(Policy); ok {
-		if err := p.validate(); err != nil {
-			errs = append(errs, fault(field, "has an invalid policy: "+err.Error(), ""))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // After returns a handler's result that reports err and asks for the next attempt after d instead of the policy's delay, for example
 // because of a Retry-After header. The policy still limits the number of attempts and the age. After returns nil if err is nil.
 //

@@ -23,7 +23,8 @@ type DelayedRetry struct {
 	// milliseconds, at most ten years.
 	Min time.Duration
 
-	// Max is the longest delay: whole milliseconds, at most ten years. Zero means Min, so that all delays are equal.
+	// Max is the longest delay: whole milliseconds, at most ten years. Zero means Min, so that all delays are equal. The
+	// Type "returned" does not use it.
 	Max time.Duration
 
 	// Type selects the delayed messages: "failed"; "returned" (to the queue without a failure: basic.nack with requeue, as
@@ -40,6 +41,8 @@ func (d DelayedRetry) check(f *faults) {
 	oneOf(f, ".DelayedRetry.Type", d.Type, "failed", "returned", "all")
 	delay := func(field string, d time.Duration) {
 		switch {
+		case d == 0:
+			f.add(field, "is required", "write a delay")
 		case d < time.Millisecond || d%time.Millisecond != 0:
 			f.add(field, d.String()+" is not a whole number of milliseconds above zero", "round it")
 		case d > validate.MaxTimer:
@@ -47,7 +50,11 @@ func (d DelayedRetry) check(f *faults) {
 		}
 	}
 	delay(".DelayedRetry.Min", d.Min)
-	if d.Max != 0 {
+	switch {
+	case d.Max == 0:
+	case d.Type == "returned":
+		f.add(".DelayedRetry.Max", `is ignored with Type "returned": these messages always wait for Min`, `leave it zero, or use Type "all"`)
+	default:
 		delay(".DelayedRetry.Max", d.Max)
 		if d.Max < d.Min {
 			f.add(".DelayedRetry.Max", fmt.Sprintf("%v is shorter than Min", d.Max), "leave it zero for equal delays, or write at least "+d.Min.String())

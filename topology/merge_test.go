@@ -59,3 +59,24 @@ func TestMergeKeepsEqualObjectsOnceAndReportsContradictions(t *testing.T) {
 		t.Errorf("Merge of nothing = %v", Merge())
 	}
 }
+
+func TestMergeAllowsUnknownArgumentsInAnyOrder(t *testing.T) {
+	plain := Topology{
+		Exchanges: []Exchange{{Name: "x", Type: Topic, Arguments: amqp.Table{"x-new": 1}}},
+		Queues:    []Queue{{Name: "q", Arguments: amqp.Table{"x-new": 1}}},
+		Bindings:  []Binding{{Source: "x", Queue: "q", Arguments: amqp.Table{"x-new": 1}}},
+	}
+	allowed := Merge(plain)
+	allowed.Exchanges[0].AllowUnknownArguments = true
+	allowed.Queues[0].AllowUnknownArguments = true
+	allowed.Bindings[0].AllowUnknownArguments = true
+	for name, ts := range map[string][]Topology{"first": {allowed, plain}, "last": {plain, allowed}} {
+		got := Merge(ts...)
+		if err := got.Validate(); err != nil || !reflect.DeepEqual(got, allowed) {
+			t.Errorf("allowed %s: Merge = %+v, %v", name, got, err)
+		}
+	}
+	if plain.Validate() == nil {
+		t.Error("Merge changed its argument")
+	}
+}

@@ -1,6 +1,6 @@
 package topology
 
-import "slices"
+import amqp "github.com/rabbitmq/amqp091-go"
 
 // A Topology is a set of exchanges, queues and bindings. The zero value is empty and valid. Its methods do not change it
 // and may be called from any goroutine.
@@ -24,22 +24,25 @@ func Queues(names ...string) Topology {
 	return t
 }
 
-// Merge returns the objects of all ts in their order, equal ones once. Objects of the same name that differ are all kept:
-// [Topology.Validate], and so Declare, reports them with an error that names the object, the attribute and both places in
-// the merged topology.
+// Merge returns the objects of all ts in their order, equal ones once. AllowUnknownArguments is set in an object if one
+// of its equals has it. Objects of the same name that differ are all kept: [Topology.Validate], and so Declare, reports
+// them with an error that names the object, the attribute and both places in the merged topology.
 func Merge(ts ...Topology) Topology {
-	var exchanges union[Exchange]
-	var queues union[Queue]
-	var bindings union[Binding]
+	exchanges := union[Exchange]{attributes: Exchange.attributes, allowed: func(x *Exchange) *bool { return &x.AllowUnknownArguments }}
+	queues := union[Queue]{attributes: Queue.attributes, allowed: func(q *Queue) *bool { return &q.AllowUnknownArguments }}
+	bindings := union[Binding]{
+		attributes: func(b Binding) amqp.Table { return b.Arguments },
+		allowed:    func(b *Binding) *bool { return &b.AllowUnknownArguments },
+	}
 	for _, t := range ts {
 		for _, x := range t.Exchanges {
-			exchanges.add(x.Name, x, func(y Exchange) bool { return difference(x.attributes(), y.attributes()) == "" })
+			exchanges.add(x.Name, x)
 		}
 		for _, q := range t.Queues {
-			queues.add(q.Name, q, func(r Queue) bool { return difference(q.attributes(), r.attributes()) == "" })
+			queues.add(q.Name, q)
 		}
 		for _, b := range t.Bindings {
-			bindings.add(b.label(), b, func(c Binding) bool { return difference(b.Arguments, c.Arguments) == "" })
+			bindings.add(b.label(), b)
 		}
 	}
 	return Topology{Exchanges: exchanges.all, Queues: queues.all, Bindings: bindings.all}
@@ -47,17 +50,23 @@ func Merge(ts ...Topology) Topology {
 
 // A union collects objects, equal ones once.
 type union[T any] struct {
+	attributes func(T) amqp.Table
+	allowed    func(*T) *bool // returns the AllowUnknownArguments of an object
+
 	all    []T
-	byName map[string][]T
+	byName map[string][]int // indexes of all
 }
 
-func (u *union[T]) add(name string, object T, equal func(T) bool) {
-	if slices.ContainsFunc(u.byName[name], equal) {
-		return
+func (u *union[T]) add(name string, object T) {
+	for _, i := range u.byName[name] {
+		if difference(u.attributes(object), u.attributes(u.all[i])) == "" {
+			*u.allowed(&u.all[i]) = *u.allowed(&u.all[i]) || *u.allowed(&object)
+			return
+		}
 	}
 	if u.byName == nil {
-		u.byName = map[string][]T{}
+		u.byName = map[string][]int{}
 	}
-	u.byName[name] = append(u.byName[name], object)
+	u.byName[name] = append(u.byName[name], len(u.all))
 	u.all = append(u.all, object)
 }

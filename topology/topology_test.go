@@ -39,6 +39,7 @@ func TestValidateAcceptsWhatRabbitMQTakes(t *testing.T) {
 		"priorities":               queues(Queue{Name: "q", Type: Classic, MaxPriority: 5}),
 		"priorities, raw":          queues(Queue{Name: "q", Type: Classic, Arguments: args("x-max-priority", 5)}),
 		"delayed retry":            queues(Queue{Name: "q", DelayedRetry: &DelayedRetry{Min: time.Millisecond, Max: validate.MaxTimer, Type: "all"}}),
+		"returned":                 queues(Queue{Name: "q", DelayedRetry: &DelayedRetry{Min: time.Second, Type: "returned"}}),
 		"equal delays":             queues(Queue{Name: "q", DelayedRetry: &DelayedRetry{Min: time.Minute}, DeliveryLimit: new(5), SingleActiveConsumer: true}),
 		"equal integers":           queues(Queue{Name: "q", MaxLength: 5}, Queue{Name: "q", Arguments: args("x-max-length", int32(5))}),
 		"own metadata":             queues(Queue{Name: "q", Arguments: args("team", "billing")}),
@@ -112,6 +113,7 @@ func TestValidateNamesTheField(t *testing.T) {
 		{queues(Queue{Name: "q", Type: Classic, MaxPriority: 5, Arguments: args("x-max-priority", 5)}), `Queues[0] "q".Arguments["x-max-priority"]`},
 		{queues(Queue{Name: "q", DelayedRetry: &DelayedRetry{}}), `Queues[0] "q".DelayedRetry.Min`},
 		{queues(Queue{Name: "q", DelayedRetry: &DelayedRetry{Min: time.Microsecond, Max: -1, Type: "al"}}), `Queues[0] "q".DelayedRetry.Type Queues[0] "q".DelayedRetry.Min Queues[0] "q".DelayedRetry.Max Queues[0] "q".DelayedRetry.Max`},
+		{queues(Queue{Name: "q", DelayedRetry: &DelayedRetry{Min: time.Second, Max: time.Minute, Type: "returned"}}), `Queues[0] "q".DelayedRetry.Max`},
 		{queues(Queue{Name: "q", DelayedRetry: &DelayedRetry{Min: time.Minute, Max: time.Second}}), `Queues[0] "q".DelayedRetry.Max`},
 		{queues(Queue{Name: "q", DelayedRetry: &DelayedRetry{Min: validate.MaxTimer + time.Millisecond}}), `Queues[0] "q".DelayedRetry.Min`},
 		{queues(Queue{Name: "q", Type: Classic, DelayedRetry: &DelayedRetry{Min: time.Second}}), `Queues[0] "q".DelayedRetry`},
@@ -401,4 +403,11 @@ func FuzzValidate(f *testing.F) {
 			t.Errorf("Validate = %v, want FieldErrors", err)
 		}
 	})
+}
+
+func TestDelayedRetryRequiresMin(t *testing.T) {
+	err := queues(Queue{Name: "q", DelayedRetry: &DelayedRetry{}}).Validate()
+	if want := `topology: Queues[0] "q".DelayedRetry.Min: is required; write a delay`; err == nil || err.Error() != want {
+		t.Errorf("Validate = %v, want %s", err, want)
+	}
 }

@@ -2,7 +2,6 @@ package conformance
 
 import (
 	"embed"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,6 +54,3 @@ func (c Scenario) Record(dir, transcript string) error {
 }
 
 func (c Scenario) file() string { return "testdata/" + c.Name + ".txt" }
-
-// files lists the recorded transcripts.
-func files() ([]string, error) { return fs.Glob(recorded, "testdata/*.txt") }

@@ -1,7 +1,14 @@
 // Package logs holds the conventions of log lines: which Logger is used, and how often a warning is repeated.
 //
-// A message begins with the name of its package. Attribute keys are error, role (publishing, consuming or dedicated),
-// connection, queue, exchange, routing_key, message_id, consumer_tag, attempt, delay and repeated.
+// A message begins with the name of its package. The attribute keys are:
+//
+//   - connections: connection (its name), role (publishing, consuming or dedicated; left out while it is unknown), url, broker (the
+//     version of RabbitMQ), sessions, expires
+//   - messages: queue, consumer_tag, message_id, delivery_tag, offset, bytes, to (the queue or exchange that it goes to), dropped
+//     (headers), attempt, delivery_count, default_limit
+//   - reasons: error, cause (why the reaction to error failed), reason (a text that is not an error), result (of a handler), stack
+//   - times: delay, took, unsettled, until, timeout, longest
+//   - counts: messages, held, published, returned, nacked, unconfirmed, not_published, repeated (see [Limiter])
 package logs
 
 import (
@@ -37,16 +44,18 @@ type count struct {
 }
 
 // Warn logs the first warning of a kind at once, and later ones at most once every [Interval]. The attribute repeated
-// is the number of warnings that were not logged in between. kind must come from a small set of values.
-func (l *Limiter) Warn(ctx context.Context, logger *slog.Logger, kind, msg string, attrs ...slog.Attr) {
+// is the number of warnings that were not logged in between. kind must come from a small set of values. Warn reports
+// whether it logged.
+func (l *Limiter) Warn(ctx context.Context, logger *slog.Logger, kind, msg string, attrs ...slog.Attr) bool {
 	skipped, ok := l.allow(kind)
 	if !ok {
-		return
+		return false
 	}
 	if skipped > 0 {
 		attrs = append(attrs[:len(attrs):len(attrs)], slog.Int("repeated", skipped))
 	}
 	logger.LogAttrs(ctx, slog.LevelWarn, msg, attrs...)
+	return true
 }
 
 // Reset makes the next warning of a kind appear at once. Call it when the cause is removed.

@@ -2,6 +2,7 @@ package validate
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -33,3 +34,30 @@ func Quote(s string) string {
 	}
 	return fmt.Sprintf("%q… (%d bytes)", s[:end], len(s))
 }
+
+// packages are the packages of amqpkit whose names begin an error text.
+var packages = []string{"amqpkit", "producer", "consumer", "topology", "retry", "parking"}
+
+// Unprefixed returns an error with the causes and the text of err, without the names of amqpkit's packages at its
+// start. Use it for the causes in an error text that starts with the package's own name.
+func Unprefixed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return unprefixed{err}
+}
+
+type unprefixed struct{ error }
+
+func (e unprefixed) Error() string {
+	text := e.error.Error()
+	for {
+		name, rest, ok := strings.Cut(text, ": ")
+		if !ok || !slices.Contains(packages, name) {
+			return text
+		}
+		text = rest
+	}
+}
+
+func (e unprefixed) Unwrap() error { return e.error }

@@ -11,6 +11,12 @@ import (
 // caller's ctx does not close the connection of the others.
 const Grace = 150 * time.Millisecond
 
+// The default pauses between attempts to connect or to subscribe are random, up to a bound that doubles from FirstPause to MaxPause.
+const (
+	FirstPause = 20 * time.Millisecond
+	MaxPause   = 800 * time.Millisecond
+)
+
 // Call runs f, a synchronous protocol call on connection ac, and returns its result.
 //
 // amqp091-go's calls take no ctx. If ctx ends first, f has Grace to finish. Then Call kills the link and returns the

@@ -48,6 +48,13 @@ func Unreadable(headers amqp.Table) (reason string, ok bool) {
 	return strings.CutPrefix(s, unreadableSecret)
 }
 
+// DeliveryCount returns the number of failed deliveries that a quorum queue has counted for a message. It returns false if
+// the headers have no count.
+func DeliveryCount(headers amqp.Table) (n int, ok bool) {
+	count, ok := headers["x-delivery-count"].(int64)
+	return int(max(0, count)), ok
+}
+
 // keptHeaders are the headers of an unreadable message that are kept where they are int64: RabbitMQ's own.
 var keptHeaders = [...]string{"x-stream-offset", "x-delivery-count", "x-acquired-count"}
 

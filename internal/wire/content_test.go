@@ -226,3 +226,15 @@ func FuzzContentHeadersAreRefusedAsByAmqp091(f *testing.F) {
 		}
 	})
 }
+
+func TestDeliveryCountIsNeverNegative(t *testing.T) {
+	for _, c := range []struct {
+		header any
+		n      int
+		ok     bool
+	}{{nil, 0, false}, {"3", 0, false}, {int64(3), 3, true}, {int64(-3), 0, true}} {
+		if n, ok := DeliveryCount(amqp.Table{"x-delivery-count": c.header}); n != c.n || ok != c.ok {
+			t.Errorf("DeliveryCount of %#v = %d, %v, want %d, %v", c.header, n, ok, c.n, c.ok)
+		}
+	}
+}
