@@ -20,7 +20,7 @@ func lockDemo(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return nil, err
 	}
-	if unlock, err = lock(ctx, dir+".lock"); err != nil {
+	if _, unlock, err = lock(ctx, dir+".lock"); err != nil {
 		return nil, fmt.Errorf("rabbit: another process is using the demo's broker: %w", err)
 	}
 	return unlock, nil

@@ -6,7 +6,7 @@
 //     version of RabbitMQ), sessions, expires
 //   - messages: queue, consumer_tag, message_id, delivery_tag, offset, bytes, to (the queue or exchange that it goes to), dropped
 //     (headers), attempt, delivery_count, default_limit
-//   - reasons: error, cause (why the reaction to error failed), reason (a text that is not an error), result (of a handler), stack
+//   - reasons: error, reason (a text that is not an error), stack
 //   - times: delay, took, unsettled, until, timeout, longest
 //   - counts: messages, held, published, returned, nacked, unconfirmed, not_published, repeated (see [Limiter])
 package logs
