@@ -84,7 +84,8 @@ func (c *Consumer) Run(ctx context.Context) error {
 
 // Ready waits until Run is subscribed, so that RabbitMQ delivers messages. If ctx ends first, or Run returns without
 // a subscription, the error wraps ErrNotSubscribed, the cause and the last failure. After a Run that was subscribed,
-// Ready waits for the next Run.
+// Ready waits for the next Run, except that it returns at once if Run returned because the connection was closed
+// permanently.
 func (c *Consumer) Ready(ctx context.Context) error { return c.status.ready(ctx) }
 
 // Err returns nil while Run is subscribed, otherwise the reason. It does not block. While Run subscribes again, the

@@ -22,12 +22,17 @@ type connector struct {
 	poison suspicion
 }
 
+// A connectionError is the error of Connection.ConsumeConnection. Unless ctx has ended, there will never be a session again.
+type connectionError struct{ error }
+
+func (e *connectionError) Unwrap() error { return e.error }
+
 // connection returns the connection to subscribe on, and whether it is dedicated to this subscription.
 func (c *connector) connection(ctx context.Context) (ac *amqp.Connection, own bool, err error) {
 	c.role = "consuming"
 	ac, err = c.conn.ConsumeConnection(ctx) // also for a dedicated connection, to wait until the broker is reachable
 	if err != nil {
-		return nil, false, fmt.Errorf("consumer: %w", validate.Unprefixed(err))
+		return nil, false, &connectionError{fmt.Errorf("consumer: %w", validate.Unprefixed(err))}
 	}
 	d, ok := c.conn.(dedicatedConnector)
 	if !ok {

@@ -245,3 +245,38 @@ func TestGoexitInKeyLeavesNoWorkerBehind(t *testing.T) {
 		b.close()
 	})
 }
+
+// A closingConnection is closed permanently once closed is set.
+type closingConnection struct {
+	*connections
+	closed atomic.Pointer[error]
+}
+
+func (c *closingConnection) ConsumeConnection(ctx context.Context) (*amqp.Connection, error) {
+	if err := c.closed.Load(); err != nil {
+		return nil, *err
+	}
+	return c.connections.ConsumeConnection(ctx)
+}
+
+func TestReadyReturnsAtOnceAfterTheConnectionWasClosedPermanently(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &closingConnection{connections: &connections{}}
+		c, end := runOn(t, b, Config{}, nop)
+		if err := c.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		closed := errors.New("amqpkit: connection closed")
+		b.closed.Store(&closed)
+		b.broker.DropConnections()
+		time.Sleep(time.Second) // Run returns
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := c.Ready(ctx); !errors.Is(err, closed) || !errors.Is(err, ErrNotSubscribed) || ctx.Err() != nil {
+			t.Errorf("Ready = %v, want the error of the connection at once", err)
+		}
+		if err := end(); !errors.Is(err, closed) {
+			t.Errorf("Run = %v", err)
+		}
+	})
+}

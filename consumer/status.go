@@ -77,19 +77,20 @@ func (s *status) reason() error {
 }
 
 // ready waits for a subscription. If a Run was subscribed and had returned before the call, ready waits for the next
-// Run, which may be about to start.
+// Run, which may be about to start, unless the Connection was closed permanently.
 func (s *status) ready(ctx context.Context) error {
 	began := false // Run was observed running
 	for {
 		s.mu.Lock()
 		p, err, wasSubscribed, changed := s.phase, s.reason(), s.wasSubscribed, s.changed
+		closed := errors.As(s.err, new(*connectionError))
 		s.mu.Unlock()
 		switch {
 		case p == subscribed:
 			return nil
 		case p == subscribing:
 			began = true
-		case p == returned && (began || !wasSubscribed):
+		case p == returned && (began || closed || !wasSubscribed):
 			return err
 		}
 		select {

@@ -1,6 +1,7 @@
 package validate
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -295,5 +296,13 @@ func TestCheckingHeadersAllocatesNothing(t *testing.T) {
 	table := amqp.Table{"a": int64(1), "b": "s", "c": amqp.Table{"d": true}, "e": []any{1.5}}
 	if n := testing.AllocsPerRun(100, func() { _, _, _ = Headers(table, MaxHeaders) }); n > 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestUnprefixedDropsOnlyPackageNamesAtTheStart(t *testing.T) {
+	cause := errors.New("consumer: amqpkit: amqp://host: setup failed: topology: empty")
+	err := Unprefixed(cause)
+	if want := "amqp://host: setup failed: topology: empty"; err.Error() != want || !errors.Is(err, cause) || Unprefixed(nil) != nil {
+		t.Errorf("got %q, want %q with its cause", err, want)
 	}
 }
