@@ -41,7 +41,7 @@ func (e unconfirmed) Error() string { return string(e) }
 
 func (unconfirmed) MaybeDelivered() bool { return true }
 
-// A closed error has the method by which package retry recognises that every later publish will fail too.
+// A closed error has the method by which package parking recognises that every later publish will fail too.
 type closed string
 
 func (e closed) Error() string { return string(e) }
