@@ -73,9 +73,9 @@ func Import[R interface{ Wait(context.Context) error }](ctx context.Context, to 
 			m.copy.Log(ctx, logs.For(nil, to).With("to", queue), "parking: message changed by its import")
 			n++
 		case errors.As(err, &refused):
-			skipped.add(fmt.Errorf("line %d: %w", number, err))
+			skipped.add(fmt.Errorf("line %d: %w", number, validate.Unprefixed(err)))
 		default:
-			return n, skipped.join(fmt.Errorf("parking: import line %d: %w", number, err))
+			return n, skipped.join(fmt.Errorf("parking: import line %d: %w", number, validate.Unprefixed(err)))
 		}
 	}
 }

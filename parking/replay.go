@@ -192,9 +192,9 @@ func (s *scan) settle(ctx context.Context, batch []*outgoing, log *slog.Logger) 
 				fatal = cmp.Or(fatal, fmt.Errorf("parking: message %s was replayed and is still parked: %w", id, s.cause(err)))
 			}
 		case ctx.Err() != nil || errors.As(err, &closed) && closed.Closed():
-			fatal = cmp.Or(fatal, fmt.Errorf("parking: message %s stays parked: %w", id, err))
+			fatal = cmp.Or(fatal, fmt.Errorf("parking: message %s stays parked: %w", id, validate.Unprefixed(err)))
 		default:
-			s.skipped.add(fmt.Errorf("message %s stays parked: %w", id, err))
+			s.skipped.add(fmt.Errorf("message %s stays parked: %w", id, validate.Unprefixed(err)))
 		}
 	}
 	return replayed, fatal

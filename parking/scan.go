@@ -63,7 +63,7 @@ func fieldError(field, problem, fix string) error {
 func (s *scan) connect(ctx context.Context) (messages int, err error) {
 	ac, err := s.conn.ConsumeConnection(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("parking: %w", err)
+		return 0, fmt.Errorf("parking: %w", validate.Unprefixed(err))
 	}
 	s.ac, s.dedicated = ac, false
 	if d, ok := s.conn.(interface {

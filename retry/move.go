@@ -38,7 +38,7 @@ type MoveError struct {
 }
 
 func (e *MoveError) Error() string {
-	return fmt.Sprintf("retry: message not moved to queue %s and requeued: %v", validate.Quote(e.Queue), e.Err)
+	return fmt.Sprintf("retry: message not moved to queue %s and requeued: %v", validate.Quote(e.Queue), validate.Unprefixed(e.Err))
 }
 
 // Unwrap returns the consumer.Requeue on which the consumer acts, and the cause.
