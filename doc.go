@@ -1,4 +1,5 @@
-// Package amqpkit keeps connections to RabbitMQ alive and hands out the current session.
+// Package amqpkit keeps connections to RabbitMQ alive and hands out the current session. A session is one AMQP connection, from its
+// handshake to its loss.
 //
 // A [Conn] has two TCP connections, opened when first needed: one for publishing and one for consuming, so that a blocked publisher never
 // delays acknowledgements. It replaces a lost connection by a new session, and retries indefinitely with jittered exponential backoff
@@ -14,7 +15,6 @@
 //	…
 //	err = p.Publish(ctx, "", "hello", amqp.Publishing{Body: []byte("Hello World!")})
 //
-// Package producer publishes, package consumer consumes, and package topology declares their queues and exchanges. Each gets its session from
-// the Conn through an interface of one method, so it works with any other source of sessions too. Passwords and tokens never
-// appear in errors, logs or the formatting of this package's types.
+// Package producer publishes, package consumer consumes, and package topology declares queues and exchanges. Producer and consumer need
+// only a small interface, so they also work with connections that you manage yourself. Passwords and tokens never appear in errors, logs or the formatting of this package's types.
 package amqpkit

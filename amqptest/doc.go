@@ -32,7 +32,7 @@
 //   - wait for a result: [Broker.Await], [Broker.AwaitIdle]
 //   - simulate network failures: [Broker.DropConnections]
 //   - restart or crash the broker: [Broker.Stop], [Broker.Kill], [Broker.Start]
-//   - delay, lose or reject publishes: [Broker.HoldConfirms], [Broker.DropConfirms], [Broker.NackNext]
+//   - delay or lose confirms, or refuse publishes: [Broker.HoldConfirms], [Broker.DropConfirms], [Broker.NackNext]
 //   - block publishers by a memory alarm: [Broker.Block]
 //   - refuse or expire logins: [Broker.RefuseLogins], [Config.Login]
 //   - cancel consumers and close channels or connections: [Broker.CancelConsumers], [Broker.CloseChannels],

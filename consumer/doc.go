@@ -10,14 +10,15 @@
 //	any other error     held for 1 s, doubling to 30 s, then requeued, counted as a failure
 //	a panic             logged with its stack, then treated like any other error
 //
-// A failing message is not retried indefinitely. A quorum queue without a dead-letter exchange drops it after 21
-// failed deliveries, RabbitMQ's default, which take about eight minutes. The only trace is a warning in the log that
-// names the message. To keep such messages, give the queue a dead-letter exchange or use package retry. A queue with
-// another delivery limit drops the message earlier or later. A classic queue never drops it.
+// A quorum queue does not redeliver a failing message indefinitely. Without a dead-letter exchange it drops the message
+// after 21 failed deliveries (RabbitMQ's default limit of 20 redeliveries), which take about eight minutes. The only
+// trace is a warning in the log that names the message. To keep such messages, give the queue a dead-letter exchange or
+// use package retry. A classic queue has no limit: it redelivers the message until it succeeds.
 //
 // A delivery is settled at most once, after its handler has returned, on the channel that delivered it. If that
-// channel was closed, nothing is sent and RabbitMQ redelivers the message. So handlers see some messages twice, the
-// second time with Redelivered set, and must tolerate it.
+// channel was closed, nothing is sent and RabbitMQ redelivers the message. Handlers may therefore receive a message
+// twice and must tolerate it. Compare message ids: Redelivered does not prove that a handler received the message, and
+// a message that was published twice does not have it.
 //
 //	conn, err := amqpkit.Dial(ctx, "amqp://guest:guest@localhost:5672/")
 //	…
@@ -45,18 +46,18 @@
 //
 // Body and Headers are allocated for each delivery and never reused. The handler may change them before it returns.
 // Middleware sees the changes: package retry copies them into the next attempt. After it has returned, the handler
-// may keep reading them but must not change them, because middleware or the log may still read them. A handler that
-// ignores the end of its ctx keeps its delivery. RabbitMQ redelivers the message as another Delivery with its own
-// Body and Headers.
+// may keep reading them but must not change them, because middleware or the log may still read them. If a
+// handler ignores the end of its ctx, its Delivery stays valid. RabbitMQ redelivers the message as another Delivery
+// with its own Body and Headers.
 //
 // # Delivery counts of RabbitMQ
 //
 // A quorum queue counts failed deliveries in the header x-delivery-count. It drops or dead-letters a message that
 // failed more often than the delivery limit: 20 by default, unlimited before RabbitMQ 4.0. A consumer cannot read the
-// limit of the queue. So without [Config.HasDeadLetterExchange], Run logs a warning with the message id for each failed
-// delivery, starting with the last one that the default limit allows.
+// limit of the queue. Therefore Run assumes the default limit unless [Config.HasDeadLetterExchange] is set: from the 21st
+// failed delivery on, it logs a warning with the message id.
 //
-// RabbitMQ 4.3 counts "any other error" and each delivery that was unacknowledged when its connection was lost. It
+// RabbitMQ 4.3 counts an ordinary error of a handler and each delivery that was unacknowledged when its connection was lost. It
 // does not count [Requeue] or the unhandled deliveries that Run requeues at shutdown, except in an ordered shutdown
 // (see [Config.SingleActiveConsumer]). Before 4.3 every requeue counts. Classic queues do not count. On a stream,
 // settling only moves the window of unsettled deliveries; no message is requeued.

@@ -123,11 +123,13 @@ func TestEveryCodeBlockCompiles(t *testing.T) {
 	}
 }
 
-// trimmed removes the indentation of each line, comment markers that example code in doc comments has, and blank lines.
+var nolint = regexp.MustCompile(`//nolint:\S+ `)
+
+// trimmed removes the indentation of each line, blank lines, and directives for the linter.
 func trimmed(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
-		if line = strings.TrimSpace(line); line != "" {
+		if line = strings.TrimSpace(nolint.ReplaceAllString(line, "")); line != "" {
 			b.WriteString(line + "\n")
 		}
 	}

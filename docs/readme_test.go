@@ -35,7 +35,7 @@ func open(ctx context.Context) (*amqpkit.Conn, error) {
 var orders = topology.Topology{
 	Exchanges: []topology.Exchange{{Name: "orders", Type: topology.Topic}, {Name: "dead", Type: topology.Fanout}},
 	Queues: []topology.Queue{
-		{Name: "billing", DeadLetter: &topology.DeadLetter{Exchange: "dead"}, DeliveryLimit: new(10)},
+		{Name: "billing", DeadLetter: &topology.DeadLetter{Exchange: "dead"}, DeliveryLimit: new(10)}, // new(10) is a pointer to 10
 		{Name: "billing.dead", DeliveryLimit: new(topology.Unlimited)},
 	},
 	Bindings: []topology.Binding{
@@ -57,7 +57,7 @@ func publish(ctx context.Context, conn *amqpkit.Conn, order any) error {
 	case err == nil: // routed to a queue and confirmed
 	case errors.As(err, &returned): // no queue is bound for this routing key
 	case producer.MaybeDelivered(err): // unknown: publishing again may create a duplicate
-	default: // not stored: publishing again is safe
+	default: // returned, refused or never sent; after ErrNacked another bound queue may still hold it
 	}
 	return err
 }
@@ -82,8 +82,9 @@ func retryOrders(ctx context.Context, conn *amqpkit.Conn, p *producer.Producer, 
 	if err != nil {
 		return err
 	}
+	setup := amqpkit.Config{Setup: plan.Declare} // declares the wait queues and the parking queue
 	cfg := consumer.Config{Queue: "billing", Middleware: []consumer.Middleware{plan.Middleware(p)}}
-	// Declare the wait and parking queues with Config.Setup: plan.Declare
+	_ = setup
 	if err := consumer.Run(ctx, conn, cfg, handler); err != nil {
 		return err
 	}

@@ -2,6 +2,8 @@ package docs
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -22,56 +24,33 @@ import (
 
 // The functions in this file are the code of recipes.md.
 
-// A store stands for a database table with a unique column for message ids.
-type store struct {
-	mu   sync.Mutex
-	seen map[string]bool
-}
-
-// insert reports whether the id is new.
-func (s *store) insert(_ context.Context, id string) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	fresh := !s.seen[id]
-	s.seen[id] = true
-	return fresh, nil
-}
-
-func once(handled *store, next consumer.Handler) consumer.Handler {
+func once(db *sql.DB, next func(ctx context.Context, tx *sql.Tx, d *consumer.Delivery) error) consumer.Handler {
 	return func(ctx context.Context, d *consumer.Delivery) error {
 		if d.MessageId == "" {
-			return consumer.Reject(fmt.Errorf("the message has no id"))
+			return consumer.Reject(errors.New("the message has no id"))
 		}
-		// Insert the id in the transaction of the handler's own changes. Otherwise a crash between the two loses one of them.
-		fresh, err := handled.insert(ctx, d.MessageId)
-		if err != nil || !fresh {
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback() //nolint:errcheck // does nothing after Commit
+		r, err := tx.ExecContext(ctx, "INSERT INTO handled (id) VALUES ($1) ON CONFLICT DO NOTHING", d.MessageId)
+		if err != nil {
+			return err
+		}
+		if n, err := r.RowsAffected(); err != nil || n == 0 {
 			return err // nil acknowledges the duplicate
 		}
-		return next(ctx, d)
-	}
-}
-
-func TestRecipeDeduplication(t *testing.T) {
-	conn, p := start(t, topology.Topology{Queues: []topology.Queue{{Name: "orders"}}})
-	for _, id := range []string{"1", "2", "1", "3"} {
-		if err := p.Publish(t.Context(), "", "orders", amqp.Publishing{MessageId: id}); err != nil {
-			t.Fatal(err)
+		if err := next(ctx, tx, d); err != nil {
+			return err
 		}
-	}
-	var got []string
-	handle := once(&store{seen: map[string]bool{}}, func(_ context.Context, d *consumer.Delivery) error {
-		got = append(got, d.MessageId)
-		return nil
-	})
-	consume(t, conn, consumer.Config{Queue: "orders"}, 4, handle)
-	if fmt.Sprint(got) != "[1 2 3]" {
-		t.Errorf("handled %v, want each id once", got)
+		return tx.Commit()
 	}
 }
 
 func TestRecipePriorities(t *testing.T) {
 	tasks := topology.Topology{Queues: []topology.Queue{{
-		Name: "tasks", Type: topology.Classic, Arguments: amqp.Table{"x-max-priority": 5},
+		Name: "tasks", Type: topology.Classic, MaxPriority: 5,
 	}}}
 	conn, p := start(t, tasks)
 	for _, priority := range []uint8{0, 5, 1} {
@@ -269,4 +248,4 @@ func consume(t *testing.T, conn *amqpkit.Conn, cfg consumer.Config, n int, h con
 }
 
 // These recipes have no test of their own; the compiler checks them.
-var _ = []any{serve, logged, hosts, stream, celery}
+var _ = []any{once, serve, logged, hosts, stream, celery}

@@ -15,17 +15,17 @@
 //	case err == nil: // routed and confirmed
 //	case errors.As(err, &returned): // no queue is bound for this key
 //	case errors.Is(err, producer.ErrNacked): // the broker refused it, for example a full queue
-//	case errors.Is(err, producer.ErrNotPublished): // never sent: safe to publish again
+//	case errors.Is(err, producer.ErrNotPublished): // no queue has it: safe to publish again
 //	case errors.Is(err, producer.ErrUnconfirmed): // may have been stored: a duplicate is possible
 //	}
 //
-// Messages are persistent, mandatory and carry a message id; nothing else is added. After the
-// connection is lost, unconfirmed messages are sent again under the same message id, unless
-// Config.NoResend is set. Messages in flight are bounded; a full window makes publishers wait.
+// Each message is sent persistent, with the mandatory flag and a message id. After the connection is lost, unconfirmed
+// messages are sent again under the same message id, unless Config.NoResend is set. The number of unconfirmed messages
+// is limited: at the limit, Publish waits.
 //
 // # Ownership of messages
 //
 // Body and Headers are not copied. The Producer reads them until the message has its outcome, and never changes
 // them. After nil, [ReturnedError], [ErrNacked] and [ErrNotPublished] the caller may change or reuse them. After
-// [ErrUnconfirmed] it must not, because the end of ctx does not wait for a write in progress.
+// [ErrUnconfirmed] it must not, because Publish may return at the end of ctx while the message is still being written.
 package producer

@@ -63,7 +63,7 @@ func (e *ReturnedError) Error() string {
 
 // MaybeDelivered reports whether a message with this outcome may have reached its queue. It returns true for nil,
 // ErrUnconfirmed, errors with a method MaybeDelivered that returns true, and errors of other packages. It returns
-// false for a message that was never sent, returned or nacked. Another queue that is bound for the message may still
+// false for a message that was refused before sending, returned or nacked. Another queue that is bound for the message may still
 // hold a nacked one.
 func MaybeDelivered(err error) bool {
 	var unknown interface{ MaybeDelivered() bool }

@@ -23,20 +23,22 @@
 // # Waiting
 //
 // Each delay has a wait queue, such as orders.wait.10s, with the delay as its TTL. All its messages wait equally long, so that no message
-// waits behind another one. After the delay RabbitMQ moves them back to the source queue, by dead-lettering at least once:
+// waits behind another one. After the delay RabbitMQ moves them back to the source queue, by at-least-once
+// dead-lettering, which keeps a message until the source queue has confirmed it:
 //
 //	orders ── handler fails: publish, confirm, ack ──▶ orders.wait.10s ── after 10s ──▶ orders
 //	       ── last attempt fails: the same ──────────▶ orders.parked
 //
-// The message is published to the wait queue and not dead-lettered to it, because RabbitMQ drops messages that cycle by expiry only. A
-// publish also resets RabbitMQ's counts. Attempts are counted in a header of the message instead. The worker itself waits for delays
-// up to Config.MaxInProcessDelay.
+// Messages are published to the wait queue and not dead-lettered to it: RabbitMQ drops a message that returns to a queue by expiry
+// alone. A publish resets RabbitMQ's counts, so attempts are counted in a header of the message. The worker itself waits for delays up to
+// Config.MaxInProcessDelay.
 //
 // # Attempts
 //
-// The attempts of a copy never exceed the policy. An attempt is repeated after a redelivery: because of a lost connection or an
-// unanswered move. There may be another copy each time the connection is lost between the confirm and the ack, or if a confirm takes longer
-// than Config.MoveTimeout. All copies have the same message id. See [MoveError] for moves that fail.
+// To retry or park a message, the middleware moves it: it publishes a copy to the next queue, waits for the confirm, and acknowledges the
+// original. No copy is attempted more often than the policy allows. If the connection is lost, or RabbitMQ does not answer a move, RabbitMQ
+// redelivers the message and the same attempt runs again. A loss between the confirm and the ack, or a confirm that takes longer than
+// Config.MoveTimeout, leaves two copies with the same message id. See [MoveError] for moves that fail.
 //
 // Every end of a handler is an attempt: an error, a panic, and runtime.Goexit (t.FailNow). A handler that does not return
 // keeps its worker, until RabbitMQ delivers its message again after the consumer timeout.

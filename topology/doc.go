@@ -15,9 +15,9 @@
 //		}},
 //		Bindings: []topology.Binding{{Source: "orders", Queue: "billing", Key: "order.paid"}},
 //	}
-//	err := orders.Declare(ctx, conn) // conn is an *amqp.Connection
+//	err := orders.Declare(ctx, ac) // ac is an *amqp.Connection
 //
-// By default, exchanges and queues are durable and queues are quorum queues: [Queues] returns a topology of such queues by their
+// By default, exchanges are durable, and queues are durable quorum queues. [Queues] returns a topology of such queues by their
 // names. [Merge] combines topologies. The method value orders.Declare fits amqpkit.Config.Setup, which declares the
 // topology on every new session before it is used.
 //
