@@ -78,7 +78,7 @@ func (l *link) run(s *dial.Session) {
 	var pauses backoff.BackOff // of the current outage
 	for {
 		if s != nil {
-			l.ctx = c.ctx
+			l.ctx = c.ctx //nolint:fatcontext // it replaces the ctx of the first attempts
 			began := time.Now()
 			l.sessions++
 			err := l.serve(s)

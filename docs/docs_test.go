@@ -123,13 +123,11 @@ func TestEveryCodeBlockCompiles(t *testing.T) {
 	}
 }
 
-var nolint = regexp.MustCompile(`//nolint:\S+ `)
-
-// trimmed removes the indentation of each line, blank lines, and directives for the linter.
+// trimmed removes the indentation of each line and blank lines.
 func trimmed(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
-		if line = strings.TrimSpace(nolint.ReplaceAllString(line, "")); line != "" {
+		if line = strings.TrimSpace(line); line != "" {
 			b.WriteString(line + "\n")
 		}
 	}

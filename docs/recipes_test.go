@@ -33,7 +33,7 @@ func once(db *sql.DB, next func(ctx context.Context, tx *sql.Tx, d *consumer.Del
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback() //nolint:errcheck // does nothing after Commit
+		defer tx.Rollback() // does nothing after Commit
 		r, err := tx.ExecContext(ctx, "INSERT INTO handled (id) VALUES ($1) ON CONFLICT DO NOTHING", d.MessageId)
 		if err != nil {
 			return err

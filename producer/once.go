@@ -14,6 +14,6 @@ func Publish(ctx context.Context, conn Connection, exchange, key string, msg amq
 	if err != nil {
 		return err
 	}
-	defer p.close(ctx) // the outcome is known: nothing is in flight
+	defer func() { _ = p.close(ctx) }() // the outcome is known: nothing is in flight
 	return p.Publish(ctx, exchange, key, msg)
 }

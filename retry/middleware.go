@@ -97,7 +97,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return false
 			}
-			ctx = context.WithoutCancel(ctx)
+			ctx = context.WithoutCancel(ctx) //nolint:fatcontext // at most once
 		}
 	}
 }
