@@ -84,7 +84,11 @@ func TestFailFastRefusesMessagesWhileTheBrokerBlocks(t *testing.T) {
 			t.Errorf("Err = %v, want ErrBlocked", err)
 		}
 		b.Unblock()
-		if err := errors.Join(first.Wait(t.Context()), p.Publish(t.Context(), "", "orders", amqp.Publishing{Body: []byte("c")})); err != nil {
+		if err := first.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait() // the Conn has processed connection.unblocked too
+		if err := p.Publish(t.Context(), "", "orders", amqp.Publishing{Body: []byte("c")}); err != nil {
 			t.Error(err)
 		}
 		if got := stored(b); !slices.Equal(got, []string{"a", "c"}) {
