@@ -99,7 +99,7 @@ func TestExamplesRunAndShutDownClean(t *testing.T) {
 		examples.start(t, name, "-older", "1h", "replay").ExpectAll("replayed 0 of 4 messages, 4 stay parked")
 		p = examples.start(t, name, "-error", "timeout", "-rate", "10", "replay")
 		p.ExpectAll("replayed 2 of 4 messages, 2 stay parked")
-		if s := p.Stderr.String(); !strings.Contains(s, "\r4 of 4 seen, 2 replayed \n") {
+		if s := p.Stderr.String(); !strings.Contains(s, "\r4 of 4 seen, 2 replayed ") {
 			t.Errorf("its progress was %q", s)
 		}
 		examples.start(t, name, "-file", file, "export").ExpectAll("exported 2 messages to " + file)
