@@ -27,7 +27,7 @@ var rooms = map[string][]string{
 // foundations are the packages below the rooms, in the order in which they may import each other.
 var foundations = []string{
 	module + "/amqperr", module + "/internal/validate", module + "/internal/wire", module + "/internal/dial", module + "/internal/logs",
-	module + "/internal/history",
+	module + "/internal/history", module + "/internal/sqldb",
 }
 
 // linkable are the modules that users may find in their go.sum because of us.
