@@ -48,7 +48,7 @@ unit-386: ## unit tests with 32-bit integers
 integration: ## integration tests on a real RabbitMQ
 	@$(ensure) gcc gcc libc6-dev
 	@$(pika)
-	go test -race -skip Mutants ./integration/bench/... ./integration/cmd/... ./integration/walls ./integration/soak
+	go test -race -skip Mutants ./integration/bench/... ./integration/cmd/... ./integration/internal/... ./integration/walls ./integration/soak
 	$(on-broker) go test -race -count=1 -p=3 -timeout=30m -parallel=4 -skip '^TestS[0-9]{2}' $(folders)
 
 RUN ?=

@@ -9,7 +9,7 @@
 //   - rabbit starts RabbitMQ, alone or as a cluster, and injects faults. soak judges programs under random faults.
 //   - bench holds the programs that make bench compares.
 //   - cmd holds the commands behind make.
-//   - internal/kit holds helpers of the tests.
+//   - internal/kit holds helpers of the tests. internal/ports finds free ports.
 //
 // "make integration" and "make faults" run all of them on two brokers. In a single folder, go test starts a broker for
 // itself. To share one between several runs:

@@ -21,6 +21,8 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 	tcexec "github.com/testcontainers/testcontainers-go/exec"
 	tcnetwork "github.com/testcontainers/testcontainers-go/network"
+
+	"github.com/amqpkit/amqpkit/integration/internal/ports"
 )
 
 // guestConf allows the user guest to log in from outside the container.
@@ -175,7 +177,7 @@ func (c *container) choosePorts() error {
 		if c.options.Keep {
 			preferred = port
 		}
-		host, err := freePort(preferred)
+		host, err := ports.Free(preferred)
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/amqpkit/amqpkit/integration/internal/ports"
 )
 
 // native is a private node of an installed rabbitmq-server. It is independent of the system's RabbitMQ service: it has
@@ -62,9 +64,9 @@ func createNative(dir, server string, o Options, owner process) (*native, error)
 		preferred = amqpPort
 	}
 	var errs [4]error
-	n.Port, errs[0] = freePort(preferred)
-	n.DistPort, errs[1] = freePort(0)
-	n.EpmdPort, errs[2] = freePort(0)
+	n.Port, errs[0] = ports.Free(preferred)
+	n.DistPort, errs[1] = ports.Free(0)
+	n.EpmdPort, errs[2] = ports.Free(0)
 	errs[3] = os.MkdirAll(filepath.Join(dir, "log"), 0o700)
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
@@ -199,7 +201,7 @@ func (n *native) kill(ctx context.Context) error {
 		return err
 	}
 	// The group's leader is a shell. Erlang, another process of the group, may exit later and holds the ports until then.
-	for !isFree(n.Port) || !isFree(n.DistPort) {
+	for !ports.IsFree(n.Port) || !ports.IsFree(n.DistPort) {
 		if err := nextPoll(ctx); err != nil {
 			return err
 		}

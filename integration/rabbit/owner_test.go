@@ -1,10 +1,8 @@
 package rabbit
 
 import (
-	"net"
 	"os"
 	"os/exec"
-	"strconv"
 	"testing"
 )
 
@@ -41,20 +39,6 @@ func TestUnknownProcessIsNotReportedAsExited(t *testing.T) {
 		if p := parseProcess(s); p.exited() {
 			t.Errorf("%q: exited = true, want false for an unknown process", s)
 		}
-	}
-}
-
-func TestFreePortAvoidsUsedAndEphemeralPorts(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, text, _ := net.SplitHostPort(l.Addr().String())
-	used, _ := strconv.Atoi(text)
-	port, err := freePort(used)
-	if err != nil || port < firstPort || port > lastPort {
-		t.Errorf("freePort = %d, %v; want a port from %d to %d", port, err, firstPort, lastPort)
 	}
 }
 

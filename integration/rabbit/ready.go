@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -70,4 +71,8 @@ func nextPoll(ctx context.Context) error {
 	case <-time.After(pollInterval):
 		return nil
 	}
+}
+
+func localURL(port int) string {
+	return "amqp://guest:guest@" + net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) + "/"
 }
