@@ -12,13 +12,14 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/internal/amqpjson"
 	"github.com/amqpkit/amqpkit/internal/history"
 )
 
 // exported returns the message of an exported line.
 func exported(t *testing.T, p amqp.Publishing) (amqp.Publishing, string) {
 	t.Helper()
-	b, err := json.Marshal(newLine(p))
+	b, err := json.Marshal(amqpjson.Encode(p))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +27,7 @@ func exported(t *testing.T, p amqp.Publishing) (amqp.Publishing, string) {
 	if err := json.Unmarshal(b, &line); err != nil {
 		t.Fatal(err)
 	}
-	after, err := message(line)
+	after, err := amqpjson.Decode(line)
 	if err != nil {
 		t.Fatalf("%s: %v", b, err)
 	}

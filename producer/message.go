@@ -19,6 +19,13 @@ type Message struct {
 	Publishing amqp.Publishing // properties, headers and body
 }
 
+// Validate returns the *[amqperr.FieldError] with which Publish would refuse the message, or nil. maxSize is the maximum
+// size of the body in bytes, like Config.MaxMessageSize.
+func (m Message) Validate(maxSize int) error {
+	_, err := check(&m, maxSize)
+	return err
+}
+
 // maxReceived is the largest header table that Republish accepts, in bytes. The frame size of
 // the connection is the limit in practice; this one bounds the check of a table that contains itself.
 const maxReceived = 16 << 20

@@ -1,0 +1,137 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// A FailedMessage is a message that was set aside.
+type FailedMessage struct {
+	ID       int64 // the number of the message in the table
+	Message  Message
+	FailedAt time.Time
+	Attempts []Attempt // the first failed attempt and the latest ones
+}
+
+// Failed returns up to limit messages that were set aside, in the order of their ids, starting after the id after. It
+// does not change them.
+func (o *Outbox) Failed(ctx context.Context, db *sql.DB, after int64, limit int) ([]FailedMessage, error) {
+	query := fmt.Sprintf("SELECT id, ordering_key, message, body, errors, failed_at FROM %s WHERE shard < 0 AND failed_at IS NOT NULL AND id > ? ORDER BY id LIMIT %d",
+		o.dialect.names().messages, limit)
+	rows, err := db.QueryContext(ctx, o.bind(query), after)
+	if err != nil {
+		return nil, fmt.Errorf("outbox: list failed messages: %w", err)
+	}
+	defer rows.Close()
+	var list []FailedMessage
+	for rows.Next() {
+		var r row
+		var failedAt int64
+		if err := rows.Scan(&r.id, &r.key, &r.message, &r.body, &r.errors, &failedAt); err != nil {
+			return nil, fmt.Errorf("outbox: list failed messages: %w", err)
+		}
+		m, _ := r.publishing() // what can be read: the message may be set aside because it cannot
+		list = append(list, FailedMessage{
+			ID: r.id, FailedAt: time.UnixMicro(failedAt).UTC(), Attempts: attempts(r.errors),
+			Message: Message{Exchange: m.Exchange, Key: m.Key, Publishing: m.Publishing, OrderingKey: r.orderingKey()},
+		})
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("outbox: list failed messages: %w", err)
+	}
+	return list, nil
+}
+
+// Replay publishes messages that were set aside again, with RelayConfig.MaxAttempts further attempts. Without ids it
+// replays all. It returns their number. Correct the cause first, for example the missing binding.
+func (o *Outbox) Replay(ctx context.Context, db *sql.DB, ids ...int64) (int, error) {
+	n, err := o.change(ctx, db, ids, "UPDATE "+o.dialect.names().messages.String()+" SET failed_at = NULL, attempts = 0")
+	if err != nil {
+		return 0, fmt.Errorf("outbox: replay failed messages: %w", err)
+	}
+	return n, nil
+}
+
+// Drop deletes messages that were set aside; they are never published. It needs at least one id, and returns the number of
+// deleted messages.
+func (o *Outbox) Drop(ctx context.Context, db *sql.DB, ids ...int64) (int, error) {
+	if len(ids) == 0 {
+		return 0, fault("ids", "are missing", "pass the ids of messages that Failed returned")
+	}
+	n, err := o.change(ctx, db, ids, "DELETE FROM "+o.dialect.names().messages.String())
+	if err != nil {
+		return 0, fmt.Errorf("outbox: drop failed messages: %w", err)
+	}
+	return n, nil
+}
+
+// change executes a statement for messages that were set aside, and makes their keys due.
+func (o *Outbox) change(ctx context.Context, db *sql.DB, ids []int64, statement string) (int, error) {
+	where := " WHERE shard < 0 AND failed_at IS NOT NULL"
+	if len(ids) > 0 {
+		where += " AND id IN (" + join(ids, func(id int64) string { return strconv.FormatInt(id, 10) }) + ")"
+	}
+	names := o.dialect.names()
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer tx.Rollback() // after Commit it does nothing
+
+	// The key of a message that was set aside may have no row any more. Its row is written before the message changes, so
+	// that a relay finds a consistent state at any time.
+	selection := " FROM " + names.messages.String() + where
+	for _, s := range []string{
+		"DELETE FROM " + names.keys.String() + " WHERE ordering_key IN (SELECT ordering_key" + selection + ")",
+		"INSERT INTO " + names.keys.String() + " (ordering_key, shard, retry_at) SELECT DISTINCT ordering_key, shard, 0" + selection,
+	} {
+		if _, err := tx.ExecContext(ctx, s); err != nil {
+			return 0, err
+		}
+	}
+	result, err := tx.ExecContext(ctx, statement+where)
+	if err != nil {
+		return 0, err
+	}
+	n, err := result.RowsAffected()
+	if err != nil {
+		return 0, err
+	}
+	if err := tx.Commit(); err != nil {
+		return 0, err
+	}
+	o.Wake()
+	return int(n), nil
+}
+
+// Stats are the numbers of messages in an outbox.
+type Stats struct {
+	Waiting  int           // messages to be published, including held ones
+	Held     int           // messages that wait for another attempt, or behind a message with their ordering key
+	SetAside int           // messages that were set aside
+	Oldest   time.Duration // the time since Add of the oldest waiting message
+}
+
+// Stats counts the messages with one query, which reads the whole table: about 0.1 s for a million messages. See
+// [Outbox.StatsQuery] for monitoring by SQL.
+func (o *Outbox) Stats(ctx context.Context, db *sql.DB) (s Stats, err error) {
+	var oldest int64
+	if err := db.QueryRowContext(ctx, o.StatsQuery()).Scan(&s.Waiting, &oldest, &s.Held, &s.SetAside); err != nil {
+		return s, fmt.Errorf("outbox: count messages: %w", err)
+	}
+	s.Oldest = time.Duration(oldest) * time.Microsecond
+	return s, nil
+}
+
+// StatsQuery returns the query of [Outbox.Stats], for tools that monitor databases. Its columns are waiting,
+// oldest_waiting_us (microseconds), held and set_aside.
+func (o *Outbox) StatsQuery() string {
+	return fmt.Sprintf(`SELECT COUNT(CASE WHEN failed_at IS NULL THEN 1 END) AS waiting,
+  COALESCE(%s - MIN(CASE WHEN failed_at IS NULL THEN added_at END), 0) AS oldest_waiting_us,
+  COUNT(CASE WHEN shard < 0 AND failed_at IS NULL THEN 1 END) AS held,
+  COUNT(failed_at) AS set_aside
+FROM %s`, o.dialect.now(), o.dialect.names().messages)
+}

@@ -1,0 +1,266 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/amqpkit/amqpkit/amqperr"
+	"github.com/amqpkit/amqpkit/producer"
+)
+
+// A batch is the messages that a worker has read and their outcomes.
+type batch struct {
+	w     *worker
+	began time.Time // when the messages were read
+	read  int       // number of messages
+
+	keys   []*keyQueue // in the order of their first messages
+	byKey  map[string]*keyQueue
+	flight []sent // in the order of publishing
+
+	confirmed []*row
+	failed    []failure
+	moved     []*row // messages behind a held one
+	unknown   error  // the last outcome that is unknown or does not count
+	fatal     error
+}
+
+// A keyQueue is the messages of a batch with one ordering key.
+type keyQueue struct {
+	key     string
+	rows    []*row // not yet published, in order
+	held    bool   // they were read as held messages
+	failed  bool   // one of them failed
+	partial bool   // there may be more held messages than were read
+}
+
+// A sent message waits for its outcome.
+type sent struct {
+	row     *row
+	queue   *keyQueue
+	receipt *producer.Receipt
+}
+
+// A failure is an attempt that counts.
+type failure struct {
+	row *row
+	err error
+}
+
+const (
+	// sharedTime is the time after which a batch publishes no second message of any key, so that a key with many messages
+	// does not delay the others.
+	sharedTime = 50 * time.Millisecond
+
+	// crowd is the number of messages above which a key that did not finish in sharedTime is held: it gets a queue of its
+	// own, so that the messages behind it in the shard become visible.
+	crowd = 32
+)
+
+func (b *batch) add(r *row) {
+	q := b.byKey[r.key]
+	if q == nil {
+		q = &keyQueue{key: r.key}
+		b.addQueue(q)
+	}
+	q.rows = append(q.rows, r)
+}
+
+func (b *batch) addQueue(q *keyQueue) {
+	if b.byKey == nil {
+		b.byKey = map[string]*keyQueue{}
+	}
+	b.byKey[q.key] = q
+	b.keys = append(b.keys, q)
+}
+
+// publish publishes the messages: the first of each key at once, each further one after the confirm of the one before
+// it. It returns when all outcomes are known, when the leases are about to expire, or when the drain timeout has elapsed.
+func (b *batch) publish(stopping context.Context) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(stopping))
+	defer cancel() // unsent messages are not sent any more
+	for _, q := range b.keys {
+		if b.fatal != nil || stopping.Err() != nil {
+			return
+		}
+		b.send(ctx, q)
+	}
+	for len(b.flight) > 0 {
+		s := b.flight[0]
+		b.flight = b.flight[1:]
+		if !b.await(stopping, s) {
+			b.w.unfinished += b.abandon(s)
+			return
+		}
+		if b.settled(s.queue, s.row, s.receipt.Wait(ctx)) && stopping.Err() == nil && b.fatal == nil && time.Since(b.began) < sharedTime {
+			b.send(ctx, s.queue)
+		}
+	}
+}
+
+// send publishes the next message of a key.
+func (b *batch) send(ctx context.Context, q *keyQueue) {
+	for len(q.rows) > 0 {
+		r := q.rows[0]
+		q.rows = q.rows[1:]
+		m, err := r.publishing()
+		var receipt *producer.Receipt
+		if err == nil && b.w.r.leases.left() <= 0 {
+			return
+		}
+		if err == nil {
+			receipt, err = b.publishAsync(ctx, m)
+		}
+		if err == nil {
+			b.flight = append(b.flight, sent{r, q, receipt})
+			return
+		}
+		if !b.settled(q, r, err) {
+			return
+		}
+	}
+}
+
+// publishAsync is bounded by the leases: it waits while the window of the Producer is full.
+func (b *batch) publishAsync(ctx context.Context, m producer.Message) (*producer.Receipt, error) {
+	return b.w.r.publisher.PublishAsync(ctx, m.Exchange, m.Key, m.Publishing)
+}
+
+// await waits for the outcome of a message. It returns false if the message is abandoned.
+func (b *batch) await(stopping context.Context, s sent) bool {
+	select {
+	case <-s.receipt.Done():
+		return true
+	default:
+	}
+	stop := stopping.Done()
+	var drained <-chan time.Time
+	for {
+		left := b.w.r.leases.left()
+		if left <= 0 {
+			b.w.r.failed(stopping, "outbox: leases", errLeaseLost)
+			return false
+		}
+		expires := time.NewTimer(left)
+		select {
+		case <-s.receipt.Done():
+			expires.Stop()
+			return true
+		case <-expires.C:
+		case <-stop:
+			stop = nil
+			timer := time.NewTimer(b.w.r.cfg.DrainTimeout)
+			defer timer.Stop()
+			drained = timer.C
+			expires.Stop()
+		case <-drained:
+			expires.Stop()
+			return false
+		}
+	}
+}
+
+var errLeaseLost = errors.New("outbox: the leases expired before the outcome of all messages was known; the messages may be published twice")
+
+// abandon counts messages without an outcome, and takes the outcomes that are known.
+func (b *batch) abandon(first sent) (unfinished int) {
+	for _, s := range append([]sent{first}, b.flight...) {
+		select {
+		case <-s.receipt.Done():
+			b.settled(s.queue, s.row, s.receipt.Wait(context.Background()))
+		default:
+			unfinished++
+		}
+	}
+	b.flight = nil
+	return unfinished
+}
+
+// settled records an outcome. It reports whether the key continues.
+func (b *batch) settled(q *keyQueue, r *row, err error) bool {
+	switch {
+	case err == nil:
+		b.confirmed = append(b.confirmed, r)
+		b.w.r.counts.delivered(r.age + time.Since(b.began))
+		return true
+	case errors.Is(err, producer.ErrClosed):
+		b.fatal = err
+	case isFailure(err):
+		b.failed = append(b.failed, failure{r, err})
+		q.failed = true
+		return false
+	default:
+		b.unknown = err
+	}
+	q.rows = append([]*row{r}, q.rows...)
+	return false
+}
+
+// isFailure reports whether an attempt counts: the message itself, or its destination, is the cause.
+func isFailure(err error) bool {
+	var returned *producer.ReturnedError
+	var refused *amqp.Error
+	switch {
+	case errors.As(err, &returned), errors.Is(err, producer.ErrNacked):
+		return true
+	case errors.Is(err, producer.ErrUnconfirmed):
+		return false
+	case amqperr.IsPermanent(err):
+		return true
+	}
+	// 404 and 403 name the exchange, 406 a property.
+	return errors.Is(err, producer.ErrNotPublished) && errors.As(err, &refused) &&
+		slices.Contains([]int{amqp.NotFound, amqp.AccessRefused, amqp.PreconditionFailed}, refused.Code)
+}
+
+// settle deletes the confirmed messages, holds the failed ones and those behind them, and releases keys that have no held
+// messages any more. It repeats the deletion until it succeeds or the leases expire, because the messages would be
+// published again.
+func (b *batch) settle(stopping context.Context) error {
+	r := b.w.r
+	if len(b.confirmed) > 0 {
+		var retry pause
+		for {
+			err := b.delete(stopping)
+			if err == nil {
+				break
+			}
+			err = fmt.Errorf("outbox: delete published messages: %w", err)
+			r.failed(stopping, "outbox: database", err)
+			if r.leases.left() <= 0 {
+				return err
+			}
+			time.Sleep(min(retry.next(), max(r.leases.left(), 0)))
+		}
+	}
+	if b.unknown != nil {
+		r.warnings.Warn(stopping, r.cfg.Logger, "unknown", "outbox: messages are published again", slog.Any("error", b.unknown))
+	}
+	return b.hold(stopping)
+}
+
+func (b *batch) delete(stopping context.Context) error {
+	r := b.w.r
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(stopping), r.cfg.Lease)
+	defer cancel()
+	query, args := r.outbox.dialect.remove(b.confirmed)
+	_, err := r.exec(ctx, r.db, query, args...)
+	return err
+}
+
+func (c *counts) delivered(delay time.Duration) {
+	c.relayed.Add(1)
+	c.delays.Add(int64(delay))
+	for {
+		longest := c.longest.Load()
+		if int64(delay) <= longest || c.longest.CompareAndSwap(longest, int64(delay)) {
+			return
+		}
+	}
+}

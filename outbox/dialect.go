@@ -1,0 +1,99 @@
+package outbox
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/amqpkit/amqpkit/internal/sqldb"
+)
+
+// A dialect holds the statements that differ between databases. Arguments are written as ?; sqldb.Bind translates them.
+//
+// Times are microseconds since 1970 by the clock of the database, so that the clocks of processes do not matter and
+// arithmetic is the same everywhere.
+type dialect interface {
+	names() tables
+
+	// schema returns the statements that create the tables if they do not exist.
+	schema() []string
+
+	// now is the expression of the current time.
+	now() string
+
+	// lockKeys returns a statement that locks ordering keys until the transaction ends, or "".
+	lockKeys(keys []string) (query string, args []any)
+
+	// read returns the query for the first messages of each shard above its floor: at most limit for each shard, and
+	// about size bytes of bodies. See rowColumns for the result.
+	read(ranges []shardRange, limit, size int) (query string, args []any)
+
+	// remove returns the statement that deletes messages.
+	remove(rows []*row) (query string, args []any)
+
+	// writers returns the query for the transactions that may have added messages and have not ended, or "" if messages
+	// of such a transaction always get higher ids than visible ones, or if a floor is useless.
+	writers() string
+}
+
+// A shardRange is the part of a shard above an id.
+type shardRange struct {
+	shard int
+	floor int64
+}
+
+// tables are the names of the tables.
+type tables struct {
+	messages, keys, leases, locks, meta sqldb.Table
+}
+
+func newDialect(name sqldb.Dialect, table sqldb.Table) dialect {
+	t := tables{table, table.With("_keys"), table.With("_leases"), table.With("_locks"), table.With("_meta")}
+	switch name {
+	case sqldb.PostgreSQL:
+		return postgresql{t}
+	case sqldb.SQLite:
+		return sqlite{t}
+	default:
+		return mysql{t}
+	}
+}
+
+func (t tables) names() tables { return t }
+
+// rowColumns are the columns of a query for messages, from tables m (messages) and k (keys).
+func rowColumns(now string) string {
+	return "m.id, m.shard, m.ordering_key, m.message, m.body, m.attempts, m.errors, " + now +
+		" - m.added_at, CASE WHEN k.ordering_key IS NULL THEN 0 ELSE 1 END"
+}
+
+// unionRead is dialect.read for databases without LATERAL joins. Bodies are read by a join, after the limits have been
+// applied to their sizes.
+func unionRead(t tables, now string, ranges []shardRange, limit, size int) string {
+	parts := make([]string, len(ranges))
+	for i, r := range ranges {
+		parts[i] = fmt.Sprintf("SELECT id FROM (SELECT id, SUM(size) OVER (ORDER BY id) - size AS before FROM "+
+			"(SELECT id, LENGTH(body) AS size FROM %s WHERE shard = %d AND id > %d ORDER BY id LIMIT %d) s%d) b%d WHERE before < %d",
+			t.messages, r.shard, r.floor, limit, i, i, size/len(ranges)+1)
+	}
+	return "SELECT " + rowColumns(now) + " FROM (" + strings.Join(parts, " UNION ALL ") + ") p JOIN " + t.messages.String() +
+		" m ON m.id = p.id LEFT JOIN " + t.keys.String() + " k ON k.ordering_key = m.ordering_key ORDER BY m.id"
+}
+
+// removeByID is dialect.remove for tables whose primary key is id.
+func removeByID(t tables, rows []*row) string {
+	return "DELETE FROM " + t.messages.String() + " WHERE id IN (" + join(rows, func(r *row) string { return strconv.FormatInt(r.id, 10) }) + ")"
+}
+
+// join returns a comma-separated list. Numbers are written into statements because the limits on the number of
+// arguments differ between databases.
+func join[T any](list []T, text func(T) string) string {
+	var b strings.Builder
+	for i, v := range list {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(text(v))
+	}
+	return b.String()
+}

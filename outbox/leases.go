@@ -1,0 +1,226 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Leases divide the shards among the relays. Each shard has a row in a table with its holder and the time at which the
+// lease expires, by the clock of the database. Each relay has a row too, by which the others count it. One statement renews
+// all rows of a relay. A lease works through a pooler of connections too, and ends by itself if its holder dies.
+//
+// keepLeases alone changes the set of shards. Workers ask for it before each batch.
+type leases struct {
+	mu     sync.Mutex
+	holder string
+	owned  map[int]bool   // shards that workers may use
+	inUse  [workers][]int // shards of the current batch of each worker
+	until  time.Time      // the leases are valid until then; a time of this process
+}
+
+const (
+	leaseTick   = time.Second
+	leaseMargin = 10 // a lease counts as expired when a tenth of it is left
+)
+
+func shardLease(shard int) string { return fmt.Sprintf("shard %02d", shard) }
+
+const relayLease = "relay "
+
+func (l *leases) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.holder = newID()
+	l.owned, l.until = map[int]bool{}, time.Time{}
+	l.inUse = [workers][]int{}
+}
+
+// use returns the shards of a worker and marks them as in use until it calls release.
+func (l *leases) use(worker int) []int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var shards []int
+	if time.Now().Before(l.until) {
+		for _, shard := range slices.Sorted(maps.Keys(l.owned)) {
+			if shard%workers == worker {
+				shards = append(shards, shard)
+			}
+		}
+	}
+	l.inUse[worker] = shards
+	return shards
+}
+
+// release ends the use by a worker.
+func (l *leases) release(worker int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inUse[worker] = nil
+}
+
+// left returns the time for which the leases are valid.
+func (l *leases) left() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Until(l.until)
+}
+
+// keepLeases acquires and renews leases until ctx ends, and releases them then. It acquires no further ones after the
+// end of stopping.
+func (r *Relay) keepLeases(ctx, stopping context.Context) {
+	var retry pause
+	for ctx.Err() == nil {
+		wait := min(leaseTick, r.cfg.Lease/3)
+		if err := r.renewLeases(ctx, stopping.Err() == nil); err != nil {
+			r.failed(stopping, "outbox: database", fmt.Errorf("outbox: renew leases: %w", err))
+			wait = min(retry.next(), r.cfg.Lease/3)
+		} else {
+			retry.reset()
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	names := r.outbox.dialect.names()
+	_, err := r.exec(ctx, r.db, "UPDATE "+names.leases.String()+" SET holder = '', expires_at = 0 WHERE holder = ? AND name LIKE 'shard%'", r.leases.holder)
+	if err == nil {
+		_, err = r.exec(ctx, r.db, "DELETE FROM "+names.leases.String()+" WHERE holder = ?", r.leases.holder)
+	}
+	if err != nil {
+		r.cfg.Logger.WarnContext(ctx, "outbox: leases not released; other relays wait until they expire", slog.Any("error", err))
+	}
+}
+
+// A lease is a row of the table of leases.
+type lease struct {
+	name, holder string
+	left         int64 // microseconds until it expires
+}
+
+// renewLeases renews the leases of the relay, releases shards above its fair share, and acquires free ones below it.
+func (r *Relay) renewLeases(ctx context.Context, more bool) error {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Lease/2)
+	defer cancel()
+	l, now := &r.leases, r.outbox.dialect.now()
+	table := r.outbox.dialect.names().leases.String()
+	lifetime := r.cfg.Lease.Microseconds()
+	start := time.Now()
+	renewed, err := r.exec(ctx, r.db, "UPDATE "+table+" SET expires_at = "+now+" + ? WHERE holder = ?", lifetime, l.holder)
+	if err != nil {
+		return err
+	}
+	if renewed == 0 {
+		if _, err := r.exec(ctx, r.db, "INSERT INTO "+table+" (name, holder, expires_at) VALUES (?, ?, "+now+" + ?)", relayLease+l.holder, l.holder, lifetime); err != nil {
+			return err
+		}
+	}
+	all, err := r.readLeases(ctx)
+	if err != nil {
+		return err
+	}
+	relays, mine, free := 0, map[int]bool{}, []int(nil)
+	for shard := range shards {
+		i := slices.IndexFunc(all, func(e lease) bool { return e.name == shardLease(shard) })
+		switch {
+		case i < 0:
+			return fmt.Errorf("table %s has no row %q; call Outbox.Create", r.outbox.dialect.names().leases, shardLease(shard))
+		case all[i].holder == l.holder:
+			mine[shard] = true
+		case all[i].left <= 0:
+			free = append(free, shard)
+		}
+	}
+	for _, e := range all {
+		if strings.HasPrefix(e.name, relayLease) && e.left > 0 {
+			relays++
+		}
+	}
+	share := (shards + relays - 1) / max(relays, 1)
+	l.mu.Lock()
+	until := start.Add(r.cfg.Lease - r.cfg.Lease/leaseMargin)
+	l.until = until
+	l.owned = mine
+	var release []int
+	for shard := range mine {
+		if len(mine)-len(release) <= share {
+			break
+		}
+		release = append(release, shard)
+	}
+	for _, shard := range release {
+		delete(mine, shard)
+	}
+	release = slices.DeleteFunc(release, func(shard int) bool { // until the batch that uses it has ended
+		return slices.ContainsFunc(l.inUse[:], func(used []int) bool { return slices.Contains(used, shard) })
+	})
+	held := len(mine)
+	l.mu.Unlock()
+
+	for _, shard := range release {
+		if _, err := r.exec(ctx, r.db, "UPDATE "+table+" SET holder = '', expires_at = 0 WHERE name = ? AND holder = ?", shardLease(shard), l.holder); err != nil {
+			return err
+		}
+	}
+	if !more {
+		return nil
+	}
+	rand.Shuffle(len(free), func(i, j int) { free[i], free[j] = free[j], free[i] })
+	for _, shard := range free {
+		if held >= share {
+			break
+		}
+		n, err := r.exec(ctx, r.db, "UPDATE "+table+" SET holder = ?, expires_at = "+now+" + ? WHERE name = ? AND expires_at <= "+now, l.holder, lifetime, shardLease(shard))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			continue
+		}
+		held++
+		l.mu.Lock()
+		l.owned[shard] = true
+		l.mu.Unlock()
+		r.outbox.Wake()
+	}
+	return nil
+}
+
+func (r *Relay) readLeases(ctx context.Context) (all []lease, err error) {
+	rows, err := r.db.QueryContext(ctx, "SELECT name, holder, expires_at - "+r.outbox.dialect.now()+" FROM "+r.outbox.dialect.names().leases.String())
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var e lease
+		if err := rows.Scan(&e.name, &e.holder, &e.left); err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	return all, rows.Err()
+}
+
+type executor interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// exec executes a statement and returns the number of affected rows.
+func (r *Relay) exec(ctx context.Context, to executor, query string, args ...any) (int64, error) {
+	result, err := to.ExecContext(ctx, r.outbox.bind(query), args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}

@@ -1,0 +1,80 @@
+package outbox
+
+import (
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strconv"
+)
+
+type mysql struct{ tables }
+
+// lockSlots is the number of rows that stand for the ordering keys. Two keys may share one.
+const lockSlots = 1024
+
+// Keys are compared byte by byte. An index for held messages alone does not exist here, so _held contains all.
+func (t mysql) schema() []string {
+	return []string{
+		`CREATE TABLE IF NOT EXISTS ` + t.messages.String() + ` (
+  id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  shard SMALLINT NOT NULL COMMENT 'negative while the message is held',
+  ordering_key VARBINARY(300) NOT NULL,
+  message MEDIUMTEXT CHARACTER SET utf8mb4 NOT NULL COMMENT 'exchange, routing key and properties as JSON',
+  body LONGBLOB NOT NULL,
+  added_at BIGINT NOT NULL COMMENT 'microseconds since 1970',
+  attempts INT NOT NULL DEFAULT 0,
+  errors VARCHAR(8000) CHARACTER SET utf8mb4 NOT NULL DEFAULT '' COMMENT 'history of failures as JSON',
+  failed_at BIGINT NULL COMMENT 'set while the message is set aside',
+  KEY _shard (shard, id),
+  KEY _held (ordering_key, id)
+) ENGINE=InnoDB`,
+		`CREATE TABLE IF NOT EXISTS ` + t.keys.String() + ` (
+  ordering_key VARBINARY(300) NOT NULL PRIMARY KEY,
+  shard SMALLINT NOT NULL,
+  retry_at BIGINT NOT NULL,
+  KEY _due (shard, retry_at)
+) ENGINE=InnoDB`,
+		`CREATE TABLE IF NOT EXISTS ` + t.leases.String() + ` (
+  name VARCHAR(64) CHARACTER SET ascii NOT NULL PRIMARY KEY,
+  holder VARCHAR(64) CHARACTER SET ascii NOT NULL,
+  expires_at BIGINT NOT NULL
+) ENGINE=InnoDB`,
+		`CREATE TABLE IF NOT EXISTS ` + t.locks.String() + ` (slot INT NOT NULL PRIMARY KEY, used INT NOT NULL DEFAULT 0) ENGINE=InnoDB`,
+		`INSERT IGNORE INTO ` + t.locks.String() + ` (slot) VALUES ` + join(make([]struct{}, lockSlots), slotValue()),
+		`CREATE TABLE IF NOT EXISTS ` + t.meta.String() + ` (
+  name VARCHAR(64) CHARACTER SET ascii NOT NULL PRIMARY KEY,
+  value BIGINT NOT NULL
+) ENGINE=InnoDB`,
+	}
+}
+
+func slotValue() func(struct{}) string {
+	slot := -1
+	return func(struct{}) string { slot++; return fmt.Sprintf("(%d)", slot) }
+}
+
+func (mysql) now() string {
+	return "TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(6))"
+}
+
+// Locks of GET_LOCK belong to the connection, not to the transaction. Row locks end with the transaction.
+func (t mysql) lockKeys(keys []string) (string, []any) {
+	slots := make([]int, len(keys))
+	for i, key := range keys {
+		h := fnv.New32a()
+		h.Write([]byte(key))
+		slots[i] = int(h.Sum32() % lockSlots)
+	}
+	slices.Sort(slots)
+	return "UPDATE " + t.locks.String() + " SET used = 1 - used WHERE slot IN (" + join(slices.Compact(slots), strconv.Itoa) + ") ORDER BY slot", nil
+}
+
+func (t mysql) read(ranges []shardRange, limit, size int) (string, []any) {
+	return unionRead(t.tables, t.now(), ranges, limit, size), nil
+}
+
+func (t mysql) remove(rows []*row) (string, []any) { return removeByID(t.tables, rows), nil }
+
+// InnoDB's locks are visible only to administrators. Its purge removes deleted messages soon unless a transaction keeps
+// an old snapshot.
+func (mysql) writers() string { return "" }
