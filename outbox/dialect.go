@@ -72,8 +72,8 @@ func rowColumns(now string) string {
 func unionRead(t tables, now string, ranges []shardRange, limit, size int) string {
 	parts := make([]string, len(ranges))
 	for i, r := range ranges {
-		parts[i] = fmt.Sprintf("SELECT id FROM (SELECT id, SUM(size) OVER (ORDER BY id) - size AS before FROM "+
-			"(SELECT id, LENGTH(body) AS size FROM %s WHERE shard = %d AND id > %d ORDER BY id LIMIT %d) s%d) b%d WHERE before < %d",
+		parts[i] = fmt.Sprintf("SELECT id FROM (SELECT id, SUM(size) OVER (ORDER BY id) - size AS sum_before FROM "+
+			"(SELECT id, LENGTH(body) AS size FROM %s WHERE shard = %d AND id > %d ORDER BY id LIMIT %d) s%d) b%d WHERE sum_before < %d",
 			t.messages, r.shard, r.floor, limit, i, i, size/len(ranges)+1)
 	}
 	return "SELECT " + rowColumns(now) + " FROM (" + strings.Join(parts, " UNION ALL ") + ") p JOIN " + t.messages.String() +

@@ -70,10 +70,10 @@ func (t postgresql) read(ranges []shardRange, limit, size int) (string, []any) {
 	}
 	query := "SELECT " + rowColumns(t.now()) + ` FROM unnest(?::smallint[], ?::bigint[]) AS s(shard, floor) CROSS JOIN LATERAL (
   SELECT * FROM (
-    SELECT l.*, sum(octet_length(body)) OVER (ORDER BY id) - octet_length(body) AS before FROM (
+    SELECT l.*, sum(octet_length(body)) OVER (ORDER BY id) - octet_length(body) AS sum_before FROM (
       SELECT * FROM ` + t.messages.String() + ` WHERE shard = s.shard AND id > s.floor ORDER BY id LIMIT ?::bigint
     ) l
-  ) w WHERE before < ?::bigint
+  ) w WHERE sum_before < ?::bigint
 ) m LEFT JOIN ` + t.keys.String() + ` k ON k.ordering_key = m.ordering_key ORDER BY m.id`
 	return query, []any{array(numbers), array(floors), limit, size/len(ranges) + 1}
 }

@@ -83,6 +83,9 @@ func (w *worker) cycle(ctx context.Context) (n int, progress bool, err error) {
 	shards := w.r.leases.use(w.index)
 	defer func() { w.r.leases.release(w.index) }()
 	if len(shards) == 0 {
+		if w.r.leases.left() > 0 { // other relays have all shards
+			w.r.report(nil)
+		}
 		return 0, false, nil
 	}
 	b := &batch{w: w, began: time.Now()}

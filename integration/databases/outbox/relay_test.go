@@ -310,7 +310,7 @@ func TestLockKeysMakesTheOrderOfAddTheOrderOfPublishing(t *testing.T) {
 			for range 6 {
 				pool := db.connect(t)
 				writers.Go(func() {
-					for i := range 20 {
+					for i := range 21 {
 						k := i % 3
 						err := db.Transact(t.Context(), pool, func(tx *sql.Tx) error {
 							// An empty Add takes the lock; a message with the number follows.
@@ -335,7 +335,7 @@ func TestLockKeysMakesTheOrderOfAddTheOrderOfPublishing(t *testing.T) {
 			writers.Wait()
 			db.awaitStats(t, 0, 0, 0)
 			got := slices.DeleteFunc(s.bodies("orders"), func(s string) bool { return s == "lock" })
-			checkOrder(t, got, 3, 6*20/3)
+			checkOrder(t, got, 3, 6*21/3)
 		})
 	}
 }
