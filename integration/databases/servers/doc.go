@@ -14,8 +14,8 @@
 //
 // Importing the package registers the drivers "pgx" and "mysql" with database/sql.
 //
-// A committed transaction is on disk: the servers run with fsync, as in production. Kill ends a server like a crash, and
-// Restart starts it again with the same data and port.
+// A committed transaction is on disk: the servers run with fsync, as in production. Kill simulates a crash, and Restart
+// starts the server again with the same data and port.
 //
 // If the environment variable AMQPKIT_POSTGRES or AMQPKIT_MARIADB holds a DSN, StartPostgres or StartMariaDB uses that
 // server instead of starting one. Such a server cannot be killed or restarted.

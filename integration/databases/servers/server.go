@@ -57,7 +57,7 @@ type Server struct {
 	variable string  // for Env
 	upstream *Server // the PostgreSQL behind a PgBouncer
 
-	// Of private servers. folder is nil for the others.
+	// Fields of private servers. folder is nil for the others.
 	folder   *folder
 	port     int
 	password string
@@ -153,7 +153,7 @@ func (s *Server) administer(do func(*sql.DB) error) error {
 	return errors.Join(do(db), db.Close())
 }
 
-// run runs a program of the server to its end, as the server's user.
+// run runs a program of the server as the server's user and waits for its exit.
 func (s *Server) run(ctx context.Context, command ...string) error {
 	p, err := s.folder.spawn(s.log, command...)
 	if err != nil {
