@@ -27,7 +27,8 @@ type folder struct {
 func supported() error { return nil }
 
 // newFolder creates a folder for a server that runs as account if this process runs as root. Servers refuse to run as
-// root; the account "nobody" is used if account does not exist.
+// root, so an unprivileged account is used if this one
+// does not exist.
 func newFolder(account string) (*folder, error) {
 	removeStaleFolders()
 	path, err := os.MkdirTemp("", folderPattern)
