@@ -27,8 +27,7 @@ type folder struct {
 func supported() error { return nil }
 
 // newFolder creates a folder for a server that runs as account if this process runs as root. Servers refuse to run as
-// root, so an unprivileged account is used if this one
-// does not exist.
+// root. If account does not exist, another unprivileged one is used.
 func newFolder(account string) (*folder, error) {
 	removeStaleFolders()
 	path, err := os.MkdirTemp("", folderPattern)

@@ -60,7 +60,7 @@ func TestServerDiesWithAKilledProcessAndTheNextStartRemovesItsFolder(t *testing.
 }
 
 func TestFailedStartQuotesTheLogAndLeavesNoFolder(t *testing.T) {
-	temp, err := os.MkdirTemp("", "amqpkit-test-") // not t.TempDir, which only this user can enter
+	temp, err := os.MkdirTemp("", "amqpkit-test-") //nolint:usetesting // only this user can enter t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
