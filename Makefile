@@ -20,7 +20,13 @@ on-broker := go run ./integration/cmd/broker -n 2
 # Packages that users build, on every platform.
 core   := go list ./... | grep -v -e /integration
 
-.PHONY: help demo demo-stop test unit unit-386 integration check-4.0 test-4.0 faults soak mutants bench lint fmt image
+# The nested modules. Tests, vet and the linter name each of them; a test in integration/walls fails if one is missing here.
+modules := tools integration/databases
+
+# The ones that users build, on every platform. integration/databases contains one package that they may import.
+portable := $(filter-out tools integration/databases,$(modules)) integration/databases/servers
+
+.PHONY: help demo demo-stop test unit unit-386 integration databases modules check-4.0 test-4.0 faults soak mutants bench lint fmt image
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +37,7 @@ demo: ## send and receive "Hello World!" through a RabbitMQ, which is left runni
 demo-stop: ## end the RabbitMQ that the demo left running
 	@go run ./integration/cmd/demo -stop
 
-test: unit unit-386 integration ## unit tests and integration tests, with the race detector, on a real RabbitMQ
+test: unit unit-386 integration databases modules ## all tests, with the race detector, on a real RabbitMQ and real databases
 	@echo "make test: all passed"
 
 unit: ## unit tests
@@ -50,6 +56,21 @@ integration: ## integration tests on a real RabbitMQ
 	@$(pika)
 	go test -race -skip Mutants ./integration/bench/... ./integration/cmd/... ./integration/internal/... ./integration/walls ./integration/soak
 	$(on-broker) go test -race -count=1 -p=3 -timeout=30m -parallel=4 -skip '^TestS[0-9]{2}' $(folders)
+
+# AMQPKIT_POSTGRES and AMQPKIT_MARIADB may hold the DSNs of your own servers.
+databases: ## tests on PostgreSQL, MariaDB and SQLite, with the race detector, on a real RabbitMQ
+	@$(ensure) gcc gcc libc6-dev
+	@$(if $(AMQPKIT_POSTGRES),,$(ensure) '/usr/lib/postgresql/*/bin/postgres' postgresql)
+	@$(if $(AMQPKIT_MARIADB),,$(ensure) mariadbd mariadb-server-core mariadb-client-core)
+	@$(if $(AMQPKIT_MARIADB),,$(ensure) my_print_defaults mariadb-client-core)
+	@$(ensure) pgbouncer pgbouncer
+	$(on-broker) go -C integration/databases test -race -count=1 -p=3 -timeout=30m ./...
+
+modules: ## tests of the other nested modules
+	@$(ensure) gcc gcc libc6-dev
+	@for module in $(filter-out integration/databases,$(modules)); do \
+		echo "go -C $$module test -race ./..."; go -C $$module test -race ./...; \
+	done
 
 RUN ?=
 
@@ -98,9 +119,12 @@ bench: ## amqpkit against amqp091-go, half an hour, into docs/benchmarks.md; QUI
 lint: ## golangci-lint, with the import rules of ARCHITECTURE.md, and go vet for other platforms; its first run builds it
 	@echo "lint (the first run builds the linter, about two minutes) ..."
 	@$(tool) golangci-lint run ./...
-	@cd tools && go tool golangci-lint run ./...
+	@for module in $(modules); do \
+		echo "lint $$module ..."; (cd $$module && go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint run ./...); \
+	done
 	@for on in windows/amd64 darwin/arm64 freebsd/amd64 linux/386; do \
 		echo "vet for $$on ..."; CGO_ENABLED=0 GOOS=$${on%/*} GOARCH=$${on#*/} go vet $$($(core)); \
+		for module in $(portable); do CGO_ENABLED=0 GOOS=$${on%/*} GOARCH=$${on#*/} go -C $$module vet ./...; done; \
 	done
 
 fmt: ## gofumpt

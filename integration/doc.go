@@ -8,6 +8,7 @@
 //   - memory measures that the memory in use does not grow.
 //   - rabbit starts RabbitMQ, alone or as a cluster, and injects faults. soak judges programs under random faults.
 //   - bench holds the programs that make bench compares.
+//   - databases is a nested module with the tests on PostgreSQL, MariaDB and SQLite, and package servers, which starts them.
 //   - cmd holds the commands behind make.
 //   - internal/kit holds helpers of the tests. internal/ports finds free ports.
 //

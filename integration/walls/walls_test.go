@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -22,6 +25,8 @@ var rooms = map[string][]string{
 	module + "/consumer": {},
 	module + "/retry":    {module + "/topology", module + "/consumer"},
 	module + "/parking":  {module + "/consumer"},
+	module + "/outbox":   {module + "/producer", module + "/consumer"},
+	module + "/inbox":    {module + "/producer", module + "/consumer"},
 }
 
 // foundations are the packages below the rooms, in the order in which they may import each other.
@@ -30,10 +35,13 @@ var foundations = []string{
 	module + "/internal/history", module + "/internal/sqldb",
 }
 
+// planned are packages with rules that may not exist yet.
+var planned = []string{module + "/outbox", module + "/inbox", module + "/internal/sqldb"}
+
 // linkable are the modules that users may find in their go.sum because of us.
 var linkable = []string{module, "github.com/rabbitmq/amqp091-go", "github.com/cenkalti/backoff/v4"}
 
-// goPackage is what `go list -json` says of a package.
+// goPackage is the part of the output of `go list -json` that the tests check.
 type goPackage struct {
 	ImportPath string
 	Standard   bool
@@ -43,12 +51,15 @@ type goPackage struct {
 
 func TestUsersLinkOnlyTheStandardLibraryAMQPAndBackoff(t *testing.T) {
 	for room := range rooms {
+		if missing(t, room) {
+			continue
+		}
 		for _, p := range list(t, "-deps", room) {
 			if !p.Standard && !slices.Contains(linkable, p.Module.Path) {
 				t.Errorf("importing %s links %s", room, p.ImportPath)
 			}
 			if p.Module != nil && p.Module.Path == module && !isRoom(p.ImportPath) {
-				t.Errorf("importing %s links %s, which is no room of users", room, p.ImportPath)
+				t.Errorf("importing %s links %s, which is not a room of users", room, p.ImportPath)
 			}
 		}
 	}
@@ -56,6 +67,9 @@ func TestUsersLinkOnlyTheStandardLibraryAMQPAndBackoff(t *testing.T) {
 
 func TestRoomsImportOnlyTheRoomsBeneathThem(t *testing.T) {
 	for room, allowed := range rooms {
+		if missing(t, room) {
+			continue
+		}
 		for _, imported := range list(t, room)[0].Imports {
 			ours := imported == module || strings.HasPrefix(imported, module+"/")
 			if ours && !slices.Contains(foundations, imported) && !slices.Contains(allowed, imported) {
@@ -67,12 +81,22 @@ func TestRoomsImportOnlyTheRoomsBeneathThem(t *testing.T) {
 
 func TestSharedPackagesImportOnlyEarlierOnes(t *testing.T) {
 	for i, p := range foundations {
+		if missing(t, p) {
+			continue
+		}
 		for _, imported := range list(t, p)[0].Imports {
 			if (imported == module || strings.HasPrefix(imported, module+"/")) && !slices.Contains(foundations[:i], imported) {
 				t.Errorf("%s imports %s", p, imported)
 			}
 		}
 	}
+}
+
+// missing reports whether a planned package does not exist.
+func missing(t *testing.T, path string) bool {
+	t.Helper()
+	_, err := os.Stat(filepath.Join(root, strings.TrimPrefix(path, module)))
+	return slices.Contains(planned, path) && errors.Is(err, fs.ErrNotExist)
 }
 
 func isRoom(path string) bool {
