@@ -16,5 +16,18 @@
 //	err = p.Publish(ctx, "", "hello", amqp.Publishing{Body: []byte("Hello World!")})
 //
 // Package producer publishes, package consumer consumes, and package topology declares queues and exchanges. Producer and consumer need
-// only a small interface, so they also work with connections that you manage yourself. Passwords and tokens never appear in errors, logs or the formatting of this package's types.
+// only a small interface, so they also work with connections that you manage yourself. Passwords and tokens never appear in errors, logs
+// or formatted values.
+//
+// # Errors
+//
+// A [DialError] reports the failure at one URL. Its kind is [ErrUnreachable], [ErrTLS], [ErrLogin], [ErrVhost], [ErrLimit], [ErrHandshake],
+// [ErrCredentials] or [ErrSetup]. A Conn retries after each of them. It gives up only after a permanent error (amqperr.IsPermanent), or if
+// [Config.Backoff] stops. The result of [Conn.Err] then wraps [ErrClosed]. A [MissingError] reports consumers that lack their queues.
+//
+// # Without the other packages
+//
+// [Conn.PublishConnection] and [Conn.ConsumeConnection] return the current session for calls of amqp091-go. [Conn.DedicatedConnection]
+// opens a connection that the Conn does not replace. Package consumer uses [Conn.LastLoss] and [Conn.QueueMissing] to recover from a
+// message that RabbitMQ cannot deliver and from a missing queue.
 package amqpkit

@@ -18,7 +18,7 @@ func ExampleDial() {
 	conn, err := amqpkit.Dial(ctx, "amqp://guest:guest@localhost:5672/")
 	switch {
 	case errors.Is(err, amqpkit.ErrLogin), errors.Is(err, amqpkit.ErrVhost):
-		log.Fatal(err) // somebody has to change something
+		log.Fatal(err) // the login or the virtual host must be corrected
 	case err != nil:
 		log.Print(err) // the broker may come up later: see Open
 		return

@@ -1,4 +1,3 @@
-// Package amqperr defines the errors that several packages of amqpkit return.
 package amqperr
 
 import "errors"

@@ -153,10 +153,10 @@ func ExampleFaults_ForLinks() {
 
 	billing := proxy.ForLinks(func(l amqptest.Link) bool { return l.Name == "billing" })
 	fmt.Println("cut:", billing.Cut(), "left:", proxy.Links())
-	fmt.Println("billing was told:", (<-lost["billing"]).Code)
+	fmt.Println("billing received:", (<-lost["billing"]).Code)
 	// Output:
 	// cut: 1 left: 1
-	// billing was told: 501
+	// billing received: 501
 }
 
 // The proxy reports the frames on the wire, independently of the client.
@@ -173,11 +173,11 @@ func ExampleProxy_Observe() {
 	proxy.Observe(func(e amqptest.Event) {
 		fmt.Println(e.Kind, e.Tag, e.MessageID)
 	})
-	told := proxy.Next(func(e amqptest.Event) bool { return e.Kind == amqptest.Confirmed })
+	confirmed := proxy.Next(func(e amqptest.Event) bool { return e.Kind == amqptest.Confirmed })
 	if err := ch.Publish("", "orders", true, false, amqp.Publishing{MessageId: "order 1"}); err != nil {
 		log.Fatal(err)
 	}
-	<-told
+	<-confirmed
 	proxy.Observe(nil)
 	// Unordered output:
 	// Published 1 order 1

@@ -1,13 +1,13 @@
 // Package consumer runs a handler for each message of a queue and settles the delivery by the handler's result.
 //
-// A [Consumer] consumes until its ctx ends. It subscribes again after a lost connection, a closed channel, and a
-// queue that is deleted and declared again. The handler's result settles the message:
+// A [Consumer] consumes until its ctx ends. It subscribes again after the connection was lost, after the channel was closed, and
+// after the queue was deleted and declared again. The handler's result settles the message:
 //
 //	nil                 acknowledged
 //	Reject(err)         rejected: dead-lettered, or dropped if the queue has no dead-letter exchange
 //	Requeue(d, err)     requeued after d, not counted as a failure
 //	RejectRequeue(err)  requeued at once, counted as a failure
-//	any other error     held for 1 s, doubling to 30 s, then requeued, counted as a failure
+//	any other error     held for 1 s (doubled at each failure, up to 30 s), then requeued, counted as a failure
 //	a panic             logged with its stack, then treated like any other error
 //
 // A quorum queue does not redeliver a failing message indefinitely. Without a dead-letter exchange it drops the message
@@ -17,8 +17,8 @@
 //
 // A delivery is settled at most once, after its handler has returned, on the channel that delivered it. If that
 // channel was closed, nothing is sent and RabbitMQ redelivers the message. Handlers may therefore receive a message
-// twice and must tolerate it. Compare message ids: Redelivered does not prove that a handler received the message, and
-// a message that was published twice does not have it.
+// twice and must tolerate it. Detect duplicates by the message id. The redelivered flag is not sufficient: a message
+// may have it although no handler received it, and the second copy of a message that was published twice lacks it.
 //
 //	conn, err := amqpkit.Dial(ctx, "amqp://guest:guest@localhost:5672/")
 //	…
@@ -33,7 +33,7 @@
 //
 // Several workers handle deliveries concurrently, so the order of the queue is kept only with one worker. With
 // [Config.Key], deliveries with the same key are handled in order, and deliveries with different keys concurrently.
-// [Batch] passes many deliveries to one function call, for example for a bulk insert, and takes an outcome for each.
+// [Batch] passes many deliveries to one function call, for example for a bulk insert. The function returns a result for each.
 //
 // # Deliveries on a channel
 //
@@ -57,10 +57,11 @@
 // limit of the queue. Therefore Run assumes the default limit unless [Config.HasDeadLetterExchange] is set: from the 21st
 // failed delivery on, it logs a warning with the message id.
 //
-// RabbitMQ 4.3 counts an ordinary error of a handler and each delivery that was unacknowledged when its connection was lost. It
-// does not count [Requeue] or the unhandled deliveries that Run requeues at shutdown, except in an ordered shutdown
-// (see [Config.SingleActiveConsumer]). Before 4.3 every requeue counts. Classic queues do not count. On a stream,
-// settling only moves the window of unsettled deliveries; no message is requeued.
+// RabbitMQ 4.3 counts each delivery that Run requeues after an ordinary error, and each delivery that was unacknowledged
+// when its connection was lost. It does not count [Requeue]. It does not count the unhandled deliveries that Run requeues
+// at shutdown either, except in an ordered shutdown (see [Config.SingleActiveConsumer]). RabbitMQ before 4.3 counts every
+// requeue. Classic queues do not count. On a stream, settling a delivery only frees its place in the prefetch; no
+// message is requeued.
 //
 // # Untrusted messages
 //

@@ -92,6 +92,39 @@ func ExampleMiddleware() {
 	// rejected: decode the body as JSON into int: invalid character 's' looking for beginning of value 1
 }
 
+// A middleware labels the results of handlers, for example for metrics.
+func ExampleMiddleware_results() {
+	label := func(err error) string {
+		var panicked *consumer.PanicError
+		var rejected *consumer.RejectError
+		var postponed *consumer.RequeueError
+		switch {
+		case err == nil:
+			return "acknowledged"
+		case errors.As(err, &panicked):
+			return "panic"
+		case errors.As(err, &rejected) && rejected.Requeue:
+			return "requeued as failed"
+		case errors.As(err, &rejected):
+			return "rejected"
+		case errors.As(err, &postponed):
+			return "postponed for " + postponed.After.String()
+		}
+		return "failed"
+	}
+	err := errors.New("no such customer")
+	for _, result := range []error{nil, consumer.Reject(err), consumer.RejectRequeue(err), consumer.Requeue(time.Minute), &consumer.PanicError{Value: err}, err} {
+		fmt.Println(label(result))
+	}
+	// Output:
+	// acknowledged
+	// rejected
+	// requeued as failed
+	// postponed for 1m0s
+	// panic
+	// failed
+}
+
 // Limits for untrusted messages: the size as delivered, the decompressed size, and the time of the handler.
 func ExampleDecompress() {
 	cfg := consumer.Config{

@@ -57,7 +57,7 @@ func publish(ctx context.Context, conn *amqpkit.Conn, order any) error {
 	case err == nil: // routed to a queue and confirmed
 	case errors.As(err, &returned): // no queue is bound for this routing key
 	case producer.MaybeDelivered(err): // unknown: publishing again may create a duplicate
-	default: // returned, refused or never sent; after ErrNacked another bound queue may still hold it
+	default: // refused or never sent; after ErrNacked another bound queue may still hold it
 	}
 	return err
 }

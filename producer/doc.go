@@ -28,4 +28,9 @@
 // Body and Headers are not copied. The Producer reads them until the message has its outcome, and never changes
 // them. After nil, [ReturnedError], [ErrNacked] and [ErrNotPublished] the caller may change or reuse them. After
 // [ErrUnconfirmed] it must not, because Publish may return at the end of ctx while the message is still being written.
+//
+// # Received messages
+//
+// [Producer.Republish] and [Producer.RepublishAsync] publish a received message again with its properties and headers unchanged. Packages
+// retry and parking use them.
 package producer

@@ -1,4 +1,4 @@
-// Package retry retries failed messages after a delay, and parks the ones that keep failing.
+// Package retry retries failed messages after a delay. It moves a message that keeps failing to a parking queue: it parks the message.
 // No message is lost on the way: the original is acknowledged only after RabbitMQ has confirmed the copy.
 //
 //	plan, err := retry.New(retry.Config{
@@ -17,8 +17,9 @@
 //		Middleware: []consumer.Middleware{plan.Middleware(p)},
 //	}, handler)
 //
-// The handler's error selects the action: amqperr.Permanent, [After], consumer.Reject, an error with a [Rule], or any other error,
-// for which the policy applies. [Plan.Middleware] has the list. Package parking reads and replays parked messages.
+// The handler's error selects the next step. amqperr.Permanent and consumer.Reject park the message, [After] sets the delay, and a
+// [Rule] selects an [Action] for certain errors. Config.Policy applies to all other errors. [Plan.Middleware] has the list. Package
+// parking reads and replays parked messages.
 //
 // # Waiting
 //
@@ -29,9 +30,9 @@
 //	orders ── handler fails: publish, confirm, ack ──▶ orders.wait.10s ── after 10s ──▶ orders
 //	       ── last attempt fails: the same ──────────▶ orders.parked
 //
-// Messages are published to the wait queue and not dead-lettered to it: RabbitMQ drops a message that returns to a queue by expiry
-// alone. A publish resets RabbitMQ's counts, so attempts are counted in a header of the message. The worker itself waits for delays up to
-// Config.MaxInProcessDelay.
+// Messages are published to the wait queue and not dead-lettered to it, because RabbitMQ drops a dead letter that returns to its queue
+// only through expiry. A publish resets RabbitMQ's counts, so attempts are counted in a header of the message.
+// For delays up to Config.MaxInProcessDelay, zero by default, the worker itself waits.
 //
 // # Attempts
 //
@@ -40,6 +41,6 @@
 // redelivers the message and the same attempt runs again. A loss between the confirm and the ack, or a confirm that takes longer than
 // Config.MoveTimeout, leaves two copies with the same message id. See [MoveError] for moves that fail.
 //
-// Every end of a handler is an attempt: an error, a panic, and runtime.Goexit (t.FailNow). A handler that does not return
-// keeps its worker, until RabbitMQ delivers its message again after the consumer timeout.
+// Each call of a handler is an attempt, whether it ends by an error, a panic or runtime.Goexit (t.FailNow). A handler that does not
+// return keeps its worker. RabbitMQ delivers its message again after the consumer timeout.
 package retry

@@ -1,13 +1,15 @@
 package retry_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 
-	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/retry"
 )
 
@@ -61,18 +63,29 @@ func ExamplePolicy_BackOff() {
 	// gave up: no answer
 }
 
-func ExamplePermanent() {
-	handle := func(body string) error {
-		if body == "" {
-			return amqperr.Permanent(errors.New("empty order"))
-		}
-		return errors.New("database is down")
+// Rules select errors by a function and by a value. The policy of the plan applies to all other errors.
+func ExampleWhen() {
+	busy := retry.When("database is busy", func(err error) bool {
+		return strings.Contains(err.Error(), "deadlock detected")
+	}, retry.Schedule(time.Second, time.Second))
+	var late retry.Action = retry.Discard // or retry.Park, or a Policy
+	plan, err := retry.New(retry.Config{
+		Queue:  "orders",
+		Policy: retry.Schedule(time.Minute),
+		Rules:  []retry.Rule{busy, retry.OnError(context.DeadlineExceeded, late)},
+	})
+	if err != nil {
+		log.Fatal(err)
 	}
-	for _, body := range []string{"", "order 7"} {
-		err := handle(body)
-		fmt.Printf("%v: permanent %v\n", err, amqperr.IsPermanent(err))
-	}
+	fmt.Println(plan)
 	// Output:
-	// empty order: permanent true
-	// database is down: permanent false
+	// retry plan for queue orders
+	//   database is busy: 1s, 1s, then park
+	//   context deadline exceeded: discard
+	//   permanent, rejected: park at once
+	//   any other error: 1m0s, then park
+	//
+	//   orders ──▶ orders.wait.1s ── 1s ──▶ orders
+	//          ──▶ orders.wait.1m ── 1m ──▶ orders
+	//          ──▶ orders.parked
 }

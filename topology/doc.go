@@ -1,8 +1,9 @@
 // Package topology describes exchanges, queues and bindings as data, validates them, and declares them on RabbitMQ. All
 // instances of a program may declare the same topology at once and any number of times.
 //
-// Declaring changes no existing object. An object that exists with other attributes is reported as a [*ConflictError],
-// which names the object, the attribute and both values. All other objects are declared.
+// Declaring never changes an existing object. An object that exists with other attributes is reported as a [*ConflictError],
+// which names the object, the attribute and both values. All other objects are declared. A
+// [*DeclareError] reports an object that RabbitMQ refused for another reason, such as a missing permission.
 //
 //	orders := topology.Topology{
 //		Exchanges: []topology.Exchange{{Name: "orders", Type: topology.Topic}},
@@ -17,7 +18,8 @@
 //	}
 //	err := orders.Declare(ctx, ac) // ac is an *amqp.Connection
 //
-// By default, exchanges are durable, and queues are durable quorum queues. [Queues] returns a topology of such queues by their
+// By default, exchanges are durable, and queues are durable quorum queues. The constants of [ExchangeType] and
+// [QueueType] are the other types. [Queues] returns a topology of such queues by their
 // names. [Merge] combines topologies. The method value orders.Declare fits amqpkit.Config.Setup, which declares the
 // topology on every new session before it is used.
 //
