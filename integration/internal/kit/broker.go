@@ -24,9 +24,9 @@ const reap = "github.com/amqpkit/amqpkit/integration/rabbit.reap"
 // run in parallel with others.
 var shared *rabbit.Broker
 
-// Main runs the tests of a package on a shared broker and returns the exit status. It uses the broker of
+// Main runs the tests of a package, usually a *testing.M, on a shared broker and returns the exit status. It uses the broker of
 // integration/cmd/broker if that program started the process, and otherwise starts one with rabbit.Start.
-func Main(m *testing.M) int {
+func Main(m interface{ Run() int }) int {
 	ctx := context.Background()
 	var err error
 	if handle := os.Getenv(rabbit.SharedVar); handle != "" && os.Getenv("AMQP_URL") == "" {
