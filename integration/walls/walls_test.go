@@ -22,6 +22,7 @@ var rooms = map[string][]string{
 	module + "/consumer": {},
 	module + "/retry":    {module + "/topology", module + "/consumer"},
 	module + "/parking":  {module + "/consumer"},
+	module + "/inbox":    {module + "/consumer"},
 }
 
 // foundations are the packages below the rooms, in the order in which they may import each other.
