@@ -39,10 +39,12 @@ func newStatements(d sqldb.Dialect, t sqldb.Table, retention time.Duration) stat
 		options = " WITHOUT ROWID"
 		remove = fmt.Sprintf("DELETE FROM %s WHERE (consumer, id) IN ("+oldest+")", t, "consumer, id", t, now)
 	case sqldb.MySQL:
-		now, bytes, index, options = "UNIX_TIMESTAMP()", "VARBINARY(255)", ", KEY (expires)", " ENGINE=InnoDB"
+		now, bytes, index, options = "UNIX_TIMESTAMP()", "VARBINARY(255)", ", KEY expires (expires)", " ENGINE=InnoDB"
 		s.insert, s.ignore, s.returning = "INSERT IGNORE INTO", "", ""
-		// The limit is the number of expired ids. The statement then locks none that has not expired.
-		remove = fmt.Sprintf("DELETE FROM %s WHERE expires >= ? AND expires < %s ORDER BY expires LIMIT ?", t, now)
+		// The order of the join and the index are fixed, and the limit is the number of expired ids: the statement locks each
+		// row that it reads, and would wait for a handler that has stored an id.
+		forced := strings.Replace(oldest, " WHERE", " FORCE INDEX (expires) WHERE", 1)
+		remove = fmt.Sprintf("DELETE i FROM ("+forced+") AS oldest STRAIGHT_JOIN %[2]s AS i ON i.consumer = oldest.consumer AND i.id = oldest.id", "consumer, id", t, now)
 	}
 	meta := t.With("_meta")
 	s.create = []string{fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (consumer %s NOT NULL, id %[2]s NOT NULL, expires bigint NOT NULL, PRIMARY KEY (consumer, id)%s)%s", t, bytes, index, options)}
