@@ -165,12 +165,17 @@ func TestABatchOfOneIsTriedOnce(t *testing.T) {
 
 func TestAnUnreachableDatabaseFailsABatchAtOnce(t *testing.T) {
 	onEach(t, func(t *testing.T, db *database) {
+		var log logbook
+		db.Logger = log.logger()
 		b := db.batch(t, 3, nil)
 		_ = db.Close()
 		for _, err := range b.handle(t.Context(), deliveries("a", "b", "c")...) {
 			if err == nil || !strings.HasPrefix(err.Error(), "inbox: begin a transaction: ") {
 				t.Errorf("result %v", err)
 			}
+		}
+		if log.String() != "" { // the messages are not tried one by one
+			t.Errorf("logged\n%s", &log)
 		}
 	})
 }
