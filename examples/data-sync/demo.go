@@ -26,7 +26,7 @@ type demo struct {
 }
 
 // existing is the number of orders that exist before the orders service has an outbox. Only a snapshot contains them.
-const existing = 2000
+const existing = 1000
 
 func insertExisting(ctx context.Context, db *database) error {
 	tx, err := db.BeginTx(ctx, nil)

@@ -67,8 +67,8 @@ func (s *service) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, p.Close(context.Background())) }()
 
-	// A killed relay's ordering keys are free again when its lease has expired. The default of 10 s would slow the demo down.
-	relay, err := outbox.NewRelay(s.out, s.db.DB, p, outbox.RelayConfig{Lease: 2 * time.Second})
+	// The lease of a killed process must expire before another relay publishes. The default of 10 s would slow the demo down.
+	relay, err := outbox.NewRelay(s.out, s.db.DB, p, outbox.RelayConfig{Lease: 4 * time.Second})
 	if err != nil {
 		return err
 	}
