@@ -85,6 +85,7 @@ func (b *batch) addQueue(q *keyQueue) {
 // publish publishes the messages: the first of each key at once, each further one after the confirm of the one before
 // it. It returns when all outcomes are known; ctx bounds them.
 func (b *batch) publish() {
+	began := time.Now()
 	for _, q := range b.keys {
 		b.send(q)
 	}
@@ -92,7 +93,7 @@ func (b *batch) publish() {
 		s := b.flight[0]
 		b.flight = b.flight[1:]
 		<-s.receipt.Done()
-		if b.settled(s.queue, s.row, s.receipt.Wait(context.Background())) && time.Since(b.began) < sharedTime {
+		if b.settled(s.queue, s.row, s.receipt.Wait(context.Background())) && time.Since(began) < sharedTime {
 			b.send(s.queue)
 		}
 	}

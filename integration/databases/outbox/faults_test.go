@@ -13,6 +13,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit/amqptest"
 	"github.com/amqpkit/amqpkit/integration/databases/servers"
 	"github.com/amqpkit/amqpkit/outbox"
 	"github.com/amqpkit/amqpkit/producer"
@@ -184,7 +185,10 @@ func TestAnUnreadableRowIsSetAsideAtOnce(t *testing.T) {
 func TestAKeyWithManyMessagesDoesNotDelayOthers(t *testing.T) {
 	onEach(t, func(t *testing.T, db *database) {
 		s := newService(t, "orders")
-		const backlog = 5000
+		proxy := amqptest.StartProxy(t, s.broker.URL()) // a round trip takes time, as on a network
+		proxy.Delay(amqptest.FromBroker, 3*time.Millisecond)
+		_, s.Producer = connectTo(t, proxy.URL())
+		const backlog = 1500
 		var many []outbox.Message
 		for i := range backlog {
 			many = append(many, message("orders", "hot", fmt.Sprintf("0:%d", i)))
@@ -253,6 +257,8 @@ func TestMemoryIsBoundedByBatchBytes(t *testing.T) {
 		start(t, db.Outbox, db.DB, c, outbox.RelayConfig{BatchBytes: 2 << 20})
 		db.awaitStats(t, 0, 0, 0)
 		// Two batches, each with up to one message more for each of its eight shards.
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		if limit := 2 * (2<<20 + 8*(256<<10) + 3<<20); c.most > limit {
 			t.Errorf("%d bytes in flight, want at most %d", c.most, limit)
 		}

@@ -241,7 +241,7 @@ func (db *database) awaitStats(t *testing.T, waiting, held, setAside int) {
 		if time.Now().After(deadline) {
 			t.Fatalf("Stats = %+v, want %d waiting, %d held, %d set aside", s, waiting, held, setAside)
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 
