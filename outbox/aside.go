@@ -36,7 +36,7 @@ func (o *Outbox) Failed(ctx context.Context, db *sql.DB, after int64, limit int)
 		m, _ := r.publishing() // what can be read: the message may be set aside because it cannot
 		list = append(list, FailedMessage{
 			ID: r.id, FailedAt: time.UnixMicro(failedAt).UTC(), Attempts: attempts(r.errors),
-			Message: Message{Exchange: m.Exchange, Key: m.Key, Publishing: m.Publishing, OrderingKey: r.orderingKey()},
+			Message: Message{Exchange: m.Exchange, Key: m.Key, Publishing: m.Publishing, OrderingKey: orderingKey(r.key, m.Publishing.MessageId)},
 		})
 	}
 	if err := rows.Err(); err != nil {
