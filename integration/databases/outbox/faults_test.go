@@ -14,6 +14,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/amqpkit/amqpkit/amqptest"
+	"github.com/amqpkit/amqpkit/integration/databases/internal/dbkit"
 	"github.com/amqpkit/amqpkit/integration/databases/servers"
 	"github.com/amqpkit/amqpkit/outbox"
 	"github.com/amqpkit/amqpkit/producer"
@@ -330,7 +331,7 @@ func TestTheRelayResumesAfterACrashOfTheDatabase(t *testing.T) {
 }
 
 func TestTheRelayWorksBehindPgBouncerInTransactionMode(t *testing.T) {
-	bouncer, err := servers.StartPgBouncer(t.Context(), postgres)
+	bouncer, err := servers.StartPgBouncer(t.Context(), dbkit.Postgres(t))
 	if err != nil {
 		t.Fatal(err)
 	}
