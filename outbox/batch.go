@@ -60,8 +60,8 @@ const (
 	// does not delay the others.
 	sharedTime = 50 * time.Millisecond
 
-	// crowd is the number of messages above which a key that did not finish in sharedTime is held: it gets a queue of its
-	// own, so that the messages behind it in the shard become visible.
+	// crowd is the number of messages above which a key that did not finish in sharedTime is held: it gets a separate
+	// queue, so that the messages behind it in the shard become visible.
 	crowd = 32
 )
 

@@ -29,8 +29,8 @@
 //
 // Messages with the same OrderingKey are published in the order of Add if their transactions follow each other before they
 // call Add. That is the case if each one first locks the row that the message is about, by UPDATE or SELECT ... FOR UPDATE,
-// or with [Config].LockKeys. Otherwise the order is that of the ids as far as the messages are visible: the database assigns
-// an id at Add, and a transaction with a lower id may commit later.
+// or with [Config].LockKeys. Otherwise they are published in the order of their ids, as far as they are visible: the database
+// assigns an id at Add, and a transaction with a lower id may commit later.
 //
 // One message of a key is in flight at a time, because a message that is returned or nacked would otherwise be overtaken
 // by the next one. So one key reaches about one message for each round trip to the broker, 500 to 1,000 in a second.

@@ -240,7 +240,7 @@ func addAttempt(history string, a Attempt) string {
 	return string(text)
 }
 
-// attempts returns a history. It is empty if somebody has changed it to something else.
+// attempts returns a history. It is empty if the column contains something else.
 func attempts(history string) (list []Attempt) {
 	if json.Unmarshal([]byte(history), &list) != nil {
 		return nil

@@ -92,7 +92,7 @@ func (l *leases) use(worker int) (ctx context.Context, shards []int) {
 	return l.ctx, shards
 }
 
-// release ends the use by a worker.
+// release marks the shards of a worker as unused.
 func (l *leases) release(worker int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -38,7 +38,7 @@ type RelayConfig struct {
 	StopKeys bool
 
 	// PollInterval is the longest time between two queries for new messages, with a jitter of 20 %. It is the delay of
-	// messages for which nobody calls [Outbox.Wake]. Zero means 200 ms.
+	// messages that are not announced by [Outbox.Wake]. Zero means 200 ms.
 	PollInterval time.Duration
 
 	// Lease is the time for which a relay claims ordering keys. It renews its claim long before. If its process dies,
