@@ -212,8 +212,8 @@ func left(ctx context.Context, t *testing.T, conn *amqpkit.Conn, queue string) i
 func TestDroppedConnectionsDoNotRepeatEffects(t *testing.T) {
 	for _, w := range ways(t, "orders") {
 		t.Run(w.name, func(t *testing.T) {
+			w.cfg.Queue = "orders"
 			onEach(t, func(t *testing.T, db *database) {
-				w.cfg.Queue = "orders"
 				exactlyOnce(t, amqptest.Start(t).URL(), db, w)
 			})
 		})
