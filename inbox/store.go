@@ -11,7 +11,7 @@ import (
 // errEnded is the result if f ended its transaction.
 var errEnded = errors.New("inbox: the handler committed or rolled back the transaction; it must leave both to the inbox")
 
-// An unavailableError reports that no transaction could be begun: the database is unreachable, or ctx has ended.
+// An unavailableError reports that no transaction could be begun: the database is unreachable, or ctx ended.
 type unavailableError struct{ error }
 
 func (e *unavailableError) Unwrap() error { return e.error }
@@ -28,7 +28,7 @@ func (x *inbox) transact(ctx context.Context, f func(tx *sql.Tx) error) error {
 	if err != nil {
 		return &unavailableError{fmt.Errorf("inbox: begin a transaction: %w", err)}
 	}
-	defer tx.Rollback() //nolint:errcheck // fails after a commit; a lost connection rolls back, too
+	defer tx.Rollback() // fails after a commit; a lost connection rolls back, too
 	if err := f(tx); err != nil {
 		return err
 	}

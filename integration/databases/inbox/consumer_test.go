@@ -156,7 +156,7 @@ func exactlyOnce(t *testing.T, url string, db *database, w way) {
 	}
 }
 
-// handlerOf returns the handler for a way. The first attempt of a message fails after its effect, if the way says so.
+// handlerOf returns the handler for a way. The first attempt of a message fails after its effect if failed is set.
 func (db *database) handlerOf(t *testing.T, w way) consumer.Handler {
 	t.Helper()
 	failure := errors.New("the first attempt fails")

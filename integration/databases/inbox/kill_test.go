@@ -16,7 +16,7 @@ import (
 	"github.com/amqpkit/amqpkit/integration/databases/servers"
 )
 
-// onServers runs a test on servers of its own. A killed PostgreSQL takes long to restart if it has many databases.
+// onServers runs a test on separate servers. A killed PostgreSQL takes long to restart if it has many databases.
 func onServers(t *testing.T, f func(t *testing.T, db *database, server *servers.Server)) {
 	t.Helper()
 	for dialect, start := range map[string]func(context.Context) (*servers.Server, error){"postgresql": servers.StartPostgres, "mysql": servers.StartMariaDB} {
