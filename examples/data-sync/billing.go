@@ -39,7 +39,7 @@ func (s *service) requestSnapshot(ctx context.Context) error {
 	if _, err := s.db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS snapshot_requested (id BIGINT PRIMARY KEY)"); err != nil {
 		return err
 	}
-	return s.out.Transact(ctx, s.db.DB, func(tx *sql.Tx) error {
+	return s.box.Transact(ctx, s.db.DB, func(tx *sql.Tx) error {
 		r, err := tx.ExecContext(ctx, "INSERT INTO snapshot_requested VALUES (1) ON CONFLICT DO NOTHING")
 		if err != nil {
 			return err
@@ -48,7 +48,7 @@ func (s *service) requestSnapshot(ctx context.Context) error {
 			return err
 		}
 		fmt.Println("billing: requests a snapshot")
-		return s.out.Add(ctx, tx, Request{}.message())
+		return s.box.Add(ctx, tx, Request{}.message())
 	})
 }
 

@@ -149,11 +149,11 @@ func awaitEqual(ctx context.Context, orders, billing *database) error {
 	for {
 		waiting := 0
 		for _, db := range []*database{orders, billing} {
-			out, err := outbox.New(outbox.Config{Dialect: db.dialect})
+			box, err := outbox.New(outbox.Config{Dialect: db.dialect})
 			if err != nil {
 				return err
 			}
-			stats, err := out.Stats(ctx, db.DB)
+			stats, err := box.Stats(ctx, db.DB)
 			if err != nil {
 				return err
 			}

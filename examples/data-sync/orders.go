@@ -17,7 +17,7 @@ import (
 // Add. So the transactions of one row follow each other, and the order of its messages is the order of its changes.
 type orderStore struct {
 	db  *database
-	out *outbox.Outbox
+	box *outbox.Outbox
 }
 
 func (s *orderStore) insert(ctx context.Context, o Order) error {
@@ -35,7 +35,7 @@ func (s *orderStore) delete(ctx context.Context, id int64) error {
 
 // change executes a statement for one row and adds the message about it. A row that does not exist is not an error.
 func (s *orderStore) change(ctx context.Context, deleted bool, statement string, args ...any) error {
-	return s.out.Transact(ctx, s.db.DB, func(tx *sql.Tx) error {
+	return s.box.Transact(ctx, s.db.DB, func(tx *sql.Tx) error {
 		c := Change{Deleted: deleted}
 		err := tx.QueryRowContext(ctx, statement, args...).Scan(&c.Order.ID, &c.Order.Customer, &c.Order.Cents, &c.Order.Status)
 		if err == sql.ErrNoRows { //nolint:errorlint // returned unchanged by Scan
@@ -43,7 +43,7 @@ func (s *orderStore) change(ctx context.Context, deleted bool, statement string,
 		} else if err != nil {
 			return err
 		}
-		return s.out.Add(ctx, tx, c.message())
+		return s.box.Add(ctx, tx, c.message())
 	})
 }
 
@@ -56,7 +56,7 @@ func runOrders(ctx context.Context, load time.Duration) error {
 		return err
 	}
 	defer s.db.Close()
-	store := &orderStore{s.db, s.out}
+	store := &orderStore{s.db, s.box}
 	s.topology = ordersTopology
 	// Until a subscriber has bound its queue, nobody needs the changes: it will get a snapshot. Without this setting such
 	// messages would count as failed, and the relay would set them aside.

@@ -23,7 +23,7 @@ import (
 type service struct {
 	name     string
 	db       *database
-	out      *outbox.Outbox
+	box      *outbox.Outbox
 	topology topology.Topology
 	producer producer.Config
 	consumer consumer.Config
@@ -37,14 +37,14 @@ func newService(ctx context.Context, name, variable string) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := outbox.New(outbox.Config{Dialect: db.dialect})
+	box, err := outbox.New(outbox.Config{Dialect: db.dialect})
 	if err == nil {
-		err = errors.Join(out.Create(ctx, db.DB), inbox.Create(ctx, db.DB, inbox.Config{Dialect: db.dialect}))
+		err = errors.Join(box.Create(ctx, db.DB), inbox.Create(ctx, db.DB, inbox.Config{Dialect: db.dialect}))
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &service{name: name, db: db, out: out}, nil
+	return &service{name: name, db: db, box: box}, nil
 }
 
 // run runs the relay, the consumer and the work of the service until ctx ends or one of them fails. Then it shuts down: it
@@ -68,7 +68,7 @@ func (s *service) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, p.Close(context.Background())) }()
 
 	// The lease of a killed process must expire before another relay publishes. The default of 10 s would slow the demo down.
-	relay, err := outbox.NewRelay(s.out, s.db.DB, p, outbox.RelayConfig{Lease: 4 * time.Second})
+	relay, err := outbox.NewRelay(s.box, s.db.DB, p, outbox.RelayConfig{Lease: 4 * time.Second})
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func brokerURL() string { return cmp.Or(os.Getenv("AMQP_URL"), "amqp://guest:gue
 func (s *service) wake(next consumer.Handler) consumer.Handler {
 	return func(ctx context.Context, d *consumer.Delivery) error {
 		err := next(ctx, d)
-		s.out.Wake()
+		s.box.Wake()
 		return err
 	}
 }

@@ -53,5 +53,5 @@ func (s *orderStore) handleRequest(ctx context.Context, tx *sql.Tx, d *consumer.
 	} else {
 		fmt.Println("orders: snapshot finished")
 	}
-	return s.out.Add(ctx, tx, messages...)
+	return s.box.Add(ctx, tx, messages...)
 }

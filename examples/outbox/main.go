@@ -69,12 +69,12 @@ func run() (err error) {
 	defer billing.Close()
 
 	// The tables of the outbox are in the database of the orders, the ones of the inbox in the database of the invoices.
-	out, err := outbox.New(outbox.Config{Dialect: "sqlite"})
+	box, err := outbox.New(outbox.Config{Dialect: "sqlite"})
 	if err != nil {
 		return err
 	}
 	in := inbox.Config{Dialect: "sqlite", Logger: slog.New(slog.DiscardHandler)}
-	if err := errors.Join(out.Create(ctx, orders), inbox.Create(ctx, billing, in)); err != nil {
+	if err := errors.Join(box.Create(ctx, orders), inbox.Create(ctx, billing, in)); err != nil {
 		return err
 	}
 
@@ -90,7 +90,7 @@ func run() (err error) {
 	if err != nil {
 		return errors.Join(err, conn.Close(context.Background()))
 	}
-	relay, err := outbox.NewRelay(out, orders, p, outbox.RelayConfig{})
+	relay, err := outbox.NewRelay(box, orders, p, outbox.RelayConfig{})
 	if err != nil {
 		return errors.Join(err, conn.Close(context.Background()))
 	}
@@ -124,13 +124,13 @@ func run() (err error) {
 			fmt.Println("shut down: nothing left")
 		}
 	}()
-	return story(ctx, out, orders, billing, p, handled)
+	return story(ctx, box, orders, billing, p, handled)
 }
 
 // story places three orders and waits for the invoices.
-func story(ctx context.Context, out *outbox.Outbox, orders, billing *sql.DB, p *producer.Producer, handled <-chan string) error {
+func story(ctx context.Context, box *outbox.Outbox, orders, billing *sql.DB, p *producer.Producer, handled <-chan string) error {
 	for _, o := range []Order{{1, "book", 12}, {2, "unicorn", 1000}, {3, "lamp", 30}} {
-		if err := place(ctx, out, orders, o); err != nil {
+		if err := place(ctx, box, orders, o); err != nil {
 			fmt.Printf("orders: order %d (%s) rolled back with its message: %v\n", o.ID, o.Item, err)
 			continue
 		}
@@ -148,7 +148,7 @@ func story(ctx context.Context, out *outbox.Outbox, orders, billing *sql.DB, p *
 		return err
 	}
 	fmt.Println("orders: message of order 1 published again")
-	if err := place(ctx, out, orders, Order{4, "chair", 50}); err != nil {
+	if err := place(ctx, box, orders, Order{4, "chair", 50}); err != nil {
 		return err
 	}
 	if err := printNext(ctx, handled); err != nil { // the queue is in order: the duplicate was handled before it
@@ -163,12 +163,12 @@ func story(ctx context.Context, out *outbox.Outbox, orders, billing *sql.DB, p *
 }
 
 // place stores an order and its message, or neither.
-func place(ctx context.Context, out *outbox.Outbox, db *sql.DB, o Order) error {
-	return out.Transact(ctx, db, func(tx *sql.Tx) error {
+func place(ctx context.Context, box *outbox.Outbox, db *sql.DB, o Order) error {
+	return box.Transact(ctx, db, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, "INSERT INTO orders VALUES (?, ?, ?)", o.ID, o.Item, o.Price); err != nil {
 			return err
 		}
-		if err := out.Add(ctx, tx, message(o)); err != nil {
+		if err := box.Add(ctx, tx, message(o)); err != nil {
 			return err
 		}
 		if o.Item == "unicorn" {
