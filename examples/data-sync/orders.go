@@ -58,8 +58,8 @@ func runOrders(ctx context.Context, load time.Duration) error {
 	defer s.db.Close()
 	store := &orderStore{s.db, s.box}
 	s.topology = ordersTopology
-	// Until a subscriber has bound its queue, nobody needs the changes: it will get a snapshot. Without this setting such
-	// messages would count as failed, and the relay would set them aside.
+	// A change that no queue is bound for is not needed: a later subscriber gets a snapshot. Without this setting such messages
+	// would count as failed, and the relay would set them aside.
 	s.producer = producer.Config{AllowUnroutable: true}
 	s.consumer = consumer.Config{Queue: requestQueue}
 	s.handle = store.handleRequest

@@ -28,7 +28,7 @@ type service struct {
 	producer producer.Config
 	consumer consumer.Config
 	handle   func(ctx context.Context, tx *sql.Tx, d *consumer.Delivery) error
-	work     func(ctx context.Context) error // optional, beside the consumer
+	work     func(ctx context.Context) error // optional, runs next to the consumer
 }
 
 // newService opens the database and creates the tables of outbox and inbox in it.

@@ -39,7 +39,7 @@ func listen(ctx context.Context, dsn string, box *outbox.Outbox) {
 }
 
 func listenOnce(ctx context.Context, dsn string, box *outbox.Outbox) error {
-	conn, err := pgx.Connect(ctx, dsn) // not through PgBouncer in transaction mode
+	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
 		return err
 	}
@@ -202,4 +202,3 @@ func TestAddInATransactionOfPgxWorksBehindPgBouncer(t *testing.T) {
 		next()
 	}
 }
-
