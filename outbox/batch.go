@@ -54,9 +54,11 @@ type failure struct {
 }
 
 const (
-	// sharedTime is the time after which a batch publishes no second message of any key, so that a key with many messages
-	// does not delay the others.
+	// sharedTime is the time after which a few keys with many messages must not delay the others: a batch continues with
+	// further messages of its keys only while at least one in fewKeys of its messages is in flight. Fewer would leave the
+	// broker idle; more would read the same messages repeatedly.
 	sharedTime = 50 * time.Millisecond
+	fewKeys    = 16
 
 	// crowd is the number of messages above which a key that did not finish in sharedTime is held: it gets a queue of its
 	// own, so that the messages behind it in the shard become visible.
@@ -98,10 +100,15 @@ func (b *batch) publish(stopping context.Context) {
 			b.w.unfinished += b.abandon(s)
 			return
 		}
-		if b.settled(s.queue, s.row, s.receipt.Wait(ctx)) && stopping.Err() == nil && b.fatal == nil && time.Since(b.began) < sharedTime {
+		if b.settled(s.queue, s.row, s.receipt.Wait(ctx)) && stopping.Err() == nil && b.fatal == nil && b.continues() {
 			b.send(ctx, s.queue)
 		}
 	}
+}
+
+// continues reports whether a key may publish a further message. The others are read again with the next batch.
+func (b *batch) continues() bool {
+	return time.Since(b.began) < sharedTime || len(b.flight) >= b.read/fewKeys
 }
 
 // send publishes the next message of a key.
