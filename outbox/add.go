@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/amqpkit/amqpkit/internal/sqldb"
 )
@@ -39,7 +38,7 @@ func (o *Outbox) Add(ctx context.Context, tx Tx, messages ...Message) error {
 		return err
 	}
 	if o.cfg.LockKeys {
-		if err := o.lockKeys(ctx, tx, rows); err != nil {
+		if err := o.lockKeys(ctx, tx, messages); err != nil {
 			return err
 		}
 	}
@@ -53,11 +52,11 @@ func (o *Outbox) Add(ctx context.Context, tx Tx, messages ...Message) error {
 	return nil
 }
 
-func (o *Outbox) lockKeys(ctx context.Context, tx Tx, rows []row) error {
+func (o *Outbox) lockKeys(ctx context.Context, tx Tx, messages []Message) error {
 	var keys []string
-	for _, r := range rows {
-		if !strings.HasPrefix(r.key, keyless) {
-			keys = append(keys, r.key)
+	for _, m := range messages {
+		if m.OrderingKey != "" {
+			keys = append(keys, m.OrderingKey)
 		}
 	}
 	if len(keys) == 0 {
