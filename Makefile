@@ -22,7 +22,7 @@ core   := go list ./... | grep -v -e /integration
 
 # The nested modules, each after the ones that it uses. Tests, vet and the linter name each of them; a test in
 # integration/walls fails if one is missing here.
-modules := tools integration/databases
+modules := tools integration/databases examples/outbox examples/data-sync
 
 # The ones that users build, on every platform. integration/databases contains one package that they may import.
 portable := $(filter-out tools integration/databases,$(modules)) integration/databases/servers
