@@ -44,7 +44,7 @@ func keysIn(file *ast.File, keys map[string]bool) {
 		if x, ok := f.X.(*ast.Ident); ok && x.Name == "slog" && slices.Contains(attrs, f.Sel.Name) {
 			add(call.Args[0])
 		} else if first, ok := pairs[f.Sel.Name]; ok {
-			for i := first; i < len(call.Args); i += 2 {
+			for i := first; i+1 < len(call.Args); i += 2 { // a key without a value is another method
 				add(call.Args[i])
 			}
 		}

@@ -36,7 +36,7 @@ func Quote(s string) string {
 }
 
 // packages are the packages of amqpkit whose names begin an error text.
-var packages = []string{"amqpkit", "producer", "consumer", "topology", "retry", "parking"}
+var packages = []string{"amqpkit", "producer", "consumer", "topology", "retry", "parking", "inbox"}
 
 // Unprefixed returns an error with the causes and the text of err, without the names of amqpkit's packages at its
 // start. Use it for the causes in an error text that starts with the package's own name.
