@@ -56,7 +56,7 @@ func (w *worker) consume(ctx context.Context) (err error) {
 }
 
 const (
-	slowHandlerOf   = 20 // one of so many calls of the handler is slow
+	slowHandlerOf   = 20 // one in 20 calls of the handler is slow
 	slowHandlerTime = 40 * time.Millisecond
 )
 
@@ -68,6 +68,7 @@ func (w *worker) untilApplied(h consumer.Handler) consumer.Handler {
 		for {
 			called := false
 			err := h(context.WithValue(ctx, calledKey{}, &called), d)
+			w.trace("applied", d.Body, "new", called, "redelivered", d.Redelivered, "error", err)
 			switch {
 			case err == nil && called:
 				w.report(applied)

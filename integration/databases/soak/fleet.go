@@ -32,7 +32,7 @@ type member struct {
 
 	reached  map[string]chan struct{} // closed when the process reports the event
 	exited   chan struct{}            // closed when the process has exited
-	expected *atomic.Bool             // the run ends the process
+	expected *atomic.Bool             // the run stops the process
 }
 
 func (f *fleet) count(event string) {
@@ -75,7 +75,7 @@ func (m *member) start() error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(m.f.program) //nolint:noctx,gosec // the member ends it; the program is this one
+	cmd := exec.Command(m.f.program) //nolint:noctx,gosec // the member stops it; the program is this one
 	cmd.Env = append(os.Environ(), workerVar+"="+string(task), "GORACE=halt_on_error=1")
 	cmd.Stderr = log
 	cmd.SysProcAttr = ownGroup()
@@ -134,7 +134,7 @@ func (m *member) kill() {
 	<-m.exited
 }
 
-// stop ends the process in order. It returns an error if that takes too long or fails.
+// stop stops the process in order. It returns an error if that takes too long or fails.
 func (m *member) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
@@ -157,7 +157,7 @@ func (m *member) stop() error {
 	return nil
 }
 
-// stopAll ends the processes with a role in order, all at once.
+// stopAll stops the processes with a role in order, all at once.
 func (f *fleet) stopAll(role string) error {
 	list := f.role(role)
 	errs := make([]error, len(list))

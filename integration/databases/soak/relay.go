@@ -5,7 +5,10 @@ import (
 	"errors"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/amqpkit/amqpkit/outbox"
+	"github.com/amqpkit/amqpkit/producer"
 )
 
 const pollInterval = 50 * time.Millisecond // writers are other processes and cannot wake relays
@@ -26,7 +29,7 @@ func (w *worker) relay(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, disconnect()) }()
-	r, err := outbox.NewRelay(box, db, p, outbox.RelayConfig{
+	r, err := outbox.NewRelay(box, db, traced{w, p}, outbox.RelayConfig{
 		Lease: w.Lease, PollInterval: pollInterval, DrainTimeout: stopTime / 3, MaxAttempts: -1, Logger: w.logger,
 	})
 	if err != nil {
@@ -44,4 +47,16 @@ func (w *worker) relay(ctx context.Context) (err error) {
 		return nil
 	}
 	return err
+}
+
+// A traced publisher writes a line for each message into the log.
+type traced struct {
+	w *worker
+	*producer.Producer
+}
+
+func (t traced) PublishAsync(ctx context.Context, exchange, key string, m amqp.Publishing) (*producer.Receipt, error) {
+	receipt, err := t.Producer.PublishAsync(ctx, exchange, key, m)
+	t.w.trace("publishing", m.Body, "error", err)
+	return receipt, err
 }

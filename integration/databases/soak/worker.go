@@ -42,7 +42,7 @@ type spec struct {
 // Events that a worker process reports to the runner, one for each line of its standard output. A killed process may
 // have done something without reporting it, so the judge does not use them.
 const (
-	started    = "started" // SIGTERM ends the process in order from now on
+	started    = "started" // SIGTERM stops the process in order from now on
 	ready      = "ready"
 	committed  = "committed"   // a change
 	rolledBack = "rolled back" // a transaction, on purpose
@@ -89,6 +89,11 @@ func (w *worker) report(event string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	fmt.Fprintln(w.out, event)
+}
+
+// trace writes a line about a message into the log, by which the causes of findings can be found.
+func (w *worker) trace(what string, body []byte, args ...any) {
+	w.logger.Info(what, append([]any{"change", string(body)}, args...)...)
 }
 
 // connect returns a connection that is closed by the returned function.

@@ -32,16 +32,16 @@ const (
 
 const (
 	writing       = 3                      // goroutines of a writer; one with SQLite
-	writePause    = 20 * time.Millisecond  // mean time between two transactions of a goroutine
+	writePause    = 40 * time.Millisecond  // mean time between two transactions of a goroutine
 	writeTimeout  = 10 * time.Second       // for a transaction
 	slowTime      = 400 * time.Millisecond // longest time between Add and commit in slow transactions
 	slowTimeFile  = 50 * time.Millisecond  // the same with SQLite, where a transaction excludes all others
 	failurePause  = 100 * time.Millisecond
-	rolledBackOf  = 8  // one of so many transactions is rolled back
-	slowOf        = 20 // one of so many transactions is slow
-	separateOf    = 3  // one of so many transactions calls Add for each message
+	rolledBackOf  = 8  // one in so many transactions is rolled back
+	slowOf        = 20 // one in so many transactions is slow
+	separateOf    = 3  // one in so many transactions calls Add for each message
 	mostInOne     = 4  // changes in a transaction
-	deletedOf     = 5  // one of so many changes of an existing row deletes it
+	deletedOf     = 5  // one in so many changes of an existing row deletes it
 	itemHeader    = "item"
 	stopTime      = 30 * time.Second
 	connectionsOf = 8 // connections to the database for each process

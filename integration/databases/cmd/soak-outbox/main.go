@@ -42,7 +42,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (verdict 
 	flags.DurationVar(&o.Duration, "duration", time.Minute, "duration of the phase with faults")
 	flags.Uint64Var(&o.Seed, "seed", 0, "seed for faults and changes; 0 chooses a random one")
 	flags.IntVar(&o.Kills, "kills", -1, "minimum number of faults; by default one for every ten seconds")
-	flags.DurationVar(&o.Drain, "drain", time.Minute, "time in which the databases must agree after the last fault")
+	flags.DurationVar(&o.Drain, "drain", 2*time.Minute, "time in which the databases must agree after the last fault")
 	flags.StringVar(&o.Dir, "dir", "", "folder for the logs of the services; by default a temporary one, removed after a valid run")
 	kinds := flags.String("faults", "", "kinds of faults, separated by commas; by default every kind possible on these servers")
 	if err := flags.Parse(args); err != nil {
