@@ -28,7 +28,7 @@ func (x *inbox) transact(ctx context.Context, f func(tx *sql.Tx) error) error {
 	if err != nil {
 		return &unavailableError{fmt.Errorf("inbox: begin a transaction: %w", err)}
 	}
-	defer tx.Rollback() // fails after a commit; a lost connection rolls back, too
+	defer tx.Rollback() // after Commit it does nothing
 	if err := f(tx); err != nil {
 		return err
 	}

@@ -56,9 +56,11 @@ type failure struct {
 }
 
 const (
-	// sharedTime is the time after which a batch publishes no second message of any key, so that a key with many messages
-	// does not delay the others.
+	// sharedTime is the time after which a few keys with many messages must not delay the others: a batch continues with
+	// further messages of its keys only while at least one in fewKeys of its messages is in flight. Fewer would leave the
+	// broker idle; more would read the same messages repeatedly.
 	sharedTime = 50 * time.Millisecond
+	fewKeys    = 16
 
 	// crowd is the number of messages above which a key that did not finish in sharedTime is held: it gets a separate
 	// queue, so that the messages behind it in the shard become visible.
@@ -93,7 +95,8 @@ func (b *batch) publish() {
 		s := b.flight[0]
 		b.flight = b.flight[1:]
 		<-s.receipt.Done()
-		if b.settled(s.queue, s.row, s.receipt.Wait(context.Background())) && time.Since(began) < sharedTime {
+		continues := time.Since(began) < sharedTime || len(b.flight) >= b.read/fewKeys
+		if b.settled(s.queue, s.row, s.receipt.Wait(context.Background())) && continues {
 			b.send(s.queue)
 		}
 	}

@@ -101,7 +101,7 @@ func validateOrderingKey(key string) *validate.Problem {
 // newID returns 128 random bits in hexadecimal.
 func newID() string {
 	var b [16]byte
-	rand.Read(b[:]) //nolint:errcheck // never fails (Go 1.24)
+	rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
 }
 

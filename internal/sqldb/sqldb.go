@@ -113,7 +113,7 @@ func (t Table) Create(ctx context.Context, db *sql.DB, statements []string) erro
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() // fails after a commit
+	defer tx.Rollback() // after Commit it does nothing
 	hash := fnv.New64a()
 	hash.Write([]byte(t.schema + "." + t.name))
 	lock := fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", int64(hash.Sum64())) // #nosec G115 -- any 64 bits
