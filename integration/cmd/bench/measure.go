@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -17,7 +18,9 @@ type bench struct {
 	queues   queues
 	programs programs
 	progress io.Writer
-	shorten  time.Time // after this time a group has three rounds only; zero means never
+	dbs      *databases // nil if no group uses one
+	broker   int        // process id of the broker; zero if it is unknown
+	shorten  time.Time  // after this time a group has three rounds only; zero means never
 }
 
 // queues manages the queues of a run.
@@ -50,6 +53,9 @@ func (b *bench) measure(ctx context.Context, g group, rounds int) (results map[s
 	prefix := freshPrefix()
 	if g.reuse {
 		defer func() { err = errors.Join(err, b.remove(ctx, g, prefix)) }()
+	}
+	if g.rounds > 0 {
+		rounds = min(rounds, g.rounds)
 	}
 	for round := range rounds + 1 {
 		if round > leastRounds && !b.shorten.IsZero() && time.Now().After(b.shorten) {
@@ -88,6 +94,15 @@ func (b *bench) once(ctx context.Context, g group, c contender, prefix string) (
 	t := c.task
 	t.URL, t.Queue, t.Name = b.queues.url(), prefix, prefix
 	names := t.QueueNames()
+	if g.database != "" {
+		b.dbs.use(&t, g.database)
+		t.BrokerPID = b.broker
+		filled := t
+		filled.How, filled.Rows = t.Prepare, cmp.Or(t.Rows, t.Messages)
+		if _, err := b.programs.run(ctx, "databases/prepare", filled); err != nil {
+			return side.Result{}, fmt.Errorf("preparing: %w", err)
+		}
+	}
 	if err := b.queues.make(ctx, g.queue, names); err != nil {
 		return side.Result{}, err
 	}
@@ -113,7 +128,7 @@ func (b *bench) once(ctx context.Context, g group, c contender, prefix string) (
 	}
 	switch g.left {
 	case allMessages:
-		err = b.queues.await(ctx, names, t.Messages)
+		err = b.queues.await(ctx, names, result.Messages)
 	case noMessages:
 		err = b.queues.await(ctx, names, 0)
 	}

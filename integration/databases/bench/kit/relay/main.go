@@ -1,5 +1,5 @@
-// Command relay publishes t.Messages messages from an outbox with a Relay. With -how=snapshot another connection holds a snapshot
-// from before the run until its end.
+// Command relay publishes t.Messages messages from an outbox with a Relay. With -how=snapshot another connection keeps a snapshot
+// during the whole run.
 package main
 
 import (
@@ -18,14 +18,11 @@ import (
 func main() { side.Main(run) }
 
 func run(ctx context.Context, t side.Task) (side.Result, error) {
-	db, err := bench.Open(t)
+	db, err := bench.Open(ctx, t)
 	if err != nil {
 		return side.Result{}, err
 	}
 	defer db.Close()
-	if err := db.PingContext(ctx); err != nil {
-		return side.Result{}, err
-	}
 	if t.How == "snapshot" {
 		end, err := snapshot(ctx, t)
 		if err != nil {
@@ -43,7 +40,7 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 		return side.Result{}, err
 	}
 	defer p.Close(ctx)
-	o, err1 := outbox.New(outbox.Config{Dialect: db.Dialect})
+	o, err1 := db.Outbox()
 	r, err2 := outbox.NewRelay(o, db.DB, p, outbox.RelayConfig{})
 	if err := errors.Join(err1, err2); err != nil {
 		return side.Result{}, err
