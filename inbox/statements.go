@@ -68,11 +68,7 @@ func newStatements(d sqldb.Dialect, t sqldb.Table, retention time.Duration) stat
 	return s
 }
 
-// store returns the statement that stores n ids, and whether it returns rows for the new ones.
-func (s statements) store(n int) (query string, returning bool) {
-	query = s.insert + strings.TrimSuffix(strings.Repeat(s.row+", ", n), ", ") + s.ignore
-	if n > 1 && s.returning != "" {
-		return s.Bind(query + s.returning), true
-	}
-	return s.Bind(query), false
+// store returns the statement that stores n ids. With returning, it returns the new ones.
+func (s statements) store(n int) string {
+	return s.Bind(s.insert + strings.TrimSuffix(strings.Repeat(s.row+", ", n), ", ") + s.ignore)
 }
