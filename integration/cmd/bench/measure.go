@@ -43,6 +43,9 @@ type programs interface {
 // runTimeout bounds one run of one program.
 const runTimeout = 2 * time.Minute
 
+// prepareTimeout is the additional time to prepare a database.
+const prepareTimeout = 3 * time.Minute
+
 // leastRounds is the number of rounds of a group after bench.shorten.
 const leastRounds = 3
 
@@ -89,7 +92,11 @@ func (b *bench) remove(ctx context.Context, g group, prefix string) error {
 }
 
 func (b *bench) once(ctx context.Context, g group, c contender, prefix string) (result side.Result, err error) {
-	ctx, cancel := context.WithTimeout(ctx, runTimeout)
+	timeout := runTimeout
+	if g.database != "" {
+		timeout += prepareTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	t := c.task
 	t.URL, t.Queue, t.Name = b.queues.url(), prefix, prefix
