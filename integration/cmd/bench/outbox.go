@@ -14,7 +14,7 @@ import (
 const (
 	loopMessages  = 2000
 	drainMessages = 40_000
-	stateMessages = 100_000 // the first query passes all deleted messages once
+	stateMessages = 50_000
 	manyWaiting   = 1_000_000
 	inboxMessages = 20_000
 	none          = -1
@@ -51,13 +51,13 @@ func draining(database string) group {
 
 // databaseTime compares a Relay with itself: with few waiting messages, and in the states that slow down other relays.
 func databaseTime() group {
-	t := side.Task{Queues: 1, Messages: stateMessages, Size: 500, Keys: 100_000, Prepare: "outbox"}
+	t := side.Task{Queues: 1, Messages: stateMessages, Size: 500, Keys: 100_000, Prepare: "outbox", How: "warm"}
 	million, deleted, snapshot := t, t, t
 	deleted.Prepare = "deleted"
 	million.Rows = manyWaiting
 	snapshot.How = "snapshot"
 	return group{
-		queue: "quorum", queues: 1, database: "postgresql", left: allMessages, rounds: 3,
+		queue: "quorum", queues: 1, database: "postgresql", rounds: 3,
 		contenders: []contender{
 			{"few", "kit/relay", t},
 			{"million", "kit/relay", million},
@@ -66,7 +66,7 @@ func databaseTime() group {
 		},
 		rows: []row{
 			{"outbox-database-million", "million", "few", "1,000,000 waiting messages"},
-			{"outbox-database-deleted", "deleted", "few", "500,000 messages were deleted before, without a vacuum"},
+			{"outbox-database-deleted", "deleted", "few", "500,000 messages were deleted before, without a vacuum; without the first query, which passes them"},
 			{"outbox-database-snapshot", "snapshot", "few", "another transaction holds a snapshot during the whole run"},
 		},
 	}
