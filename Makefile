@@ -125,7 +125,8 @@ ROWS  ?=
 BASE  ?=
 
 # With QUICK, ROWS or BASE, docs/benchmarks.md stays as it is.
-bench: ## amqpkit against amqp091-go, half an hour, into docs/benchmarks.md; QUICK=1 the main rows, ROWS=regexp, BASE=commit: old against new
+bench: ## amqpkit against hand-written code, three quarters of an hour, into docs/benchmarks.md; QUICK=1 the main rows, ROWS=regexp, BASE=commit: old against new
+	@$(if $(BASE)$(AMQPKIT_POSTGRES)$(if $(findstring outbox,$(ROWS)),,$(ROWS)),,$(ensure) '/usr/lib/postgresql/*/bin/postgres' postgresql)
 	@go run ./integration/cmd/bench $(if $(filter-out 0,$(QUICK)),-quick,$(if $(ROWS)$(BASE),,-docs docs)) $(if $(ROWS),-rows '$(ROWS)') $(if $(BASE),-base $(BASE))
 
 lint: ## golangci-lint, with the import rules of ARCHITECTURE.md, and go vet for other platforms; its first run builds it
