@@ -22,8 +22,9 @@ on-broker := go run ./integration/cmd/broker -n 2
 # Packages that users build, on every platform.
 core   := go list ./... | grep -v -e /integration
 
-# The nested modules. Tests, vet and the linter name each of them; a test in integration/walls fails if one is missing here.
-modules := tools integration/databases
+# The nested modules, each after the ones that it uses. Tests, vet and the linter name each of them; a test in
+# integration/walls fails if one is missing here.
+modules := tools integration/databases examples/outbox examples/data-sync
 
 # The ones that users build, on every platform. integration/databases contains one package that they may import.
 portable := $(filter-out tools integration/databases,$(modules)) integration/databases/servers
@@ -59,11 +60,12 @@ integration: ## integration tests on a real RabbitMQ
 	go test -race -skip Mutants ./integration/bench/... ./integration/cmd/... ./integration/internal/... ./integration/walls ./integration/soak
 	$(on-broker) go test -race -count=1 -p=3 -timeout=30m -parallel=4 -skip '^TestS[0-9]{2}' $(folders)
 
-# AMQPKIT_POSTGRES and AMQPKIT_MARIADB may hold the DSNs of your own servers.
+# AMQPKIT_POSTGRES and AMQPKIT_MARIADB may hold the DSNs of your own servers. The tests of package servers need the packages.
 databases: ## tests on PostgreSQL, MariaDB and SQLite, with the race detector, on a real RabbitMQ
 	@$(ensure) gcc gcc libc6-dev
-	@$(need-postgres)
-	@$(need-mariadb)
+	@$(ensure) '/usr/lib/postgresql/*/bin/postgres' postgresql
+	@$(ensure) mariadbd mariadb-server-core mariadb-client-core
+	@$(ensure) my_print_defaults mariadb-client-core
 	@$(ensure) pgbouncer pgbouncer
 	$(on-broker) go -C integration/databases test -race -skip Mutants -count=1 -p=3 -timeout=30m ./...
 

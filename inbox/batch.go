@@ -3,7 +3,6 @@ package inbox
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -40,12 +39,11 @@ func Batch(db *sql.DB, cfg Config, size int, wait time.Duration, f func(ctx cont
 func (x *inbox) batch(ctx context.Context, ds []*consumer.Delivery, f func(context.Context, *sql.Tx, []*consumer.Delivery) error) []error {
 	errs := make([]error, len(ds))
 	var messages []message
-	var index []int // of each message in ds
 	for i, d := range ds {
 		errs[i] = recovered(func() error {
 			k, err := x.key(d)
 			if err == nil {
-				messages, index = append(messages, message{d, k}), append(index, i)
+				messages = append(messages, message{d, k, &errs[i]})
 			}
 			return err
 		})
@@ -54,27 +52,18 @@ func (x *inbox) batch(ctx context.Context, ds []*consumer.Delivery, f func(conte
 		return errs
 	}
 	err := recovered(func() error { return x.handle(ctx, messages, f) })
-	if err == nil {
-		return errs
-	}
-	if len(messages) > 1 && !hopeless(ctx, err) {
+	separately := err != nil && len(messages) > 1 && !isUnavailable(err)
+	if separately {
 		x.warn.Warn(ctx, x.Logger, "batch", "inbox: a batch failed, handling its messages one by one",
 			slog.String("queue", ds[0].Queue), slog.Int("messages", len(messages)), slog.Any("error", err))
-		err = nil
 	}
-	for i, m := range messages {
-		if len(messages) > 1 && !hopeless(ctx, err) {
+	for _, m := range messages {
+		if separately && !isUnavailable(err) {
 			err = recovered(func() error { return x.handle(ctx, []message{m}, f) })
 		}
-		errs[index[i]] = err
+		*m.result = err
 	}
 	return errs
-}
-
-// hopeless reports whether no further transaction can succeed at the moment.
-func hopeless(ctx context.Context, err error) bool {
-	var begin *beginError
-	return ctx.Err() != nil || errors.As(err, &begin)
 }
 
 // recovered returns a panic of f as an error.

@@ -31,8 +31,10 @@
 //
 // The package uses database/sql. It supports PostgreSQL, SQLite from 3.35, MariaDB, and MySQL with InnoDB. A worker of
 // the consumer uses a connection while it handles a message. Batch handles many messages on one connection, and is several
-// times as fast. A transaction has the default isolation level of the connection. At the level serializable, or
-// repeatable read in PostgreSQL, conflicts are errors, after which the message is redelivered.
+// times as fast. A transaction has the default isolation level of the connection. A deadlock, a lock timeout or a
+// serialization failure is an error of the delivery: the consumer holds the message for a second and requeues it, which
+// RabbitMQ counts as a failure. If such errors are frequent, use Config.Key of the consumer, so that messages that write
+// the same rows are handled in order, one at a time.
 //
 // SQLite has one writer. Set busy_timeout, so that processes wait for each other, and db.SetMaxOpenConns(1), so that
 // workers wait in the order in which they came. f must then use tx only: another use of db would wait for tx.

@@ -40,14 +40,15 @@ func Handler(db *sql.DB, cfg Config, f func(ctx context.Context, tx *sql.Tx, d *
 		if err != nil {
 			return err
 		}
-		return x.handle(ctx, []message{{d, k}}, single)
+		return x.handle(ctx, []message{{Delivery: d, key: k}}, single)
 	}, nil
 }
 
 // A message is a delivery with its key.
 type message struct {
 	*consumer.Delivery
-	key key
+	key    key
+	result *error // for batch
 }
 
 // handle stores the ids of messages and calls f with the new messages, in one transaction.

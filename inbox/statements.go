@@ -46,7 +46,7 @@ func newStatements(d sqldb.Dialect, t sqldb.Table, retention time.Duration) stat
 		forced := strings.Replace(oldest, " WHERE", " FORCE INDEX (expires) WHERE", 1)
 		remove = fmt.Sprintf("DELETE i FROM ("+forced+") AS oldest STRAIGHT_JOIN %[2]s AS i ON i.consumer = oldest.consumer AND i.id = oldest.id", "consumer, id", t, now)
 	}
-	meta := t.With("_meta")
+	meta := t.Companion("_meta")
 	s.create = []string{fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (consumer %s NOT NULL, id %[2]s NOT NULL, expires bigint NOT NULL, PRIMARY KEY (consumer, id)%s)%s", t, bytes, index, options)}
 	if d != sqldb.MySQL {
 		s.create = append(s.create, t.CreateIndex("_expires", "expires"))
@@ -68,11 +68,7 @@ func newStatements(d sqldb.Dialect, t sqldb.Table, retention time.Duration) stat
 	return s
 }
 
-// store returns the statement that stores n ids, and whether it returns rows for the new ones.
-func (s statements) store(n int) (query string, returning bool) {
-	query = s.insert + strings.TrimSuffix(strings.Repeat(s.row+", ", n), ", ") + s.ignore
-	if n > 1 && s.returning != "" {
-		return s.Bind(query + s.returning), true
-	}
-	return s.Bind(query), false
+// store returns the statement that stores n ids. With returning, it returns the new ones.
+func (s statements) store(n int) string {
+	return s.Bind(s.insert + strings.TrimSuffix(strings.Repeat(s.row+", ", n), ", ") + s.ignore)
 }

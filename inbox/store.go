@@ -11,18 +11,24 @@ import (
 // errEnded is the result if f ended its transaction.
 var errEnded = errors.New("inbox: the handler committed or rolled back the transaction; it must leave both to the inbox")
 
-// A beginError reports that no transaction could be begun, which is not related to a message.
-type beginError struct{ error }
+// An unavailableError reports that no transaction could be begun: the database is unreachable, or ctx ended.
+type unavailableError struct{ error }
 
-func (e *beginError) Unwrap() error { return e.error }
+func (e *unavailableError) Unwrap() error { return e.error }
+
+// isUnavailable reports whether further transactions would fail, too.
+func isUnavailable(err error) bool {
+	var u *unavailableError
+	return errors.As(err, &u)
+}
 
 // transact calls f within a transaction. It commits if f returns nil. Otherwise, or if f does not return, it rolls back.
 func (x *inbox) transact(ctx context.Context, f func(tx *sql.Tx) error) error {
 	tx, err := x.db.BeginTx(ctx, nil)
 	if err != nil {
-		return &beginError{fmt.Errorf("inbox: begin a transaction: %w", err)}
+		return &unavailableError{fmt.Errorf("inbox: begin a transaction: %w", err)}
 	}
-	defer tx.Rollback() //nolint:errcheck // fails after a commit; a lost connection rolls back, too
+	defer tx.Rollback() // after Commit it does nothing
 	if err := f(tx); err != nil {
 		return err
 	}
@@ -52,7 +58,7 @@ func (x *inbox) store(ctx context.Context, tx *sql.Tx, messages []message) (isNe
 	isNew = make(map[key]bool, len(keys))
 	for chunk := range slices.Chunk(slices.Compact(keys), maxRows) {
 		insert := x.insertCounted
-		if _, returning := x.sql.store(len(chunk)); returning {
+		if len(chunk) > 1 && x.sql.returning != "" {
 			insert = x.insertReturning
 		}
 		if err := insert(ctx, tx, chunk, isNew); err != nil {
@@ -63,8 +69,7 @@ func (x *inbox) store(ctx context.Context, tx *sql.Tx, messages []message) (isNe
 }
 
 func (x *inbox) insertReturning(ctx context.Context, tx *sql.Tx, keys []key, isNew map[key]bool) error {
-	query, _ := x.sql.store(len(keys))
-	rows, err := tx.QueryContext(ctx, query, arguments(keys)...)
+	rows, err := tx.QueryContext(ctx, x.sql.store(len(keys))+x.sql.returning, arguments(keys)...)
 	if err != nil {
 		return err
 	}
@@ -88,11 +93,8 @@ func (x *inbox) insertCounted(ctx context.Context, tx *sql.Tx, keys []key, isNew
 		}
 	}
 	n, err := x.insert(ctx, tx, keys)
-	if err != nil {
+	if err != nil || n == 0 {
 		return err
-	}
-	if n == 0 {
-		return nil
 	}
 	if n == len(keys) {
 		for _, k := range keys {
@@ -115,8 +117,7 @@ func (x *inbox) insertCounted(ctx context.Context, tx *sql.Tx, keys []key, isNew
 }
 
 func (x *inbox) insert(ctx context.Context, tx *sql.Tx, keys []key) (n int, err error) {
-	query, _ := x.sql.store(len(keys))
-	result, err := tx.ExecContext(ctx, query, arguments(keys)...)
+	result, err := tx.ExecContext(ctx, x.sql.store(len(keys)), arguments(keys)...)
 	if err != nil {
 		return 0, err
 	}

@@ -5,12 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/amqpkit/amqpkit/internal/sqldb"
 )
 
-// A Tx is a transaction of the caller. *sql.Tx is one. The example Tx (Pgx) shows the four lines for a transaction of pgx.
+// A Tx is a transaction of the caller. *sql.Tx is one. docs/consistency.md shows the few lines for a transaction of pgx.
 type Tx interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
@@ -39,7 +38,7 @@ func (o *Outbox) Add(ctx context.Context, tx Tx, messages ...Message) error {
 		return err
 	}
 	if o.cfg.LockKeys {
-		if err := o.lockKeys(ctx, tx, rows); err != nil {
+		if err := o.lockKeys(ctx, tx, messages); err != nil {
 			return err
 		}
 	}
@@ -53,11 +52,11 @@ func (o *Outbox) Add(ctx context.Context, tx Tx, messages ...Message) error {
 	return nil
 }
 
-func (o *Outbox) lockKeys(ctx context.Context, tx Tx, rows []row) error {
+func (o *Outbox) lockKeys(ctx context.Context, tx Tx, messages []Message) error {
 	var keys []string
-	for _, r := range rows {
-		if !strings.HasPrefix(r.key, keyless) {
-			keys = append(keys, r.key)
+	for _, m := range messages {
+		if m.OrderingKey != "" {
+			keys = append(keys, m.OrderingKey)
 		}
 	}
 	if len(keys) == 0 {

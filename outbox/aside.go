@@ -33,10 +33,10 @@ func (o *Outbox) Failed(ctx context.Context, db *sql.DB, after int64, limit int)
 		if err := rows.Scan(&r.id, &r.key, &r.message, &r.body, &r.errors, &failedAt); err != nil {
 			return nil, fmt.Errorf("outbox: list failed messages: %w", err)
 		}
-		m, _ := r.publishing() // what can be read: the message may be set aside because it cannot
+		m, _ := r.publishing() // a message may be set aside because it cannot be decoded
 		list = append(list, FailedMessage{
 			ID: r.id, FailedAt: time.UnixMicro(failedAt).UTC(), Attempts: attempts(r.errors),
-			Message: Message{Exchange: m.Exchange, Key: m.Key, Publishing: m.Publishing, OrderingKey: r.orderingKey()},
+			Message: Message{Exchange: m.Exchange, Key: m.Key, Publishing: m.Publishing, OrderingKey: orderingKey(r.key, m.Publishing.MessageId)},
 		})
 	}
 	if err := rows.Err(); err != nil {

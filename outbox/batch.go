@@ -16,9 +16,11 @@ import (
 
 // A batch is the messages that a worker has read and their outcomes.
 type batch struct {
-	w     *worker
-	began time.Time // when the messages were read
-	read  int       // number of messages
+	w        *worker
+	ctx      context.Context // ends when the leases expire or the drain timeout elapses
+	stopping context.Context // ends when Run is to return
+	began    time.Time       // when the messages were read
+	read     int             // number of messages
 
 	keys   []*keyQueue // in the order of their first messages
 	byKey  map[string]*keyQueue
@@ -54,12 +56,14 @@ type failure struct {
 }
 
 const (
-	// sharedTime is the time after which a batch publishes no second message of any key, so that a key with many messages
-	// does not delay the others.
+	// sharedTime is the time after which a few keys with many messages must not delay the others: a batch continues with
+	// further messages of its keys only while at least one in fewKeys of its messages is in flight. Fewer would leave the
+	// broker idle; more would read the same messages repeatedly.
 	sharedTime = 50 * time.Millisecond
+	fewKeys    = 16
 
-	// crowd is the number of messages above which a key that did not finish in sharedTime is held: it gets a queue of its
-	// own, so that the messages behind it in the shard become visible.
+	// crowd is the number of messages above which a key that did not finish in sharedTime is held: it gets a separate
+	// queue, so that the messages behind it in the shard become visible.
 	crowd = 32
 )
 
@@ -81,41 +85,32 @@ func (b *batch) addQueue(q *keyQueue) {
 }
 
 // publish publishes the messages: the first of each key at once, each further one after the confirm of the one before
-// it. It returns when all outcomes are known, when the leases are about to expire, or when the drain timeout has elapsed.
-func (b *batch) publish(stopping context.Context) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(stopping))
-	defer cancel() // unsent messages are not sent any more
+// it. It returns when all outcomes are known; ctx bounds them.
+func (b *batch) publish() {
+	began := time.Now()
 	for _, q := range b.keys {
-		if b.fatal != nil || stopping.Err() != nil {
-			return
-		}
-		b.send(ctx, q)
+		b.send(q)
 	}
 	for len(b.flight) > 0 {
 		s := b.flight[0]
 		b.flight = b.flight[1:]
-		if !b.await(stopping, s) {
-			b.w.unfinished += b.abandon(s)
-			return
-		}
-		if b.settled(s.queue, s.row, s.receipt.Wait(ctx)) && stopping.Err() == nil && b.fatal == nil && time.Since(b.began) < sharedTime {
-			b.send(ctx, s.queue)
+		<-s.receipt.Done()
+		continues := time.Since(began) < sharedTime || len(b.flight) >= b.read/fewKeys
+		if b.settled(s.queue, s.row, s.receipt.Wait(context.Background())) && continues {
+			b.send(s.queue)
 		}
 	}
 }
 
 // send publishes the next message of a key.
-func (b *batch) send(ctx context.Context, q *keyQueue) {
-	for len(q.rows) > 0 {
+func (b *batch) send(q *keyQueue) {
+	for len(q.rows) > 0 && b.fatal == nil && b.stopping.Err() == nil && b.w.r.leases.valid() {
 		r := q.rows[0]
 		q.rows = q.rows[1:]
 		m, err := r.publishing()
 		var receipt *producer.Receipt
-		if err == nil && b.w.r.leases.left() <= 0 {
-			return
-		}
 		if err == nil {
-			receipt, err = b.publishAsync(ctx, m)
+			receipt, err = b.w.r.publisher.PublishAsync(b.ctx, m.Exchange, m.Key, m.Publishing)
 		}
 		if err == nil {
 			b.flight = append(b.flight, sent{r, q, receipt})
@@ -125,61 +120,6 @@ func (b *batch) send(ctx context.Context, q *keyQueue) {
 			return
 		}
 	}
-}
-
-// publishAsync is bounded by the leases: it waits while the window of the Producer is full.
-func (b *batch) publishAsync(ctx context.Context, m producer.Message) (*producer.Receipt, error) {
-	return b.w.r.publisher.PublishAsync(ctx, m.Exchange, m.Key, m.Publishing)
-}
-
-// await waits for the outcome of a message. It returns false if the message is abandoned.
-func (b *batch) await(stopping context.Context, s sent) bool {
-	select {
-	case <-s.receipt.Done():
-		return true
-	default:
-	}
-	stop := stopping.Done()
-	var drained <-chan time.Time
-	for {
-		left := b.w.r.leases.left()
-		if left <= 0 {
-			b.w.r.failed(stopping, "outbox: leases", errLeaseLost)
-			return false
-		}
-		expires := time.NewTimer(left)
-		select {
-		case <-s.receipt.Done():
-			expires.Stop()
-			return true
-		case <-expires.C:
-		case <-stop:
-			stop = nil
-			timer := time.NewTimer(b.w.r.cfg.DrainTimeout)
-			defer timer.Stop()
-			drained = timer.C
-			expires.Stop()
-		case <-drained:
-			expires.Stop()
-			return false
-		}
-	}
-}
-
-var errLeaseLost = errors.New("outbox: the leases expired before the outcome of all messages was known; the messages may be published twice")
-
-// abandon counts messages without an outcome, and takes the outcomes that are known.
-func (b *batch) abandon(first sent) (unfinished int) {
-	for _, s := range append([]sent{first}, b.flight...) {
-		select {
-		case <-s.receipt.Done():
-			b.settled(s.queue, s.row, s.receipt.Wait(context.Background()))
-		default:
-			unfinished++
-		}
-	}
-	b.flight = nil
-	return unfinished
 }
 
 // settled records an outcome. It reports whether the key continues.
@@ -197,6 +137,9 @@ func (b *batch) settled(q *keyQueue, r *row, err error) bool {
 		return false
 	default:
 		b.unknown = err
+		if b.stopping.Err() != nil {
+			b.w.unfinished++
+		}
 	}
 	q.rows = append([]*row{r}, q.rows...)
 	return false
@@ -219,35 +162,32 @@ func isFailure(err error) bool {
 		slices.Contains([]int{amqp.NotFound, amqp.AccessRefused, amqp.PreconditionFailed}, refused.Code)
 }
 
-// settle deletes the confirmed messages, holds the failed ones and those behind them, and releases keys that have no held
-// messages any more. It repeats the deletion until it succeeds or the leases expire, because the messages would be
-// published again.
-func (b *batch) settle(stopping context.Context) error {
+// settle deletes the confirmed messages, and holds the failed ones and those behind them. It repeats the deletion until it
+// succeeds or ctx ends, because the messages would be published again.
+func (b *batch) settle() error {
 	r := b.w.r
-	if len(b.confirmed) > 0 {
-		var retry pause
-		for {
-			err := b.delete(stopping)
-			if err == nil {
-				break
-			}
-			err = fmt.Errorf("outbox: delete published messages: %w", err)
-			r.failed(stopping, "outbox: database", err)
-			if r.leases.left() <= 0 {
-				return err
-			}
-			time.Sleep(min(retry.next(), max(r.leases.left(), 0)))
+	var retry pause
+	for len(b.confirmed) > 0 {
+		err := b.delete()
+		if err == nil {
+			break
+		}
+		err = fmt.Errorf("outbox: delete published messages: %w", err)
+		r.failed(b.stopping, "outbox: database", err)
+		if !retry.wait(b.ctx) {
+			return err
 		}
 	}
 	if b.unknown != nil {
-		r.warnings.Warn(stopping, r.cfg.Logger, "unknown", "outbox: messages are published again", slog.Any("error", b.unknown))
+		r.warnings.Warn(b.stopping, r.cfg.Logger, "unknown", "outbox: messages are published again", slog.Any("error", b.unknown))
 	}
-	return b.hold(stopping)
+	return b.hold()
 }
 
-func (b *batch) delete(stopping context.Context) error {
+// delete works without the leases too: the messages are confirmed.
+func (b *batch) delete() error {
 	r := b.w.r
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(stopping), r.cfg.Lease)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), r.cfg.Lease)
 	defer cancel()
 	query, args := r.outbox.dialect.remove(b.confirmed)
 	_, err := r.exec(ctx, r.db, query, args...)

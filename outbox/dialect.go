@@ -48,7 +48,7 @@ type tables struct {
 }
 
 func newDialect(name sqldb.Dialect, table sqldb.Table) dialect {
-	t := tables{table, table.With("_keys"), table.With("_leases"), table.With("_locks"), table.With("_meta")}
+	t := tables{table, table.Companion("_keys"), table.Companion("_leases"), table.Companion("_locks"), table.Companion("_meta")}
 	switch name {
 	case sqldb.PostgreSQL:
 		return postgresql{t}

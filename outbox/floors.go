@@ -11,9 +11,9 @@ import (
 // messages that it has not cleaned up yet. A long transaction can prevent the cleaning for hours, and a query would pass
 // all messages of these hours.
 //
-// A floor is no cursor. A message may become visible long after messages with higher ids, when its transaction commits, so
-// a floor rises in three steps: a query finds nothing below an id; all transactions that may have added messages until
-// then have ended; and a later query still finds nothing below the id. Once a minute a query starts from the beginning,
+// A floor is not a cursor. A message may become visible long after messages with higher ids, when its transaction commits, so
+// a floor rises in three steps: a query finds nothing below an id; all transactions that may have added
+// messages before that query end; and a later query still finds nothing below the id. Once a minute a query starts from the beginning,
 // in case an operator has restored the table or its sequence.
 type floors struct {
 	ids     map[int]int64 // floor of each shard; nil until the first one is known
@@ -22,7 +22,7 @@ type floors struct {
 
 	candidates map[int]int64 // floors that apply if the steps succeed
 	writers    map[string]bool
-	ended      bool // all writers have ended
+	ended      bool // no writer is open any more
 	confirmed  bool // there was a query since then
 
 	next time.Time // when update runs next

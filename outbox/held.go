@@ -59,8 +59,13 @@ func (w *worker) readHeld(ctx context.Context, shards []int, b *batch) error {
 			continue // its first messages were read before the key was held; the next batch is complete
 		}
 		query := "SELECT " + rowColumns(now) + " FROM " + names.messages.String() + " m LEFT JOIN " + names.keys.String() +
-			" k ON k.ordering_key = m.ordering_key WHERE m.ordering_key = ? AND m.shard < 0 AND m.failed_at IS NULL ORDER BY m.id LIMIT " + strconv.Itoa(heldRows)
-		rows, err := w.query(ctx, query, key)
+			" k ON k.ordering_key = m.ordering_key WHERE m.ordering_key = ? AND m.shard < 0 AND m.failed_at IS NULL"
+		args := []any{key}
+		if w.r.cfg.StopKeys {
+			query += " AND NOT EXISTS (" + setAside(names) + " AND f.id < m.id)"
+			args = append(args, key)
+		}
+		rows, err := w.query(ctx, query+" ORDER BY m.id LIMIT "+strconv.Itoa(heldRows), args...)
 		if err != nil {
 			return fmt.Errorf("outbox: read held messages: %w", err)
 		}
@@ -90,7 +95,7 @@ func queryStrings(ctx context.Context, db *sql.DB, query string, args ...any) (l
 }
 
 // hold holds the failed messages of a batch and those behind them, and releases keys without held messages.
-func (b *batch) hold(stopping context.Context) error {
+func (b *batch) hold() error {
 	var changed []keyChange
 	var drained []string
 	moved := b.moved
@@ -120,12 +125,12 @@ func (b *batch) hold(stopping context.Context) error {
 		if q := b.byKey[f.row.key]; !q.held {
 			moved = append(moved, q.rows...)
 		}
-		b.report(stopping, f, c)
+		b.report(f, c)
 	}
 	if len(changed)+len(moved)+len(drained) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(stopping), b.w.r.cfg.Lease)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), b.w.r.cfg.Lease)
 	defer cancel()
 	if err := b.w.r.changeKeys(ctx, changed, moved, drained); err != nil {
 		return fmt.Errorf("outbox: hold messages: %w", err)
@@ -142,8 +147,8 @@ type keyChange struct {
 }
 
 // report counts and logs a failure.
-func (b *batch) report(ctx context.Context, f failure, c keyChange) {
-	r := b.w.r
+func (b *batch) report(f failure, c keyChange) {
+	ctx, r := b.stopping, b.w.r
 	r.counts.failures.Add(1)
 	m, _ := f.row.publishing()
 	attrs := []slog.Attr{
@@ -198,11 +203,19 @@ func (r *Relay) changeKeys(ctx context.Context, changed []keyChange, moved []*ro
 	}
 	for _, key := range drained {
 		exec("DELETE FROM "+keys+" WHERE ordering_key = ? AND NOT EXISTS (SELECT 1 FROM "+messages+" m WHERE m.ordering_key = ? AND m.shard < 0 AND "+waiting+")", key, key)
+		if r.cfg.StopKeys {
+			exec("UPDATE "+keys+" SET retry_at = ? WHERE ordering_key = ? AND EXISTS ("+setAside(names)+")", int64(never), key, key)
+		}
 	}
 	if err != nil {
 		return err
 	}
 	return tx.Commit()
+}
+
+// setAside is a query for messages f of an ordering key that were set aside.
+func setAside(names tables) string {
+	return "SELECT 1 FROM " + names.messages.String() + " f WHERE f.ordering_key = ? AND f.shard < 0 AND f.failed_at IS NOT NULL"
 }
 
 func byShard(rows []*row) map[int][]int64 {
@@ -227,7 +240,7 @@ func addAttempt(history string, a Attempt) string {
 	return string(text)
 }
 
-// attempts returns a history. It is empty if somebody has changed it to something else.
+// attempts returns a history. It is empty if the column contains something else.
 func attempts(history string) (list []Attempt) {
 	if json.Unmarshal([]byte(history), &list) != nil {
 		return nil

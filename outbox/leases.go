@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -19,11 +20,16 @@ import (
 //
 // keepLeases alone changes the set of shards. Workers ask for it before each batch.
 type leases struct {
-	mu     sync.Mutex
+	mu    sync.Mutex
+	base  context.Context // the parent of ctx
+	ctx   context.Context // ends when the leases expire; another one begins when they are renewed
+	end   context.CancelCauseFunc
+	timer *time.Timer
+	until time.Time // the leases are valid until then
+
 	holder string
-	owned  map[int]bool   // shards that workers may use
+	owned  map[int]bool   // shards that workers may begin to use
 	inUse  [workers][]int // shards of the current batch of each worker
-	until  time.Time      // the leases are valid until then; a time of this process
 }
 
 const (
@@ -31,23 +37,50 @@ const (
 	leaseMargin = 10 // a lease counts as expired when a tenth of it is left
 )
 
+var errLeaseLost = errors.New("outbox: the leases expired; published messages without an outcome may be published twice")
+
 func shardLease(shard int) string { return fmt.Sprintf("shard %02d", shard) }
 
 const relayLease = "relay "
 
-func (l *leases) reset() {
+func (l *leases) begin(base context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.holder = newID()
-	l.owned, l.until = map[int]bool{}, time.Time{}
-	l.inUse = [workers][]int{}
+	l.base, l.holder, l.owned, l.inUse = base, newID(), nil, [workers][]int{}
+	l.ctx, l.end = context.WithCancelCause(base)
+	l.until, l.timer = time.Time{}, time.AfterFunc(0, l.expire)
 }
 
-// use returns the shards of a worker and marks them as in use until it calls release.
-func (l *leases) use(worker int) []int {
+// renewed records that the leases are valid until a time of this process's clock.
+func (l *leases) renewed(until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var shards []int
+	if l.ctx.Err() != nil {
+		l.ctx, l.end = context.WithCancelCause(l.base)
+	}
+	l.until = until
+	l.timer.Reset(time.Until(until))
+}
+
+func (l *leases) expire() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !time.Now().Before(l.until) {
+		l.end(errLeaseLost)
+	}
+}
+
+func (l *leases) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.timer.Stop()
+	l.end(ErrNotRunning)
+}
+
+// use returns the shards of a worker and a ctx that ends when their leases expire. They are in use until release.
+func (l *leases) use(worker int) (ctx context.Context, shards []int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if time.Now().Before(l.until) {
 		for _, shard := range slices.Sorted(maps.Keys(l.owned)) {
 			if shard%workers == worker {
@@ -56,21 +89,56 @@ func (l *leases) use(worker int) []int {
 		}
 	}
 	l.inUse[worker] = shards
-	return shards
+	return l.ctx, shards
 }
 
-// release ends the use by a worker.
+// release marks the shards of a worker as unused.
 func (l *leases) release(worker int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.inUse[worker] = nil
 }
 
-// left returns the time for which the leases are valid.
-func (l *leases) left() time.Duration {
+// valid reports whether the leases have not expired. The timer of ctx may be late, for example after the process was
+// suspended.
+func (l *leases) valid() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return time.Until(l.until)
+	return time.Now().Before(l.until)
+}
+
+// keep sets the shards of the relay to mine, less those above its share, and returns the surplus shards that no batch
+// uses. The others follow after their batch.
+func (l *leases) keep(mine map[int]bool, share int) (surplus []int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	used := func(shard int) bool {
+		return slices.ContainsFunc(l.inUse[:], func(shards []int) bool { return slices.Contains(shards, shard) })
+	}
+	candidates := slices.Collect(maps.Keys(mine))
+	slices.SortStableFunc(candidates, func(a, b int) int { // unused ones first: they were above the share before
+		switch {
+		case used(a) == used(b):
+			return 0
+		case used(a):
+			return 1
+		}
+		return -1
+	})
+	for _, shard := range candidates[:max(len(mine)-share, 0)] {
+		delete(mine, shard)
+		if !used(shard) {
+			surplus = append(surplus, shard)
+		}
+	}
+	l.owned = mine
+	return surplus
+}
+
+func (l *leases) acquired(shard int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.owned[shard] = true
 }
 
 // keepLeases acquires and renews leases until ctx ends, and releases them then. It acquires no further ones after the
@@ -147,27 +215,9 @@ func (r *Relay) renewLeases(ctx context.Context, more bool) error {
 		}
 	}
 	share := (shards + relays - 1) / max(relays, 1)
-	l.mu.Lock()
-	until := start.Add(r.cfg.Lease - r.cfg.Lease/leaseMargin)
-	l.until = until
-	l.owned = mine
-	var release []int
-	for shard := range mine {
-		if len(mine)-len(release) <= share {
-			break
-		}
-		release = append(release, shard)
-	}
-	for _, shard := range release {
-		delete(mine, shard)
-	}
-	release = slices.DeleteFunc(release, func(shard int) bool { // until the batch that uses it has ended
-		return slices.ContainsFunc(l.inUse[:], func(used []int) bool { return slices.Contains(used, shard) })
-	})
-	held := len(mine)
-	l.mu.Unlock()
-
-	for _, shard := range release {
+	surplus := l.keep(mine, share)
+	l.renewed(start.Add(r.cfg.Lease - r.cfg.Lease/leaseMargin))
+	for _, shard := range surplus {
 		if _, err := r.exec(ctx, r.db, "UPDATE "+table+" SET holder = '', expires_at = 0 WHERE name = ? AND holder = ?", shardLease(shard), l.holder); err != nil {
 			return err
 		}
@@ -177,7 +227,7 @@ func (r *Relay) renewLeases(ctx context.Context, more bool) error {
 	}
 	rand.Shuffle(len(free), func(i, j int) { free[i], free[j] = free[j], free[i] })
 	for _, shard := range free {
-		if held >= share {
+		if len(mine) >= share {
 			break
 		}
 		n, err := r.exec(ctx, r.db, "UPDATE "+table+" SET holder = ?, expires_at = "+now+" + ? WHERE name = ? AND expires_at <= "+now, l.holder, lifetime, shardLease(shard))
@@ -187,10 +237,7 @@ func (r *Relay) renewLeases(ctx context.Context, more bool) error {
 		if n == 0 {
 			continue
 		}
-		held++
-		l.mu.Lock()
-		l.owned[shard] = true
-		l.mu.Unlock()
+		l.acquired(shard)
 		r.outbox.Wake()
 	}
 	return nil

@@ -101,7 +101,7 @@ func validateOrderingKey(key string) *validate.Problem {
 // newID returns 128 random bits in hexadecimal.
 func newID() string {
 	var b [16]byte
-	rand.Read(b[:]) //nolint:errcheck // never fails (Go 1.24)
+	rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
 }
 
@@ -136,10 +136,10 @@ func (r *row) publishing() (m producer.Message, err error) {
 	return m, nil
 }
 
-// orderingKey returns the ordering key that the caller of Add passed.
-func (r *row) orderingKey() string {
-	if strings.HasPrefix(r.key, keyless) {
+// orderingKey returns the ordering key that the caller of Add passed with a message.
+func orderingKey(stored, messageID string) string {
+	if stored == keyless+messageID {
 		return ""
 	}
-	return r.key
+	return stored
 }

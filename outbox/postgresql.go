@@ -87,8 +87,8 @@ func (t postgresql) remove(rows []*row) (string, []any) {
 		[]any{array(numbers), array(ids)}
 }
 
-// An INSERT holds ROW EXCLUSIVE on the table until its transaction ends, and takes it before it takes an id. So when all
-// transactions that held it at some time have ended, no message with an id known at that time can appear any more.
+// An INSERT locks the table in ROW EXCLUSIVE mode before it requests an id, and the lock is held until its transaction
+// ends. So after the end of all transactions with such a lock, no message can appear whose id was known before.
 func (t postgresql) writers() string {
 	return "SELECT virtualtransaction FROM pg_locks WHERE relation = '" + t.messages.String() + "'::regclass AND mode = 'RowExclusiveLock' AND granted" +
 		" AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"

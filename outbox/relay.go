@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,7 +38,7 @@ type RelayConfig struct {
 	StopKeys bool
 
 	// PollInterval is the longest time between two queries for new messages, with a jitter of 20 %. It is the delay of
-	// messages for which nobody calls [Outbox.Wake]. Zero means 200 ms.
+	// messages that are not announced by [Outbox.Wake]. Zero means 200 ms.
 	PollInterval time.Duration
 
 	// Lease is the time for which a relay claims ordering keys. It renews its claim long before. If its process dies,
@@ -197,12 +198,16 @@ func (r *Relay) setErr(err error) {
 	r.err = err
 }
 
-// Err returns nil while Run works, otherwise the reason: ErrNotRunning, or the last failure of the database or the
-// publisher. It does not block.
+// Err returns nil while messages can be published, otherwise the reason: ErrNotRunning, the last failure of the database,
+// or the error of the Publisher if it has a method Err, as *producer.Producer has. It does not block.
 func (r *Relay) Err() error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.err
+	err := r.err
+	r.mu.Unlock()
+	if p, ok := r.publisher.(interface{ Err() error }); ok && err == nil {
+		return p.Err()
+	}
+	return err
 }
 
 // Ready waits until Run works: the tables exist and can be read. If ctx ends first, the error wraps its cause and the
@@ -246,6 +251,8 @@ func (e *DrainError) Error() string {
 	return fmt.Sprintf("outbox: relay ended without the outcome of %d messages, which will be published again", e.Unfinished)
 }
 
+var errDrained = errors.New("outbox: the drain timeout elapsed")
+
 // workers is the number of goroutines that publish: while one deletes, the other one publishes.
 const workers = 2
 
@@ -266,13 +273,20 @@ func (r *Relay) run(ctx context.Context) error {
 	}
 	r.cfg.Logger.InfoContext(ctx, "outbox: relay started")
 
-	// The leases outlive ctx, so that the workers can finish.
+	// Messages in flight outlive ctx by the drain timeout, and the leases outlive them.
+	drained, drain := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer drain(nil)
+	timer := time.AfterFunc(math.MaxInt64, func() { drain(errDrained) })
+	defer timer.Stop()
 	held, release := context.WithCancel(context.WithoutCancel(ctx))
+	defer release()
 	fatal := make(chan error, workers)
 	stopping, stop := context.WithCancel(ctx)
 	defer stop()
+	defer context.AfterFunc(stopping, func() { timer.Reset(r.cfg.DrainTimeout) })()
 	var keeping, working sync.WaitGroup
-	r.leases.reset()
+	r.leases.begin(drained)
+	defer r.leases.stop()
 	keeping.Go(func() { r.keepLeases(held, stopping) })
 	var unfinished atomic.Int64
 	for i := range workers {
@@ -289,7 +303,7 @@ func (r *Relay) run(ctx context.Context) error {
 	release()
 	keeping.Wait()
 	stats := r.Stats()
-	r.cfg.Logger.InfoContext(ctx, "outbox: relay stopped", "published", stats.Relayed, "held", stats.SetAside)
+	r.cfg.Logger.InfoContext(ctx, "outbox: relay stopped", "published", stats.Relayed, "failures", stats.Failures, "set_aside", stats.SetAside)
 	select {
 	case err := <-fatal:
 		return err

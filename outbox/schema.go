@@ -29,7 +29,7 @@ func (e *SchemaError) Error() string {
 
 func (e *SchemaError) Unwrap() error { return e.Err }
 
-// Schema returns the statements that create the tables, each with a semicolon and a newline at its end, for migration
+// Schema returns the statements that create the tables, each followed by a semicolon and a newline, for migration
 // tools. They do nothing to tables that exist.
 func (o *Outbox) Schema() string {
 	return strings.Join(o.statements(), ";\n") + ";\n"

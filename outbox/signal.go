@@ -6,7 +6,7 @@ import "sync"
 // signal in between is missed. The zero value is ready to use.
 type signal struct {
 	mu sync.Mutex
-	c  chan struct{} // nil if nobody waits
+	c  chan struct{} // nil without waiters
 }
 
 // wait returns a channel that the next send closes.

@@ -20,7 +20,7 @@ type worker struct {
 	floors     floors
 	nextDue    time.Time // when held keys are queried next
 	lastEmpty  time.Time // when a query last found nothing
-	unfinished int       // messages without an outcome when the drain timeout elapsed
+	unfinished int       // messages without an outcome at the end of the drain timeout
 }
 
 const (
@@ -80,22 +80,21 @@ func sleep(ctx context.Context, d time.Duration) {
 // cycle processes one batch. It returns the number of messages that it has read, and whether one of them was deleted
 // or held.
 func (w *worker) cycle(ctx context.Context) (n int, progress bool, err error) {
-	shards := w.r.leases.use(w.index)
-	defer func() { w.r.leases.release(w.index) }()
+	leased, shards := w.r.leases.use(w.index)
+	defer w.r.leases.release(w.index)
 	if len(shards) == 0 {
-		if w.r.leases.left() > 0 { // other relays have all shards
+		if w.r.leases.valid() { // other relays have all shards
 			w.r.report(nil)
 		}
 		return 0, false, nil
 	}
-	b := &batch{w: w, began: time.Now()}
-	err = w.read(ctx, shards, b)
-	if err != nil {
+	b := &batch{w: w, ctx: leased, stopping: ctx, began: time.Now()}
+	if err := w.read(leased, shards, b); err != nil {
 		return 0, false, err
 	}
 	w.r.report(nil)
-	b.publish(ctx)
-	if err := b.settle(ctx); err != nil {
+	b.publish()
+	if err := b.settle(); err != nil {
 		return b.read, false, err
 	}
 	return b.read, len(b.confirmed)+len(b.failed)+len(b.moved) > 0, b.fatal

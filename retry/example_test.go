@@ -68,7 +68,7 @@ func ExampleWhen() {
 	busy := retry.When("database is busy", func(err error) bool {
 		return strings.Contains(err.Error(), "deadlock detected")
 	}, retry.Schedule(time.Second, time.Second))
-	var late retry.Action = retry.Discard // or retry.Park, or a Policy
+	late := retry.Discard // or retry.Park, or a Policy
 	plan, err := retry.New(retry.Config{
 		Queue:  "orders",
 		Policy: retry.Schedule(time.Minute),

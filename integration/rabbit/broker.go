@@ -48,6 +48,8 @@ type node interface {
 	run(ctx context.Context, command ...string) (string, error)
 	// running returns an error if the node has exited.
 	running(ctx context.Context) error
+	// pid returns the process id of the node's first process on this machine, or 0.
+	pid(ctx context.Context) int
 	// log returns the last lines of the node's log.
 	log(ctx context.Context) string
 	// url returns the AMQP address, which is known once the node was started.
@@ -164,6 +166,15 @@ func (b *Broker) Version() string { return b.version }
 
 // Owned reports whether this package started the broker. If not, it cannot be stopped or inspected.
 func (b *Broker) Owned() bool { return b.node != nil }
+
+// PID returns the id of the node's first process, of which all others descend. It returns zero for the broker from AMQP_URL. If
+// Docker runs in a virtual machine, the id is one of that machine.
+func (b *Broker) PID(ctx context.Context) int {
+	if b.node == nil {
+		return 0
+	}
+	return b.node.pid(ctx)
+}
 
 // AtLeast reports whether the broker's version is major.minor or newer.
 func (b *Broker) AtLeast(major, minor int) bool { return atLeast(b.version, major, minor) }

@@ -282,6 +282,14 @@ func (c *container) running(ctx context.Context) error {
 	return nil
 }
 
+func (c *container) pid(ctx context.Context) int {
+	state, err := c.ctr.State(ctx)
+	if err != nil {
+		return 0
+	}
+	return state.Pid
+}
+
 func (c *container) log(ctx context.Context) string {
 	if c.ctr == nil {
 		return ""

@@ -285,6 +285,8 @@ func (n *native) running(context.Context) error {
 	return nil
 }
 
+func (n *native) pid(context.Context) int { return n.Node.PID }
+
 func (n *native) logFile() string { return filepath.Join(n.Dir, "log", "node.log") }
 
 func (n *native) log(context.Context) string {

@@ -13,20 +13,29 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// fields returns the name and the place of each part of a message.
-func fields(p *amqp.Publishing) map[string]any {
-	return map[string]any{
-		"headers": &p.Headers, "content_type": &p.ContentType, "content_encoding": &p.ContentEncoding, "delivery_mode": &p.DeliveryMode,
-		"priority": &p.Priority, "correlation_id": &p.CorrelationId, "reply_to": &p.ReplyTo, "expiration": &p.Expiration, "message_id": &p.MessageId,
-		"timestamp": &p.Timestamp, "type": &p.Type, "user_id": &p.UserId, "app_id": &p.AppId, "body": &p.Body,
-	}
+// fields returns the place of each part of a message by its name.
+var fields = map[string]func(p *amqp.Publishing) any{
+	"headers":          func(p *amqp.Publishing) any { return &p.Headers },
+	"content_type":     func(p *amqp.Publishing) any { return &p.ContentType },
+	"content_encoding": func(p *amqp.Publishing) any { return &p.ContentEncoding },
+	"delivery_mode":    func(p *amqp.Publishing) any { return &p.DeliveryMode },
+	"priority":         func(p *amqp.Publishing) any { return &p.Priority },
+	"correlation_id":   func(p *amqp.Publishing) any { return &p.CorrelationId },
+	"reply_to":         func(p *amqp.Publishing) any { return &p.ReplyTo },
+	"expiration":       func(p *amqp.Publishing) any { return &p.Expiration },
+	"message_id":       func(p *amqp.Publishing) any { return &p.MessageId },
+	"timestamp":        func(p *amqp.Publishing) any { return &p.Timestamp },
+	"type":             func(p *amqp.Publishing) any { return &p.Type },
+	"user_id":          func(p *amqp.Publishing) any { return &p.UserId },
+	"app_id":           func(p *amqp.Publishing) any { return &p.AppId },
+	"body":             func(p *amqp.Publishing) any { return &p.Body },
 }
 
 // Encode returns the parts of a message for encoding/json. It omits empty parts.
 func Encode(p amqp.Publishing) map[string]any {
 	line := map[string]any{}
-	for name, part := range fields(&p) {
-		if v := reflect.ValueOf(part).Elem(); !v.IsZero() {
+	for name, field := range fields {
+		if v := reflect.ValueOf(field(&p)).Elem(); !v.IsZero() {
 			line[name] = encode(v.Interface())
 		}
 	}
@@ -35,12 +44,12 @@ func Encode(p amqp.Publishing) map[string]any {
 
 // Decode returns the message of which Encode returned the parts.
 func Decode(line map[string]any) (p amqp.Publishing, err error) {
-	parts := fields(&p)
 	for name, encoded := range line {
-		if parts[name] == nil {
+		field := fields[name]
+		if field == nil {
 			return p, fmt.Errorf("unknown field %q", name)
 		}
-		part := reflect.ValueOf(parts[name]).Elem()
+		part := reflect.ValueOf(field(&p)).Elem()
 		v := decode(encoded, &err)
 		if err == nil && reflect.TypeOf(v) != part.Type() {
 			err = fmt.Errorf("a %T, not a %s", v, part.Type())

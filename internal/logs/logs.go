@@ -8,7 +8,7 @@
 //     (headers), attempt, delivery_count, default_limit
 //   - reasons: error, reason (a text that is not an error), stack
 //   - times: delay, took, unsettled, until, timeout, longest
-//   - counts: messages, held, published, returned, nacked, unconfirmed, not_published, repeated (see [Limiter])
+//   - counts: messages, held, published, returned, nacked, unconfirmed, not_published, failures, set_aside, repeated (see [Limiter])
 package logs
 
 import (

@@ -72,8 +72,8 @@ func (d Dialect) Table(name string) (Table, *validate.Problem) {
 	return Table{d, m[1], m[2]}, nil
 }
 
-// With returns the table in the same schema whose name ends in suffix, which has at most 15 bytes.
-func (t Table) With(suffix string) Table {
+// Companion returns the table in the same schema whose name ends in suffix, which has at most 15 bytes.
+func (t Table) Companion(suffix string) Table {
 	t.name += suffix
 	return t
 }
@@ -98,7 +98,7 @@ func (t Table) quote(identifier string) string {
 func (t Table) CreateIndex(suffix, columns string) string {
 	name, on := t.quote(t.name+suffix), t.String()
 	if t.dialect == SQLite { // the schema belongs to the name of the index
-		name, on = t.With(suffix).String(), t.quote(t.name)
+		name, on = t.Companion(suffix).String(), t.quote(t.name)
 	}
 	return fmt.Sprintf("CREATE INDEX IF NOT EXISTS %s ON %s (%s)", name, on, columns)
 }
@@ -113,7 +113,7 @@ func (t Table) Create(ctx context.Context, db *sql.DB, statements []string) erro
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // fails after a commit
+	defer tx.Rollback() // after Commit it does nothing
 	hash := fnv.New64a()
 	hash.Write([]byte(t.schema + "." + t.name))
 	lock := fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", int64(hash.Sum64())) // #nosec G115 -- any 64 bits

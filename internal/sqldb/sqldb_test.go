@@ -38,7 +38,7 @@ func TestTableNamesAreQuoted(t *testing.T) {
 		if got := table.CreateIndex("_x", "a"); got != c.index {
 			t.Errorf("%s: %s", c.name, got)
 		}
-		if got, want := table.With("_meta").String(), strings.TrimRight(c.want, "`\"")+"_meta"+c.want[len(c.want)-1:]; got != want {
+		if got, want := table.Companion("_meta").String(), strings.TrimRight(c.want, "`\"")+"_meta"+c.want[len(c.want)-1:]; got != want {
 			t.Errorf("%s: %s, want %s", c.name, got, want)
 		}
 	}

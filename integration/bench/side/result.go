@@ -17,6 +17,10 @@ type Result struct {
 	P50 time.Duration `json:"p50,omitempty"` // latency of a message, from its publish to its outcome
 	P99 time.Duration `json:"p99,omitempty"`
 	Gap time.Duration `json:"gap,omitempty"` // the longest time without progress
+
+	DatabaseCPU time.Duration `json:"database_cpu,omitempty"` // of Task.DatabasePID and its children
+	BrokerCPU   time.Duration `json:"broker_cpu,omitempty"`   // of Task.BrokerPID and its children
+	QueryTime   time.Duration `json:"query_time,omitempty"`   // sum of the durations of all statements
 }
 
 // A Clock measures the time, CPU time and allocations of this process between Start and Stop.
@@ -24,6 +28,9 @@ type Clock struct {
 	began  time.Time
 	cpu    time.Duration
 	allocs uint64
+
+	servers  [2]int // process ids
+	serverAt [2]time.Duration
 }
 
 // Start runs the garbage collector and starts a measurement.
@@ -32,10 +39,22 @@ func Start() Clock {
 	return Clock{allocs: mallocs(), cpu: cpuTime(), began: time.Now()}
 }
 
+// StartWith also measures the CPU time of the servers of a task.
+func StartWith(t Task) Clock {
+	servers := [2]int{t.DatabasePID, t.BrokerPID}
+	at := [2]time.Duration{treeTime(servers[0]), treeTime(servers[1])}
+	c := Start()
+	c.servers, c.serverAt = servers, at
+	return c
+}
+
 // Stop returns the measurements since Start.
 func (c Clock) Stop(messages int) Result {
 	wall, cpu := time.Since(c.began), cpuTime()-c.cpu
-	return Result{Messages: messages, Wall: wall, CPU: cpu, Allocs: mallocs() - c.allocs}
+	r := Result{Messages: messages, Wall: wall, CPU: cpu, Allocs: mallocs() - c.allocs}
+	r.DatabaseCPU = treeTime(c.servers[0]) - c.serverAt[0]
+	r.BrokerCPU = treeTime(c.servers[1]) - c.serverAt[1]
+	return r
 }
 
 // WithLatencies returns r with the percentiles of times. It sorts times in place.

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"syscall"
 	"time"
 )
@@ -39,6 +40,14 @@ type Task struct {
 	How        string        // variant of the program
 	Name       string        // connection name
 	For        time.Duration // duration of the run
+
+	// For programs that use a database.
+	Database    string // DSN of PostgreSQL, or the path of a file for SQLite
+	Keys        int    // number of ordering keys
+	Rows        int    // number of waiting messages before the run
+	DatabasePID int    // see Result.DatabaseCPU
+	BrokerPID   int    // see Result.BrokerCPU
+	Profile     string // file for a CPU profile
 }
 
 // QueueNames returns the names of the queues: Queue-0, Queue-1 and so on.
@@ -66,6 +75,12 @@ func (t *Task) flags() *flag.FlagSet {
 	f.StringVar(&t.How, "how", "", "`variant` of the program")
 	f.StringVar(&t.Name, "name", "", "connection `name`")
 	f.DurationVar(&t.For, "for", time.Second, "duration of the run")
+	f.StringVar(&t.Database, "database", "", "`DSN` of PostgreSQL, or path of an SQLite file")
+	f.IntVar(&t.Keys, "keys", 1000, "number of ordering keys")
+	f.IntVar(&t.Rows, "rows", 0, "number of waiting messages before the run")
+	f.IntVar(&t.DatabasePID, "database-pid", 0, "process `id` of the database")
+	f.IntVar(&t.BrokerPID, "broker-pid", 0, "process `id` of the broker")
+	f.StringVar(&t.Profile, "profile", "", "`file` for a CPU profile")
 	return f
 }
 
@@ -87,7 +102,7 @@ func Main(run func(context.Context, Task) (Result, error)) {
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	result, err := run(ctx, t)
+	result, err := profiled(ctx, t, run)
 	stop()
 	if err == nil {
 		err = json.NewEncoder(os.Stdout).Encode(result)
@@ -96,4 +111,20 @@ func Main(run func(context.Context, Task) (Result, error)) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+func profiled(ctx context.Context, t Task, run func(context.Context, Task) (Result, error)) (Result, error) {
+	if t.Profile == "" {
+		return run(ctx, t)
+	}
+	f, err := os.Create(t.Profile)
+	if err != nil {
+		return Result{}, err
+	}
+	defer f.Close()
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return Result{}, err
+	}
+	defer pprof.StopCPUProfile()
+	return run(ctx, t)
 }

@@ -180,6 +180,36 @@ func TestAnUnreachableDatabaseFailsABatchAtOnce(t *testing.T) {
 	})
 }
 
+func TestTheEndOfCtxFailsTheRestOfABatch(t *testing.T) {
+	onEach(t, func(t *testing.T, db *database) {
+		ctx, cancel := context.WithCancel(t.Context())
+		calls := 0
+		h, err := inbox.Batch(db.DB, db.Config, 4, time.Minute, func(ctx context.Context, tx *sql.Tx, ds []*consumer.Delivery) error {
+			if calls++; len(ds) > 1 {
+				return errors.New("failure")
+			}
+			if calls == 3 {
+				cancel()
+			}
+			return db.apply(ctx, tx, ds[0])
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		acknowledged := 0
+		for _, err := range (&bulk{handler: h}).handle(ctx, deliveries("a", "b", "c", "d")...) {
+			if err == nil {
+				acknowledged++
+			} else if !errors.Is(err, context.Canceled) {
+				t.Errorf("result %v", err)
+			}
+		}
+		if n := db.count(t, "SELECT COUNT(*) FROM effects"); n != 1 || acknowledged != 1 || calls != 3 {
+			t.Errorf("%d acknowledged, %d effects, %d calls", acknowledged, n, calls)
+		}
+	})
+}
+
 func TestLargeBatches(t *testing.T) {
 	onEach(t, func(t *testing.T, db *database) {
 		const n = 2300

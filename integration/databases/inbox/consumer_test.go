@@ -156,7 +156,7 @@ func exactlyOnce(t *testing.T, url string, db *database, w way) {
 	}
 }
 
-// handlerOf returns the handler for a way. The first attempt of a message fails after its effect, if the way says so.
+// handlerOf returns the handler for a way. The first attempt of a message fails after its effect if failed is set.
 func (db *database) handlerOf(t *testing.T, w way) consumer.Handler {
 	t.Helper()
 	failure := errors.New("the first attempt fails")
@@ -212,8 +212,8 @@ func left(ctx context.Context, t *testing.T, conn *amqpkit.Conn, queue string) i
 func TestDroppedConnectionsDoNotRepeatEffects(t *testing.T) {
 	for _, w := range ways(t, "orders") {
 		t.Run(w.name, func(t *testing.T) {
+			w.cfg.Queue = "orders"
 			onEach(t, func(t *testing.T, db *database) {
-				w.cfg.Queue = "orders"
 				exactlyOnce(t, amqptest.Start(t).URL(), db, w)
 			})
 		})

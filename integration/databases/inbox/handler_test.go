@@ -14,6 +14,9 @@ import (
 
 	"github.com/amqpkit/amqpkit/consumer"
 	"github.com/amqpkit/amqpkit/inbox"
+	"github.com/amqpkit/amqpkit/integration/databases/internal/dbkit"
+	"github.com/amqpkit/amqpkit/integration/databases/servers"
+	"github.com/amqpkit/amqpkit/integration/internal/kit"
 )
 
 func TestADuplicateIsAcknowledgedWithoutCallingTheHandler(t *testing.T) {
@@ -78,10 +81,10 @@ func TestAFailedHandlerIsRolledBackAndItsMessageIsNoDuplicate(t *testing.T) {
 						t.Errorf("returned %v, want %v unchanged", result, returned)
 					}
 				}
-				db.expect(t, "a", 0)
 				if n := db.Stats().InUse; n != 0 {
-					t.Errorf("%d connections in use", n)
+					t.Fatalf("%d connections in use", n)
 				}
+				db.expect(t, "a", 0)
 				if err := db.handler(t, db.apply)(t.Context(), delivery("a")); err != nil {
 					t.Fatal(err)
 				}
@@ -144,9 +147,7 @@ func (db *database) waitUntilBlocked(t *testing.T) {
 	case "postgresql":
 		query = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 	}
-	for poll := time.Tick(10 * time.Millisecond); db.count(t, query) == 0; {
-		<-poll
-	}
+	kit.WaitFor(t, func() bool { return db.count(t, query) > 0 })
 }
 
 func TestASecondDeliveryWaitsForTheTransactionOfTheFirst(t *testing.T) {
@@ -294,4 +295,34 @@ func TestAnInboxWorksInASchema(t *testing.T) {
 	if n := db.count(t, `SELECT COUNT(*) FROM app."Order"`); n != 1 {
 		t.Errorf("%d ids", n)
 	}
+}
+
+// PgBouncer in transaction mode gives each transaction another session.
+func TestAnInboxWorksBehindPgBouncer(t *testing.T) {
+	bouncer, err := servers.StartPgBouncer(t.Context(), dbkit.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := bouncer.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	db := databaseOn(t, "postgresql", bouncer)
+	for range 2 {
+		if errs := db.batch(t, 3, nil).handle(t.Context(), deliveries("a", "b", "c")...); errors.Join(errs...) != nil {
+			t.Fatal(errs)
+		}
+		if err := db.handler(t, db.apply)(t.Context(), delivery("d")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []string{"a", "b", "c", "d"} {
+		db.expect(t, id, 1)
+	}
+	db.exec(t, "UPDATE amqpkit_inbox SET expires = 1")
+	if removed, err := inbox.Clean(t.Context(), db.DB, db.Config); removed != 4 || err != nil {
+		t.Errorf("removed %d: %v", removed, err)
+	}
+	_ = db.Close() // before the bouncer
 }

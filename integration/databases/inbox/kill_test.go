@@ -16,12 +16,20 @@ import (
 	"github.com/amqpkit/amqpkit/integration/databases/servers"
 )
 
-// onServers runs a test on each database that may be killed, without other tests.
+// onServers runs a test on separate servers. A killed PostgreSQL takes long to restart if it has many databases.
 func onServers(t *testing.T, f func(t *testing.T, db *database, server *servers.Server)) {
 	t.Helper()
-	for dialect, get := range map[string]func(*testing.T) *servers.Server{"postgresql": dbkit.Postgres, "mysql": dbkit.MariaDB} {
+	for dialect, start := range map[string]func(context.Context) (*servers.Server, error){"postgresql": servers.StartPostgres, "mysql": servers.StartMariaDB} {
 		t.Run(dialect, func(t *testing.T) {
-			server := get(t)
+			server, err := start(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := server.Stop(); err != nil {
+					t.Error(err)
+				}
+			})
 			dbkit.NeedsControl(t, server)
 			f(t, databaseOn(t, dialect, server), server)
 		})

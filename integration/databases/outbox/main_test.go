@@ -13,41 +13,16 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
-	"go.uber.org/goleak"
 	_ "modernc.org/sqlite"
 
 	"github.com/amqpkit/amqpkit"
 	"github.com/amqpkit/amqpkit/amqptest"
-	"github.com/amqpkit/amqpkit/integration/databases/servers"
+	"github.com/amqpkit/amqpkit/integration/databases/internal/dbkit"
 	"github.com/amqpkit/amqpkit/outbox"
 	"github.com/amqpkit/amqpkit/producer"
 )
 
-var postgres, mariadb *servers.Server // shared by all tests that do not kill a server
-
-func TestMain(m *testing.M) {
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
-	var err1, err2 error
-	postgres, err1 = servers.StartPostgres(context.Background())
-	mariadb, err2 = servers.StartMariaDB(context.Background())
-	if err := errors.Join(err1, err2); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	code := m.Run()
-	if err := errors.Join(postgres.Stop(), mariadb.Stop()); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
-}
+func TestMain(m *testing.M) { os.Exit(dbkit.Main(m)) }
 
 // A database is an empty database with the tables of an outbox.
 type database struct {
@@ -60,6 +35,7 @@ type database struct {
 // onEach runs a test on an empty database of each kind.
 func onEach(t *testing.T, f func(t *testing.T, db *database)) {
 	t.Helper()
+	t.Parallel()
 	for _, dialect := range []string{"postgresql", "mysql", "sqlite"} {
 		t.Run(dialect, func(t *testing.T) {
 			t.Parallel()
@@ -88,10 +64,10 @@ func open(t *testing.T, cfg outbox.Config) *database {
 	switch cfg.Dialect {
 	case "postgresql":
 		db.driver = "pgx"
-		db.dsn, err = postgres.NewDatabase(t.Context(), name)
+		db.dsn, err = dbkit.Postgres(t).NewDatabase(t.Context(), name)
 	case "mysql":
 		db.driver = "mysql"
-		db.dsn, err = mariadb.NewDatabase(t.Context(), name)
+		db.dsn, err = dbkit.MariaDB(t).NewDatabase(t.Context(), name)
 	default:
 		db.driver = "sqlite"
 		db.dsn = "file:" + t.TempDir() + "/test.db?_pragma=journal_mode(WAL)&_pragma=busy_timeout(10000)&_txlock=immediate"
@@ -216,10 +192,10 @@ func (db *database) add(t *testing.T, messages ...outbox.Message) {
 // eventually waits for a state of the database.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for !condition() {
 		if time.Now().After(deadline) {
-			t.Fatalf("after 30 s still not: %s", what)
+			t.Fatalf("after 2 minutes still not: %s", what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -229,7 +205,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 func (db *database) awaitStats(t *testing.T, waiting, held, setAside int) {
 	t.Helper()
 	var s outbox.Stats
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		var err error
 		if s, err = db.Outbox.Stats(t.Context(), db.DB); err != nil {
@@ -241,7 +217,7 @@ func (db *database) awaitStats(t *testing.T, waiting, held, setAside int) {
 		if time.Now().After(deadline) {
 			t.Fatalf("Stats = %+v, want %d waiting, %d held, %d set aside", s, waiting, held, setAside)
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 

@@ -29,6 +29,7 @@ func (f *folder) spawn(string, ...string) (*process, error) { return nil, suppor
 func (f *folder) remove() error { return os.RemoveAll(f.path) }
 
 type process struct {
+	pid    int
 	exited chan struct{}
 	err    error
 }

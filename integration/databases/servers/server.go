@@ -190,6 +190,15 @@ func (s *Server) Driver() string { return s.engine.driver() }
 // password.
 func (s *Server) DSN() string { return s.admin }
 
+// PID returns the id of the server's main process, whose children serve the connections. It returns zero for a server from
+// the environment.
+func (s *Server) PID() int {
+	if !s.Owned() {
+		return 0
+	}
+	return s.running.pid
+}
+
 // Env returns "AMQPKIT_POSTGRES=dsn" or "AMQPKIT_MARIADB=dsn", for the environment of a child process that shares the
 // server. It returns "" for a PgBouncer.
 func (s *Server) Env() string {

@@ -1,0 +1,87 @@
+// Command relay publishes t.Messages messages from an outbox with a Relay. With -how=snapshot another connection holds a snapshot
+// from before the run until its end.
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/amqpkit/amqpkit"
+	"github.com/amqpkit/amqpkit/integration/bench/side"
+	"github.com/amqpkit/amqpkit/integration/databases/bench"
+	"github.com/amqpkit/amqpkit/outbox"
+	"github.com/amqpkit/amqpkit/producer"
+)
+
+func main() { side.Main(run) }
+
+func run(ctx context.Context, t side.Task) (side.Result, error) {
+	db, err := bench.Open(t)
+	if err != nil {
+		return side.Result{}, err
+	}
+	defer db.Close()
+	if err := db.PingContext(ctx); err != nil {
+		return side.Result{}, err
+	}
+	if t.How == "snapshot" {
+		end, err := snapshot(ctx, t)
+		if err != nil {
+			return side.Result{}, err
+		}
+		defer end()
+	}
+	conn, err := amqpkit.Dial(ctx, t.URL)
+	if err != nil {
+		return side.Result{}, err
+	}
+	defer conn.Close(ctx)
+	p, err := producer.New(conn, producer.Config{})
+	if err != nil {
+		return side.Result{}, err
+	}
+	defer p.Close(ctx)
+	o, err1 := outbox.New(outbox.Config{Dialect: db.Dialect})
+	r, err2 := outbox.NewRelay(o, db.DB, p, outbox.RelayConfig{})
+	if err := errors.Join(err1, err2); err != nil {
+		return side.Result{}, err
+	}
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	clock := side.StartWith(t)
+	go func() { ended <- r.Run(running) }()
+	for r.Stats().Relayed < uint64(t.Messages) {
+		select {
+		case err := <-ended:
+			return side.Result{}, err
+		case <-time.After(time.Millisecond):
+		}
+	}
+	stop()
+	err = <-ended // it has deleted the messages
+	result := clock.Stop(int(r.Stats().Relayed))
+	result.QueryTime = db.QueryTime()
+	return result, err
+}
+
+// snapshot starts a transaction that sees the current state of the database until end is called.
+func snapshot(ctx context.Context, t side.Task) (end func() error, err error) {
+	db, err := sql.Open("pgx", t.Database)
+	if err != nil {
+		return nil, err
+	}
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	var n int
+	err = tx.QueryRowContext(ctx, "SELECT count(*) FROM amqpkit_outbox_meta").Scan(&n)
+	end = func() error { return errors.Join(tx.Rollback(), db.Close()) }
+	if err != nil {
+		return nil, errors.Join(err, end())
+	}
+	return end, nil
+}
