@@ -63,8 +63,9 @@ integration: ## integration tests on a real RabbitMQ
 # AMQPKIT_POSTGRES and AMQPKIT_MARIADB may hold the DSNs of your own servers. The tests of package servers need the packages.
 databases: ## tests on PostgreSQL, MariaDB and SQLite, with the race detector, on a real RabbitMQ
 	@$(ensure) gcc gcc libc6-dev
-	@$(need-postgres)
-	@$(need-mariadb)
+	@$(ensure) '/usr/lib/postgresql/*/bin/postgres' postgresql
+	@$(ensure) mariadbd mariadb-server-core mariadb-client-core
+	@$(ensure) my_print_defaults mariadb-client-core
 	@$(ensure) pgbouncer pgbouncer
 	$(on-broker) go -C integration/databases test -race -skip Mutants -count=1 -p=3 -timeout=30m ./...
 
