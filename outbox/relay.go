@@ -17,9 +17,9 @@ import (
 	"github.com/amqpkit/amqpkit/producer"
 )
 
-// A Publisher publishes the messages of an outbox. *producer.Producer is one. It should resend messages after a lost
-// connection (without NoResend) and publish them as mandatory (without AllowUnroutable): otherwise a message that no
-// queue has stored counts as published.
+// A Publisher publishes the messages of an outbox. *producer.Producer is one. Leave its NoResend unset. With
+// AllowUnroutable, a message that no queue has stored counts as published; use it only for events that may have no
+// subscriber.
 type Publisher interface {
 	PublishAsync(ctx context.Context, exchange, key string, msg amqp.Publishing) (*producer.Receipt, error)
 }
