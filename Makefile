@@ -11,6 +11,8 @@ export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 
 ensure := sh integration/rabbit/debian/ensure.sh
 pika   := $(ensure) /usr/bin/python3 python3 && { /usr/bin/python3 -c 'import pika, amqp' 2>/dev/null || $(ensure) python3-pika python3-pika python3-amqp; }
+need-postgres := $(if $(AMQPKIT_POSTGRES),true,$(ensure) '/usr/lib/postgresql/*/bin/postgres' postgresql)
+need-mariadb  := $(if $(AMQPKIT_MARIADB),true,$(ensure) mariadbd mariadb-server-core mariadb-client-core && $(ensure) my_print_defaults mariadb-client-core)
 tool   := go tool -modfile=tools/go.mod
 
 # The folders whose tests need RabbitMQ, and a command that starts two for all of them.
@@ -22,15 +24,15 @@ core   := go list ./... | grep -v -e /integration
 
 # The nested modules, each after the ones that it uses. Tests, vet and the linter name each of them; a test in
 # integration/walls fails if one is missing here.
-modules := tools integration/databases
+modules := tools integration/databases examples/outbox examples/data-sync
 
 # The ones that users build, on every platform. integration/databases contains one package that they may import.
 portable := $(filter-out tools integration/databases,$(modules)) integration/databases/servers
 
-.PHONY: help demo demo-stop test unit unit-386 integration databases modules check-4.0 test-4.0 faults soak mutants bench lint fmt image
+.PHONY: help demo demo-stop test unit unit-386 integration databases modules check-4.0 test-4.0 faults soak mutants soak-outbox mutants-outbox bench lint fmt image
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## send and receive "Hello World!" through a RabbitMQ, which is left running, or with Go alone
 	@go run ./integration/cmd/demo
@@ -61,11 +63,10 @@ integration: ## integration tests on a real RabbitMQ
 # AMQPKIT_POSTGRES and AMQPKIT_MARIADB may hold the DSNs of your own servers. The tests of package servers need the packages.
 databases: ## tests on PostgreSQL, MariaDB and SQLite, with the race detector, on a real RabbitMQ
 	@$(ensure) gcc gcc libc6-dev
-	@$(ensure) '/usr/lib/postgresql/*/bin/postgres' postgresql
-	@$(ensure) mariadbd mariadb-server-core mariadb-client-core
-	@$(ensure) my_print_defaults mariadb-client-core
+	@$(need-postgres)
+	@$(need-mariadb)
 	@$(ensure) pgbouncer pgbouncer
-	$(on-broker) go -C integration/databases test -race -count=1 -p=3 -timeout=30m ./...
+	$(on-broker) go -C integration/databases test -race -skip Mutants -count=1 -p=3 -timeout=30m ./...
 
 modules: ## tests of the other nested modules
 	@$(ensure) gcc gcc libc6-dev
@@ -108,6 +109,16 @@ soak: ## random faults for DURATION=60s on NODES=1 or 3, judged; its last line i
 
 mutants: ## plant faults in the toolkit: the judge of the soak has to find each
 	go test -count=1 -timeout=30m -v -run Mutants ./integration/soak
+
+DATABASE ?= postgres
+
+soak-outbox: ## services that stay equal under random faults: DATABASE=postgres, mariadb or sqlite, DURATION=60s, SEED=n
+	@$(ensure) gcc gcc libc6-dev
+	@$(need-$(DATABASE))
+	@go -C integration/databases run -race ./cmd/soak-outbox -database $(DATABASE) -duration $(DURATION) -seed $(SEED)
+
+mutants-outbox: ## plant defects in outbox and inbox: the judge of soak-outbox has to find each
+	go -C integration/databases test -count=1 -timeout=20m -parallel=2 -v -run Mutants ./soak
 
 QUICK ?=
 ROWS  ?=

@@ -8,7 +8,8 @@
 //   - memory measures that the memory in use does not grow.
 //   - rabbit starts RabbitMQ, alone or as a cluster, and injects faults. soak judges programs under random faults.
 //   - bench holds the programs that make bench compares.
-//   - databases is a nested module with the tests on PostgreSQL, MariaDB and SQLite, and package servers, which starts them.
+//   - databases is a nested module with the tests on PostgreSQL, MariaDB and SQLite, and package servers, which starts them. Its
+//     folder examples runs the example programs that need a database.
 //   - cmd holds the commands behind make.
 //   - internal/kit holds helpers of the tests. internal/ports finds free ports.
 //

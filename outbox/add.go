@@ -9,7 +9,7 @@ import (
 	"github.com/amqpkit/amqpkit/internal/sqldb"
 )
 
-// A Tx is a transaction of the caller. *sql.Tx is one. The example Tx (Pgx) shows the four lines for a transaction of pgx.
+// A Tx is a transaction of the caller. *sql.Tx is one. docs/consistency.md shows the few lines for a transaction of pgx.
 type Tx interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }

@@ -189,7 +189,7 @@ func TestAKeyWithManyMessagesDoesNotDelayOthers(t *testing.T) {
 		proxy := amqptest.StartProxy(t, s.broker.URL()) // a round trip takes time, as on a network
 		proxy.Delay(amqptest.FromBroker, 3*time.Millisecond)
 		_, s.Producer = connectTo(t, proxy.URL())
-		const backlog = 1500
+		const backlog = 600
 		var many []outbox.Message
 		for i := range backlog {
 			many = append(many, message("orders", "hot", fmt.Sprintf("0:%d", i)))

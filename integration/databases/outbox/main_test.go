@@ -35,6 +35,7 @@ type database struct {
 // onEach runs a test on an empty database of each kind.
 func onEach(t *testing.T, f func(t *testing.T, db *database)) {
 	t.Helper()
+	t.Parallel()
 	for _, dialect := range []string{"postgresql", "mysql", "sqlite"} {
 		t.Run(dialect, func(t *testing.T) {
 			t.Parallel()
@@ -191,10 +192,10 @@ func (db *database) add(t *testing.T, messages ...outbox.Message) {
 // eventually waits for a state of the database.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for !condition() {
 		if time.Now().After(deadline) {
-			t.Fatalf("after 30 s still not: %s", what)
+			t.Fatalf("after 2 minutes still not: %s", what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -204,7 +205,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 func (db *database) awaitStats(t *testing.T, waiting, held, setAside int) {
 	t.Helper()
 	var s outbox.Stats
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		var err error
 		if s, err = db.Outbox.Stats(t.Context(), db.DB); err != nil {
