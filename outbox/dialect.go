@@ -38,6 +38,9 @@ type dialect interface {
 	// upsert is the end of an INSERT of keys that changes the keys that exist.
 	upsert() string
 
+	// keep is the end of an INSERT of names that keeps the rows that exist.
+	keep() string
+
 	// byID is the table of messages in an UPDATE or DELETE of messages m with known ids.
 	byID() string
 
@@ -82,6 +85,8 @@ func (tables) held(int) string { return "m.shard < 0" } // the condition of the 
 func (tables) upsert() string {
 	return " ON CONFLICT (ordering_key) DO UPDATE SET shard = excluded.shard, retry_at = excluded.retry_at"
 }
+
+func (tables) keep() string { return " ON CONFLICT DO NOTHING" }
 
 func (t tables) byID() string { return t.messages.String() + " AS m" }
 

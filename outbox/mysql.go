@@ -85,6 +85,9 @@ func (mysql) upsert() string {
 	return " ON DUPLICATE KEY UPDATE shard = VALUES(shard), retry_at = VALUES(retry_at)"
 }
 
+// A condition NOT EXISTS would lock gaps, in which two processes that create the tables wait for each other.
+func (mysql) keep() string { return " ON DUPLICATE KEY UPDATE name = VALUES(name)" }
+
 // A statement locks each row that it reads, and waits for the transaction that has added it. So it must not read others
 // than those with the ids, even if the table is small.
 func (t mysql) byID() string { return t.messages.String() + " AS m FORCE INDEX (PRIMARY)" }
