@@ -63,8 +63,9 @@ integration: ## integration tests on a real RabbitMQ
 # AMQPKIT_POSTGRES and AMQPKIT_MARIADB may hold the DSNs of your own servers. The tests of package servers need the packages.
 databases: ## tests on PostgreSQL, MariaDB and SQLite, with the race detector, on a real RabbitMQ
 	@$(ensure) gcc gcc libc6-dev
-	@$(need-postgres)
-	@$(need-mariadb)
+	@$(ensure) '/usr/lib/postgresql/*/bin/postgres' postgresql
+	@$(ensure) mariadbd mariadb-server-core mariadb-client-core
+	@$(ensure) my_print_defaults mariadb-client-core
 	@$(ensure) pgbouncer pgbouncer
 	$(on-broker) go -C integration/databases test -race -skip Mutants -count=1 -p=3 -timeout=30m ./...
 
@@ -125,7 +126,8 @@ ROWS  ?=
 BASE  ?=
 
 # With QUICK, ROWS or BASE, docs/benchmarks.md stays as it is.
-bench: ## amqpkit against amqp091-go, half an hour, into docs/benchmarks.md; QUICK=1 the main rows, ROWS=regexp, BASE=commit: old against new
+bench: ## amqpkit against hand-written code, three quarters of an hour, into docs/benchmarks.md; QUICK=1 the main rows, ROWS=regexp, BASE=commit: old against new
+	@$(if $(BASE)$(AMQPKIT_POSTGRES)$(if $(findstring outbox,$(ROWS)),,$(ROWS)),,$(ensure) '/usr/lib/postgresql/*/bin/postgres' postgresql)
 	@go run ./integration/cmd/bench $(if $(filter-out 0,$(QUICK)),-quick,$(if $(ROWS)$(BASE),,-docs docs)) $(if $(ROWS),-rows '$(ROWS)') $(if $(BASE),-base $(BASE))
 
 lint: ## golangci-lint, with the import rules of ARCHITECTURE.md, and go vet for other platforms; its first run builds it

@@ -111,8 +111,13 @@ func queryStrings(ctx context.Context, db *sql.DB, query string, args ...any) (l
 	return list, rows.Err()
 }
 
-// hold holds the failed messages of a batch and those behind them, and releases keys without held messages.
+// hold holds the failed messages of a batch and those behind them, and releases keys without held messages. It does
+// nothing without the leases: another relay may have released a key, and a message that is held without its key would
+// not be found again.
 func (b *batch) hold() error {
+	if b.ctx.Err() != nil {
+		return nil
+	}
 	var changed []keyChange
 	moved := b.moved
 	for _, q := range b.keys {

@@ -215,7 +215,7 @@ func (d *demo) start(args ...string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.Command(program, args...), lines: make(chan string, 100)} //nolint:gosec // this program
+	p := &process{cmd: exec.Command(program, args...), lines: make(chan string, 100)} //nolint:gosec,noctx // this program; demo.run ends it
 	p.cmd.Stderr = os.Stderr
 	out, err1 := p.cmd.StdoutPipe()
 	in, err2 := p.cmd.StdinPipe()
@@ -255,7 +255,7 @@ func (p *process) await(ctx context.Context, begin string) error {
 func (p *process) kill() {
 	if !p.ended {
 		_ = p.cmd.Process.Kill()
-		p.wait()
+		_ = p.wait() // the error says that it was killed
 	}
 }
 

@@ -68,7 +68,7 @@ func orderKey(id int64) string { return fmt.Sprint("order ", id) }
 const rowHeader = "row"
 
 func publishing(body any, row string) amqp.Publishing {
-	text, _ := json.Marshal(body) //nolint:errcheck // these types can always be encoded
+	text, _ := json.Marshal(body) // these types can always be encoded
 	p := amqp.Publishing{ContentType: "application/json", Body: text}
 	if row != "" {
 		p.Headers = amqp.Table{rowHeader: row}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -38,7 +39,7 @@ func (s *orderStore) change(ctx context.Context, deleted bool, statement string,
 	return s.box.Transact(ctx, s.db.DB, func(tx *sql.Tx) error {
 		c := Change{Deleted: deleted}
 		err := tx.QueryRowContext(ctx, statement, args...).Scan(&c.Order.ID, &c.Order.Customer, &c.Order.Cents, &c.Order.Status)
-		if err == sql.ErrNoRows { //nolint:errorlint // returned unchanged by Scan
+		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		} else if err != nil {
 			return err

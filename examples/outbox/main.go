@@ -179,7 +179,7 @@ func place(ctx context.Context, box *outbox.Outbox, db *sql.DB, o Order) error {
 }
 
 func message(o Order) outbox.Message {
-	body, _ := json.Marshal(o) //nolint:errcheck // an Order can always be encoded
+	body, _ := json.Marshal(o) // an Order can always be encoded
 	return outbox.Message{Key: queue, Publishing: amqp.Publishing{
 		MessageId: fmt.Sprint("order ", o.ID, " placed"), ContentType: "application/json", Body: body,
 	}}

@@ -44,7 +44,8 @@ type Task struct {
 	// For programs that use a database.
 	Database    string // DSN of PostgreSQL, or the path of a file for SQLite
 	Keys        int    // number of ordering keys
-	Rows        int    // number of waiting messages before the run
+	Prepare     string // variant of the program that prepares the database
+	Rows        int    // number of waiting messages before the run; zero means Messages
 	DatabasePID int    // see Result.DatabaseCPU
 	BrokerPID   int    // see Result.BrokerCPU
 	Profile     string // file for a CPU profile
@@ -77,6 +78,7 @@ func (t *Task) flags() *flag.FlagSet {
 	f.DurationVar(&t.For, "for", time.Second, "duration of the run")
 	f.StringVar(&t.Database, "database", "", "`DSN` of PostgreSQL, or path of an SQLite file")
 	f.IntVar(&t.Keys, "keys", 1000, "number of ordering keys")
+	f.StringVar(&t.Prepare, "prepare", "", "`variant` of the program that prepares the database")
 	f.IntVar(&t.Rows, "rows", 0, "number of waiting messages before the run")
 	f.IntVar(&t.DatabasePID, "database-pid", 0, "process `id` of the database")
 	f.IntVar(&t.BrokerPID, "broker-pid", 0, "process `id` of the broker")

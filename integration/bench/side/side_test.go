@@ -1,6 +1,9 @@
 package side
 
 import (
+	"os"
+	"os/exec"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -47,5 +50,20 @@ func TestClockCountsTimeAndAllocations(t *testing.T) {
 func TestMessageIDsDiffer(t *testing.T) {
 	if a, b := MessageID(0), MessageID(1); a == b || len(a) != 26 {
 		t.Errorf("ids %q and %q, want different ids of 26 bytes", a, b)
+	}
+}
+
+func TestTreeTimeIncludesExitedChildren(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("needs /proc")
+	}
+	before := treeTime(os.Getpid())
+	busy := exec.CommandContext(t.Context(), "sh", "-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done")
+	if err := busy.Run(); err != nil {
+		t.Fatal(err)
+	}
+	child := busy.ProcessState.UserTime()
+	if took := treeTime(os.Getpid()) - before; took < child-2*tick {
+		t.Errorf("treeTime grew by %v, the child took %v", took, child)
 	}
 }

@@ -53,11 +53,12 @@ func buildBase(ctx context.Context, dir, commit string) (err error) {
 	return nil
 }
 
-// withBase adds a contender of the earlier commit after each contender of amqpkit. It omits the groups that measure recovery.
+// withBase adds a contender of the earlier commit after each contender of amqpkit. It omits the groups that measure
+// recovery or use a database.
 func withBase(groups []group) []group {
 	var compared []group
 	for _, g := range groups {
-		if g.cut {
+		if g.cut || g.database != "" {
 			continue
 		}
 		var contenders []contender

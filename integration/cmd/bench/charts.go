@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
-	"strings"
 )
 
 // A chart is the input of tools/charts. It has bars, one per label and series, or lines over the values of X.
@@ -123,13 +122,13 @@ func (r report) manyQueues() chart {
 type drawer string
 
 func newDrawer(ctx context.Context, dir string) (drawer, error) {
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/amqpkit/amqpkit").Output()
+	root, err := moduleRoot(ctx)
 	if err != nil {
-		return "", fmt.Errorf("go list: %w", err)
+		return "", err
 	}
 	program := filepath.Join(dir, "charts")
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", program, "./charts")
-	cmd.Dir = filepath.Join(strings.TrimSpace(string(root)), "tools")
+	cmd.Dir = filepath.Join(root, "tools")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build ./charts: %w\n%s", err, out)
 	}

@@ -18,6 +18,11 @@ type figures struct {
 	P50       float64 `json:"p50_us,omitempty"`
 	P99       float64 `json:"p99_us,omitempty"`
 	Gap       float64 `json:"gap_ms,omitempty"`
+
+	// CPU is the time of the program's process. These are further times per message.
+	DatabaseCPU float64 `json:"database_cpu_us,omitempty"`
+	BrokerCPU   float64 `json:"broker_cpu_us,omitempty"`
+	Query       float64 `json:"query_us,omitempty"` // sum of the durations of the statements
 }
 
 func summarize(results []side.Result) figures {
@@ -35,6 +40,10 @@ func summarize(results []side.Result) figures {
 		P50:       of(func(r side.Result) float64 { return micros(r.P50) }),
 		P99:       of(func(r side.Result) float64 { return micros(r.P99) }),
 		Gap:       of(func(r side.Result) float64 { return micros(r.Gap) / 1000 }),
+
+		DatabaseCPU: of(func(r side.Result) float64 { return micros(r.DatabaseCPU) / float64(r.Messages) }),
+		BrokerCPU:   of(func(r side.Result) float64 { return micros(r.BrokerCPU) / float64(r.Messages) }),
+		Query:       of(func(r side.Result) float64 { return micros(r.QueryTime) / float64(r.Messages) }),
 	}
 }
 
@@ -127,7 +136,7 @@ func compare(r row, results map[string][]side.Result) comparison {
 	return c
 }
 
-// work is the first word of the row's name: publish, consume, both, latency or recovery.
+// work is the first word of the row's name: publish, consume, both, latency, recovery or outbox.
 func (c comparison) work() string { w, _, _ := strings.Cut(c.Row, "-"); return w }
 
 // manyQueues reports whether the row varies the number of queues.
@@ -140,6 +149,14 @@ func (c comparison) p50() float64        { return ratio(c.Kit.P50, c.Raw.P50) }
 func (c comparison) p99() float64        { return ratio(c.Kit.P99, c.Raw.P99) }
 func (c comparison) gap() float64        { return ratio(c.Kit.Gap, c.Raw.Gap) }
 
+// databaseCPU is the ratio of the database's CPU times.
+func (c comparison) databaseCPU() float64 { return ratio(c.Kit.DatabaseCPU, c.Raw.DatabaseCPU) }
+
+// query is the ratio of the durations of statements.
+func (c comparison) query() float64 { return ratio(c.Kit.Query, c.Raw.Query) }
+
+func (f figures) allCPU() float64 { return f.CPU + f.DatabaseCPU + f.BrokerCPU }
+
 func ratio(kit, raw float64) float64 { return kit / cmp.Or(raw, 1) }
 
 // line is the machine-readable form: bench ROW ratio_throughput=… ratio_cpu=… ratio_allocs=… rounds=… median=… min=… max=…
@@ -151,6 +168,8 @@ func (c comparison) line() string {
 		if c.AA != nil {
 			s += fmt.Sprintf(" aa_p50=%.3f aa_p99=%.3f aa_p99_min=%.3f aa_p99_max=%.3f", c.AA.P50, c.AA.P99, c.AA.P99Min, c.AA.P99Max)
 		}
+	case "outbox":
+		s = c.outboxLine()
 	case "recovery":
 		s = fmt.Sprintf("bench %s ratio_gap=%.3f", c.Row, c.gap())
 	}

@@ -13,9 +13,13 @@ import (
 )
 
 // environment describes the date, the versions and the machine of a measurement.
-func environment(b *rabbit.Broker) string {
-	return fmt.Sprintf("%s, RabbitMQ %s, amqp091-go %s, %s on %s, %d CPUs%s.",
-		time.Now().Format(time.DateOnly), b.Version(), libraryVersion(), runtime.Version(), runtime.GOOS, runtime.NumCPU(), processor())
+func environment(b *rabbit.Broker, dbs *databases) string {
+	postgres := ""
+	if dbs != nil {
+		postgres = ", PostgreSQL " + dbs.postgres.Version
+	}
+	return fmt.Sprintf("%s, RabbitMQ %s%s, amqp091-go %s, %s on %s, %d CPUs%s.",
+		time.Now().Format(time.DateOnly), b.Version(), postgres, libraryVersion(), runtime.Version(), runtime.GOOS, runtime.NumCPU(), processor())
 }
 
 func libraryVersion() string {

@@ -78,7 +78,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		err = r.write(ctx, o.docs, draw)
 	}
 	r.print(stdout)
-	return errors.Join(err, r.printChanges(stdout))
+	return errors.Join(err, r.printChanges(stdout), r.printLimits(stdout))
 }
 
 func (o options) measure(ctx context.Context, dir string, progress io.Writer) (r report, err error) {
@@ -96,6 +96,13 @@ func (o options) measure(ctx context.Context, dir string, progress io.Writer) (r
 		}
 		groups = withBase(groups)
 	}
+	var dbs *databases
+	if slices.ContainsFunc(groups, func(g group) bool { return g.database != "" }) {
+		if dbs, err = startDatabases(ctx, dir, progress); err != nil {
+			return report{}, err
+		}
+		defer func() { err = errors.Join(err, dbs.stop()) }()
+	}
 	broker, err := rabbit.Start(ctx, rabbit.Options{Progress: progress})
 	if err != nil {
 		return report{}, err
@@ -105,12 +112,12 @@ func (o options) measure(ctx context.Context, dir string, progress io.Writer) (r
 		fmt.Fprintln(progress, "recovery is not measured: the connections of the broker from AMQP_URL cannot be closed by force")
 		groups = slices.DeleteFunc(groups, func(g group) bool { return g.cut })
 	}
-	b := &bench{queues: onBroker{broker}, programs: programs, progress: progress}
+	b := &bench{queues: onBroker{broker}, programs: programs, progress: progress, dbs: dbs, broker: broker.PID(ctx)}
 	if o.quick { // on a busy machine fewer rounds, not more time
 		b.shorten = time.Now().Add(30 * time.Second)
 	}
 	rows, err := b.all(ctx, groups, o.rounds)
-	return report{Environment: environment(broker), Rows: rows}, err
+	return report{Environment: environment(broker, dbs), Rows: rows}, err
 }
 
 func (o options) groups() ([]group, error) {

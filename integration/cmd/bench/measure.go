@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -17,7 +18,9 @@ type bench struct {
 	queues   queues
 	programs programs
 	progress io.Writer
-	shorten  time.Time // after this time a group has three rounds only; zero means never
+	dbs      *databases // nil if no group uses one
+	broker   int        // process id of the broker; zero if it is unknown
+	shorten  time.Time  // after this time a group has three rounds only; zero means never
 }
 
 // queues manages the queues of a run.
@@ -40,6 +43,9 @@ type programs interface {
 // runTimeout bounds one run of one program.
 const runTimeout = 2 * time.Minute
 
+// prepareTimeout is the additional time to prepare a database.
+const prepareTimeout = 3 * time.Minute
+
 // leastRounds is the number of rounds of a group after bench.shorten.
 const leastRounds = 3
 
@@ -50,6 +56,9 @@ func (b *bench) measure(ctx context.Context, g group, rounds int) (results map[s
 	prefix := freshPrefix()
 	if g.reuse {
 		defer func() { err = errors.Join(err, b.remove(ctx, g, prefix)) }()
+	}
+	if g.rounds > 0 {
+		rounds = min(rounds, g.rounds)
 	}
 	for round := range rounds + 1 {
 		if round > leastRounds && !b.shorten.IsZero() && time.Now().After(b.shorten) {
@@ -83,11 +92,24 @@ func (b *bench) remove(ctx context.Context, g group, prefix string) error {
 }
 
 func (b *bench) once(ctx context.Context, g group, c contender, prefix string) (result side.Result, err error) {
-	ctx, cancel := context.WithTimeout(ctx, runTimeout)
+	timeout := runTimeout
+	if g.database != "" {
+		timeout += prepareTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	t := c.task
 	t.URL, t.Queue, t.Name = b.queues.url(), prefix, prefix
 	names := t.QueueNames()
+	if g.database != "" {
+		b.dbs.use(&t, g.database)
+		t.BrokerPID = b.broker
+		filled := t
+		filled.How, filled.Rows = t.Prepare, cmp.Or(t.Rows, t.Messages)
+		if _, err := b.programs.run(ctx, "databases/prepare", filled); err != nil {
+			return side.Result{}, fmt.Errorf("preparing: %w", err)
+		}
+	}
 	if err := b.queues.make(ctx, g.queue, names); err != nil {
 		return side.Result{}, err
 	}
@@ -113,7 +135,7 @@ func (b *bench) once(ctx context.Context, g group, c contender, prefix string) (
 	}
 	switch g.left {
 	case allMessages:
-		err = b.queues.await(ctx, names, t.Messages)
+		err = b.queues.await(ctx, names, result.Messages)
 	case noMessages:
 		err = b.queues.await(ctx, names, 0)
 	}

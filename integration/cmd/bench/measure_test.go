@@ -132,3 +132,20 @@ func TestGroupHasThreeRoundsOnceTimeIsShort(t *testing.T) {
 		t.Errorf("%d and %d rounds, error %v, want 3", len(results["raw"]), len(results["kit"]), err)
 	}
 }
+
+func TestAProgramPreparesTheDatabaseOfEachRun(t *testing.T) {
+	f, g := new(fakeBroker), consumeGroup()
+	g.database, g.rounds, g.fill = "sqlite", 1, false
+	g.contenders[0].task.Rows = 50
+	b := &bench{queues: f, programs: f, progress: io.Discard, dbs: &databases{sqlite: "file"}}
+	if _, err := b.measure(t.Context(), g, 5); err != nil {
+		t.Fatal(err)
+	}
+	round := []string{
+		"databases/prepare 10", "make quorum 2", "raw/consume 10", "await 0", "remove",
+		"databases/prepare 10", "make quorum 2", "kit/consume 10", "await 0", "remove",
+	}
+	if want := slices.Concat(round, round); !slices.Equal(f.log, want) {
+		t.Errorf("requests\n%s\nwant\n%s", strings.Join(f.log, "\n"), strings.Join(want, "\n"))
+	}
+}

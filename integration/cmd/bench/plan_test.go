@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -23,7 +24,7 @@ func TestRowsAreUniqueAndCompareContendersOfTheirGroup(t *testing.T) {
 				t.Errorf("two rows are called %s", r.name)
 			}
 			seen[r.name] = true
-			if !names[r.kit] || !names[r.raw] {
+			if !names[r.kit] || r.raw != "" && !names[r.raw] {
 				t.Errorf("%s compares %q and %q, of %v", r.name, r.kit, r.raw, names)
 			}
 		}
@@ -33,7 +34,7 @@ func TestRowsAreUniqueAndCompareContendersOfTheirGroup(t *testing.T) {
 			t.Errorf("no row %s", name)
 		}
 	}
-	for _, name := range []string{"publish-classic-64B-16g", "publish-stream-64KiB-256g", "both-stream-1KiB", "consume-classic-1KiB-1000q"} {
+	for _, name := range []string{"publish-classic-64B-16g", "publish-stream-64KiB-256g", "both-stream-1KiB", "consume-classic-1KiB-1000q", "outbox-sqlite-100000keys-vs-pipelined"} {
 		if !seen[name] {
 			t.Errorf("no row %s", name)
 		}
@@ -62,6 +63,37 @@ func TestScaledMessagesAreAMultipleOfTheQueues(t *testing.T) {
 			if n := c.task.Messages; n < g.queues || n%g.queues != 0 {
 				t.Errorf("%s, %s: %d messages over %d queues", g.rows[0].name, c.name, n, g.queues)
 			}
+		}
+	}
+}
+
+func TestSixteenGoroutinesAreComparedWithSixteenMessagesInFlightWhereRawIsALimit(t *testing.T) {
+	for _, g := range plan() {
+		for _, r := range g.rows {
+			if !strings.Contains(r.name, "-64KiB-16g") {
+				continue
+			}
+			for _, c := range g.contenders {
+				if c.name == r.raw && c.task.Window != 16 {
+					t.Errorf("%s is compared with %d messages in flight", r.name, c.task.Window)
+				}
+			}
+		}
+	}
+}
+
+func TestEachLimitConcernsRows(t *testing.T) {
+	for _, l := range limits {
+		n := 0
+		for _, g := range plan() {
+			for _, r := range g.rows {
+				if l.concerns(r.name) {
+					n++
+				}
+			}
+		}
+		if n == 0 {
+			t.Errorf("no row %s", l.row)
 		}
 	}
 }

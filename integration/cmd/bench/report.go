@@ -84,6 +84,9 @@ var sections = []struct {
 	{"Latency of a lone confirmed publish", func(c comparison) bool { return c.work() == "latency" }},
 	{"Recovery after a forced close", func(c comparison) bool { return c.work() == "recovery" }},
 	{"Many queues", comparison.manyQueues},
+	{"Outbox and inbox: throughput", func(c comparison) bool { return c.work() == "outbox" && c.aspect() == "" }},
+	{"Outbox: time of PostgreSQL", func(c comparison) bool { return c.aspect() == "database" }},
+	{"Outbox: latency", func(c comparison) bool { return c.work() == "outbox" && c.aspect() == "latency" }},
 }
 
 func (r report) tables() []table {
@@ -112,6 +115,8 @@ func newTable(title string, rows []comparison) table {
 		case "recovery":
 			t.header = []string{"row", "gap ms raw", "amqpkit", "amqpkit/raw"}
 			t.rows = append(t.rows, []string{c.Row, fmt.Sprintf("%.1f", c.Raw.Gap), fmt.Sprintf("%.1f", c.Kit.Gap), fmt.Sprintf("%.3f", c.gap())})
+		case "outbox":
+			t.header, t.rows = c.outboxHeader(), append(t.rows, c.outboxCells())
 		default:
 			t.header = []string{"row", "messages/s raw", "amqpkit", "CPU µs raw", "amqpkit", "allocs raw", "amqpkit", "amqpkit/raw messages/s CPU allocs"}
 			t.rows = append(t.rows, []string{

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,7 +19,7 @@ func sample() report {
 	r := report{Environment: "on a fast machine"}
 	for _, row := range []string{
 		"publish-quorum-1KiB-1g", "consume-quorum-1KiB", "both-quorum-1KiB", "latency-quorum-1KiB", "recovery-quorum-1KiB",
-		"publish-classic-1KiB-10q", "consume-classic-1KiB-10q",
+		"publish-classic-1KiB-10q", "consume-classic-1KiB-10q", "outbox-sqlite-1000keys-vs-loop", "outbox-database-million", "outbox-latency-one",
 	} {
 		r.Rows = append(r.Rows, c(row))
 	}
@@ -125,5 +126,18 @@ func TestLoadReadsTheOutputOfWrite(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(dir, "benchmarks.md"))
 	if err != nil || !strings.HasPrefix(string(page), preface) {
 		t.Errorf("benchmarks.md = %q, %v", page, err)
+	}
+}
+
+func TestAMissedLimitIsAnError(t *testing.T) {
+	r := sample()
+	if err := r.printLimits(io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	r.Rows[len(r.Rows)-1].Kit.P50 = 6000
+	var out strings.Builder
+	err := r.printLimits(&out)
+	if want := "limit outbox-latency-one 6.00, p50 ms at most 5: MISSED\n"; err == nil || !strings.Contains(out.String(), want) {
+		t.Errorf("printed %q, %v, want %q and an error", out.String(), err, want)
 	}
 }

@@ -146,6 +146,7 @@ func TestServicesThatFollowTheFiveStepsAgree(t *testing.T) {
 }
 
 func testFiveSteps(t *testing.T, orders, billing *sql.DB) {
+	t.Helper()
 	t.Cleanup(func() { kit.Must(t, errors.Join(orders.Close(), billing.Close())) })
 	kit.Forget(t, "billing", "orders")
 	ctx, cancel := context.WithCancel(kit.Within(t, time.Minute))

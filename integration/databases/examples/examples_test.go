@@ -40,6 +40,7 @@ func TestExampleOutboxWritesEachInvoiceOnce(t *testing.T) {
 func TestExampleDataSyncKeepsTwoDatabasesEqual(t *testing.T) {
 	program := build(t, "data-sync")
 	run := func(t *testing.T, args ...string) {
+		t.Helper()
 		kit.Forget(t, "data-sync.billing", "data-sync.orders")
 		kit.Forget(t, "data-sync.requests")
 		p := kit.StartProgram(t, kit.Broker(t).URL(), "data-sync", program, args...)

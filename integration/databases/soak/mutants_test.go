@@ -31,7 +31,6 @@ var mutants = []struct {
 }{
 	{"delete before confirm", []edit{
 		{"outbox/batch.go", "\t\t\tb.flight = append(b.flight, sent{r, q, receipt})\n\t\t\treturn\n", "\t\t\t_ = receipt\n\t\t\tb.confirmed = append(b.confirmed, r)\n\t\t\tcontinue\n"},
-		{"outbox/batch.go", "\tdefer cancel() // unsent", "\t_ = cancel // unsent"},
 	}, KillSender, "missing"},
 
 	{"publish before commit", []edit{
@@ -86,7 +85,7 @@ func early(ctx context.Context, w *worker, messages []outbox.Message) error {
 	{"cursor instead of delete", []edit{
 		{"outbox/floors.go", "\tf.confirmed = f.ended\n", "\tf.confirmed = f.ended\n\tfor _, r := range rows {\n\t\tf.ids[r.shard] = max(f.ids[r.shard], r.id)\n\t}\n"},
 		{"outbox/floors.go", "if time.Since(f.full) > fullInterval {", "if f.ids == nil {"},
-		{"outbox/batch.go", "\tif len(b.confirmed) > 0 {\n", "\tif len(b.confirmed) < 0 {\n"},
+		{"outbox/batch.go", "\tfor len(b.confirmed) > 0 {\n", "\tfor len(b.confirmed) < 0 {\n"},
 	}, KillRelay, "out of order"},
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +35,7 @@ const (
 	progressEvery = 5 * time.Second
 	checkEvery    = 200 * time.Millisecond
 	longEnough    = 30 * time.Second // a run in which the inbox must have removed duplicates
+	mostLag       = 3000             // changes that were committed but not applied
 	leastRate     = 10               // committed changes for each second of the phase with faults
 )
 
@@ -69,6 +71,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 type runner struct {
 	o      Options
 	began  time.Time
+	held   bool // the writers wait
 	s      *system
 	f      *fleet
 	n      *nemesis
@@ -132,7 +135,7 @@ func (r *runner) startRole(ctx context.Context, role string) error {
 	for i := range services[role] {
 		s := spec{
 			Role: role, Name: fmt.Sprintf("%s-%d", role, i+1), Seed: r.o.Seed*100 + uint64(i), Database: *r.s.a,
-			URL: r.s.forOthers.URL(), Exchange: r.s.exchange, Queues: r.s.queues, Items: itemCount, Lease: lease,
+			URL: r.s.forOthers.URL(), Exchange: r.s.exchange, Queues: r.s.queues, Items: itemCount, Hold: r.hold(), Lease: lease,
 		}
 		switch role {
 		case relays:
@@ -169,11 +172,35 @@ func (r *runner) disturb(ctx context.Context) error {
 			return errors.Join(err, context.Cause(ctx))
 		case <-check.C:
 		}
+		if err := r.throttle(); err != nil {
+			return errors.Join(err, r.stopFaults(cancel, done))
+		}
 		total, _ := r.n.counted()
 		if lasted := time.Since(began); lasted >= r.o.Duration && (total >= r.o.Kills || lasted >= 2*r.o.Duration) {
 			cancel()
 		}
 	}
+}
+
+func (r *runner) stopFaults(cancel func(), done chan error) error {
+	cancel()
+	return <-done
+}
+
+// hold returns the path of the file that makes the writers wait.
+func (r *runner) hold() string { return filepath.Join(r.o.Dir, "hold") }
+
+// throttle makes the writers wait while the other services lag far behind, so that the databases can become equal within
+// the time for it.
+func (r *runner) throttle() (err error) {
+	lag := r.f.counted(committed) - r.f.counted(applied)
+	switch {
+	case lag > mostLag && !r.held:
+		r.held, err = true, os.WriteFile(r.hold(), nil, 0o600)
+	case lag < mostLag/2 && r.held:
+		r.held, err = false, os.Remove(r.hold())
+	}
+	return err
 }
 
 // drain stops the writers, waits until the databases agree or Options.Drain has elapsed, and stops the other services.

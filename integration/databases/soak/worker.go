@@ -36,6 +36,7 @@ type spec struct {
 	Exchange   string
 	Queues     []string
 	Items      int
+	Hold       string // writers wait while this file exists
 	Lease      time.Duration
 }
 

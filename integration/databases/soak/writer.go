@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -85,6 +86,10 @@ type writer struct {
 
 func (w *writer) run(ctx context.Context) {
 	for ctx.Err() == nil {
+		if _, err := os.Stat(w.Hold); err == nil {
+			pause(ctx, failurePause)
+			continue
+		}
 		n, err := w.change(ctx)
 		switch {
 		case err == nil:

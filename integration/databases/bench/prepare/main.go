@@ -1,6 +1,6 @@
 // Command prepare creates the tables of a contender and fills them with t.Rows messages for random ordering keys. The flag
-// -how selects the table of the hand-written loops (loop), the outbox (outbox), or an outbox from whose beginning 500,000
-// messages were deleted without a vacuum (deleted).
+// -how selects the table of the hand-written loops (loop), an outbox (outbox, the default), or an outbox from whose beginning
+// 500,000 messages were deleted without a vacuum (deleted).
 package main
 
 import (
@@ -26,14 +26,14 @@ func main() { side.Main(run) }
 const deleted = 500_000
 
 func run(ctx context.Context, t side.Task) (side.Result, error) {
-	if !strings.HasPrefix(t.Database, "postgres") {
+	if !bench.IsPostgres(t) {
 		for _, suffix := range []string{"", "-wal", "-shm"} {
 			if err := os.Remove(t.Database + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return side.Result{}, err
 			}
 		}
 	}
-	db, err := bench.Open(t)
+	db, err := bench.Open(ctx, t)
 	if err != nil {
 		return side.Result{}, err
 	}
@@ -50,18 +50,18 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 		err = fill(ctx, db, t)
 	}
 	if err == nil && db.Dialect == "postgresql" {
-		err = settle(ctx, db, t.How)
+		err = settle(ctx, db, t)
 	}
 	return clock.Stop(max(t.Rows, 1)), err
 }
 
 // settle makes the state of PostgreSQL independent of the preparation.
-func settle(ctx context.Context, db *bench.Database, how string) error {
+func settle(ctx context.Context, db *bench.Database, t side.Task) error {
 	statements := []string{"VACUUM ANALYZE", "CHECKPOINT"}
-	if how == "deleted" {
+	if t.How == "deleted" {
 		statements = []string{
 			"ANALYZE", "ALTER TABLE amqpkit_outbox SET (autovacuum_enabled = false)",
-			fmt.Sprintf("DELETE FROM amqpkit_outbox WHERE id <= %d", deleted), "CHECKPOINT",
+			fmt.Sprintf("DELETE FROM amqpkit_outbox WHERE id <= (SELECT max(id) - %d FROM amqpkit_outbox)", t.Rows), "CHECKPOINT",
 		}
 	}
 	for _, s := range statements {
@@ -104,21 +104,19 @@ func loop(ctx context.Context, db *bench.Database, t side.Task) error {
 func key(t side.Task) string { return fmt.Sprintf("order %d", rand.N(max(t.Keys, 1))) }
 
 func fill(ctx context.Context, db *bench.Database, t side.Task) error {
-	o, err := outbox.New(outbox.Config{Dialect: db.Dialect})
+	o, err := db.Outbox()
 	if err != nil {
 		return err
 	}
 	if err := o.Create(ctx, db.DB); err != nil {
 		return err
 	}
-	rows, copies := t.Rows, 1
+	rows := t.Rows
 	if t.How == "deleted" {
 		rows += deleted
 	}
-	if rows > 100_000 { // the rest is copied within the database
-		copies = rows / 100_000
-		rows = 100_000
-	}
+	copies := 1 + rows/100_000 // all but the first are made within the database
+	rows /= copies
 	err = inParts(ctx, db, rows, func(tx *sql.Tx, n int) error {
 		messages := make([]outbox.Message, n)
 		for i := range messages {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A Statement was executed. A query has ended when its rows were closed.
+// A Statement was executed. The duration of a query includes the reading of its rows.
 type Statement struct {
 	Query string
 	Args  []any

@@ -1,5 +1,6 @@
-// Command relay publishes t.Messages messages from an outbox with a Relay. With -how=snapshot another connection holds a snapshot
-// from before the run until its end.
+// Command relay publishes t.Messages messages from an outbox with a Relay. With -how=warm the first 10,000 are not measured: the
+// first query of a Relay passes deleted messages that were not vacuumed, and leaves marks, so that later queries skip them.
+// With -how=snapshot another connection also keeps a snapshot during the whole run.
 package main
 
 import (
@@ -18,14 +19,11 @@ import (
 func main() { side.Main(run) }
 
 func run(ctx context.Context, t side.Task) (side.Result, error) {
-	db, err := bench.Open(t)
+	db, err := bench.Open(ctx, t)
 	if err != nil {
 		return side.Result{}, err
 	}
 	defer db.Close()
-	if err := db.PingContext(ctx); err != nil {
-		return side.Result{}, err
-	}
 	if t.How == "snapshot" {
 		end, err := snapshot(ctx, t)
 		if err != nil {
@@ -43,7 +41,7 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 		return side.Result{}, err
 	}
 	defer p.Close(ctx)
-	o, err1 := outbox.New(outbox.Config{Dialect: db.Dialect})
+	o, err1 := db.Outbox()
 	r, err2 := outbox.NewRelay(o, db.DB, p, outbox.RelayConfig{})
 	if err := errors.Join(err1, err2); err != nil {
 		return side.Result{}, err
@@ -53,19 +51,34 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 	ended := make(chan error, 1)
 	clock := side.StartWith(t)
 	go func() { ended <- r.Run(running) }()
-	for r.Stats().Relayed < uint64(t.Messages) {
-		select {
-		case err := <-ended:
-			return side.Result{}, err
-		case <-time.After(time.Millisecond):
+	await := func(n int) error {
+		for r.Stats().Relayed < uint64(n) {
+			select {
+			case err := <-ended:
+				return err
+			case <-time.After(time.Millisecond):
+			}
 		}
+		return nil
+	}
+	before, queries := 0, time.Duration(0)
+	if t.How != "" {
+		if err := await(min(warm, t.Messages/2)); err != nil {
+			return side.Result{}, err
+		}
+		clock, before, queries = side.StartWith(t), int(r.Stats().Relayed), db.QueryTime()
+	}
+	if err := await(t.Messages); err != nil {
+		return side.Result{}, err
 	}
 	stop()
 	err = <-ended // it has deleted the messages
-	result := clock.Stop(int(r.Stats().Relayed))
-	result.QueryTime = db.QueryTime()
+	result := clock.Stop(int(r.Stats().Relayed) - before)
+	result.QueryTime = db.QueryTime() - queries
 	return result, err
 }
+
+const warm = 10_000
 
 // snapshot starts a transaction that sees the current state of the database until end is called.
 func snapshot(ctx context.Context, t side.Task) (end func() error, err error) {

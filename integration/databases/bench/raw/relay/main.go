@@ -26,14 +26,11 @@ type row struct {
 }
 
 func run(ctx context.Context, t side.Task) (side.Result, error) {
-	db, err := bench.Open(t)
+	db, err := bench.Open(ctx, t)
 	if err != nil {
 		return side.Result{}, err
 	}
 	defer db.Close()
-	if err := db.PingContext(ctx); err != nil {
-		return side.Result{}, err
-	}
 	conn, err := amqp.Dial(t.URL)
 	if err != nil {
 		return side.Result{}, err
