@@ -20,7 +20,7 @@
 //
 // For each consumer and message id, the rows written with the handler's tx are committed once, also if the message is
 // published, redelivered or replayed repeatedly, if several processes handle it at the same time, and if a process, the
-// broker or the database crashes at any point. The promise holds for Config.Retention after the commit. Effects outside of
+// broker or the database crashes at any point. The promise holds for Config.Retention after the transaction began. Effects outside of
 // the transaction, such as an e-mail or a call of another service, may repeat: publish a message from the handler with
 // package outbox and the same tx instead.
 //

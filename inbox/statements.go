@@ -59,7 +59,7 @@ func newStatements(d sqldb.Dialect, t sqldb.Table, retention time.Duration) stat
 	s.version = fmt.Sprintf("SELECT m.value FROM %s m LEFT JOIN %s i ON 1 = 0 WHERE m.name = 'version'", meta, t)
 
 	s.insert += fmt.Sprintf(" %s (consumer, id, expires) VALUES ", t)
-	s.row = fmt.Sprintf("(?, ?, %s + %d)", now, int64((retention+time.Second-1)/time.Second))
+	s.row = fmt.Sprintf("(?, ?, %s + %d)", now, seconds(retention))
 
 	// A time beyond the interval was written while the clock was wrong.
 	s.claim = fmt.Sprintf("UPDATE %s SET value = %s + %d WHERE name = 'next_clean' AND value NOT BETWEEN %[2]s + 1 AND %[2]s + %[3]d", meta, now, int(interval.Seconds()))
@@ -71,4 +71,13 @@ func newStatements(d sqldb.Dialect, t sqldb.Table, retention time.Duration) stat
 // store returns the statement that stores n ids. With returning, it returns the new ones.
 func (s statements) store(n int) string {
 	return s.Bind(s.insert + strings.TrimSuffix(strings.Repeat(s.row+", ", n), ", ") + s.ignore)
+}
+
+// seconds rounds up. The longest duration must not overflow.
+func seconds(d time.Duration) int64 {
+	n := int64(d / time.Second)
+	if d%time.Second > 0 {
+		n++
+	}
+	return n
 }

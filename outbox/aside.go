@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -48,11 +49,35 @@ func (o *Outbox) Failed(ctx context.Context, db *sql.DB, after int64, limit int)
 // Replay publishes messages that were set aside again, with RelayConfig.MaxAttempts further attempts. Without ids it
 // replays all. It returns their number. Correct the cause first, for example the missing binding.
 func (o *Outbox) Replay(ctx context.Context, db *sql.DB, ids ...int64) (int, error) {
-	n, err := o.change(ctx, db, ids, "UPDATE "+o.dialect.names().messages.String()+" SET failed_at = NULL, attempts = 0")
+	if len(ids) == 0 {
+		var err error
+		if ids, err = o.failedIDs(ctx, db); err != nil {
+			return 0, fmt.Errorf("outbox: replay failed messages: %w", err)
+		}
+	}
+	n, err := o.change(ctx, db, ids, func(table string) string { return "UPDATE " + table + " SET failed_at = NULL, attempts = 0" })
 	if err != nil {
 		return 0, fmt.Errorf("outbox: replay failed messages: %w", err)
 	}
 	return n, nil
+}
+
+// failedIDs returns the ids of all messages that were set aside. An UPDATE without ids would wait for transactions that
+// have added messages in MySQL.
+func (o *Outbox) failedIDs(ctx context.Context, db *sql.DB) (ids []int64, err error) {
+	rows, err := db.QueryContext(ctx, "SELECT id FROM "+o.dialect.names().messages.String()+" WHERE shard < 0 AND failed_at IS NOT NULL ORDER BY ordering_key, id")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
 }
 
 // Drop deletes messages that were set aside; they are never published. It needs at least one id, and returns the number of
@@ -61,50 +86,49 @@ func (o *Outbox) Drop(ctx context.Context, db *sql.DB, ids ...int64) (int, error
 	if len(ids) == 0 {
 		return 0, fault("ids", "are missing", "pass the ids of messages that Failed returned")
 	}
-	n, err := o.change(ctx, db, ids, "DELETE FROM "+o.dialect.names().messages.String())
+	n, err := o.change(ctx, db, ids, o.dialect.deleteFrom)
 	if err != nil {
 		return 0, fmt.Errorf("outbox: drop failed messages: %w", err)
 	}
 	return n, nil
 }
 
-// change executes a statement for messages that were set aside, and makes their keys due.
-func (o *Outbox) change(ctx context.Context, db *sql.DB, ids []int64, statement string) (int, error) {
-	where := " WHERE shard < 0 AND failed_at IS NOT NULL"
-	if len(ids) > 0 {
-		where += " AND id IN (" + join(ids, func(id int64) string { return strconv.FormatInt(id, 10) }) + ")"
-	}
-	names := o.dialect.names()
-	tx, err := db.BeginTx(ctx, nil)
+// change executes a statement for messages m that were set aside, and makes their keys due.
+func (o *Outbox) change(ctx context.Context, db *sql.DB, ids []int64, statement func(table string) string) (changed int, err error) {
+	tx, err := db.BeginTx(ctx, o.dialect.isolation())
 	if err != nil {
 		return 0, err
 	}
 	defer tx.Rollback() // after Commit it does nothing
-
-	// The key of a message that was set aside may have no row any more. Its row is written before the message changes, so
-	// that a relay finds a consistent state at any time.
-	selection := " FROM " + names.messages.String() + where
-	for _, s := range []string{
-		"DELETE FROM " + names.keys.String() + " WHERE ordering_key IN (SELECT ordering_key" + selection + ")",
-		"INSERT INTO " + names.keys.String() + " (ordering_key, shard, retry_at) SELECT DISTINCT ordering_key, shard, 0" + selection,
-	} {
-		if _, err := tx.ExecContext(ctx, s); err != nil {
+	for chunk := range slices.Chunk(ids, rowsPerInsert) {
+		n, err := o.changeChunk(ctx, tx, chunk, statement)
+		if err != nil {
 			return 0, err
 		}
-	}
-	result, err := tx.ExecContext(ctx, statement+where)
-	if err != nil {
-		return 0, err
-	}
-	n, err := result.RowsAffected()
-	if err != nil {
-		return 0, err
+		changed += int(n)
 	}
 	if err := tx.Commit(); err != nil {
 		return 0, err
 	}
 	o.Wake()
-	return int(n), nil
+	return changed, nil
+}
+
+func (o *Outbox) changeChunk(ctx context.Context, tx *sql.Tx, ids []int64, statement func(table string) string) (int64, error) {
+	names, table := o.dialect.names(), o.dialect.byID()
+	where := " WHERE m.shard < 0 AND m.failed_at IS NOT NULL AND m.id IN (" + join(ids, func(id int64) string { return strconv.FormatInt(id, 10) }) + ")"
+
+	// The key of a message that was set aside may have no row any more. Its row is written before the message changes, so
+	// that a relay finds a consistent state at any time.
+	if _, err := tx.ExecContext(ctx, "INSERT INTO "+names.keys.String()+" (ordering_key, shard, retry_at) SELECT DISTINCT m.ordering_key, m.shard, 0 FROM "+
+		table+where+" ORDER BY 1"+o.dialect.upsert()); err != nil {
+		return 0, err
+	}
+	result, err := tx.ExecContext(ctx, statement(table)+where)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 // Stats are the numbers of messages in an outbox.

@@ -10,6 +10,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/amqpkit/amqpkit"
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/producer"
 )
@@ -20,6 +21,7 @@ type batch struct {
 	ctx      context.Context // ends when the leases expire or the drain timeout elapses
 	stopping context.Context // ends when Run is to return
 	began    time.Time       // when the messages were read
+	shards   []int           // where they were read
 	read     int             // number of messages
 
 	keys   []*keyQueue // in the order of their first messages
@@ -29,6 +31,7 @@ type batch struct {
 	confirmed []*row
 	failed    []failure
 	moved     []*row // messages behind a held one
+	crowded   bool   // more held keys were due than were read
 	unknown   error  // the last outcome that is unknown or does not count
 	fatal     error
 }
@@ -104,7 +107,7 @@ func (b *batch) publish() {
 
 // send publishes the next message of a key.
 func (b *batch) send(q *keyQueue) {
-	for len(q.rows) > 0 && b.fatal == nil && b.stopping.Err() == nil && b.w.r.leases.valid() {
+	for len(q.rows) > 0 && b.fatal == nil && b.stopping.Err() == nil && b.ctx.Err() == nil && b.w.r.leases.valid() {
 		r := q.rows[0]
 		q.rows = q.rows[1:]
 		m, err := r.publishing()
@@ -149,7 +152,10 @@ func (b *batch) settled(q *keyQueue, r *row, err error) bool {
 func isFailure(err error) bool {
 	var returned *producer.ReturnedError
 	var refused *amqp.Error
+	var noConnection *amqpkit.DialError
 	switch {
+	case errors.As(err, &noConnection):
+		return false
 	case errors.As(err, &returned), errors.Is(err, producer.ErrNacked):
 		return true
 	case errors.Is(err, producer.ErrUnconfirmed):

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"database/sql"
 	"fmt"
 	"strconv"
 	"strings"
@@ -30,6 +31,24 @@ type dialect interface {
 
 	// remove returns the statement that deletes messages.
 	remove(rows []*row) (query string, args []any)
+
+	// held is the condition for the held messages m of an ordering key with this shard.
+	held(shard int) string
+
+	// upsert is the end of an INSERT of keys that changes the keys that exist.
+	upsert() string
+
+	// keep is the end of an INSERT of names that keeps the rows that exist.
+	keep() string
+
+	// byID is the table of messages in an UPDATE or DELETE of messages m with known ids.
+	byID() string
+
+	// deleteFrom is the beginning of a DELETE of messages m from a table of byID.
+	deleteFrom(table string) string
+
+	// isolation is the isolation level of transactions that change keys.
+	isolation() *sql.TxOptions
 
 	// writers returns the query for the transactions that may have added messages and have not ended, or "" if messages
 	// of such a transaction always get higher ids than visible ones, or if a floor is useless.
@@ -61,6 +80,20 @@ func newDialect(name sqldb.Dialect, table sqldb.Table) dialect {
 
 func (t tables) names() tables { return t }
 
+func (tables) held(int) string { return "m.shard < 0" } // the condition of the index of held messages
+
+func (tables) upsert() string {
+	return " ON CONFLICT (ordering_key) DO UPDATE SET shard = excluded.shard, retry_at = excluded.retry_at"
+}
+
+func (tables) keep() string { return " ON CONFLICT DO NOTHING" }
+
+func (t tables) byID() string { return t.messages.String() + " AS m" }
+
+func (tables) deleteFrom(table string) string { return "DELETE FROM " + table }
+
+func (tables) isolation() *sql.TxOptions { return nil }
+
 // rowColumns are the columns of a query for messages, from tables m (messages) and k (keys).
 func rowColumns(now string) string {
 	return "m.id, m.shard, m.ordering_key, m.message, m.body, m.attempts, m.errors, " + now +
@@ -80,9 +113,9 @@ func unionRead(t tables, now string, ranges []shardRange, limit, size int) strin
 		" m ON m.id = p.id LEFT JOIN " + t.keys.String() + " k ON k.ordering_key = m.ordering_key ORDER BY m.id"
 }
 
-// removeByID is dialect.remove for tables whose primary key is id.
-func removeByID(t tables, rows []*row) string {
-	return "DELETE FROM " + t.messages.String() + " WHERE id IN (" + join(rows, func(r *row) string { return strconv.FormatInt(r.id, 10) }) + ")"
+// idsOf returns the ids of rows for a statement.
+func idsOf(rows []*row) string {
+	return join(rows, func(r *row) string { return strconv.FormatInt(r.id, 10) })
 }
 
 // join returns a comma-separated list. Numbers are written into statements because the limits on the number of

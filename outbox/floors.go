@@ -18,7 +18,8 @@ import (
 type floors struct {
 	ids     map[int]int64 // floor of each shard; nil until the first one is known
 	first   map[int]int64 // the lowest id of each shard in the last query
-	highest int64         // the highest id of all queries
+	highest int64         // the highest id of the last query that found messages
+	shards  []int         // the shards of the last query
 
 	candidates map[int]int64 // floors that apply if the steps succeed
 	writers    map[string]bool
@@ -37,7 +38,7 @@ const (
 // ranges returns the part of each shard to be read.
 func (f *floors) ranges(shards []int) []shardRange {
 	if time.Since(f.full) > fullInterval {
-		f.full, f.ids = time.Now(), map[int]int64{}
+		f.full, f.ids, f.candidates = time.Now(), map[int]int64{}, nil
 	}
 	ranges := make([]shardRange, len(shards))
 	for i, shard := range shards {
@@ -49,6 +50,9 @@ func (f *floors) ranges(shards []int) []shardRange {
 // seen records the result of a query.
 func (f *floors) seen(rows []*row) {
 	f.first = map[int]int64{}
+	if len(rows) > 0 {
+		f.highest = 0 // ids are lower after an operator has reset the sequence
+	}
 	for _, r := range rows {
 		if id, ok := f.first[r.shard]; !ok || r.id < id {
 			f.first[r.shard] = r.id
@@ -60,6 +64,9 @@ func (f *floors) seen(rows []*row) {
 
 // update makes a step.
 func (f *floors) update(ctx context.Context, r *Relay, shards []int) error {
+	if !slices.Equal(shards, f.shards) { // each query of the three steps must include the same shards
+		f.shards, f.first, f.candidates = shards, nil, nil
+	}
 	query := r.outbox.dialect.writers()
 	if query == "" || time.Now().Before(f.next) || f.first == nil {
 		return nil
@@ -90,9 +97,7 @@ func (f *floors) update(ctx context.Context, r *Relay, shards []int) error {
 			if first, ok := f.first[shard]; ok {
 				id = min(id, first-1)
 			}
-			if slices.Contains(shards, shard) {
-				f.ids[shard] = max(f.ids[shard], id)
-			}
+			f.ids[shard] = max(f.ids[shard], id)
 		}
 		f.candidates = nil
 	}

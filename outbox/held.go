@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/amqpkit/amqpkit/amqperr"
@@ -49,28 +51,43 @@ func (w *worker) readHeld(ctx context.Context, shards []int, b *batch) error {
 	o := w.r.outbox
 	names, now := o.dialect.names(), o.dialect.now()
 	held := join(shards, func(shard int) string { return strconv.Itoa(heldShard(shard)) })
-	keys, err := queryStrings(ctx, w.r.db, fmt.Sprintf("SELECT ordering_key FROM %s WHERE shard IN (%s) AND retry_at <= %s ORDER BY retry_at LIMIT %d",
-		names.keys, held, now, dueKeys))
+	due := "retry_at <= " + now
+	if !w.r.cfg.StopKeys { // a relay with StopKeys may have stopped the key
+		due = fmt.Sprintf("(%s OR retry_at = %d)", due, int64(never))
+	}
+	keys, err := queryStrings(ctx, w.r.db, fmt.Sprintf("SELECT ordering_key FROM %s WHERE shard IN (%s) AND %s ORDER BY retry_at LIMIT %d",
+		names.keys, held, due, dueKeys))
 	if err != nil {
 		return fmt.Errorf("outbox: read held keys: %w", err)
 	}
+	messages, size := w.r.cfg.BatchSize, w.r.cfg.BatchBytes
+	b.crowded = len(keys) == dueKeys
 	for _, key := range keys {
+		if messages <= 0 || size <= 0 {
+			b.crowded = true
+			break
+		}
 		if b.byKey[key] != nil {
 			continue // its first messages were read before the key was held; the next batch is complete
 		}
 		query := "SELECT " + rowColumns(now) + " FROM " + names.messages.String() + " m LEFT JOIN " + names.keys.String() +
-			" k ON k.ordering_key = m.ordering_key WHERE m.ordering_key = ? AND m.shard < 0 AND m.failed_at IS NULL"
+			" k ON k.ordering_key = m.ordering_key WHERE m.ordering_key = ? AND " + o.dialect.held(shardOf(key)) + " AND m.failed_at IS NULL"
 		args := []any{key}
 		if w.r.cfg.StopKeys {
 			query += " AND NOT EXISTS (" + setAside(names) + " AND f.id < m.id)"
 			args = append(args, key)
 		}
-		rows, err := w.query(ctx, query+" ORDER BY m.id LIMIT "+strconv.Itoa(heldRows), args...)
+		limit := min(heldRows, messages)
+		rows, err := w.query(ctx, size, query+" ORDER BY m.id LIMIT "+strconv.Itoa(limit), args...)
 		if err != nil {
 			return fmt.Errorf("outbox: read held messages: %w", err)
 		}
-		b.addQueue(&keyQueue{key: key, rows: rows, held: true, partial: len(rows) == heldRows})
+		for _, r := range rows {
+			size -= len(r.body)
+		}
+		b.addQueue(&keyQueue{key: key, rows: rows, held: true, partial: len(rows) == limit || size <= 0})
 		b.read += len(rows)
+		messages -= len(rows)
 	}
 	if len(keys) > 0 {
 		w.nextDue = time.Time{}
@@ -102,13 +119,14 @@ func (b *batch) hold() error {
 		return nil
 	}
 	var changed []keyChange
-	var drained []string
 	moved := b.moved
 	for _, q := range b.keys {
 		switch {
 		case q.failed: // below
 		case q.held && len(q.rows) == 0 && !q.partial:
-			drained = append(drained, q.key)
+			changed = append(changed, keyChange{key: q.key, drained: true})
+		case q.held && b.crowded:
+			changed = append(changed, keyChange{key: q.key}) // behind the keys that are waiting longer
 		case !q.held && len(q.rows) > crowd:
 			changed = append(changed, keyChange{key: q.key})
 			moved = append(moved, q.rows...)
@@ -122,9 +140,7 @@ func (b *batch) hold() error {
 		most := b.w.r.cfg.MaxAttempts
 		c.setAside = amqperr.IsPermanent(f.err) || most > 0 && f.row.attempts >= most
 		if !c.setAside {
-			c.delay = min(firstRetry<<min(f.row.attempts-1, 10), lastRetry)
-		} else if b.w.r.cfg.StopKeys {
-			c.delay = never
+			c.delay = min(firstRetry<<min(max(f.row.attempts-1, 0), 10), lastRetry)
 		}
 		changed = append(changed, c)
 		if q := b.byKey[f.row.key]; !q.held {
@@ -132,23 +148,24 @@ func (b *batch) hold() error {
 		}
 		b.report(f, c)
 	}
-	if len(changed)+len(moved)+len(drained) == 0 {
+	if len(changed)+len(moved) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), b.w.r.cfg.Lease)
 	defer cancel()
-	if err := b.w.r.changeKeys(ctx, changed, moved, drained); err != nil {
+	if err := b.changeKeys(ctx, changed, moved); err != nil {
 		return fmt.Errorf("outbox: hold messages: %w", err)
 	}
 	return nil
 }
 
-// A keyChange holds an ordering key.
+// A keyChange holds an ordering key, or changes the time of its next attempt.
 type keyChange struct {
 	key      string
-	failed   *row          // nil if the key is held because it has many messages
-	delay    time.Duration // until the next attempt; never, until Replay or Drop
+	failed   *row          // nil if the key is held because it has many messages, or waits for others
+	delay    time.Duration // until the next attempt
 	setAside bool
+	drained  bool // the held messages that were read are published
 }
 
 // report counts and logs a failure.
@@ -167,11 +184,12 @@ func (b *batch) report(f failure, c keyChange) {
 	r.warnings.Warn(ctx, r.cfg.Logger, "failed", "outbox: message not published; trying again", append(attrs, slog.Duration("delay", c.delay))...)
 }
 
-// changeKeys executes the changes in one transaction.
-func (r *Relay) changeKeys(ctx context.Context, changed []keyChange, moved []*row, drained []string) error {
-	names, now := r.outbox.dialect.names(), r.outbox.dialect.now()
-	messages, keys := names.messages.String(), names.keys.String()
-	tx, err := r.db.BeginTx(ctx, nil)
+// changeKeys executes the changes in one transaction, unless another relay has taken over one of the shards.
+func (b *batch) changeKeys(ctx context.Context, changed []keyChange, moved []*row) error {
+	r := b.w.r
+	d := r.outbox.dialect
+	keys, now := d.names().keys.String(), d.now()
+	tx, err := r.db.BeginTx(ctx, d.isolation())
 	if err != nil {
 		return err
 	}
@@ -181,13 +199,14 @@ func (r *Relay) changeKeys(ctx context.Context, changed []keyChange, moved []*ro
 			_, err = r.exec(ctx, tx, query, args...)
 		}
 	}
+	// Replay and Drop lock the rows of keys in the same order.
+	slices.SortFunc(changed, func(a, b keyChange) int { return strings.Compare(a.key, b.key) })
 	for _, c := range changed {
-		at, args := now+" + ?", []any{c.key, heldShard(shardOf(c.key)), c.delay.Microseconds()}
-		if c.delay == never {
-			at, args[2] = "?", int64(never)
+		if c.drained {
+			exec("UPDATE "+keys+" SET retry_at = "+now+" WHERE ordering_key = ?", c.key)
+			continue
 		}
-		exec("DELETE FROM "+keys+" WHERE ordering_key = ?", c.key)
-		exec("INSERT INTO "+keys+" (ordering_key, shard, retry_at) VALUES (?, ?, "+at+")", args...)
+		exec("INSERT INTO "+keys+" (ordering_key, shard, retry_at) VALUES (?, ?, "+now+" + ?)"+d.upsert(), c.key, heldShard(shardOf(c.key)), c.delay.Microseconds())
 		if c.failed == nil {
 			continue
 		}
@@ -195,22 +214,19 @@ func (r *Relay) changeKeys(ctx context.Context, changed []keyChange, moved []*ro
 		if c.setAside {
 			failedAt = now
 		}
-		exec("UPDATE "+messages+" SET shard = ?, attempts = ?, errors = ?, failed_at = "+failedAt+" WHERE shard = ? AND id = ?",
+		exec("UPDATE "+d.byID()+" SET shard = ?, attempts = ?, errors = ?, failed_at = "+failedAt+" WHERE m.shard = ? AND m.id = ?",
 			heldShard(shardOf(c.key)), c.failed.attempts, c.failed.errors, c.failed.shard, c.failed.id)
 	}
-	for shard, ids := range byShard(moved) {
-		exec(fmt.Sprintf("UPDATE %s SET shard = %d WHERE shard = %d AND id IN (%s)", messages, heldShard(shard), shard,
-			join(ids, func(id int64) string { return strconv.FormatInt(id, 10) })))
+	for shard, rows := range byShard(moved) {
+		exec(fmt.Sprintf("UPDATE %s SET shard = %d WHERE m.shard = %d AND m.id IN (%s)", d.byID(), heldShard(shard), shard, idsOf(rows)))
 	}
-	waiting := "m.failed_at IS NULL"
-	if r.cfg.StopKeys {
-		waiting = "1 = 1"
-	}
-	for _, key := range drained {
-		exec("DELETE FROM "+keys+" WHERE ordering_key = ? AND NOT EXISTS (SELECT 1 FROM "+messages+" m WHERE m.ordering_key = ? AND m.shard < 0 AND "+waiting+")", key, key)
-		if r.cfg.StopKeys {
-			exec("UPDATE "+keys+" SET retry_at = ? WHERE ordering_key = ? AND EXISTS ("+setAside(names)+")", int64(never), key, key)
+	for _, c := range changed {
+		if c.drained && err == nil {
+			err = r.release(ctx, tx, c.key)
 		}
+	}
+	if err == nil {
+		err = b.checkLeases(ctx, tx)
 	}
 	if err != nil {
 		return err
@@ -218,17 +234,61 @@ func (r *Relay) changeKeys(ctx context.Context, changed []keyChange, moved []*ro
 	return tx.Commit()
 }
 
+// release deletes the row of a key without held messages, or stops the key if a message that was set aside is the first
+// of them. The row must be locked. The query locks nothing, so that it does not wait for a transaction that has added
+// messages with the key.
+func (r *Relay) release(ctx context.Context, tx *sql.Tx, key string) error {
+	names := r.outbox.dialect.names()
+	first := func(condition string) (id sql.NullInt64, err error) {
+		query := "SELECT MIN(m.id) FROM " + names.messages.String() + " m WHERE m.ordering_key = ? AND " + r.outbox.dialect.held(shardOf(key)) + " AND m.failed_at " + condition
+		return id, tx.QueryRowContext(ctx, r.outbox.bind(query), key).Scan(&id)
+	}
+	waiting, err := first("IS NULL")
+	if err != nil {
+		return err
+	}
+	if r.cfg.StopKeys {
+		aside, err := first("IS NOT NULL")
+		switch {
+		case err != nil:
+			return err
+		case aside.Valid && (!waiting.Valid || aside.Int64 < waiting.Int64):
+			_, err = r.exec(ctx, tx, "UPDATE "+names.keys.String()+" SET retry_at = ? WHERE ordering_key = ?", int64(never), key)
+			return err
+		}
+	}
+	if !waiting.Valid {
+		_, err = r.exec(ctx, tx, "DELETE FROM "+names.keys.String()+" WHERE ordering_key = ?", key)
+	}
+	return err
+}
+
+// checkLeases returns an error if another relay has taken over a shard of the batch. It would not expect changes of keys.
+func (b *batch) checkLeases(ctx context.Context, tx *sql.Tx) error {
+	r := b.w.r
+	var n int
+	query := "SELECT COUNT(*) FROM " + r.outbox.dialect.names().leases.String() + " WHERE holder = ? AND name IN (" +
+		join(b.shards, func(shard int) string { return "'" + shardLease(shard) + "'" }) + ")"
+	if err := tx.QueryRowContext(ctx, r.outbox.bind(query), r.leases.holder).Scan(&n); err != nil {
+		return err
+	}
+	if n != len(b.shards) {
+		return errLeaseLost
+	}
+	return nil
+}
+
 // setAside is a query for messages f of an ordering key that were set aside.
 func setAside(names tables) string {
 	return "SELECT 1 FROM " + names.messages.String() + " f WHERE f.ordering_key = ? AND f.shard < 0 AND f.failed_at IS NOT NULL"
 }
 
-func byShard(rows []*row) map[int][]int64 {
-	ids := map[int][]int64{}
+func byShard(rows []*row) map[int][]*row {
+	shards := map[int][]*row{}
 	for _, r := range rows {
-		ids[r.shard] = append(ids[r.shard], r.id)
+		shards[r.shard] = append(shards[r.shard], r)
 	}
-	return ids
+	return shards
 }
 
 // addAttempt adds an attempt to a history. It keeps the first attempt and the latest ones.
@@ -237,12 +297,14 @@ func addAttempt(history string, a Attempt) string {
 	if len(list) >= historyLength {
 		list = append(list[:1], list[2:]...)
 	}
-	a.Error = validate.Printable(cut(a.Error, historyText))
-	text, err := json.Marshal(append(list, a))
-	if err != nil {
+	a.Error = cut(validate.Printable(a.Error), historyText)
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // it would make < six bytes long; MySQL's column has 8000
+	if err := e.Encode(append(list, a)); err != nil {
 		return history
 	}
-	return string(text)
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // attempts returns a history. It is empty if the column contains something else.
@@ -257,5 +319,5 @@ func cut(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	return s[:n] + "…"
+	return strings.ToValidUTF8(s[:n], "") + "…"
 }

@@ -34,7 +34,8 @@ type leases struct {
 
 const (
 	leaseTick   = time.Second
-	leaseMargin = 10 // a lease counts as expired when a tenth of it is left
+	deadRelay   = time.Hour // the row of a relay that was killed is deleted so long after it has expired
+	leaseMargin = 10        // a lease counts as expired when a tenth of it is left
 )
 
 var errLeaseLost = errors.New("outbox: the leases expired; published messages without an outcome may be published twice")
@@ -55,6 +56,9 @@ func (l *leases) begin(base context.Context) {
 func (l *leases) renewed(until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !l.current() { // the timer may be late
+		l.end(errLeaseLost)
+	}
 	if l.ctx.Err() != nil {
 		l.ctx, l.end = context.WithCancelCause(l.base)
 	}
@@ -62,10 +66,17 @@ func (l *leases) renewed(until time.Time) {
 	l.timer.Reset(time.Until(until))
 }
 
+// current reports whether the leases have not expired. The monotonic clock stands still while a machine is suspended,
+// and the other clock may be set back, so both must agree. l.mu is held.
+func (l *leases) current() bool {
+	now := time.Now()
+	return now.Before(l.until) && now.Round(0).Before(l.until.Round(0))
+}
+
 func (l *leases) expire() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !time.Now().Before(l.until) {
+	if !l.current() {
 		l.end(errLeaseLost)
 	}
 }
@@ -81,7 +92,7 @@ func (l *leases) stop() {
 func (l *leases) use(worker int) (ctx context.Context, shards []int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if time.Now().Before(l.until) {
+	if l.current() {
 		for _, shard := range slices.Sorted(maps.Keys(l.owned)) {
 			if shard%workers == worker {
 				shards = append(shards, shard)
@@ -104,7 +115,7 @@ func (l *leases) release(worker int) {
 func (l *leases) valid() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return time.Now().Before(l.until)
+	return l.current()
 }
 
 // keep sets the shards of the relay to mine, less those above its share, and returns the surplus shards that no batch
@@ -114,6 +125,11 @@ func (l *leases) keep(mine map[int]bool, share int) (surplus []int) {
 	defer l.mu.Unlock()
 	used := func(shard int) bool {
 		return slices.ContainsFunc(l.inUse[:], func(shards []int) bool { return slices.Contains(shards, shard) })
+	}
+	for _, shards := range l.inUse {
+		if slices.ContainsFunc(shards, func(shard int) bool { return !mine[shard] }) {
+			l.end(errLeaseLost) // the clock of the database has changed, or an operator has changed the table
+		}
 	}
 	candidates := slices.Collect(maps.Keys(mine))
 	slices.SortStableFunc(candidates, func(a, b int) int { // unused ones first: they were above the share before
@@ -220,6 +236,13 @@ func (r *Relay) renewLeases(ctx context.Context, more bool) error {
 	for _, shard := range surplus {
 		if _, err := r.exec(ctx, r.db, "UPDATE "+table+" SET holder = '', expires_at = 0 WHERE name = ? AND holder = ?", shardLease(shard), l.holder); err != nil {
 			return err
+		}
+	}
+	for _, e := range all {
+		if strings.HasPrefix(e.name, relayLease) && e.left < -deadRelay.Microseconds() {
+			if _, err := r.exec(ctx, r.db, "DELETE FROM "+table+" WHERE name = ? AND expires_at < "+now, e.name); err != nil {
+				return err
+			}
 		}
 	}
 	if !more {

@@ -38,6 +38,11 @@ const maxOrderingKey = 200
 // has an ordering key, and a failure of one such message does not concern others.
 const keyless = "#"
 
+// keylessKey returns the stored ordering key of a message without one. PostgreSQL stores no NUL in text.
+func keylessKey(messageID string) string {
+	return keyless + strings.ReplaceAll(messageID, "\x00", " ")
+}
+
 // A row is a stored message.
 type row struct {
 	id       int64
@@ -75,7 +80,7 @@ func newRow(m Message, maxSize int) (row, error) {
 	}
 	key := m.OrderingKey
 	if key == "" {
-		key = keyless + out.Publishing.MessageId
+		key = keylessKey(out.Publishing.MessageId)
 	}
 	text, err := encode(out)
 	if err != nil {
@@ -138,7 +143,7 @@ func (r *row) publishing() (m producer.Message, err error) {
 
 // orderingKey returns the ordering key that the caller of Add passed with a message.
 func orderingKey(stored, messageID string) string {
-	if stored == keyless+messageID {
+	if stored == keylessKey(messageID) {
 		return ""
 	}
 	return stored

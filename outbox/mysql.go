@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"database/sql"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -26,7 +27,7 @@ func (t mysql) schema() []string {
   errors VARCHAR(8000) CHARACTER SET utf8mb4 NOT NULL DEFAULT '' COMMENT 'history of failures as JSON',
   failed_at BIGINT NULL COMMENT 'set while the message is set aside',
   KEY _shard (shard, id),
-  KEY _held (ordering_key, id)
+  KEY _held (ordering_key, shard, id)
 ) ENGINE=InnoDB`,
 		`CREATE TABLE IF NOT EXISTS ` + t.keys.String() + ` (
   ordering_key VARBINARY(300) NOT NULL PRIMARY KEY,
@@ -73,7 +74,28 @@ func (t mysql) read(ranges []shardRange, limit, size int) (string, []any) {
 	return unionRead(t.tables, t.now(), ranges, limit, size), nil
 }
 
-func (t mysql) remove(rows []*row) (string, []any) { return removeByID(t.tables, rows), nil }
+func (t mysql) remove(rows []*row) (string, []any) {
+	return t.deleteFrom(t.byID()) + " WHERE m.id IN (" + idsOf(rows) + ")", nil
+}
+
+// All held messages of a key have the same shard. Their index contains it, so that it does not read the others of the key.
+func (mysql) held(shard int) string { return fmt.Sprint("m.shard = ", heldShard(shard)) }
+
+func (mysql) upsert() string {
+	return " ON DUPLICATE KEY UPDATE shard = VALUES(shard), retry_at = VALUES(retry_at)"
+}
+
+// A condition NOT EXISTS would lock gaps, in which two processes that create the tables wait for each other.
+func (mysql) keep() string { return " ON DUPLICATE KEY UPDATE name = VALUES(name)" }
+
+// A statement locks each row that it reads, and waits for the transaction that has added it. So it must not read others
+// than those with the ids, even if the table is small.
+func (t mysql) byID() string { return t.messages.String() + " AS m FORCE INDEX (PRIMARY)" }
+
+func (mysql) deleteFrom(table string) string { return "DELETE m FROM " + table }
+
+// With REPEATABLE READ, the default, statements lock gaps between rows too, where Add would insert.
+func (mysql) isolation() *sql.TxOptions { return &sql.TxOptions{Isolation: sql.LevelReadCommitted} }
 
 // InnoDB's locks are visible only to administrators. Its purge removes deleted messages soon unless a transaction keeps
 // an old snapshot.

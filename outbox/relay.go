@@ -34,7 +34,8 @@ type RelayConfig struct {
 	MaxAttempts int
 
 	// StopKeys makes the other messages with the ordering key of a message that was set aside wait until it is replayed
-	// or dropped. Without it they are published without that message.
+	// or dropped. Without it they are published without that message, also those that waited while it was set. All relays
+	// should have the same value.
 	StopKeys bool
 
 	// PollInterval is the longest time between two queries for new messages, with a jitter of 20 %. It is the delay of
@@ -45,10 +46,12 @@ type RelayConfig struct {
 	// other relays take over after that time. See [Relay] for a process that was suspended. Zero means 10 s; at least 1 s.
 	Lease time.Duration
 
-	// BatchSize is the maximum number of messages in memory for each of the two goroutines that publish. Zero means 1000.
+	// BatchSize is the maximum number of messages in memory for each of the two goroutines that publish, and of as many
+	// messages of keys that are held. Zero means 1000.
 	BatchSize int
 
-	// BatchBytes is the maximum size of their bodies, in bytes. A larger message is read alone. Zero means 32 MiB.
+	// BatchBytes is the maximum size of their bodies, in bytes, likewise. It is exceeded by up to one message for each shard.
+	// Zero means 32 MiB.
 	BatchBytes int
 
 	// DrainTimeout is the time that messages get for their outcome after the end of Run's ctx. Zero means 30 s.

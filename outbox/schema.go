@@ -38,12 +38,13 @@ func (o *Outbox) Schema() string {
 func (o *Outbox) statements() []string {
 	names := o.dialect.names()
 	statements := o.dialect.schema()
-	for shard := range shards {
-		statements = append(statements, fmt.Sprintf("INSERT INTO %s (name, holder, expires_at) SELECT '%s', '', 0 WHERE NOT EXISTS (SELECT 1 FROM %s WHERE name = '%s')",
-			names.leases, shardLease(shard), names.leases, shardLease(shard)))
-	}
-	return append(statements, fmt.Sprintf("INSERT INTO %s (name, value) SELECT 'schema', %d WHERE NOT EXISTS (SELECT 1 FROM %s WHERE name = 'schema')",
-		names.meta, schemaVersion, names.meta))
+	shard := -1
+	rows := join(make([]struct{}, shards), func(struct{}) string { shard++; return fmt.Sprintf("('%s', '', 0)", shardLease(shard)) })
+	return append(
+		statements,
+		fmt.Sprintf("INSERT INTO %s (name, holder, expires_at) VALUES %s%s", names.leases, rows, o.dialect.keep()),
+		fmt.Sprintf("INSERT INTO %s (name, value) VALUES ('schema', %d)%s", names.meta, schemaVersion, o.dialect.keep()),
+	)
 }
 
 // Create creates the tables if they do not exist. It is safe to call from all processes at their start. It returns a

@@ -45,7 +45,9 @@ func (t sqlite) read(ranges []shardRange, limit, size int) (string, []any) {
 	return unionRead(t.tables, t.now(), ranges, limit, size), nil
 }
 
-func (t sqlite) remove(rows []*row) (string, []any) { return removeByID(t.tables, rows), nil }
+func (t sqlite) remove(rows []*row) (string, []any) {
+	return "DELETE FROM " + t.messages.String() + " WHERE id IN (" + idsOf(rows) + ")", nil
+}
 
 // Deleted messages leave nothing behind that a query would have to pass.
 func (sqlite) writers() string { return "" }

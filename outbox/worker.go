@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -88,7 +89,7 @@ func (w *worker) cycle(ctx context.Context) (n int, progress bool, err error) {
 		}
 		return 0, false, nil
 	}
-	b := &batch{w: w, ctx: leased, stopping: ctx, began: time.Now()}
+	b := &batch{w: w, ctx: leased, stopping: ctx, began: time.Now(), shards: shards}
 	if err := w.read(leased, shards, b); err != nil {
 		return 0, false, err
 	}
@@ -110,7 +111,7 @@ func (w *worker) read(ctx context.Context, shards []int, b *batch) error {
 	}
 	perShard := max(w.r.cfg.BatchSize/len(shards), 1)
 	query, args := w.r.outbox.dialect.read(w.floors.ranges(shards), perShard, w.r.cfg.BatchBytes)
-	rows, err := w.query(ctx, query, args...)
+	rows, err := w.query(ctx, math.MaxInt, query, args...)
 	if err != nil {
 		w.floors = floors{} // another server may have taken over, with other ids
 		return fmt.Errorf("outbox: read messages: %w", err)
@@ -130,19 +131,20 @@ func (w *worker) read(ctx context.Context, shards []int, b *batch) error {
 	return w.readHeld(ctx, shards, b)
 }
 
-// query returns the messages of a query for rowColumns.
-func (w *worker) query(ctx context.Context, query string, args ...any) (list []*row, err error) {
+// query returns the messages of a query for rowColumns, up to the one with which their bodies reach size.
+func (w *worker) query(ctx context.Context, size int, query string, args ...any) (list []*row, err error) {
 	rows, err := w.r.db.QueryContext(ctx, w.r.outbox.bind(query), args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	for rows.Next() {
+	for size > 0 && rows.Next() {
 		r, err := scan(rows)
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, r)
+		size -= len(r.body)
 	}
 	return list, rows.Err()
 }

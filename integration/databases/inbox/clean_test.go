@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"math"
 	"regexp"
 	"strings"
 	"sync"
@@ -325,5 +326,20 @@ func TestNoStatementScansTheTable(t *testing.T) {
 		if len(seen) < 4 {
 			t.Errorf("%d statements seen", len(seen))
 		}
+	})
+}
+
+func TestTheLongestRetentionDoesNotOverflow(t *testing.T) {
+	onEach(t, func(t *testing.T, db *database) {
+		db.Retention = math.MaxInt64
+		for range 2 {
+			if err := db.handler(t, db.apply)(t.Context(), delivery("forever")); err != nil {
+				t.Fatal(err)
+			}
+			if removed, err := inbox.Clean(t.Context(), db.DB, db.Config); removed != 0 || err != nil {
+				t.Errorf("removed %d: %v", removed, err)
+			}
+		}
+		db.expect(t, "forever", 1)
 	})
 }
