@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/internal/dial"
 )
 
@@ -78,12 +79,12 @@ func (e *DialError) Error() string {
 	return s
 }
 
-// Unwrap returns the kind and the cause.
+// Unwrap returns the kind, amqperr.ErrNoConnection and the cause.
 func (e *DialError) Unwrap() []error {
 	if e.Err == nil {
-		return []error{e.Kind}
+		return []error{e.Kind, amqperr.ErrNoConnection}
 	}
-	return []error{e.Kind, e.Err}
+	return []error{e.Kind, amqperr.ErrNoConnection, e.Err}
 }
 
 // kinds are the kinds of a [DialError] by the part of the attempt that failed.

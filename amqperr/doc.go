@@ -10,5 +10,6 @@
 //		return ship(ctx, o) // any other error is retried
 //	}
 //
-// [ErrBlocked] reports that the broker does not accept messages at the moment.
+// [ErrBlocked] reports that the broker does not accept messages at the moment, and [ErrNoConnection] that it cannot be
+// reached or refuses the login.
 package amqperr

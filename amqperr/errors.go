@@ -8,6 +8,9 @@ import "errors"
 // See https://www.rabbitmq.com/docs/connection-blocked
 var ErrBlocked = errors.New("the broker blocks publishing")
 
+// ErrNoConnection reports that there is no connection to the broker. The error next to it is the last failure to connect.
+var ErrNoConnection = errors.New("no connection to the broker")
+
 // A FieldError reports an invalid field of a Config, a message or a topology. The value was refused and not sent to
 // the broker.
 type FieldError struct {

@@ -10,7 +10,6 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/amqpkit/amqpkit"
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/producer"
 )
@@ -152,9 +151,8 @@ func (b *batch) settled(q *keyQueue, r *row, err error) bool {
 func isFailure(err error) bool {
 	var returned *producer.ReturnedError
 	var refused *amqp.Error
-	var noConnection *amqpkit.DialError
 	switch {
-	case errors.As(err, &noConnection):
+	case errors.Is(err, amqperr.ErrNoConnection): // a refused login has a code too
 		return false
 	case errors.As(err, &returned), errors.Is(err, producer.ErrNacked):
 		return true
