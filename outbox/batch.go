@@ -179,6 +179,9 @@ func (b *batch) settle() error {
 		err = fmt.Errorf("outbox: delete published messages: %w", err)
 		r.failed(b.stopping, "outbox: database", err)
 		if !retry.wait(b.ctx) {
+			if b.stopping.Err() != nil {
+				b.w.unfinished += len(b.confirmed)
+			}
 			return err
 		}
 	}

@@ -245,13 +245,13 @@ func (r *Relay) Stats() RelayStats {
 	}
 }
 
-// A DrainError reports messages without an outcome at the end of Run. They stay in the table.
+// A DrainError reports messages that stay in the table at the end of Run although they may have been published.
 type DrainError struct {
-	Unfinished int
+	Unfinished int // messages without an outcome, or confirmed but not deleted
 }
 
 func (e *DrainError) Error() string {
-	return fmt.Sprintf("outbox: relay ended without the outcome of %d messages, which will be published again", e.Unfinished)
+	return fmt.Sprintf("outbox: relay ended before %d published messages were confirmed and deleted; they will be published again", e.Unfinished)
 }
 
 var errDrained = errors.New("outbox: the drain timeout elapsed")
