@@ -274,7 +274,7 @@ func TestTheRelayResumesAfterACrashOfTheDatabase(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { server.Stop() })
+			t.Cleanup(func() { _ = server.Stop() })
 			dsn, err := server.NewDatabase(t.Context(), "crash")
 			if err != nil {
 				t.Fatal(err)
@@ -335,7 +335,7 @@ func TestTheRelayWorksBehindPgBouncerInTransactionMode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { bouncer.Stop() })
+	t.Cleanup(func() { _ = bouncer.Stop() })
 	dsn, err := bouncer.NewDatabase(t.Context(), "bouncer")
 	if err != nil {
 		t.Fatal(err)

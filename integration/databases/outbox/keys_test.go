@@ -135,7 +135,7 @@ func TestBatchBytesBoundsHeldMessages(t *testing.T) {
 		if grown := (int64(now.HeapAlloc) - int64(before.HeapAlloc)) >> 20; grown > 20 {
 			t.Errorf("%s: the batch holds %d MiB", dialect, grown)
 		}
-		stop()
+		_ = stop()
 	}
 }
 

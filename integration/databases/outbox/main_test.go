@@ -167,7 +167,7 @@ func start(t *testing.T, o *outbox.Outbox, db *sql.DB, p outbox.Publisher, cfg o
 			return errors.New("Run did not return within a minute")
 		}
 	})
-	t.Cleanup(func() { stop() })
+	t.Cleanup(func() { _ = stop() })
 	if err := r.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}

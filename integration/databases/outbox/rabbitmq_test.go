@@ -111,7 +111,7 @@ func TestPromise22And23TwoDatabasesAgree(t *testing.T) {
 			switch {
 			case err == nil:
 				versions[id]++
-			case err != errPhantom: //nolint:errorlint // returned unchanged
+			case err != errPhantom:
 				t.Fatal(err)
 			}
 			if n%60 == 30 {

@@ -49,7 +49,7 @@ func TestRolledBackMessagesAreNeverPublished(t *testing.T) {
 			}
 			return failed
 		})
-		if err != failed { //nolint:errorlint // returned unchanged
+		if err != failed {
 			t.Fatalf("Transact = %v, want the error of the function", err)
 		}
 		db.add(t, message("orders", "k", "real"))

@@ -29,7 +29,7 @@ func run(ctx context.Context, t side.Task) (side.Result, error) {
 		if err != nil {
 			return side.Result{}, err
 		}
-		defer end()
+		defer func() { _ = end() }()
 	}
 	conn, err := amqpkit.Dial(ctx, t.URL)
 	if err != nil {
