@@ -19,7 +19,7 @@ func Schema(cfg Config) (string, error) {
 
 // Create creates the tables of cfg unless they exist. Any number of processes may call it at once, for example at every
 // start; with SQLite, set busy_timeout. If the tables exist, it only reads the version of their schema, which needs no
-// permission to create tables, and returns a *VersionError if this release cannot use it.
+// permission to create tables, and returns a *SchemaError if this release cannot use it.
 func Create(ctx context.Context, db *sql.DB, cfg Config) error {
 	x, err := open(db, cfg, missing(db == nil, "db"))
 	if err != nil {
@@ -35,7 +35,7 @@ func Create(ctx context.Context, db *sql.DB, cfg Config) error {
 		}
 	}
 	if found != schemaVersion {
-		return &VersionError{Table: x.table.String(), Found: found, Want: schemaVersion}
+		return &SchemaError{Table: x.table.String(), Version: found, Expected: schemaVersion}
 	}
 	return nil
 }
@@ -44,20 +44,20 @@ func (x *inbox) version(ctx context.Context) (v int, err error) {
 	return v, x.db.QueryRowContext(ctx, x.sql.version).Scan(&v)
 }
 
-// A VersionError reports that the tables have another version of the schema than this release of amqpkit uses.
-type VersionError struct {
-	Table string // the quoted name
-	Found int    // the version of the tables
-	Want  int    // the version that this release uses
+// A SchemaError reports that the tables have another version of the schema than this release of amqpkit uses.
+type SchemaError struct {
+	Table    string // the quoted name
+	Version  int    // the version of the tables
+	Expected int    // the version that this release uses
 }
 
-func (e *VersionError) Error() string {
+func (e *SchemaError) Error() string {
 	fix := "upgrade the table as the changelog of amqpkit describes"
-	if e.Found > e.Want {
+	if e.Version > e.Expected {
 		fix = "update this program to the release of amqpkit that upgraded the table"
 	}
-	return fmt.Sprintf("inbox: table %s has version %d of the schema, not %d; %s", e.Table, e.Found, e.Want, fix)
+	return fmt.Sprintf("inbox: table %s has version %d of the schema, not %d; %s", e.Table, e.Version, e.Expected, fix)
 }
 
 // Permanent returns true: trying again does not help.
-func (e *VersionError) Permanent() bool { return true }
+func (e *SchemaError) Permanent() bool { return true }

@@ -14,9 +14,9 @@ const schemaVersion = 1
 // A SchemaError reports that the tables of an outbox are missing, or were created by another version of the package.
 type SchemaError struct {
 	Table    string
-	Version  int // the version of the tables; zero if they do not exist
-	Expected int // the version that this package uses
-	Err      error
+	Version  int   // the version of the tables; zero if they do not exist
+	Expected int   // the version that this package uses
+	Err      error // the failed query; nil if the tables exist
 }
 
 func (e *SchemaError) Error() string {
@@ -28,6 +28,9 @@ func (e *SchemaError) Error() string {
 }
 
 func (e *SchemaError) Unwrap() error { return e.Err }
+
+// Permanent returns true: trying again does not help.
+func (e *SchemaError) Permanent() bool { return true }
 
 // Schema returns the statements that create the tables, each followed by a semicolon and a newline, for migration
 // tools. They do nothing to tables that exist.

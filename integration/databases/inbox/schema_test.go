@@ -79,8 +79,8 @@ func TestTablesOfAnotherVersionAreRefused(t *testing.T) {
 		for version, fix := range map[int]string{0: "changelog", 2: "update this program"} {
 			db.exec(t, "UPDATE amqpkit_inbox_meta SET value = ? WHERE name = 'version'", version)
 			err := inbox.Create(t.Context(), db.DB, db.Config)
-			var other *inbox.VersionError
-			if !errors.As(err, &other) || other.Found != version || other.Want != 1 || !strings.Contains(err.Error(), fix) || !amqperr.IsPermanent(err) {
+			var other *inbox.SchemaError
+			if !errors.As(err, &other) || other.Version != version || other.Expected != 1 || !strings.Contains(err.Error(), fix) || !amqperr.IsPermanent(err) {
 				t.Errorf("version %d: %v", version, err)
 			}
 		}
