@@ -1,9 +1,10 @@
 // Package amqpkit keeps connections to RabbitMQ alive and hands out the current session. A session is one AMQP connection, from its
 // handshake to its loss.
 //
-// A [Conn] has two TCP connections, opened when first needed: one for publishing and one for consuming, so that a blocked publisher never
-// delays acknowledgements. It replaces a lost connection by a new session, and retries indefinitely with jittered exponential backoff
-// over all URLs. [Config.Setup] runs on every new session before the session is handed out.
+// A [Conn] has up to two TCP connections: one for publishing and one for consuming, so that a blocked publisher never delays
+// acknowledgements. [Dial] and [Open] open the first, and the Conn opens the other when it is needed. The Conn replaces a lost connection
+// with a new session. It retries indefinitely, with jittered exponential backoff, over all URLs. [Config.Setup] runs on every new session
+// before the session is handed out.
 //
 //	conn, err := amqpkit.Dial(ctx, "amqp://guest:guest@localhost:5672/", topology.Queues("hello").Declare)
 //	if err != nil {
@@ -23,7 +24,8 @@
 //
 // A [DialError] reports the failure at one URL. Its kind is [ErrUnreachable], [ErrTLS], [ErrLogin], [ErrVhost], [ErrLimit], [ErrHandshake],
 // [ErrCredentials] or [ErrSetup]. A Conn retries after each of them. It gives up only after a permanent error (amqperr.IsPermanent), or if
-// [Config.Backoff] stops. The result of [Conn.Err] then wraps [ErrClosed]. A [MissingError] reports consumers that lack their queues.
+// [Config.Backoff] stops. The result of [Conn.Err] then wraps [ErrClosed]. A [MissingError] reports that the queue of a consumer does not
+// exist.
 //
 // # Without the other packages
 //

@@ -10,6 +10,8 @@
 //		return ship(ctx, o) // any other error is retried
 //	}
 //
-// [ErrBlocked] reports that the broker does not accept messages at the moment, and [ErrNoConnection] that it cannot be
+// To park a message is to move it to a parking queue, which package parking reads.
+//
+// [ErrBlocked] reports that the broker does not accept messages at the moment. [ErrNoConnection] reports that the broker cannot be
 // reached or refuses the login.
 package amqperr

@@ -1,8 +1,7 @@
 // Package amqptest tests how a program uses RabbitMQ and how it behaves when RabbitMQ or the network fails.
 //
-// A [Broker] is a RabbitMQ-compatible broker inside the test process. It serves any AMQP 0-9-1 client, starts in
-// milliseconds and needs no Docker. A test can make it fail, inspect its queues and move its clock. docs/testing.md tests a
-// whole service with it.
+// A [Broker] is a RabbitMQ-compatible broker inside the test process. It serves any AMQP 0-9-1 client, starts in milliseconds and needs
+// no Docker. A test can make it fail, inspect its queues and move its clock. docs/testing.md shows the test of a whole service.
 //
 //	func TestInvoiceSurvivesALostConfirm(t *testing.T) {
 //		broker := amqptest.Start(t)
@@ -59,7 +58,7 @@
 //   - read or wait for events on the wire: [Proxy.Observe], [Proxy.Next]
 //   - remove faults: [Faults.Clear].
 //
-// Clients connect to [Broker.URL] or [Proxy.URL]. [Broker.Addr] and [Proxy.Addr] are the host and port in it.
+// Clients connect to [Broker.URL] or [Proxy.URL]. [Broker.Addr] and [Proxy.Addr] are the host and port of the URL.
 //
 // A [Link] is one connection of a client through the proxy. A fault affects all links, or the links selected by [Faults.ForLinks].
 // Many faults affect one [Direction]: [FromClient], [FromBroker] or [BothDirections]. The proxy works for clients in any language. It

@@ -18,26 +18,26 @@
 //
 // # The promise
 //
-// For each consumer and message id, the rows written with the handler's tx are committed once, also if the message is
-// published, redelivered or replayed repeatedly, if several processes handle it at the same time, and if a process, the
-// broker or the database crashes at any point. The promise holds for Config.Retention after the transaction began. Effects outside of
-// the transaction, such as an e-mail or a call of another service, may repeat: publish a message from the handler with
-// package outbox and the same tx instead.
+// For each consumer (Config.Consumer, by default the name of the queue) and message id, the rows written with the handler's tx are
+// committed once. That holds even if the message is published, redelivered or replayed repeatedly, if several processes handle it at
+// the same time, and if a process, the broker or the database crashes at any point. It holds for Config.Retention after the
+// transaction began. Effects outside of the transaction, such as an e-mail or a call of another service, may repeat. To publish a
+// message from the handler, add it to an outbox (package outbox) with the same tx.
 //
 // The id identifies the message. An id must not be used for two different messages, because the second one would be
 // skipped. A publisher that publishes again after an unknown outcome must use the same id.
 //
 // # Databases
 //
-// The package uses database/sql. It supports PostgreSQL, SQLite from 3.35, MariaDB, and MySQL with InnoDB. A worker of
-// the consumer uses a connection while it handles a message. Batch handles many messages on one connection, and is several
-// times as fast. A transaction has the default isolation level of the connection. A deadlock, a lock timeout or a
-// serialization failure is an error of the delivery: the consumer holds the message for a second and requeues it, which
-// RabbitMQ counts as a failure. If such errors are frequent, use Config.Key of the consumer, so that messages that write
-// the same rows are handled in order, one at a time.
+// The package uses database/sql. It supports PostgreSQL, SQLite from 3.35, MariaDB, and MySQL with InnoDB. Each worker of the
+// consumer uses one database connection while it handles a message. [Batch] handles many messages in one transaction, and is several
+// times as fast. A transaction has the default isolation level of its database connection. A deadlock, a lock timeout or a
+// serialization failure is an error of the delivery: the consumer holds the message for a second and requeues it, which RabbitMQ
+// counts as a failure. If such errors are frequent, use Config.Key of the consumer, so that messages that write the same rows are
+// handled in order, one at a time.
 //
-// SQLite has one writer. Set busy_timeout, so that processes wait for each other, and db.SetMaxOpenConns(1), so that
-// workers wait in the order in which they came. f must then use tx only: another use of db would wait for tx.
+// SQLite has one writer. Set busy_timeout, so that processes wait for each other, and db.SetMaxOpenConns(1), so that workers wait in
+// the order in which they came. The handler must then use tx only: a query on db would wait indefinitely.
 //
 // # With other packages
 //
@@ -47,6 +47,6 @@
 //
 // # The table
 //
-// The table has the columns consumer and id, both as bytes, and expires, in seconds since 1970. In PostgreSQL,
-// convert_from(id, 'UTF8') shows an id. Deleting the row of a message makes it take effect again.
+// The table has the columns consumer and id, both as bytes, and expires, in seconds since 1970. In PostgreSQL, convert_from(id,
+// 'UTF8') shows an id. If you delete the row of a message, the message takes effect again at its next delivery.
 package inbox

@@ -1,5 +1,6 @@
-// Package parking inspects, replays, exports and imports parked messages: messages that a retry plan gave up on, or that RabbitMQ dead-lettered.
-// No message is lost: a message leaves its queue only after RabbitMQ has confirmed the copy.
+// Package parking inspects, replays, exports and imports parked messages. A retry plan parks a message after its last attempt, and RabbitMQ
+// may dead-letter a message to a parking queue. No message is lost in a replay: a message leaves its queue only after RabbitMQ has
+// confirmed the copy.
 //
 //	messages, err := parking.Peek(ctx, conn, "orders.parked", 10) // the first ten; they stay in the queue
 //	result, err := parking.Replay(ctx, conn, producer, parking.ReplayConfig{
@@ -8,6 +9,6 @@
 //	})
 //	n, err := parking.Export(ctx, conn, "orders.parked", file) // JSON lines, which Import publishes again
 //
-// [Peek], [Replay] and [Export] read the messages that the queue holds at the start, each message once, over a separate connection if
-// possible. A [Publisher], such as a *producer.Producer, publishes for [Replay] and [Import].
+// [Peek], [Replay] and [Export] read each message that the queue holds at the start once, over a separate connection if possible. Peek and
+// Export leave the messages in the queue. A [Publisher], such as a *producer.Producer, publishes for [Replay] and [Import].
 package parking

@@ -1,7 +1,7 @@
 // Package producer publishes messages to RabbitMQ and reports the true outcome of each one.
 //
-// Publish returns nil when the broker has routed the message to a queue and confirmed it.
-// Every other outcome has its own error. [MaybeDelivered] reports whether the message may be in a queue nevertheless.
+// Publish returns nil when the broker has routed the message to a queue and confirmed it. Every other outcome has its own error.
+// [MaybeDelivered] reports whether the message may have reached its queue, so that publishing it again may create a duplicate.
 //
 //	p, err := producer.New(conn, producer.Config{})
 //	if err != nil {
@@ -19,15 +19,15 @@
 //	case errors.Is(err, producer.ErrUnconfirmed): // may have been stored: a duplicate is possible
 //	}
 //
-// Each message is sent persistent, with the mandatory flag and a message id. After the connection is lost, unconfirmed
-// messages are sent again under the same message id, unless Config.NoResend is set. The number of unconfirmed messages
-// is limited: at the limit, Publish waits.
+// Each message is sent as persistent, with the mandatory flag and a message id. After the connection is lost, unconfirmed messages are
+// sent again under the same message id, unless Config.NoResend is set. The number of unconfirmed messages is limited: at the limit,
+// Publish waits.
 //
 // # Ownership of messages
 //
-// Body and Headers are not copied. The Producer reads them until the message has its outcome, and never changes
-// them. After nil, [ReturnedError], [ErrNacked] and [ErrNotPublished] the caller may change or reuse them. After
-// [ErrUnconfirmed] it must not, because Publish may return at the end of ctx while the message is still being written.
+// Body and Headers are not copied. The Producer reads them until the message has its outcome, and never changes them. After nil,
+// [ReturnedError], [ErrNacked] and [ErrNotPublished] the caller may change or reuse them. After [ErrUnconfirmed] it must not, because
+// Publish may return when ctx ends, while the message is still being written.
 //
 // # Received messages
 //
