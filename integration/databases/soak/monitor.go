@@ -3,6 +3,7 @@ package soak
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -15,6 +16,7 @@ type monitor struct {
 
 	seen     map[string]bool
 	repeated int
+	messages atomic.Int64 // the size of seen
 }
 
 // startMonitor starts to count.
@@ -38,6 +40,7 @@ func startMonitor(s *system) (*monitor, error) {
 				m.repeated++
 			}
 			m.seen[d.MessageId] = true
+			m.messages.Store(int64(len(m.seen)))
 		}
 	})
 	return m, nil

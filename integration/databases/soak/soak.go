@@ -34,6 +34,7 @@ const (
 	readyTime     = time.Minute
 	progressEvery = 5 * time.Second
 	checkEvery    = 200 * time.Millisecond
+	slowStart     = 30 * time.Second // for the first messages
 	longEnough    = 30 * time.Second // a run in which the inbox must have removed duplicates
 	mostLag       = 3000             // changes that were committed but not applied
 	leastRate     = 10               // committed changes for each second of the phase with faults
@@ -127,6 +128,9 @@ func (r *runner) startServices(ctx context.Context) error {
 		return errors.Join(err, m.conn.Close())
 	}
 	pause(ctx, min(max(r.o.Duration/12, 2*time.Second), 10*time.Second))
+	for waited := time.Duration(0); m.messages.Load() < leastRate && waited < slowStart; waited += checkEvery { // on a busy machine
+		pause(ctx, checkEvery)
+	}
 	r.result.Calm, r.result.Repeated, err = m.stop(r.s)
 	return err
 }
