@@ -216,7 +216,7 @@ func TestS69TheConnIsNotReadyWhileAQueueIsMissing(t *testing.T) {
 		t.Errorf("got %q", m)
 	}
 	if after, err := b.Conn.ConsumeConnection(b.Ctx()); err != nil || after != before {
-		t.Errorf("the session changed (%v)", err)
+		t.Errorf("the session changed (%v):\n%s", err, &log)
 	}
 	if log.Count(conflict.Error()) == 0 || log.Count("running Setup again") == 0 {
 		t.Errorf("the log does not report the runs:\n%s", &log)
