@@ -77,7 +77,7 @@ func (t *Task) flags() *flag.FlagSet {
 	f.StringVar(&t.Name, "name", "", "connection `name`")
 	f.DurationVar(&t.For, "for", time.Second, "duration of the run")
 	f.StringVar(&t.Database, "database", "", "`DSN` of PostgreSQL, or path of an SQLite file")
-	f.IntVar(&t.Keys, "keys", 1000, "number of ordering keys")
+	f.IntVar(&t.Keys, "keys", 0, "number of ordering keys")
 	f.StringVar(&t.Prepare, "prepare", "", "`variant` of the program that prepares the database")
 	f.IntVar(&t.Rows, "rows", 0, "number of waiting messages before the run")
 	f.IntVar(&t.DatabasePID, "database-pid", 0, "process `id` of the database")
@@ -92,7 +92,11 @@ func (t Task) Args() []string {
 	f := bound.flags()
 	bound = t // the flags now have t's values
 	var args []string
-	f.VisitAll(func(g *flag.Flag) { args = append(args, "-"+g.Name+"="+g.Value.String()) })
+	f.VisitAll(func(g *flag.Flag) { // programs of an earlier commit may not have a flag
+		if v := g.Value.String(); v != g.DefValue {
+			args = append(args, "-"+g.Name+"="+v)
+		}
+	})
 	return args
 }
 
