@@ -12,14 +12,11 @@
 //	…
 //	conn, err := amqpkit.Open(amqpkit.Config{Setup: plan.Declare, …}) // declares the wait queues
 //	p, err := producer.New(conn, producer.Config{})
-//	c, err := consumer.New(conn, consumer.Config{
-//		Queue:      "orders",
-//		Middleware: []consumer.Middleware{plan.Middleware(p)},
-//	}, handler)
+//	middleware := []consumer.Middleware{plan.Middleware(p)}
+//	c, err := consumer.New(conn, consumer.Config{Queue: "orders", Middleware: middleware}, handler)
 //
 // The handler's error selects the next step. amqperr.Permanent and consumer.Reject park the message, [After] sets the delay, and a [Rule]
-// selects an [Action] for certain errors. Config.Policy applies to all other errors. [Plan.Middleware] lists all results. Package parking
-// reads and replays parked messages.
+// selects an [Action] for certain errors. Config.Policy applies to all other errors. Package parking replays parked messages.
 //
 // # Waiting
 //
@@ -31,8 +28,8 @@
 //	       ── last attempt fails: the same ──────────▶ orders.parked
 //
 // Messages are published to the wait queue, not dead-lettered to it. RabbitMQ drops a message that returns to a queue by expiry alone. A
-// publish interrupts such a cycle. A publish also resets RabbitMQ's counts, so attempts are counted in a header of the message. For delays
-// up to Config.MaxInProcessDelay, zero by default, the message waits in the worker instead.
+// publish interrupts such a cycle and resets RabbitMQ's counts, so a header of the message counts the attempts. With
+// Config.MaxInProcessDelay, a message waits for shorter delays in the worker.
 //
 // # Attempts
 //
@@ -42,7 +39,6 @@
 // number. So the handler may be called more often than the policy's MaxAttempts. A loss between the confirm and the ack, or a confirm that
 // takes longer than Config.MoveTimeout, leaves two copies with the same message id. See [MoveError] for moves that fail.
 //
-// An attempt fails if the handler returns an error, panics or calls runtime.Goexit (t.FailNow). A consumer.Requeue does not count as an
-// attempt. A handler that does not return occupies its worker. RabbitMQ delivers its message again after the consumer timeout, 30 minutes
-// by default.
+// An attempt fails if the handler returns an error, panics or calls runtime.Goexit. A consumer.Requeue does not count as an attempt. If a
+// handler does not return, RabbitMQ redelivers its message after the consumer timeout, 30 minutes by default.
 package retry
