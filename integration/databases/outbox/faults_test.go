@@ -108,10 +108,15 @@ func TestARelayWhoseLeasesWereTakenPublishesNothingMore(t *testing.T) {
 	})
 }
 
-// unreachable is a publisher whose messages get no outcome until their ctx ends, as on a broker that blocks.
-type unreachable struct{ *producer.Producer }
+// unreachable is a publisher whose messages get no outcome until their ctx ends, as on a broker that blocks. It sends to
+// called first.
+type unreachable struct {
+	*producer.Producer
+	called chan struct{}
+}
 
 func (u unreachable) PublishAsync(ctx context.Context, _, _ string, _ amqp.Publishing) (*producer.Receipt, error) {
+	u.called <- struct{}{}
 	<-ctx.Done()
 	return nil, fmt.Errorf("%w: %w", producer.ErrNotPublished, context.Cause(ctx))
 }
@@ -120,16 +125,15 @@ func TestRunEndsWithinTheDrainTimeout(t *testing.T) {
 	onEach(t, func(t *testing.T, db *database) {
 		s := newService(t)
 		db.add(t, message("orders", "a", "1"), message("orders", "b", "2"))
-		r, err := outbox.NewRelay(db.Outbox, db.DB, unreachable{s.Producer}, outbox.RelayConfig{DrainTimeout: 300 * time.Millisecond})
+		called := make(chan struct{}, 2)
+		r, err := outbox.NewRelay(db.Outbox, db.DB, unreachable{s.Producer, called}, outbox.RelayConfig{DrainTimeout: 300 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- r.Run(ctx) }()
-		if err := r.Ready(ctx); err != nil {
-			t.Fatal(err)
-		}
+		<-called
 		began := time.Now()
 		cancel()
 		err = <-done
@@ -137,8 +141,8 @@ func TestRunEndsWithinTheDrainTimeout(t *testing.T) {
 			t.Errorf("Run returned %s after the end of ctx", took)
 		}
 		var drain *outbox.DrainError
-		if err != nil && !errors.As(err, &drain) {
-			t.Errorf("Run = %v, want nil or a DrainError", err)
+		if !errors.As(err, &drain) || drain.Unfinished < 1 {
+			t.Errorf("Run = %v, want a DrainError", err)
 		}
 		db.awaitStats(t, 2, 0, 0)
 	})
@@ -147,20 +151,18 @@ func TestRunEndsWithinTheDrainTimeout(t *testing.T) {
 func TestRunReturnsWhenTheProducerIsClosed(t *testing.T) {
 	onEach(t, func(t *testing.T, db *database) {
 		s := newService(t, "orders")
-		_, stop := start(t, db.Outbox, db.DB, s, outbox.RelayConfig{})
 		if err := s.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		db.add(t, message("orders", "a", "1"))
-		done := make(chan error, 1)
-		go func() { done <- stop() }()
-		select {
-		case err := <-done:
-			if !errors.Is(err, producer.ErrClosed) && err != nil {
-				t.Fatalf("Run = %v, want producer.ErrClosed", err)
-			}
-		case <-time.After(10 * time.Second):
-			t.Fatal("Run did not return")
+		r, err := outbox.NewRelay(db.Outbox, db.DB, s, outbox.RelayConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := r.Run(ctx); !errors.Is(err, producer.ErrClosed) {
+			t.Fatalf("Run = %v, want producer.ErrClosed", err)
 		}
 		db.awaitStats(t, 1, 0, 0)
 	})
