@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -76,6 +77,31 @@ type ratios struct {
 	Median float64 `json:"median"`
 	Min    float64 `json:"min"`
 	Max    float64 `json:"max"`
+
+	low, high float64 // the confidence interval of the median, see interval
+}
+
+func ratiosOf(values []float64) ratios {
+	low, high := interval(values)
+	return ratios{median(values), slices.Min(values), slices.Max(values), low, high}
+}
+
+// interval returns a confidence interval of the median: the values between the ranks that the binomial distribution gives
+// for 95 %. Up to seven values, it is their range, whose confidence is 94 % with five values.
+func interval(values []float64) (low, high float64) {
+	s := slices.Sorted(slices.Values(values))
+	n := len(s)
+	below := math.Pow(0.5, float64(n)) // the probability that no value is below the true median
+	term, k := below, 0                // k values may lie outside at each end
+	for k < n/2-1 {
+		term *= float64(n-k) / float64(k+1)
+		if below+term > 0.025 {
+			break
+		}
+		below += term
+		k++
+	}
+	return s[k], s[n-1-k]
 }
 
 // stableWithin is the largest relative distance of a round from the median of its row. The figures of a row beyond it are unreliable.
@@ -86,6 +112,9 @@ func (r ratios) stable() bool {
 }
 
 func (r ratios) String() string { return fmt.Sprintf("%.2f (%.2f..%.2f)", r.Median, r.Min, r.Max) }
+
+// exact returns the median and its confidence interval.
+func (r ratios) exact() string { return fmt.Sprintf("%.3f(%.3f..%.3f)", r.Median, r.low, r.high) }
 
 // inRounds compares the two sides in each round, where they ran in succession on the same machine under the same load.
 func inRounds(work string, kit, raw []side.Result) *ratios {
@@ -123,7 +152,7 @@ func compare(r row, results map[string][]side.Result) comparison {
 		Raw: summarize(results[r.raw]), Kit: summarize(results[r.kit]),
 	}
 	c.Ratios = inRounds(c.work(), results[r.kit], results[r.raw])
-	c.base = changeOf(results[r.kit], results[r.kit+onBase])
+	c.base = changeOf(results[r.kit], results[r.kit+onBase], results[r.kit+baseAgain])
 	if again := results[againstItself]; again != nil {
 		second := summarize(again)
 		var p99s []float64
