@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -136,12 +137,16 @@ func TestLargeWritesFollowTheHeldBackOnesOnASocket(t *testing.T) {
 	}
 	tr := NewTransport(NewLink(nc))
 	b := newBatch(tr)
-	var want []byte
+	want := []byte("AMQP\x00\x00\x09\x01")
+	write(t, tr, string(want))
 	for i := range 64 {
 		b.Begin()
-		small, large := bytes.Repeat([]byte{byte(i)}, 100), bytes.Repeat([]byte{byte(200 + i%50)}, i<<14)
-		write(t, tr, string(small), string(large), string(small))
-		want = slices.Concat(want, small, large, small)
+		small, large := frame(1, bytes.Repeat([]byte{byte(i)}, 100)...), frame(3, bytes.Repeat([]byte{byte(200 + i%50)}, i<<14)...)
+		all := slices.Concat(small, large, small)
+		want = append(want, all...)
+		for _, part := range split(all, 1+i, len(small), len(small)+frameHeader, len(small)+len(large)-frameEnd, len(small)+len(large)) {
+			write(t, tr, string(part))
+		}
 		if i%3 == 0 {
 			b.End()
 		}
@@ -152,5 +157,45 @@ func TestLargeWritesFollowTheHeldBackOnesOnASocket(t *testing.T) {
 	}
 	if all := <-got; !bytes.Equal(all, want) {
 		t.Errorf("the peer got %d bytes, want these %d", len(all), len(want))
+	}
+}
+
+// split cuts b at the offsets, which ascend.
+func split(b []byte, at ...int) (parts [][]byte) {
+	last := 0
+	for _, i := range at {
+		parts = append(parts, b[last:i])
+		last = i
+	}
+	return append(parts, b[last:])
+}
+
+func TestLargePayloadIsWrittenWithTheEndOfItsFrame(t *testing.T) {
+	for _, batch := range []bool{false, true} {
+		s := &socket{}
+		tr := NewTransport(&Link{Conn: s})
+		write(t, tr, "AMQP\x00\x00\x09\x01")
+		s.writes = nil
+		large := frame(3, bytes.Repeat([]byte("b"), batchSize)...)
+		b := newBatch(tr)
+		if batch {
+			b.Begin()
+		}
+		for _, part := range split(large, 4096, len(large)-frameEnd) { // as amqp091-go does
+			write(t, tr, string(part))
+			if got := strings.Join(s.writes, ""); len(part) == frameEnd && got != string(large) {
+				t.Errorf("batch %v: %d bytes written, want the frame of %d", batch, len(got), len(large))
+			}
+		}
+		written := len(s.writes)
+		b.End()
+		next := frame(8, 1, 2, 3)
+		write(t, tr, string(next))
+		if got := strings.Join(s.writes[written:], ""); got != string(next) {
+			t.Errorf("batch %v: written next %q, want %q", batch, got, next)
+		}
+		if last := s.writes[written-1]; last != "\xCE" { // one of three parts that a TCP socket takes in one system call
+			t.Errorf("batch %v: written last %d bytes, want the end of the frame", batch, len(last))
+		}
 	}
 }

@@ -27,8 +27,8 @@ type Link struct {
 	heard, written time.Time    // when the deadlines were set; owned by the reader and the writer
 	watchdog       *time.Timer  // kills the link if the reader stops reading
 
-	buffers net.Buffers // of writeBoth; a field because a variable would be allocated for each call
-	array   [2][]byte   // of buffers
+	buffers net.Buffers // of writeAll; a field because a variable would be allocated for each call
+	array   [3][]byte   // of buffers
 }
 
 // NewLink wraps a new socket. It sets no deadlines before Bound is called; the caller must bound the handshake.
@@ -92,9 +92,9 @@ func (l *Link) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// writeBoth writes a and then b. A TCP socket takes both in one system call (writev).
-func (l *Link) writeBoth(a, b []byte) (n int64, err error) {
-	l.buffers = append(l.array[:0], a, b)
+// writeAll writes a, b and c. A TCP socket takes all of them in one system call (writev).
+func (l *Link) writeAll(a, b, c []byte) (n int64, err error) {
+	l.buffers = append(l.array[:0], a, b, c)
 	for len(l.buffers) > 0 && err == nil {
 		extend(&l.written, slower*l.bound(), l.SetWriteDeadline)
 		var m int64
@@ -102,7 +102,7 @@ func (l *Link) writeBoth(a, b []byte) (n int64, err error) {
 		n += m
 		err = l.afterWrite(int(m), err)
 	}
-	l.array = [2][]byte{}
+	l.array = [3][]byte{}
 	return n, err
 }
 

@@ -102,14 +102,14 @@ func TestSlowWriteMayTakeLongerThanTheBound(t *testing.T) {
 	})
 }
 
-func TestSlowWriteOfTwoPartsMayTakeLongerThanTheBound(t *testing.T) {
+func TestSlowWriteOfPartsMayTakeLongerThanTheBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, far := linked(t)
-		a, b := "held back", "the body"
+		a, b, c := "held back", "the body", "the end"
 		got := make(chan string, 1)
 		go func() {
 			var read []byte
-			for range len(a + b) {
+			for range len(a + b + c) {
 				time.Sleep(slower * bound * 9 / 10)
 				var one [1]byte
 				_, _ = far.Read(one[:])
@@ -117,15 +117,15 @@ func TestSlowWriteOfTwoPartsMayTakeLongerThanTheBound(t *testing.T) {
 			}
 			got <- string(read)
 		}()
-		if n, err := l.writeBoth([]byte(a), []byte(b)); n != int64(len(a+b)) || err != nil {
-			t.Fatalf("writeBoth = %d, %v", n, err)
+		if n, err := l.writeAll([]byte(a), []byte(b), []byte(c)); n != int64(len(a+b+c)) || err != nil {
+			t.Fatalf("writeAll = %d, %v", n, err)
 		}
-		if read := <-got; read != a+b {
+		if read := <-got; read != a+b+c {
 			t.Errorf("the peer got %q", read)
 		}
 		began := time.Now()
-		if _, err := l.writeBoth([]byte(a), []byte(b)); err == nil || time.Since(began) > slower*bound {
-			t.Errorf("writeBoth = %v after %v, want the end after %v", err, time.Since(began), slower*bound)
+		if _, err := l.writeAll([]byte(a), []byte(b), []byte(c)); err == nil || time.Since(began) > slower*bound {
+			t.Errorf("writeAll = %v after %v, want the end after %v", err, time.Since(began), slower*bound)
 		}
 	})
 }

@@ -35,10 +35,12 @@ type Transport struct {
 
 	confirms confirms
 
-	mu   sync.Mutex // held while writing
-	held int        // batches that have begun
-	out  []byte     // held back
-	err  error      // of writing, for good
+	mu     sync.Mutex // held while writing
+	held   int        // batches that have begun
+	out    []byte     // held back
+	frames frames     // that amqp091-go writes
+	ended  bool       // the end of the current frame was written before amqp091-go wrote it
+	err    error      // of writing, for good
 }
 
 const (
@@ -48,7 +50,7 @@ const (
 
 // NewTransport makes the Transport of a link, or of a TLS connection over it.
 func NewTransport(conn net.Conn) *Transport {
-	t := &Transport{conn: conn, in: bufio.NewReaderSize(conn, readSize)}
+	t := &Transport{conn: conn, in: bufio.NewReaderSize(conn, readSize), frames: frames{rest: protocolHeader}}
 	t.SetFrameMax(readSize)
 	return t
 }
@@ -175,35 +177,49 @@ func (t *Transport) replaceLarge(n int) error {
 	return nil
 }
 
-func (t *Transport) Write(b []byte) (int, error) {
+func (t *Transport) Write(b []byte) (n int, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.written.Add(uint64(len(b)))
+	payload := t.frames.write(b)
+	if t.ended && len(b) > 0 {
+		b, n, t.ended = b[frameEnd:], frameEnd, false
+	}
+	if len(b) == 0 {
+		return n, t.err
+	}
 	if t.held > 0 && len(t.out)+len(b) <= batchSize {
 		t.out = append(t.out, b...)
-		return len(b), t.err
+		return n + len(b), t.err
 	}
-	return t.write(b)
+	var end []byte
+	if _, plain := t.conn.(*Link); plain && payload {
+		end, t.ended = endOfFrame, true
+	}
+	m, err := t.write(b, end)
+	return n + m, err
 }
 
 // flush writes the held-back bytes. It is called with mu held, as write is.
 func (t *Transport) flush() {
 	if len(t.out) > 0 {
-		_, _ = t.write(nil)
+		_, _ = t.write(nil, nil)
 	}
 }
 
-// write writes the held-back bytes and then b, in one system call if there is no TLS. b is not copied.
-func (t *Transport) write(b []byte) (n int, err error) {
+// write writes the held-back bytes, b and end, in one system call if there is no TLS. b is not copied. amqp091-go writes a
+// large payload and the end of its frame separately, so that a message would cost a further system call. write returns the number of
+// bytes of b.
+func (t *Transport) write(b, end []byte) (n int, err error) {
 	out := t.out
 	t.out = t.out[:0]
 	if t.err != nil {
 		return 0, t.err
 	}
-	if l, ok := t.conn.(*Link); ok && len(out) > 0 && len(b) > 0 {
-		var both int64
-		both, t.err = l.writeBoth(out, b)
-		return max(0, int(both)-len(out)), t.err
+	if l, ok := t.conn.(*Link); ok && len(out)+len(end) > 0 && len(b) > 0 {
+		var all int64
+		all, t.err = l.writeAll(out, b, end)
+		return min(max(0, int(all)-len(out)), len(b)), t.err
 	}
 	if len(out) > 0 {
 		_, t.err = t.conn.Write(out)
@@ -326,6 +342,8 @@ const (
 	// that needed more bytes than were written is bogus, and amqp091-go would count up to it.
 	smallestPublish = publishSize + contentMinimum
 )
+
+var endOfFrame = []byte{frameEndMark}
 
 // A confirmError is the delivery tag of a confirm for a message that was never sent.
 type confirmError uint64
