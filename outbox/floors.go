@@ -38,7 +38,8 @@ const (
 // ranges returns the part of each shard to be read.
 func (f *floors) ranges(shards []int) []shardRange {
 	if time.Since(f.full) > fullInterval {
-		f.full, f.ids, f.candidates = time.Now(), map[int]int64{}, nil
+		f.full, f.ids = time.Now(), map[int]int64{}
+		f.abandon()
 	}
 	ranges := make([]shardRange, len(shards))
 	for i, shard := range shards {
@@ -62,47 +63,56 @@ func (f *floors) seen(rows []*row) {
 	f.confirmed = f.ended
 }
 
-// update makes a step.
+// update makes the steps that are possible, with at most one query in each floorInterval.
 func (f *floors) update(ctx context.Context, r *Relay, shards []int) error {
 	if !slices.Equal(shards, f.shards) { // each query of the three steps must include the same shards
-		f.shards, f.first, f.candidates = shards, nil, nil
+		f.shards, f.first = shards, nil
+		f.abandon()
+	}
+	if f.confirmed {
+		f.rise()
 	}
 	query := r.outbox.dialect.writers()
 	if query == "" || time.Now().Before(f.next) || f.first == nil {
 		return nil
 	}
 	f.next = time.Now().Add(floorInterval)
-	switch {
-	case f.candidates == nil:
-		// Ids rise with time, so only transactions that are open now can still add messages below the highest id.
-		f.candidates, f.ended, f.confirmed = map[int]int64{}, false, false
-		for _, shard := range shards {
-			f.candidates[shard] = f.highest
-			if id, ok := f.first[shard]; ok {
-				f.candidates[shard] = id - 1
-			}
-		}
-		writers, err := readWriters(ctx, r, query)
-		f.writers = writers
+	writers, err := readWriters(ctx, r, query)
+	if err != nil {
 		return err
-	case !f.ended:
-		writers, err := readWriters(ctx, r, query)
-		if err != nil {
-			return err
-		}
-		maps.DeleteFunc(f.writers, func(id string, _ bool) bool { return !writers[id] })
-		f.ended = len(f.writers) == 0
-	case f.confirmed:
-		for shard, id := range f.candidates {
-			if first, ok := f.first[shard]; ok {
-				id = min(id, first-1)
-			}
-			f.ids[shard] = max(f.ids[shard], id)
-		}
-		f.candidates = nil
 	}
+	if f.candidates == nil {
+		f.propose()
+		f.writers = writers
+	}
+	maps.DeleteFunc(f.writers, func(id string, _ bool) bool { return !writers[id] })
+	f.ended = len(f.writers) == 0
 	return nil
 }
+
+// propose makes candidates of the result of the last query. Ids rise with time, so only transactions that are open now can
+// still add messages below its highest id.
+func (f *floors) propose() {
+	f.candidates = map[int]int64{}
+	for _, shard := range f.shards {
+		f.candidates[shard] = f.highest
+		if id, ok := f.first[shard]; ok {
+			f.candidates[shard] = id - 1
+		}
+	}
+}
+
+func (f *floors) rise() {
+	for shard, id := range f.candidates {
+		if first, ok := f.first[shard]; ok {
+			id = min(id, first-1)
+		}
+		f.ids[shard] = max(f.ids[shard], id)
+	}
+	f.abandon()
+}
+
+func (f *floors) abandon() { f.candidates, f.ended, f.confirmed = nil, false, false }
 
 // readWriters returns the transactions that may have added messages and have not ended.
 func readWriters(ctx context.Context, r *Relay, query string) (map[string]bool, error) {
