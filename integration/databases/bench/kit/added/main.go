@@ -154,15 +154,16 @@ func (a *adder) oneByOne(ctx context.Context) ([]time.Duration, error) {
 	return times, nil
 }
 
-// perGoroutine is the number of messages that a goroutine adds per second.
-const perGoroutine = 500
+// addRate is the number of messages that all goroutines add per second.
+const addRate = 2000
 
 func (a *adder) atRate(ctx context.Context) ([]time.Duration, error) {
 	type message struct {
 		added     time.Time
 		confirmed chan time.Time
 	}
-	n := int(a.task.For.Seconds() * perGoroutine) // of each goroutine
+	goroutines := time.Duration(a.task.Goroutines)
+	n := int(a.task.For * addRate / time.Second / goroutines) // of each goroutine
 	messages := make([]message, n*a.task.Goroutines)
 	errs := make([]error, a.task.Goroutines)
 	var adding sync.WaitGroup
@@ -170,7 +171,7 @@ func (a *adder) atRate(ctx context.Context) ([]time.Duration, error) {
 		adding.Go(func() {
 			began := time.Now()
 			for i := range n {
-				time.Sleep(time.Until(began.Add(time.Duration(i) * time.Second / perGoroutine)))
+				time.Sleep(time.Until(began.Add(time.Duration(i) * goroutines * time.Second / addRate)))
 				m := &messages[g*n+i]
 				if m.added, _, m.confirmed, errs[g] = a.add(ctx); errs[g] != nil {
 					return
