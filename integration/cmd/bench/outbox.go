@@ -82,7 +82,7 @@ func wakeUp() group {
 }
 
 func keepingUp() group {
-	t := side.Task{Queues: 1, Size: 500, Keys: 1000, How: "rate", Prepare: "outbox", Rows: none, Goroutines: 16, For: 5 * loopTime / 2}
+	t := side.Task{Queues: 1, Size: 500, Keys: 1000, How: "rate", Prepare: "outbox", Rows: none, Goroutines: 8, For: 5 * loopTime / 2}
 	return group{
 		queue: "quorum", queues: 1, database: "postgresql", rounds: 3,
 		contenders: []contender{{"kit", "kit/added", t}},

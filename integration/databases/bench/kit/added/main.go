@@ -171,7 +171,7 @@ func (a *adder) atRate(ctx context.Context) ([]time.Duration, error) {
 		adding.Go(func() {
 			began := time.Now()
 			for i := range n {
-				time.Sleep(time.Until(began.Add(time.Duration(i) * goroutines * time.Second / addRate)))
+				time.Sleep(time.Until(began.Add((time.Duration(i)*goroutines + time.Duration(g)) * time.Second / addRate)))
 				m := &messages[g*n+i]
 				if m.added, _, m.confirmed, errs[g] = a.add(ctx); errs[g] != nil {
 					return
