@@ -40,7 +40,7 @@ var everything = Topology{
 		{Name: "raw", Arguments: amqp.Table{"x-delayed-retry-type": "disabled", "x-delayed-retry-min": 5, "x-max-age": "1D", "x-delivery-limit": int64(1) << 40}},
 		{Name: "types", AllowUnknownArguments: true, Arguments: amqp.Table{
 			"x-a": nil, "x-b": true, "x-c": int8(-1), "x-d": uint64(1 << 62), "x-e": 1.0, "x-f": float32(0.1), "x-g": 1e300, "x-h": []any{1, "a", []any{}}, "x-i": amqp.Table{"k": amqp.Table{}},
-			"x-j": int64(9007199254740993), "x-k": -1 << 63,
+			"x-j": int64(9007199254740993), "x-k": int64(-1 << 63),
 		}},
 	},
 	Bindings: []Binding{

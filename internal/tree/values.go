@@ -142,7 +142,7 @@ func (f *Faults) number(n *Node) any {
 	case whole.MatchString(n.Text):
 		i, err := strconv.ParseInt(n.Text, 10, 64)
 		if err != nil {
-			f.Add(n, n.Text+" does not fit into 64 bits", fmt.Sprintf("write a number up to %d", math.MaxInt64))
+			f.Add(n, n.Text+" does not fit into 64 bits", fmt.Sprintf("write a number up to %d", int64(math.MaxInt64)))
 			return nil
 		}
 		return i
