@@ -81,12 +81,12 @@ func ReadDefinitions(data []byte, virtualHost string) (Definitions, error) {
 }
 
 // Definitions returns t as a definitions file that RabbitMQ imports into an existing virtual host. An empty virtualHost
-// omits the name: the form for the import into one virtual host, PUT /api/definitions/{vhost} of the management API. The
+// omits the name: the form for the import into one virtual host, POST /api/definitions/{vhost} of the management API. The
 // objects keep their order. [ReadDefinitions] of the result returns a topology with equal declarations.
 //
 // Each value that the file cannot hold is a [*amqperr.FieldError]: arguments of the types []byte, time.Time and
-// amqp.Decimal, strings that are not UTF-8, and exclusive queues, which belong to a connection. An argument of nil is
-// written as null, as RabbitMQ does; RabbitMQ refuses to import it.
+// amqp.Decimal, strings that are not UTF-8, bindings with two destinations, and exclusive queues, which belong to a
+// connection. An argument of nil is written as null, as RabbitMQ does; RabbitMQ refuses to import it.
 func (t Topology) Definitions(virtualHost string) ([]byte, error) {
 	var f faults
 	var file definitions.File

@@ -1,6 +1,7 @@
 package topologyfile_test
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -9,8 +10,6 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
-
-	"errors"
 
 	"github.com/amqpkit/amqpkit/amqperr"
 	"github.com/amqpkit/amqpkit/topology"

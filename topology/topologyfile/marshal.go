@@ -24,7 +24,8 @@ import (
 // Marshal returns t in the YAML form. [Parse] of the result returns t again, if t is valid. Equal objects are written once.
 //
 // Each part of t that the form cannot hold is a [*amqperr.FieldError]: an object that another one of the same name
-// contradicts, arguments of the types []byte, time.Time and amqp.Decimal, and strings that are not UTF-8.
+// contradicts, a binding with two destinations, arguments of the types []byte, time.Time and amqp.Decimal, and strings that
+// are not UTF-8.
 func Marshal(t topology.Topology) ([]byte, error) {
 	t = topology.Merge(t)
 	if err := check(t); err != nil {

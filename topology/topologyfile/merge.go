@@ -54,8 +54,8 @@ func merge(documents []*document) (topology.Topology, error) {
 }
 
 // origins finds the merged objects among the ones of the documents. [topology.Merge] keeps the order and the first of equal
-// objects, and may set AllowUnknownArguments, which clear removes.
-func origins[T any](all []T, documents []*document, list func(*document) []T, clear func(*T)) []origin {
+// objects, and may set AllowUnknownArguments, which plain removes.
+func origins[T any](all []T, documents []*document, list func(*document) []T, plain func(*T)) []origin {
 	found := make([]origin, 0, len(all))
 	for _, d := range documents {
 		for i, object := range list(d) {
@@ -63,8 +63,8 @@ func origins[T any](all []T, documents []*document, list func(*document) []T, cl
 				return found
 			}
 			next := all[len(found)]
-			clear(&next)
-			clear(&object)
+			plain(&next)
+			plain(&object)
 			if reflect.DeepEqual(next, object) {
 				found = append(found, origin{d, i})
 			}
