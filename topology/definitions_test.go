@@ -38,6 +38,8 @@ var everything = Topology{
 		{Name: "stream", Type: Stream, MaxAge: 36 * time.Hour, MaxSegmentBytes: 100},
 		{Name: "zeros", Arguments: amqp.Table{"x-message-ttl": 0, "x-max-length": int32(0), "x-single-active-consumer": false, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": ""}},
 		{Name: "raw", Arguments: amqp.Table{"x-delayed-retry-type": "disabled", "x-delayed-retry-min": 5, "x-max-age": "1D", "x-delivery-limit": int64(1) << 40}},
+		{Name: "min only", Arguments: amqp.Table{"x-delayed-retry-type": "all", "x-delayed-retry-min": 5}},
+		{Name: "hours", Type: Stream, Arguments: amqp.Table{"x-max-age": "24h"}},
 		{Name: "types", AllowUnknownArguments: true, Arguments: amqp.Table{
 			"x-a": nil, "x-b": true, "x-c": int8(-1), "x-d": uint64(1 << 62), "x-e": 1.0, "x-f": float32(0.1), "x-g": 1e300, "x-h": []any{1, "a", []any{}}, "x-i": amqp.Table{"k": amqp.Table{}},
 			"x-j": int64(9007199254740993), "x-k": int64(-1 << 63),
@@ -110,7 +112,7 @@ func TestReadDefinitionsSetsFieldsIfTheySendTheSame(t *testing.T) {
 	}
 	for i, q := range everything.Queues {
 		switch q.Name {
-		case "zeros", "raw", "types": // values without a field, or with numbers of other types
+		case "zeros", "raw", "min only", "types": // values without a field, or with numbers of other types
 			continue
 		case "retry":
 			q.DelayedRetry = &DelayedRetry{Min: time.Second, Type: "failed"}
@@ -231,6 +233,13 @@ func TestReadDefinitionsSelectsAVirtualHost(t *testing.T) {
 		if strings.Join(got, " ") != test.want {
 			t.Errorf("%q: got %q, want %q", test.host, got, test.want)
 		}
+	}
+}
+
+func TestReadDefinitionsReadsNoDurations(t *testing.T) {
+	d, err := ReadDefinitions([]byte(`{"queues": [{"name": "q", "arguments": {"x-message-ttl": "1h"}}]}`), "")
+	if err != nil || d.Topology.Queues[0].Arguments["x-message-ttl"] != "1h" || d.Topology.Validate() == nil {
+		t.Errorf("ReadDefinitions = %+v, %v, want the string, which Validate refuses", d.Topology, err)
 	}
 }
 

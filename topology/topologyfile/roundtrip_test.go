@@ -63,6 +63,11 @@ func TestMarshalKeepsEverything(t *testing.T) {
 	if err := resolved(t, topologyfile.Schema()).Validate(generic(t, "yaml", data)); err != nil {
 		t.Errorf("the schema refuses it: %v", err)
 	}
+	for _, name := range []string{"no", "Y", "null", "true", "2026", "1e3", "12:30:45", "2026-11-30"} { // something else in YAML 1.1
+		if !strings.Contains(string(data), "\n  \""+name+"\":") {
+			t.Errorf("%s is written without quotes", name)
+		}
+	}
 	empty, err := topologyfile.Marshal(topology.Topology{})
 	if err != nil || string(empty) != "{}\n" {
 		t.Errorf("nothing is written as %q, %v", empty, err)
