@@ -12,6 +12,8 @@
 //
 // To park a message is to move it to a parking queue, which package parking reads.
 //
+// A [*FileError] is a FieldError with a place in a file, such as a topology in YAML.
+//
 // [ErrBlocked] reports that the broker does not accept messages at the moment. [ErrNoConnection] reports that the broker cannot be
 // reached or refuses the login.
 package amqperr

@@ -61,3 +61,20 @@ func (e unprefixed) Error() string {
 }
 
 func (e unprefixed) Unwrap() error { return e.error }
+
+// AlsoNamed returns the problem of an object that contradicts an earlier one: its place, such as "Queues[0]", and the
+// difference.
+func AlsoNamed(first, difference string) string {
+	return alsoNamed + first + ", but " + difference
+}
+
+const alsoNamed = "is also the name of "
+
+// CutAlsoNamed returns the parts of a problem that AlsoNamed made.
+func CutAlsoNamed(problem string) (first, difference string, ok bool) {
+	rest, ok := strings.CutPrefix(problem, alsoNamed)
+	if !ok {
+		return "", "", false
+	}
+	return strings.Cut(rest, ", but ")
+}
