@@ -87,6 +87,7 @@ var lintCases = map[string]struct {
 	"disconnected timeout, 4.2":  {"4.2", queues(with(kept("a"), func(q *Queue) { q.Arguments = args("x-consumer-disconnected-timeout", 5) })), []string{`ignored-argument Queues[0] "a".Arguments["x-consumer-disconnected-timeout"]`}},
 	"disconnected timeout, 4.3":  {"4.3", queues(with(kept("a"), func(q *Queue) { q.Arguments = args("x-consumer-disconnected-timeout", 5) })), nil},
 	"misspelt":                   {"", queues(with(kept("a"), func(q *Queue) { q.Arguments, q.AllowUnknownArguments = args("x-mesage-ttl", 5), true })), []string{`misspelt-argument Queues[0] "a".Arguments["x-mesage-ttl"]`}},
+	"known, allowed":             {"", queues(with(kept("a"), func(q *Queue) { q.Arguments, q.AllowUnknownArguments = args("x-message-ttl", 5), true })), nil},
 	"misspelt, refused":          {"", queues(with(kept("a"), func(q *Queue) { q.Arguments = args("x-mesage-ttl", 5) })), []string{`invalid Queues[0] "a".Arguments["x-mesage-ttl"]`}},
 	"unknown, allowed":           {"", queues(with(kept("a"), func(q *Queue) { q.Arguments, q.AllowUnknownArguments = args("x-of-a-plugin", 5), true })), nil},
 	"misspelt, exchange":         {"", Topology{Exchanges: []Exchange{{Name: "x", Type: Topic, Arguments: args("alternate-exchang", "y"), AllowUnknownArguments: true}}}, []string{`misspelt-argument Exchanges[0] "x".Arguments["alternate-exchang"]`}},
@@ -127,6 +128,21 @@ var lintCases = map[string]struct {
 	"dead-letter queue, higher limit": {
 		"4.3", queues(Queue{Name: "a", DeadLetter: &DeadLetter{RoutingKey: "b"}}, Queue{Name: "b", DeliveryLimit: new(40)}),
 		[]string{`delivery-limit-without-dead-letter Queues[1] "b".DeliveryLimit`, `nack-not-counted Queues[1] "b".DeliveryLimit`},
+	},
+	"dead-letter queue, limit that the first requeue exceeds": {
+		"4.3", queues(Queue{Name: "a", DeliveryLimit: new(3), DeadLetter: &DeadLetter{RoutingKey: "b"}}, Queue{Name: "b", DeliveryLimit: new(4)}),
+		[]string{`dead-letter-queue-limit Queues[1] "b".DeliveryLimit`, `nack-not-counted Queues[0] "a".DeliveryLimit`, `nack-not-counted Queues[1] "b".DeliveryLimit`},
+	},
+	"dead-letter queue, limit that the second requeue exceeds": {
+		"4.3", queues(Queue{Name: "a", DeliveryLimit: new(3), DeadLetter: &DeadLetter{RoutingKey: "b"}}, Queue{Name: "b", DeliveryLimit: new(5)}),
+		[]string{`delivery-limit-without-dead-letter Queues[1] "b".DeliveryLimit`, `nack-not-counted Queues[0] "a".DeliveryLimit`, `nack-not-counted Queues[1] "b".DeliveryLimit`},
+	},
+	"wait queue behind a limit": {
+		"4.3", queues(Queue{Name: "a", DeadLetter: &DeadLetter{RoutingKey: "b"}}, wait("b", "", "c"), kept("c")), nil,
+	},
+	"queue behind a wait queue": {"4.3", queues(wait("a", "", "b"), Queue{Name: "b"}), []string{`default-delivery-limit Queues[1] "b".DeliveryLimit`}},
+	"queue to itself": {
+		"4.3", queues(Queue{Name: "a", DeadLetter: &DeadLetter{RoutingKey: "a"}}), []string{`default-limit-cycle Queues[0] "a".DeliveryLimit`},
 	},
 	"dead-letter queue of a classic queue": {
 		"4.3", queues(Queue{Name: "a", Type: Classic, DeadLetter: &DeadLetter{RoutingKey: "b"}}, Queue{Name: "b"}), []string{`default-delivery-limit Queues[1] "b".DeliveryLimit`},

@@ -347,7 +347,7 @@ func TestRabbitMQReturnsTheMessagesThatLintReports(t *testing.T) {
 		}
 		ch := kit.RawChannel(t)
 		returned := ch.NotifyReturn(make(chan amqp.Return, 1))
-		kit.Must(t, ch.Publish(topo.Exchanges[0].Name, test.key, true, false, amqp.Publishing{}))
+		kit.Must(t, ch.PublishWithContext(t.Context(), topo.Exchanges[0].Name, test.key, true, false, amqp.Publishing{}))
 		if r := kit.Receive(t, returned, rule); r.ReplyCode != amqp.NoRoute {
 			t.Errorf("%s: %+v", rule, r)
 		}
@@ -366,7 +366,7 @@ func TestRabbitMQRefusesWhatCannotBeReached(t *testing.T) {
 	}
 	ch := kit.RawChannel(t)
 	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
-	kit.Must(t, ch.Publish(name("internal"), "", false, false, amqp.Publishing{}))
+	kit.Must(t, ch.PublishWithContext(t.Context(), name("internal"), "", false, false, amqp.Publishing{}))
 	if err := kit.Receive(t, closed, "refusal"); err.Code != amqp.AccessRefused {
 		t.Errorf("publishing to an internal exchange: %v", err)
 	}
