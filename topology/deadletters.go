@@ -100,7 +100,7 @@ func (d *deadLetterRoutes) keys(i int) (keys []*string) {
 	name := d.l.Queues[i].Name
 	bindings := d.l.into[name]
 	if len(bindings) == 0 {
-		return []*string{&name} // as published through the default exchange
+		return []*string{&name} // as the default exchange routes, for publishers and for dead letters
 	}
 	unknown := false
 	for _, b := range bindings {
@@ -199,11 +199,7 @@ func (l *linter) unrouted() {
 		if l.args[i]["x-dead-letter-strategy"] == AtLeastOnce {
 			consequence = "Unless they are bound elsewhere, the queue keeps these dead letters, where no consumer sees them, and counts them as its own"
 		}
-		keys := l.deadLetter.keys(i)
-		if d.key == nil && l.deadLetter.fed[i] {
-			keys = []*string{nil} // dead letters arrive with other keys
-		}
-		for _, key := range keys {
+		for _, key := range l.deadLetter.keys(i) {
 			r := l.deadLetter.reach(d.exchange, key)
 			if len(r.queues) > 0 || r.unknown {
 				continue

@@ -137,6 +137,21 @@ var lintCases = map[string]struct {
 		"4.3", queues(Queue{Name: "a", DeliveryLimit: new(3), DeadLetter: &DeadLetter{RoutingKey: "b"}}, Queue{Name: "b", DeliveryLimit: new(5)}),
 		[]string{`delivery-limit-without-dead-letter Queues[1] "b".DeliveryLimit`, `nack-not-counted Queues[0] "a".DeliveryLimit`, `nack-not-counted Queues[1] "b".DeliveryLimit`},
 	},
+	"dead-letter queue of two queues": {
+		"4.3", Topology{
+			Exchanges: []Exchange{{Name: "dead", Type: Fanout}},
+			Queues: []Queue{
+				{Name: "a", DeliveryLimit: new(3), DeadLetter: &DeadLetter{RoutingKey: "b"}}, {Name: "b"},
+				{Name: "c", DeliveryLimit: new(30), DeadLetter: &DeadLetter{Exchange: "dead"}}, {Name: "d", DeliveryLimit: new(3), DeadLetter: &DeadLetter{Exchange: "dead", RoutingKey: "d"}},
+			},
+			Bindings: []Binding{
+				{Source: "dead", Queue: "b"}, {Source: "amq.topic", Queue: "a", Key: "a"}, {Source: "amq.topic", Queue: "c", Key: "c"}, {Source: "amq.topic", Queue: "d", Key: "d"},
+			},
+		}, []string{
+			`dead-letter-queue-limit Queues[1] "b".DeliveryLimit`,
+			`nack-not-counted Queues[0] "a".DeliveryLimit`, `nack-not-counted Queues[2] "c".DeliveryLimit`, `nack-not-counted Queues[3] "d".DeliveryLimit`,
+		},
+	},
 	"wait queue behind a limit": {
 		"4.3", queues(Queue{Name: "a", DeadLetter: &DeadLetter{RoutingKey: "b"}}, wait("b", "", "c"), kept("c")), nil,
 	},

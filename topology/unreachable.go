@@ -2,6 +2,7 @@ package topology
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -48,7 +49,7 @@ func (l *linter) unreachableQueue() {
 		return
 	}
 	for i, d := range l.queues {
-		if d.follows && d.exchange == "" && d.key == nil && (l.deadLetter.fed[i] || len(l.into[l.Queues[i].Name]) > 0) {
+		if d.follows && d.exchange == "" && slices.Contains(l.deadLetter.keys(i), nil) {
 			return // its dead letters may reach any queue, by the routing keys of publishers
 		}
 	}
