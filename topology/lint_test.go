@@ -404,6 +404,11 @@ func TestLintReadsVersionsAsRabbitMQReportsThem(t *testing.T) {
 			t.Errorf("version %q: found %v, want %v", version, got, denied)
 		}
 	}
+	for version, denied := range map[string]bool{"": true, "4.3": true, "4.3.5": true, "4.3.10": true, "4.3.4": false, "4.2.9": false, "4.4.0": true} {
+		if got := len(lint(t, bound("amq.topic", "#.a.#.b.#"), version, "unbounded-queue")) == 1; got != denied {
+			t.Errorf("version %q: found three #: %v, want %v", version, got, denied)
+		}
+	}
 	for _, version := range []string{"4", "four", "v4.3", "4.3 ", "4.3.x", "-4.3", "4..3", "99999.1", "3.12", "3.12.14", "4.3\n"} {
 		_, err := v1.Lint(version)
 		var wrong *amqperr.FieldError
