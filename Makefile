@@ -86,14 +86,14 @@ faults: ## one test for every scenario of the fault catalogue, see docs/reliabil
 # run on it in CI; test-4.0 runs all.
 on-4.0  = image=$$(AMQPKIT_SUITE=trixie sh integration/rabbit/debian/image.sh) && RABBITMQ_IMAGE=$$image $(on-broker) go test -race -count=1 -p=3
 differs = $(shell sed -n 's/^func \(Test[A-Za-z0-9]*\).*/^\1$$/p' $(wildcard integration/retrying/*_test.go $(patsubst %,integration/%_test.go, \
-	$(addprefix consuming/,bounds drain get key report resume sessions stream stream_position unreadable) connection/credentials)) | paste -sd'|')
+	$(addprefix consuming/,bounds drain get key report resume sessions stream stream_position unreadable) connection/credentials topology/lint)) | paste -sd'|')
 
 # These would take a minute and check behaviour of the client alone.
 slow = ^TestS48|^TestGetFromAnEmpty|RunLeavesNoChannelBehind$$|^TestS55.*WithoutALimit|^TestS66|^TestS93Errors
 
-check-4.0: ## the tests of consumers, retries, streams and credentials once more, on RabbitMQ 4.0 (in Docker)
+check-4.0: ## the tests of consumers, retries, streams, credentials and the lint once more, on RabbitMQ 4.0 (in Docker)
 	@$(ensure) gcc gcc libc6-dev
-	@$(on-4.0) -timeout=30m -parallel=4 -run '$(differs)' -skip '$(slow)' ./integration/connection ./integration/consuming ./integration/retrying
+	@$(on-4.0) -timeout=30m -parallel=4 -run '$(differs)' -skip '$(slow)' ./integration/connection ./integration/consuming ./integration/retrying ./integration/topology
 
 test-4.0: ## all integration tests and the fault catalogue on RabbitMQ 4.0 (in Docker), about half an hour
 	@$(ensure) gcc gcc libc6-dev

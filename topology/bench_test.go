@@ -29,3 +29,14 @@ func BenchmarkValidate(b *testing.B) {
 		})
 	}
 }
+
+// What it costs to lint 1,000 queues with 5,000 bindings.
+func BenchmarkLint(b *testing.B) {
+	t := largeTopology(1000, func(i, j int) string { return fmt.Sprintf("service-%d.*.event-%d.#", i, j) })
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := t.Lint(""); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -18,9 +18,20 @@ import (
 // without bindings. It reports a cycle only if all messages of an entrance complete it.
 func (t Topology) checkCycles(f *faults) {
 	m := newRouting(t)
-	if m == nil {
-		return
+	for _, cycle := range m.cycles() {
+		f.at = place("Queues", cycle[0], t.Queues[cycle[0]].Name)
+		f.add(".DeadLetter", "messages circle through "+m.path(cycle)+
+			", and RabbitMQ silently drops a message that returns to a queue without having been rejected on the way", m.fix(cycle))
 	}
+}
+
+// cycles returns the cycles, each as indexes of queues that begin with the smallest one.
+func (m *routing) cycles() [][]int {
+	// In most topologies no queue dead-letters a message that was not rejected.
+	if !slices.ContainsFunc(m.queues, func(d deadLetters) bool { return len(d.reasons) > 0 }) {
+		return nil
+	}
+	m.connect()
 	cycles := map[string][]int{}
 	m.each(func(s state) {
 		if cycle := m.cycle(s); cycle != nil {
@@ -34,11 +45,7 @@ func (t Topology) checkCycles(f *faults) {
 		order = append(order, cycle)
 	}
 	slices.SortFunc(order, func(a, b []int) int { return cmp.Or(cmp.Compare(a[0], b[0]), slices.Compare(a, b)) })
-	for _, cycle := range order {
-		f.at = place("Queues", cycle[0], t.Queues[cycle[0]].Name)
-		f.add(".DeadLetter", "messages circle through "+m.path(cycle)+
-			", and RabbitMQ silently drops a message that returns to a queue without having been rejected on the way", m.fix(cycle))
-	}
+	return order
 }
 
 // path shows a cycle and why each of its queues dead-letters.

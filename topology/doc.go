@@ -26,7 +26,8 @@
 // RabbitMQ accepts some mistakes silently: a misspelt argument, a dead-letter strategy that cannot take effect, a cycle of
 // queues that drops messages. [Topology.Validate] finds them without a broker, and Declare calls it first. RabbitMQ also
 // accepts a dead-letter or alternate exchange that does not exist, and drops the messages that are sent to it.
-// [Topology.Declare] and [Topology.Verify] report such an exchange as a [*MissingError].
+// [Topology.Declare] and [Topology.Verify] report such an exchange as a [*MissingError]. [Topology.Lint] also finds risks, and
+// features that one version of RabbitMQ refuses, ignores or treats differently.
 //
 // [ReadDefinitions] and [Topology.Definitions] read and write RabbitMQ's definitions in JSON. Package topologyfile adds a YAML
 // form, environment variables, durations and several files.

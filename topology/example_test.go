@@ -36,6 +36,33 @@ func ExampleTopology_Validate() {
 	// topology: Bindings[0].Queue: is empty; set Queue or Exchange
 }
 
+func ExampleTopology_Lint() {
+	orders := topology.Topology{
+		Exchanges: []topology.Exchange{{Name: "orders", Type: topology.Direct}},
+		Queues: []topology.Queue{
+			{Name: "billing", DeadLetter: &topology.DeadLetter{RoutingKey: "billing.dead"}},
+			{Name: "billing.dead"},
+		},
+		Bindings: []topology.Binding{{Source: "orders", Queue: "billing", Key: "order.*"}},
+	}
+	findings, err := orders.Lint("4.3", "unbounded-queue", "default-delivery-limit@audit")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, f := range findings {
+		fmt.Printf("%s %s of %s\n    %s\n    %s\n    %s\n", f.Severity, f.ID, f.Object, f.Problem, f.Consequence, f.Fix)
+	}
+	// Output:
+	// warning dead-letter-queue-limit of queue "billing.dead"
+	//     is 20, and messages that died of the delivery limit of "billing" arrive with a delivery count of 21
+	//     RabbitMQ drops such a message when it is requeued for the first time, which reading it without an acknowledgement does
+	//     set DeliveryLimit: new(topology.Unlimited)
+	// warning literal-wildcard of binding of queue "billing" to exchange "orders" with key "order.*"
+	//     "order.*" contains "*", and exchange "orders" is a direct exchange, which has no wildcards
+	//     Only messages with exactly this text in their routing key match
+	//     set the exchange's Type to topology.Topic, or bind each routing key
+}
+
 func ExampleConflictError() {
 	err := error(&topology.ConflictError{Object: `queue "billing"`, Attribute: "x-message-ttl", Has: "60000", Want: "none"})
 	var conflict *topology.ConflictError

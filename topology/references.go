@@ -51,14 +51,11 @@ func (r *references) queue(at string, q Queue) {
 	if !ok {
 		return
 	}
-	exchange, key := raw("x-dead-letter-exchange"), raw("x-dead-letter-routing-key")
-	if q.DeadLetter != nil {
-		exchange = ".DeadLetter.Exchange"
-		if q.DeadLetter.RoutingKey != "" {
-			key = ".DeadLetter.RoutingKey"
-		}
+	key := raw("x-dead-letter-routing-key")
+	if q.DeadLetter != nil && q.DeadLetter.RoutingKey != "" {
+		key = ".DeadLetter.RoutingKey"
 	}
-	r.add(at+exchange, "exchange", name)
+	r.add(at+q.deadLetterField(), "exchange", name)
 	if target, ok := args["x-dead-letter-routing-key"].(string); ok && name == "" {
 		r.add(at+key, "queue", target)
 	}

@@ -75,13 +75,12 @@ func (q Queue) reasons() (reasons []reason) {
 	return reasons
 }
 
-// newRouting returns nil if no queue dead-letters messages without a rejection, as in most topologies.
+// newRouting returns the queues of t and their dead-lettering. Call connect before the rest is used.
 func newRouting(t Topology) *routing {
 	m := &routing{
 		Topology: t, steps: budget{left: maxSteps + perQueue*len(t.Queues)}, queues: make([]deadLetters, len(t.Queues)), names: make(map[string]int, len(t.Queues)),
 		exchanges: map[string]int{}, from: map[string][]int{}, to: map[string][]int{}, into: map[string][]int{},
 	}
-	any := false
 	for i, q := range t.Queues {
 		m.names[q.Name] = i
 		args := q.request().args
@@ -93,15 +92,16 @@ func newRouting(t Topology) *routing {
 			d.key = &key
 		}
 		d.reasons = q.reasons()
-		any = any || len(d.reasons) > 0
 	}
-	if !any {
-		return nil
-	}
-	for i, x := range t.Exchanges {
+	return m
+}
+
+// connect adds the exchanges and bindings.
+func (m *routing) connect() {
+	for i, x := range m.Exchanges {
 		m.exchanges[x.Name] = i
 	}
-	for i, b := range t.Bindings {
+	for i, b := range m.Bindings {
 		m.from[b.Source] = append(m.from[b.Source], i)
 		if b.Queue != "" {
 			m.into[b.Queue] = append(m.into[b.Queue], i)
@@ -109,7 +109,6 @@ func newRouting(t Topology) *routing {
 			m.to[b.Exchange] = append(m.to[b.Exchange], i)
 		}
 	}
-	return m
 }
 
 // A state describes messages in a queue: their routing key, if it is known, and the bindings that they have matched.
@@ -358,26 +357,42 @@ func covers(pattern, narrow string) bool {
 
 // matchWords compares word by word. If that fails, it lets the last "#" match one more word.
 func matchWords(pattern, key string, same func(p, word string) bool) bool {
-	p, words := strings.Split(pattern, "."), strings.Split(key, ".")
-	i, j := 0, 0
-	hash, taken := -1, 0 // the last "#", and the first word after its match
-	for j < len(words) {
-		switch {
-		case i < len(p) && p[i] == "#":
-			hash, taken = i, j
-			i++
-		case i < len(p) && same(p[i], words[j]):
-			i++
-			j++
-		case hash >= 0:
-			taken++
-			i, j = hash+1, taken
-		default:
+	i, j := 0, 0         // where the next words begin
+	hash, taken := -1, 0 // after the last "#", and after its match
+	for j <= len(key) {
+		w, next := wordAt(key, j)
+		if i <= len(pattern) {
+			p, after := wordAt(pattern, i)
+			if p == "#" {
+				hash, taken = after, j
+				i = after
+				continue
+			}
+			if same(p, w) {
+				i, j = after, next
+				continue
+			}
+		}
+		if hash < 0 {
 			return false
 		}
+		_, taken = wordAt(key, taken)
+		i, j = hash, taken
 	}
-	for i < len(p) && p[i] == "#" {
-		i++
+	for i <= len(pattern) {
+		p, after := wordAt(pattern, i)
+		if p != "#" {
+			return false
+		}
+		i = after
 	}
-	return i == len(p)
+	return true
+}
+
+// wordAt returns the word of s that begins at i, and where the next one begins: behind the end of s if it is the last.
+func wordAt(s string, i int) (word string, next int) {
+	if n := strings.IndexByte(s[i:], '.'); n >= 0 {
+		return s[i : i+n], i + n + 1
+	}
+	return s[i:], len(s) + 1
 }

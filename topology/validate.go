@@ -25,7 +25,9 @@ import (
 // with bindings that expires messages with their own key to the default exchange, as a wait queue may do; a message
 // published to its name is lost there. It does not follow the default delivery limit of RabbitMQ 4. A message that
 // reaches it in a work queue is lost on its way back: set DeliveryLimit to [Unlimited] in a cycle.
-func (t Topology) Validate() error {
+func (t Topology) Validate() error { return errors.Join(t.faults()...) }
+
+func (t Topology) faults() []error {
 	var f faults
 	exchanges := map[string]int{}
 	for i, x := range t.Exchanges {
@@ -54,7 +56,7 @@ func (t Topology) Validate() error {
 		b.check(&f, t.kind(exchanges, b.Source))
 	}
 	t.checkCycles(&f)
-	return errors.Join(f.errs...)
+	return f.errs
 }
 
 // twice reports an object that an earlier one of the same name contradicts.
