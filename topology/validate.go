@@ -59,7 +59,8 @@ func (t Topology) Validate() error {
 
 // twice reports an object that an earlier one of the same name contradicts.
 func (f *faults) twice(list string, first int, there, here amqp.Table) {
-	if key := difference(there, here); key != "" {
+	if keys := differing(there, here); len(keys) > 0 {
+		key := keys[0]
 		f.add(".Name", fmt.Sprintf("is also the name of %s[%d], but %s is %s there and %s here",
 			list, first, validate.Printable(key), attribute(there, key), attribute(here, key)), "declare it once, or make both equal")
 	}
