@@ -1,7 +1,7 @@
 // Package management is a small client of RabbitMQ's management API. It reads what exists in a virtual host and changes
 // nothing.
 //
-// The plan for a topology shows every difference before anything changes:
+// A plan shows every difference between a topology and the broker, before the topology is declared:
 //
 //	client, err := management.New(management.Config{URL: "http://user:password@rabbit:15672"})
 //	if err != nil {

@@ -41,7 +41,7 @@ func (e *Error) what() (s string) {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// denied reports whether the user lacks a right. RabbitMQ answers 401 in this case too, with a text of its own.
+// denied reports whether the user lacks a right. RabbitMQ answers 401 in this case too, with another text.
 func (e *Error) denied() bool {
 	return e.Status == http.StatusForbidden || e.Status == http.StatusUnauthorized && strings.HasPrefix(e.Reason, "not_authorised")
 }

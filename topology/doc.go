@@ -27,4 +27,8 @@
 // queues that drops messages. [Topology.Validate] finds them without a broker, and Declare calls it first. RabbitMQ also
 // accepts a dead-letter or alternate exchange that does not exist, and drops the messages that are sent to it.
 // [Topology.Declare] and [Topology.Verify] report such an exchange as a [*MissingError].
+//
+// [Diff] shows beforehand what Declare would do: it compares a topology with the [Existing] state of a virtual host and returns
+// a [Plan]. Package management reads that state from the management API. Without it, [Topology.Probe] finds which objects
+// exist.
 package topology
