@@ -253,7 +253,7 @@ func TestNoAnswerNamesTheNextStep(t *testing.T) {
 	c, s := serve(t, recorded)
 	s.Close()
 	_, err := c.Overview(t.Context())
-	if e, ok := errors.AsType[*Error](err); !ok || e.Status != 0 || !strings.Contains(e.Error(), "enable RabbitMQ's plugin rabbitmq_management") {
+	if e, ok := errors.AsType[*Error](err); !ok || e.Status != 0 || !strings.Contains(e.Error(), "enable RabbitMQ's plugin rabbitmq_management") || strings.Contains(e.Error(), "http://") {
 		t.Errorf("Overview = %v", err)
 	}
 	noSecret(t, err)
@@ -303,7 +303,7 @@ func TestEveryCallEndsWithItsContext(t *testing.T) {
 		<-started
 		cancel(reason)
 	}()
-	if _, err := c.Queues(ctx, "/"); !errors.Is(err, reason) {
+	if _, err := c.Queues(ctx, "/"); !errors.Is(err, reason) || strings.Contains(err.Error(), "check the URL") {
 		t.Errorf("Queues = %v, want %v", err, reason)
 	}
 	short := client(t, Config{URL: s.URL, Timeout: time.Millisecond})

@@ -174,6 +174,7 @@ func TestDiffFindsNoDifferenceWhereRabbitMQFindsNone(t *testing.T) {
 			Queue{Type: Classic, Arguments: amqp.Table{}}, Queue{Type: Classic, Arguments: amqp.Table{}}, "3.13.7",
 		},
 		"24h and 1D":       {queue(Stream, amqp.Table{"x-max-age": "24h"}), queue(Stream, amqp.Table{"x-max-age": "1D"}), "4.3.6"},
+		"a pre-release":    {queue(Stream, amqp.Table{"x-max-age": "24h"}), queue(Stream, amqp.Table{"x-max-age": "1D"}), "4.3.7-rc.1"},
 		"seconds and 1Y":   {queue(Stream, amqp.Table{"x-max-age": "1Y"}), Queue{Type: Stream, MaxAge: 365 * 24 * time.Hour}, "4.4.0"},
 		"months, unknown":  {queue(Stream, amqp.Table{"x-max-age": "2M"}), queue(Stream, amqp.Table{"x-max-age": "60D"}), ""},
 		"bytes and string": {queue("", amqp.Table{"x-team": "a"}), queue("", amqp.Table{"x-team": []byte("a")}), ""},
@@ -233,6 +234,9 @@ func TestDiffFindsMissingUnmanagedAndSurplusObjects(t *testing.T) {
 	}
 	if !p.Drift() {
 		t.Error("no drift")
+	}
+	if p := Diff(Queues("q"), existing(t, Topology{Queues: []Queue{{Name: "q"}}, Bindings: []Binding{{Source: "amq.topic", Queue: "q"}}})); !p.Drift() {
+		t.Errorf("a surplus binding is no drift:\n%s", p)
 	}
 	if got := (Plan{}).String(); got != "nothing to do" || (Plan{}).Drift() {
 		t.Errorf("the plan of nothing: %q", got)
