@@ -117,8 +117,8 @@ func (c *Client) reason(resp *http.Response) string {
 }
 
 // getOne returns the object at a path.
-func getOne[T any](ctx context.Context, c *Client, path string) (object T, err error) {
-	err = c.get(ctx, path, "", func(d *json.Decoder) error { return d.Decode(&object) })
+func getOne[T any](ctx context.Context, c *Client, path, query string) (object T, err error) {
+	err = c.get(ctx, path, query, func(d *json.Decoder) error { return d.Decode(&object) })
 	return object, err
 }
 

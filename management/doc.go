@@ -16,6 +16,6 @@
 //	fmt.Println(plan)
 //
 // [FromAMQP] derives the Config from an AMQP URL. The user needs the tag management, and any permission for the virtual host
-// (https://www.rabbitmq.com/docs/management#permissions). To see policies it needs the tag policymaker. Without the management API,
+// (https://www.rabbitmq.com/docs/management#permissions). Without the management API,
 // use [topology.Topology.Probe].
 package management

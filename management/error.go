@@ -60,7 +60,7 @@ func (e *Error) next() string {
 	case e.denied() && strings.Contains(e.Reason, "virtual host"):
 		return "give the user permissions for the virtual host"
 	case e.denied() && strings.Contains(e.Reason, "access object"):
-		return "give the user the tag policymaker"
+		return "give the user the tag policymaker or administrator"
 	case e.denied():
 		return "give the user the tag management or monitoring"
 	case e.Status == http.StatusUnauthorized:
@@ -68,7 +68,7 @@ func (e *Error) next() string {
 	case e.Status == http.StatusNotFound && e.Reason == "":
 		return "there is no management API at this URL: " + noAPI
 	case e.Status == http.StatusNotFound:
-		return "check the name of the virtual host"
+		return "check the name of the virtual host, and that the user has permissions for it"
 	case e.Status >= 500 && e.Reason == "":
 		return "check the URL, which may lead to a proxy, and the log of the broker"
 	}

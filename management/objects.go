@@ -65,12 +65,12 @@ type Queue struct {
 
 // Overview returns the version and the name of the broker.
 func (c *Client) Overview(ctx context.Context) (Overview, error) {
-	return getOne[Overview](ctx, c, "overview")
+	return getOne[Overview](ctx, c, "overview", "?disable_stats=true") // which fail just after the start of a broker
 }
 
 // WhoAmI returns the user of the Client.
 func (c *Client) WhoAmI(ctx context.Context) (User, error) {
-	return getOne[User](ctx, c, "whoami")
+	return getOne[User](ctx, c, "whoami", "")
 }
 
 // VirtualHosts returns the virtual hosts that the user may see.
@@ -131,12 +131,12 @@ func (c *Client) Bindings(ctx context.Context, virtualHost string) (all []topolo
 	return all, err
 }
 
-// Policies returns the policies of a virtual host. The user needs the tag policymaker or administrator.
+// Policies returns the policies of a virtual host.
 func (c *Client) Policies(ctx context.Context, virtualHost string) ([]topology.Policy, error) {
 	return c.policies(ctx, "policies/"+url.PathEscape(virtualHost), false)
 }
 
-// OperatorPolicies returns the operator policies of a virtual host. The user needs the tag policymaker or administrator.
+// OperatorPolicies returns the operator policies of a virtual host.
 func (c *Client) OperatorPolicies(ctx context.Context, virtualHost string) ([]topology.Policy, error) {
 	return c.policies(ctx, "operator-policies/"+url.PathEscape(virtualHost), true)
 }

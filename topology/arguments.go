@@ -197,6 +197,8 @@ func normal(v any) any {
 		return n
 	}
 	switch v := v.(type) {
+	case nil:
+		return "undefined"
 	case float32:
 		return float64(v)
 	case []byte:

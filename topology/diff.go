@@ -131,7 +131,13 @@ func (d diff) compare(c *Change, has, want amqp.Table, compared func(argument st
 		return
 	}
 	for _, key := range differing(has, want) {
-		x := Difference{key, normal(has[key]), normal(want[key])}
+		x := Difference{Attribute: key}
+		if v, ok := has[key]; ok {
+			x.Has = normal(v)
+		}
+		if v, ok := want[key]; ok {
+			x.Want = normal(v)
+		}
 		switch {
 		case key == "x-max-age" && sameAge(x.Has, x.Want) && d.broker.atLeast(4, 3, 6): // earlier ones compare the text
 		case slices.Contains(properties, key) || compared(key):
