@@ -9,8 +9,8 @@ import (
 // Probe looks for the exchanges and queues of t by passive declarations, for [Diff], if the management API is not available. It
 // creates nothing. A passive declaration returns whether the object exists, and the ready messages and the consumers of a queue.
 // Attributes, bindings, policies and other objects remain unseen, and so does an object that the user may not see or whose
-// node is down. RabbitMQ accepts a passive declaration from users with any permission for the object (with configure
-// before 4.3.1).
+// node is down. RabbitMQ 4.3 accepts a passive declaration only from users with a permission for the object (4.3.0 with
+// configure), RabbitMQ 4.0 from every user.
 //
 // Probe returns when ctx ends or the connection is lost, as [Topology.Declare] does, with that error only.
 func (t Topology) Probe(ctx context.Context, ac *amqp.Connection) (Existing, error) {

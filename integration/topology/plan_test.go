@@ -523,7 +523,7 @@ func TestPlanForUsersWithFewPermissions(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ user, password, host, text string }{
 		"tag":          {h.user(t, "", ".*"), "", h.name, "give the user the tag management"},
-		"permission":   {h.user(t, "management", "none"), "", h.name, "that the user has permissions for it"},
+		"permission":   {h.user(t, "management", "none"), "", h.name, "permissions for"},
 		"password":     {seeing, "wrong", h.name, "check the user and the password"},
 		"virtual host": {"guest", "guest", "no/where", "check the name of the virtual host"},
 	} {
@@ -536,7 +536,10 @@ func TestPlanForUsersWithFewPermissions(t *testing.T) {
 		}
 	}
 
-	// Passive declarations need a permission for the object.
+	// Passive declarations need a permission for the object, on RabbitMQ 4.3.
+	if !kit.Broker(t).AtLeast(4, 3) {
+		return
+	}
 	topo.Queues = append(topo.Queues, topology.Queue{Name: "missing"})
 	for permission, want := range map[string]map[string]topology.Action{
 		"^$":        {`queue "q"`: topology.Unknown, `exchange "in"`: topology.Unknown, `queue "missing"`: topology.Unknown},
