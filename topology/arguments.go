@@ -1,11 +1,16 @@
 package topology
 
 import (
+	"bytes"
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -167,26 +172,69 @@ func (f *faults) both(key, field string) {
 	f.add(raw(key), "is already set by "+field, "remove one of them")
 }
 
-// difference returns the first attribute, in alphabetical order, in which RabbitMQ would find a difference, or "".
-func difference(a, b amqp.Table) string {
-	for _, key := range slices.Sorted(maps.Keys(a)) {
-		if v, ok := b[key]; !ok || !same(a[key], v) {
-			return key
+// differing returns the attributes in which RabbitMQ would find a difference, in alphabetical order.
+func differing(a, b amqp.Table) (keys []string) {
+	for key, v := range a {
+		if w, ok := b[key]; !ok || !same(v, w) {
+			keys = append(keys, key)
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(b)) {
+	for key := range b {
 		if _, ok := a[key]; !ok {
-			return key
+			keys = append(keys, key)
 		}
 	}
-	return ""
+	slices.Sort(keys)
+	return keys
 }
 
 // same reports whether two values are equal for RabbitMQ, which ignores the size of integers.
-func same(a, b any) bool {
-	x, xOK := integer(a)
-	y, yOK := integer(b)
-	return xOK && yOK && x == y || reflect.DeepEqual(a, b)
+func same(a, b any) bool { return reflect.DeepEqual(normal(a), normal(b)) }
+
+// normal returns a value as the management API shows it: without the size of numbers, and with strings for bytes.
+func normal(v any) any {
+	if n, ok := integer(v); ok {
+		return n
+	}
+	switch v := v.(type) {
+	case nil:
+		return "undefined"
+	case float32:
+		return float64(v)
+	case []byte:
+		return normal(string(v))
+	case string:
+		return readable(v)
+	case time.Time:
+		return v.Unix()
+	case amqp.Decimal:
+		f, _ := strconv.ParseFloat(fmt.Sprintf("%d.%d", v.Scale, v.Value), 64)
+		return f
+	case amqp.Table:
+		return normal(map[string]any(v))
+	case map[string]any:
+		all := make(map[string]any, len(v))
+		for key, entry := range v {
+			all[key] = normal(entry)
+		}
+		return all
+	case []any:
+		all := make([]any, len(v))
+		for i, entry := range v {
+			all[i] = normal(entry)
+		}
+		return all
+	}
+	return v
+}
+
+// readable replaces a string that is not UTF-8 by RabbitMQ's text for it, which has lines of 76 characters.
+func readable(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	lines := slices.Collect(slices.Chunk([]byte(base64.StdEncoding.EncodeToString([]byte(s))), 76))
+	return "Not UTF-8, base64 is: " + string(bytes.Join(lines, []byte("\n")))
 }
 
 func joined(types []QueueType) string {

@@ -47,6 +47,20 @@ func (b Binding) label() string {
 	return fmt.Sprintf("binding of %s to exchange %s with key %s", to, validate.Quote(b.Source), validate.Quote(b.Key))
 }
 
+// key identifies b on a broker.
+func (b Binding) key() string {
+	key := fmt.Sprintf("%q %q %q %q", b.Source, b.Queue, b.Exchange, b.Key)
+	if len(b.Arguments) > 0 {
+		key += fmt.Sprintf(" %#v", normal(b.Arguments)) // with sorted keys
+	}
+	return key
+}
+
+// ends returns the objects that must exist. One of them has no name.
+func (b Binding) ends() []object {
+	return []object{{"exchange", b.Source}, {"queue", b.Queue}, {"exchange", b.Exchange}}
+}
+
 // check finds the faults of b. kind is the type of its source, or empty if it is declared elsewhere.
 func (b Binding) check(f *faults, kind ExchangeType) {
 	if b.Source == "" {

@@ -202,7 +202,7 @@ func (q Queue) step(declared func(name string)) step {
 
 func (b Binding) step() step {
 	return step{
-		needs: []object{{"exchange", b.Source}, {"queue", b.Queue}, {"exchange", b.Exchange}},
+		needs: b.ends(),
 		call: func(ch *amqp.Channel) error {
 			if b.Exchange != "" {
 				return ch.ExchangeBind(b.Exchange, b.Key, b.Source, false, validate.Arguments(b.Arguments))

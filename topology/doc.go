@@ -29,6 +29,10 @@
 // [Topology.Declare] and [Topology.Verify] report such an exchange as a [*MissingError]. [Topology.Lint] also finds risks, and
 // features that one version of RabbitMQ refuses, ignores or treats differently.
 //
+// [Diff] shows beforehand what Declare would do: it compares a topology with the [Existing] state of a virtual host and returns
+// a [Plan]. Package management reads that state from the management API. Without it, [Topology.Probe] finds which objects
+// exist.
+//
 // [ReadDefinitions] and [Topology.Definitions] read and write RabbitMQ's definitions in JSON. Package topologyfile adds a YAML
 // form, environment variables, durations and several files.
 package topology

@@ -65,7 +65,12 @@ func (e *DeclareError) Error() string {
 	if !ok {
 		return s + validate.Printable(fmt.Sprint(e.Err))
 	}
-	s += fmt.Sprintf("%d %s", refused.Code, validate.Printable(refused.Reason))
+	return s + refusedText(refused)
+}
+
+// refusedText returns the broker's text and the next step.
+func refusedText(refused *amqp.Error) string {
+	s := fmt.Sprintf("%d %s", refused.Code, validate.Printable(refused.Reason))
 	switch {
 	case refused.Code == amqp.AccessRefused:
 		s += "; grant the user the permission, or use a name within it"

@@ -171,3 +171,26 @@ func ExampleDelayedRetry() {
 	// cannot ship a book
 	// parked: a book
 }
+
+func ExampleDiff() {
+	wanted := topology.Topology{
+		Exchanges: []topology.Exchange{{Name: "orders", Type: topology.Topic}},
+		Queues:    []topology.Queue{{Name: "billing", MessageTTL: time.Hour}, {Name: "shipping"}},
+		Bindings:  []topology.Binding{{Source: "orders", Queue: "shipping", Key: "order.paid"}},
+	}
+	existing := topology.Existing{ // usually from package management
+		Topology: topology.Topology{
+			Exchanges: []topology.Exchange{{Name: "orders", Type: topology.Topic}},
+			Queues:    []topology.Queue{{Name: "billing", MessageTTL: time.Minute}},
+		},
+		Usage: map[string]topology.Usage{"billing": {Messages: 1203, Consumers: 2}},
+	}
+	plan := topology.Diff(wanted, existing)
+	fmt.Println(plan)
+	// Output:
+	// ~ queue "billing" (quorum, 1203 messages, 2 consumers): recreate
+	//     x-message-ttl: 60000 -> 3600000
+	// + queue "shipping" (quorum)
+	// + binding of queue "shipping" to exchange "orders" with key "order.paid"
+	// 2 to create, 1 to recreate, 1 unchanged
+}

@@ -42,7 +42,7 @@ func Merge(ts ...Topology) Topology {
 			queues.add(q.Name, q)
 		}
 		for _, b := range t.Bindings {
-			bindings.add(b.label(), b)
+			bindings.add(b.key(), b)
 		}
 	}
 	return Topology{Exchanges: exchanges.all, Queues: queues.all, Bindings: bindings.all}
@@ -59,7 +59,7 @@ type union[T any] struct {
 
 func (u *union[T]) add(name string, object T) {
 	for _, i := range u.byName[name] {
-		if difference(u.attributes(object), u.attributes(u.all[i])) == "" {
+		if len(differing(u.attributes(object), u.attributes(u.all[i]))) == 0 {
 			*u.allowed(&u.all[i]) = *u.allowed(&u.all[i]) || *u.allowed(&object)
 			return
 		}

@@ -61,7 +61,8 @@ func (t Topology) faults() []error {
 
 // twice reports an object that an earlier one of the same name contradicts.
 func (f *faults) twice(list string, first int, there, here amqp.Table) {
-	if key := difference(there, here); key != "" {
+	if keys := differing(there, here); len(keys) > 0 {
+		key := keys[0]
 		f.add(".Name", validate.AlsoNamed(fmt.Sprintf("%s[%d]", list, first), fmt.Sprintf("%s is %s there and %s here",
 			validate.Printable(key), attribute(there, key), attribute(here, key))), "declare it once, or make both equal")
 	}

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,24 +35,26 @@ func (q Queue) checkVersion(f *faults, ac *amqp.Connection) {
 // broker is the product and version that a broker reports.
 type broker struct {
 	product, version string
-	major, minor     int
-	known            bool // major is a number
+	number           [3]int // major, minor and patch
+	known            bool   // major is a number
 }
 
 func brokerOf(properties amqp.Table) (b broker) {
 	b.product, _ = properties["product"].(string)
 	b.version, _ = properties["version"].(string)
-	major, rest, _ := strings.Cut(b.version, ".")
-	minor, _, _ := strings.Cut(rest, ".")
-	var err error
-	b.major, err = strconv.Atoi(major)
-	b.known = err == nil
-	b.minor, _ = strconv.Atoi(minor)
+	parts := strings.SplitN(b.version, ".", len(b.number)+1)
+	for i := range min(len(parts), len(b.number)) {
+		digits, _, _ := strings.Cut(parts[i], "-") // of "4.3.0-rc.1"
+		n, err := strconv.Atoi(digits)
+		b.number[i] = n
+		b.known = b.known || i == 0 && err == nil
+	}
 	return b
 }
 
-func (b broker) atLeast(major, minor int) bool {
-	return b.known && (b.major > major || b.major == major && b.minor >= minor)
+// atLeast compares with a version, such as 4, 3.
+func (b broker) atLeast(version ...int) bool {
+	return b.known && slices.Compare(b.number[:], version) >= 0
 }
 
 func (b broker) String() string {

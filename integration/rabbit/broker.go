@@ -141,8 +141,8 @@ func (b *Broker) discard() error {
 // change it.
 func (b *Broker) URL() string { return b.url }
 
-// HostPort returns the port of 127.0.0.1 that is mapped to a port of the container. The port must be 5672 or one of
-// Options.Ports. A restart does not change the mapping. It returns ErrNotOwned for the broker from AMQP_URL.
+// HostPort returns the port of 127.0.0.1 that is mapped to a port of the container. The port must be 5672, 15672 (the
+// management API, if its plugin is enabled) or one of Options.Ports. A restart does not change the mapping. It returns ErrNotOwned for the broker from AMQP_URL.
 func (b *Broker) HostPort(port int) (int, error) {
 	if b.node == nil {
 		return 0, ErrNotOwned

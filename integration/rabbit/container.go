@@ -35,8 +35,9 @@ const guestConf = "loopback_users.guest = false\n"
 var relaxedConf string
 
 const (
-	amqpPort = 5672
-	ownHost  = "amqpkit" // of a container that is not part of a cluster
+	amqpPort       = 5672
+	managementPort = 15672
+	ownHost        = "amqpkit" // of a container that is not part of a cluster
 )
 
 var loopback = netip.MustParseAddr("127.0.0.1")
@@ -155,24 +156,29 @@ func (c *container) create(ctx context.Context) error {
 	if !c.reused {
 		return nil
 	}
-	// A reused container keeps the port from its creation.
+	// A reused container keeps the ports from its creation.
 	info, err := c.ctr.Inspect(ctx)
 	if err != nil {
 		return err
 	}
-	published := info.HostConfig.PortBindings[tcp(amqpPort)]
-	if len(published) == 0 {
+	c.ports = map[int]int{}
+	for port, published := range info.HostConfig.PortBindings {
+		if len(published) > 0 {
+			if c.ports[int(port.Num())], err = strconv.Atoi(published[0].HostPort); err != nil {
+				return err
+			}
+		}
+	}
+	if c.ports[amqpPort] == 0 {
 		return fmt.Errorf("container %s does not publish port %d; remove it with docker rm -fv %s", c.name, amqpPort, c.name)
 	}
-	port, err := strconv.Atoi(published[0].HostPort)
-	c.ports = map[int]int{amqpPort: port}
-	return err
+	return nil
 }
 
 // choosePorts assigns a free port of 127.0.0.1 to each published port.
 func (c *container) choosePorts() error {
 	c.ports = map[int]int{}
-	for _, port := range append([]int{amqpPort}, c.options.Ports...) {
+	for _, port := range append([]int{amqpPort, managementPort}, c.options.Ports...) {
 		preferred := 0
 		if c.options.Keep {
 			preferred = port

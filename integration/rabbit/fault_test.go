@@ -247,7 +247,7 @@ func TestBrokerTakesItsOptions(t *testing.T) {
 			kit.Must(t, conn.Close())
 			return true
 		})
-		if port, err := b.HostPort(15672); err == nil {
+		if port, err := b.HostPort(25672); err == nil {
 			t.Errorf("HostPort of a port that is not published = %d, want an error", port)
 		}
 	})

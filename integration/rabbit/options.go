@@ -34,7 +34,7 @@ type Options struct {
 	// are absolute paths; all users can read the files. They are not supported on a private node.
 	Files map[string][]byte
 
-	// Ports are TCP ports of the container to publish on 127.0.0.1 in addition to 5672, such as 5671 or 15672.
+	// Ports are TCP ports of the container to publish on 127.0.0.1 in addition to 5672 and 15672, such as 5671.
 	// Broker.HostPort returns the mapping. They are not supported on a private node.
 	Ports []int
 }

@@ -115,3 +115,15 @@ func (n *notCovered) report(path string) error {
 	_, err = fmt.Fprintln(f, strings.Join(n.tests, "\n"))
 	return err
 }
+
+// ManagementURL returns the address of the management API of the shared broker, with its user guest. If the broker publishes none,
+// the test is skipped and reported as not covered.
+func ManagementURL(t *testing.T) string {
+	t.Helper()
+	const managementPort = 15672
+	port, err := shared.HostPort(managementPort)
+	if err != nil {
+		Skip(t, "needs the management API of a container")
+	}
+	return fmt.Sprintf("http://guest:guest@127.0.0.1:%d", port)
+}
