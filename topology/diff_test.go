@@ -74,7 +74,7 @@ func numbers(v any) any {
 	return v
 }
 
-func kept(t *testing.T, topo Topology) Existing {
+func undrifted(t *testing.T, topo Topology) Existing {
 	t.Helper()
 	e := existing(t, topo)
 	if p := Diff(topo, e); p.Drift() || p.Count(Keep) != len(p.Changes) {
@@ -125,7 +125,7 @@ func TestDiffShowsEveryDifferenceWithBothValues(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			has, want := named(c.has), named(c.want)
-			e := kept(t, has)
+			e := undrifted(t, has)
 			e.Version = c.version
 			p := Diff(want, e)
 			if len(p.Changes) != 1 {
