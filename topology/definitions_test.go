@@ -68,19 +68,19 @@ func TestDefinitionsDeclareTheSameObjects(t *testing.T) {
 		}
 		for i, x := range everything.Exchanges {
 			got := read.Topology.Exchanges[i]
-			if got.Name != x.Name || difference(plain(t, got.attributes()), plain(t, x.attributes())) != "" || got.AllowUnknownArguments != x.AllowUnknownArguments {
+			if got.Name != x.Name || len(differing(plain(t, got.attributes()), plain(t, x.attributes()))) > 0 || got.AllowUnknownArguments != x.AllowUnknownArguments {
 				t.Errorf("got %+v, want %+v", got, x)
 			}
 		}
 		for i, q := range everything.Queues {
 			got := read.Topology.Queues[i]
-			if got.Name != q.Name || difference(plain(t, got.attributes()), plain(t, q.attributes())) != "" || got.AllowUnknownArguments != q.AllowUnknownArguments {
+			if got.Name != q.Name || len(differing(plain(t, got.attributes()), plain(t, q.attributes()))) > 0 || got.AllowUnknownArguments != q.AllowUnknownArguments {
 				t.Errorf("got %+v, want %+v", got, q)
 			}
 		}
 		for i, b := range everything.Bindings {
 			got := read.Topology.Bindings[i]
-			if got.label() != b.label() || difference(plain(t, got.Arguments), plain(t, b.Arguments)) != "" || got.AllowUnknownArguments != b.AllowUnknownArguments {
+			if got.label() != b.label() || len(differing(plain(t, got.Arguments), plain(t, b.Arguments))) > 0 || got.AllowUnknownArguments != b.AllowUnknownArguments {
 				t.Errorf("got %+v, want %+v", got, b)
 			}
 		}
