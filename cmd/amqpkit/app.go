@@ -34,7 +34,11 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return exitOK
 	}
 	code := exitCode(ctx, err)
-	if text := a.describe(err); text != "" {
+	text := a.describe(err)
+	if code == exitInterrupted && text != "" {
+		text = "interrupted"
+	}
+	if text != "" {
 		fmt.Fprintf(a.err, "%s: %s\n", strings.TrimSpace("amqpkit "+a.name), text)
 	}
 	return code
@@ -57,7 +61,7 @@ func (a *app) root() *cli.Command {
 		Suggest: true,
 		Flags:   connectionFlags(),
 		Commands: []*cli.Command{
-			a.sendCommand(), a.receiveCommand(),
+			a.sendCommand(), a.receiveCommand(), a.parkedCommand(),
 		},
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run reports the error
 		Action: func(_ context.Context, c *cli.Command) error {

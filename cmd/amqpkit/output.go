@@ -71,3 +71,10 @@ func printable(body []byte) string {
 	}
 	return b.String()
 }
+
+// jsonText returns v as JSON without a line break.
+func jsonText(v any) string {
+	var b strings.Builder
+	_ = printJSON(&b, v)
+	return strings.TrimSuffix(b.String(), "\n")
+}

@@ -40,20 +40,25 @@ func (a *app) checkPeek(ctx context.Context, c *cli.Command, conn *amqpkit.Conn,
 
 // checkExists returns an error if the queue does not exist or the user may not use it.
 func checkExists(ctx context.Context, conn *amqpkit.Conn, queue string) error {
+	_, err := messages(ctx, conn, queue)
+	return err
+}
+
+// messages returns the number of messages that a queue can deliver.
+func messages(ctx context.Context, conn *amqpkit.Conn, queue string) (int, error) {
 	ac, err := conn.ConsumeConnection(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	ch, err := wire.Channel(ctx, ac)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	_, err = wire.Call(ctx, ac, func() (struct{}, error) {
-		_, err := ch.QueueDeclarePassive(queue, false, false, false, false, nil)
+	return wire.Call(ctx, ac, func() (int, error) {
+		q, err := ch.QueueDeclarePassive(queue, false, false, false, false, nil)
 		if err == nil {
 			err = ch.Close()
 		}
-		return struct{}{}, err
+		return q.Messages, err
 	})
-	return err
 }

@@ -155,6 +155,7 @@ func TestWrongUseNamesTheCorrection(t *testing.T) {
 	s := newShell(t)
 	for line, want := range map[string]string{
 		"amqpkit sned":                                     `amqpkit: unknown command "sned"; did you mean send?`,
+		"amqpkit parked lst":                               `amqpkit parked: unknown command "lst"; did you mean list?`,
 		"amqpkit send":                                     "amqpkit send: give a TEXT, --file, --lines or --ndjson, and only one of them",
 		"amqpkit send x":                                   "amqpkit send: name the target: --queue QUEUE, or --exchange EXCHANGE --key KEY",
 		"amqpkit send -q q --lines x":                      "amqpkit send: give a TEXT, --file, --lines or --ndjson, and only one of them",

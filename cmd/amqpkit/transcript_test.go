@@ -6,14 +6,16 @@ import (
 	"strings"
 	"testing"
 
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/urfave/cli/v3"
 
 	"github.com/amqpkit/amqpkit/amqptest"
+	"github.com/amqpkit/amqpkit/internal/history"
 )
 
 var update = flag.Bool("update", false, "write the output of the commands into docs/cli.md")
 
-// A fixture prepares the broker for the examples of a command.
+// Fixtures prepare the broker for the examples of the commands.
 var fixtures = map[string]func(*shell){
 	"send": func(s *shell) {
 		s.queue("hello", nil)
@@ -33,6 +35,38 @@ var fixtures = map[string]func(*shell){
 		s.publish("hello", amqptest.Message{MessageID: "m-1", DeliveryMode: 2, Body: []byte("Hello World!")})
 		s.publish("hello", amqptest.Message{MessageID: "m-2", DeliveryMode: 2, Body: []byte("How are you?")})
 	},
+}
+
+func init() {
+	for _, name := range []string{"list", "show", "replay", "export", "discard"} {
+		fixtures["parked "+name] = (*shell).park
+	}
+	fixtures["parked import"] = func(s *shell) {
+		s.park()
+		s.run("amqpkit parked export orders.parked parked.ndjson")
+	}
+}
+
+// park declares a queue and its parking queue, as a retry plan does, and parks two messages.
+func (s *shell) park() {
+	s.t.Helper()
+	s.queue("orders", nil)
+	s.queue("orders.parked", amqp.Table{"x-queue-type": "quorum", "x-delivery-limit": -1, "x-overflow": "reject-publish"})
+	s.publish("orders.parked", amqptest.Message{
+		MessageID: "m-1", ContentType: "application/json", DeliveryMode: 2, Body: []byte(`{"id":"7"}`),
+		Headers: map[string]any{
+			"tenant": "acme", history.HeaderQueue: "orders", history.HeaderExchange: "shop", history.HeaderKey: "order.paid", history.HeaderAttempts: int64(5),
+			history.HeaderFirstFailure: "2026-11-30T09:00:00.000Z", history.HeaderLastFailure: "2026-11-30T09:15:00.000Z",
+			history.HeaderError: "payment timeout", history.HeaderReason: history.ReasonAttempts,
+		},
+	})
+	s.publish("orders.parked", amqptest.Message{
+		MessageID: "m-2", ContentType: "application/json", DeliveryMode: 2, Body: []byte(`{"id":"8"}`),
+		Headers: map[string]any{
+			history.HeaderQueue: "orders", history.HeaderExchange: "shop", history.HeaderKey: "order.paid", history.HeaderAttempts: int64(1),
+			history.HeaderLastFailure: "2026-11-30T09:20:00.000Z", history.HeaderError: "no address", history.HeaderReason: history.ReasonPermanent,
+		},
+	})
 }
 
 func TestExamplesOfTheHelpPrintWhatTheySay(t *testing.T) {
@@ -73,9 +107,9 @@ func TestPageOfTheCommandPrintsWhatItSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newShell(t)
-	for _, name := range []string{"send"} {
-		fixtures[name](s)
-	}
+	fixtures["send"](s)
+	s.park()
+	s.queue("invoices", amqp.Table{"x-queue-type": "quorum"})
 	got := transcript(s, string(b), "")
 	switch {
 	case got == string(b):
