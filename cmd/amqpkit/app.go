@@ -61,7 +61,7 @@ func (a *app) root() *cli.Command {
 		Suggest: true,
 		Flags:   connectionFlags(),
 		Commands: []*cli.Command{
-			a.sendCommand(), a.receiveCommand(), a.parkedCommand(),
+			a.sendCommand(), a.receiveCommand(), a.parkedCommand(), a.brokerCommand(),
 		},
 		ExitErrHandler: func(context.Context, *cli.Command, error) {}, // run reports the error
 		Action: func(_ context.Context, c *cli.Command) error {

@@ -1,4 +1,5 @@
-// Amqpkit works with RabbitMQ at a terminal. It sends, receives and inspects messages. Its help has an example for each command:
+// Amqpkit works with RabbitMQ at a terminal. It sends and receives messages, inspects and replays parked messages, and runs a broker for
+// development. Its help has an example for each command:
 //
 //	amqpkit help
 package main
