@@ -28,66 +28,63 @@ var (
 // impossible is a value that RabbitMQ accepts for no queue, so that the declaration of readType cannot create one.
 const impossible = "amqpkit-reads-the-type"
 
-// readType reads the type of a queue without the management API. It declares the queue with an impossible argument, and RabbitMQ's refusal names the
-// first argument that differs, and its value. It takes a few attempts until that is the type, and in a quorum queue the delivery limit. The type
-// stays unknown if the user may not configure the queue, or if the refusal is not understood.
-func readType(ctx context.Context, ac *amqp.Connection, queue string) (t queueType, err error) {
+// readType reads the type of a queue without the management API. It declares a quorum queue with an impossible leader locator, and RabbitMQ's refusal
+// names the first argument that differs from the existing queue, and its value. The type and the delivery limit are compared before the locator, and
+// a few other arguments before them: each takes another attempt. The type stays unknown if the user may not configure the queue, or if a refusal
+// is not understood.
+func readType(ctx context.Context, ac *amqp.Connection, queue string) (queueType, error) {
+	unknown, quorum := queueType{}, queueType{name: "quorum"}
 	durable, autoDelete := true, false
-	args := amqp.Table{"x-queue-type": impossible}
+	args := amqp.Table{"x-queue-type": quorum.name, "x-queue-leader-locator": impossible}
 	for range 32 {
 		ch, err := wire.Channel(ctx, ac)
 		if err != nil {
-			return t, err
+			return unknown, err
 		}
 		err = wire.Do(ctx, ac, func() error {
 			_, err := ch.QueueDeclare(queue, durable, autoDelete, false, false, args)
 			return err
 		})
-		var refusal *amqp.Error
-		if !errors.As(err, &refusal) || refusal.Code != amqp.PreconditionFailed {
-			if ch.IsClosed() && !ac.IsClosed() { // not permitted, or an exclusive queue of another connection
-				err = nil
-			}
-			return t, err
+		switch {
+		case err == nil:
+			return quorum, ch.Close()
+		case wire.Code(err) == 0 || ac.IsClosed():
+			return unknown, err
 		}
-		m := inequivalence.FindStringSubmatch(refusal.Reason)
+		var refusal *amqp.Error // 403: not permitted; 405: an exclusive queue of another connection
+		m := []string(nil)
+		if errors.As(err, &refusal) && refusal.Code == amqp.PreconditionFailed {
+			m = inequivalence.FindStringSubmatch(refusal.Reason)
+		}
 		if m == nil {
-			return t, nil
+			return unknown, nil
 		}
-		name, current := m[1], m[2]
-		value := argumentValue(current)
-		switch name {
+		switch name, value := m[1], argumentValue(m[2]); name {
 		case "durable":
 			durable = !durable
 		case "auto_delete":
 			autoDelete = !autoDelete
 		case "x-queue-type":
-			t.name = "classic"
-			if s, ok := value.(string); ok {
-				t.name = s
+			if other, ok := value.(string); ok {
+				return queueType{name: other}, nil
 			}
-			if t.name != "quorum" {
-				return t, nil
-			}
-			args[name], args["x-message-ttl"] = "quorum", impossible // which is compared after the limit
+			return queueType{name: "classic"}, nil
 		case "x-delivery-limit":
 			if n, ok := value.(int64); ok {
-				t.limit = &n
+				quorum.limit = &n
+				return quorum, nil
 			}
-			return t, nil
-		case "x-message-ttl":
-			if args[name] != nil {
-				return t, nil
-			}
-			args[name] = value
+			return unknown, nil
+		case "x-queue-leader-locator":
+			return quorum, nil
 		default:
+			if value == nil {
+				return unknown, nil
+			}
 			args[name] = value
-		}
-		if value == nil && strings.HasPrefix(name, "x-") && name != "x-queue-type" {
-			return t, nil
 		}
 	}
-	return t, nil
+	return unknown, nil
 }
 
 // argumentValue returns the value in the text of a refusal, or nil.
