@@ -12,12 +12,11 @@ import (
 	"github.com/amqpkit/amqpkit/producer"
 )
 
-// The exit codes, see rootHelp.
+// The exit codes, see rootHelp. It reserves 3 for differences and faults that a command has found.
 const (
 	exitOK          = 0
 	exitFailure     = 1
 	exitUsage       = 2
-	exitFindings    = 3 // differences of a plan, findings of lint
 	exitUndelivered = 4
 	exitInterrupted = 130
 )

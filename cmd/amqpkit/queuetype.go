@@ -37,26 +37,15 @@ func readType(ctx context.Context, ac *amqp.Connection, queue string) (queueType
 	durable, autoDelete := true, false
 	args := amqp.Table{"x-queue-type": quorum.name, "x-queue-leader-locator": impossible}
 	for range 32 {
-		ch, err := wire.Channel(ctx, ac)
-		if err != nil {
-			return unknown, err
-		}
-		err = wire.Do(ctx, ac, func() error {
-			_, err := ch.QueueDeclare(queue, durable, autoDelete, false, false, args)
-			return err
-		})
+		declared, reason, err := tryDeclare(ctx, ac, queue, durable, autoDelete, args)
 		switch {
-		case err == nil:
-			return quorum, ch.Close()
-		case wire.Code(err) == 0 || ac.IsClosed():
+		case err != nil:
 			return unknown, err
+		case declared:
+			return quorum, nil
 		}
-		var refusal *amqp.Error // 403: not permitted; 405: an exclusive queue of another connection
-		m := []string(nil)
-		if errors.As(err, &refusal) && refusal.Code == amqp.PreconditionFailed {
-			m = inequivalence.FindStringSubmatch(refusal.Reason)
-		}
-		if m == nil {
+		m := inequivalence.FindStringSubmatch(reason)
+		if m == nil { // the user has no permission, or the queue is exclusive to another connection
 			return unknown, nil
 		}
 		switch name, value := m[1], argumentValue(m[2]); name {
@@ -85,6 +74,26 @@ func readType(ctx context.Context, ac *amqp.Connection, queue string) (queueType
 		}
 	}
 	return unknown, nil
+}
+
+// tryDeclare declares a queue on a separate channel and returns RabbitMQ's reason for a refusal.
+func tryDeclare(ctx context.Context, ac *amqp.Connection, queue string, durable, autoDelete bool, args amqp.Table) (declared bool, reason string, err error) {
+	ch, err := wire.Channel(ctx, ac)
+	if err != nil {
+		return false, "", err
+	}
+	err = wire.Do(ctx, ac, func() error {
+		_, err := ch.QueueDeclare(queue, durable, autoDelete, false, false, args)
+		return err
+	})
+	var refusal *amqp.Error
+	if errors.As(err, &refusal) && refusal.Server && !ac.IsClosed() {
+		return false, refusal.Reason, nil
+	}
+	if err == nil {
+		err = ch.Close()
+	}
+	return true, "", err
 }
 
 // argumentValue returns the value in the text of a refusal, or nil.
