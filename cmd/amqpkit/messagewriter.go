@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -25,8 +26,8 @@ type messageWriter struct {
 	json bool
 	dir  string
 
-	n   int
-	err error // of the first write that failed
+	n   atomic.Int64 // messages
+	err error        // of the first write that failed
 }
 
 func (a *app) newMessageWriter(c *cli.Command) (*messageWriter, error) {
@@ -44,10 +45,10 @@ func (a *app) newMessageWriter(c *cli.Command) (*messageWriter, error) {
 
 // write writes a message. It is safe after flush.
 func (w *messageWriter) write(exchange, key string, m amqp.Publishing, redelivered bool) error {
-	w.n++
+	n := w.n.Add(1)
 	file := ""
 	if w.dir != "" {
-		file = filepath.Join(w.dir, fmt.Sprintf("%06d", w.n))
+		file = filepath.Join(w.dir, fmt.Sprintf("%06d", n))
 		if err := writeNew(file, m.Body); err != nil {
 			return w.failed(err)
 		}
@@ -60,7 +61,7 @@ func (w *messageWriter) write(exchange, key string, m amqp.Publishing, redeliver
 		}
 		return w.failed(printJSON(w.out, line))
 	}
-	_, err := fmt.Fprintf(w.out, "message %d: %s\n", w.n, describeMessage(exchange, key, m, redelivered))
+	_, err := fmt.Fprintf(w.out, "message %d: %s\n", n, describeMessage(exchange, key, m, redelivered))
 	if err == nil && file != "" {
 		_, err = fmt.Fprintf(w.out, "body in %s\n", file)
 	} else if err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -82,12 +83,15 @@ func (a *app) receive(ctx context.Context, c *cli.Command) error {
 		return err
 	}
 	defer a.close(conn)
+	if !isTerminal(a.out) {
+		defer a.progress(func() string { return count(int(w.n.Load()), "message") }).end()
+	}
 	if peek && args == nil {
 		if err := a.checkPeek(ctx, c, conn, queue, true); err != nil {
 			return err
 		}
 		if n == 0 {
-			n = 1<<31 - 1
+			n = math.MaxInt
 		}
 		err = parking.Walk(ctx, conn, queue, n, func(m parking.Message) error { return w.write(m.Exchange, m.Key, m.Publishing, false) })
 		return errors.Join(err, w.flush())

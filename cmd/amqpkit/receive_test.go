@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -212,6 +213,22 @@ body in bodies.dir/000002
 		"amqpkit receive: open bodies.dir/000001: file exists; the other messages stay in the queue; use another --dir\n")
 	if got := s.bodies("q"); got != "three" {
 		t.Errorf("the queue holds %q", got)
+	}
+}
+
+func TestReceiveShowsProgressUnlessTheTerminalShowsTheMessages(t *testing.T) {
+	s := newShell(t)
+	s.queue("q", nil)
+	for _, redirected := range []bool{true, false} {
+		s.fill("q", 1)
+		out, errors := &tty{terminal: !redirected}, &tty{terminal: true}
+		a := &app{in: strings.NewReader(""), out: out, err: errors, getenv: func(name string) string { return s.env[name] }, interval: 10 * time.Millisecond}
+		if code := a.run(t.Context(), []string{"amqpkit", "receive", "--ack", "q"}); code != 0 {
+			t.Fatal(code, errors.String())
+		}
+		if shown := errors.String(); strings.Contains(shown, "\r\x1b[K1 message") != redirected {
+			t.Errorf("redirected %t: %q", redirected, shown)
+		}
 	}
 }
 
