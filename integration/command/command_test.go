@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -266,7 +267,13 @@ func TestUserWithFewPermissions(t *testing.T) {
 		}
 	}
 	ctl("add_user", user, "top-secret")
-	t.Cleanup(func() { ctl("delete_user", user) })
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if out, err := b.Ctl(ctx, "delete_user", user); err != nil {
+			t.Error(err, out)
+		}
+	})
 	ctl("set_permissions", user, "^$", "^$", "^"+q+"$") // read only
 	c.expect(q, 0, "2 messages confirmed\n", "send", "--queue", q, "--message-id", "m", "one", "two")
 	admin := c.url
