@@ -6,7 +6,12 @@ func (b *Broker) DropConnections() int { return b.broker.DropConnections() }
 // CloseConnections closes all connections with a reply code and text, for example 320 and "CONNECTION_FORCED - ...",
 // and returns their number. The code must be that of a connection exception: 320, or 501 and above.
 func (b *Broker) CloseConnections(code int, text string) int {
-	return b.broker.CloseConnections(code, text)
+	return b.broker.CloseConnections(nil, code, text)
+}
+
+// CloseConnection is [Broker.CloseConnections] for the connections with a connection_name. Several connections may have the same name.
+func (b *Broker) CloseConnection(name string, code int, text string) int {
+	return b.broker.CloseConnections(func(n string) bool { return n == name }, code, text)
 }
 
 // CloseChannels closes all channels with a reply code and text, for example 406 and "PRECONDITION_FAILED - ...", and

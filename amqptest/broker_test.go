@@ -247,3 +247,33 @@ func BenchmarkRoundTrip(b *testing.B) {
 		})
 	}
 }
+
+func TestOnlyTheConnectionsWithTheNameAreClosed(t *testing.T) {
+	b := amqptest.Start(t)
+	dial := func(name string) chan *amqp.Error {
+		t.Helper()
+		ac, err := amqp.DialConfig(b.URL(), amqp.Config{Properties: amqp.Table{"connection_name": name}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { ac.Close() })
+		return ac.NotifyClose(make(chan *amqp.Error, 1))
+	}
+	first, second, other := dial("orders"), dial("orders"), dial("billing")
+	if n := b.CloseConnection("orders", 320, "CONNECTION_FORCED - as asked"); n != 2 {
+		t.Errorf("closed %d connections, want 2", n)
+	}
+	for _, closed := range []chan *amqp.Error{first, second} {
+		if err := <-closed; err == nil || err.Code != 320 {
+			t.Errorf("closed with %v", err)
+		}
+	}
+	if err := b.Await(t.Context(), func() bool { return len(b.Connections()) == 1 }); err != nil || b.Connections()[0].Name != "billing" {
+		t.Errorf("open: %+v, %v", b.Connections(), err)
+	}
+	select {
+	case err := <-other:
+		t.Errorf("the other connection was closed: %v", err)
+	default:
+	}
+}

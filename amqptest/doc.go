@@ -35,7 +35,7 @@
 //   - block publishers by a memory alarm: [Broker.Block]
 //   - refuse logins or let them expire: [Broker.RefuseLogins], [Config.Login]
 //   - cancel consumers and close channels or connections: [Broker.CancelConsumers], [Broker.CloseChannels],
-//     [Broker.CloseConnections]
+//     [Broker.CloseConnections], [Broker.CloseConnection]
 //   - delay a single request: [Broker.Intercept]
 //   - answer or refuse it: [Request.Reply], [Request.CloseChannel], [Request.CloseConnection], [Request.DropConnection]
 //   - let time pass: [Config.ManualClock] and [Broker.Advance], or testing/synctest with [Config.InMemory].

@@ -2,6 +2,7 @@
 //
 //   - connection, topology, publishing, consuming and retrying test one subject each. TestS01 to TestS98, the fault
 //     catalogue of docs/reliability.md, are among them.
+//   - command tests the command amqpkit as a process.
 //   - examples runs the programs of the README and of the folder examples, also together with pika.
 //   - conformance compares package amqptest with RabbitMQ.
 //   - walls checks which packages the rooms import and link.

@@ -23,9 +23,9 @@ import (
 // of messages that it has written. It reports messages that it cannot read as [Peek] does.
 func Export(ctx context.Context, conn consumer.Connection, queue string, w io.Writer) (n int, err error) {
 	out := json.NewEncoder(w)
-	err = walk(ctx, conn, queue, math.MaxInt, func(d *amqp.Delivery) error {
-		if err := out.Encode(amqpjson.Encode(history.Publishing(d))); err != nil {
-			return fmt.Errorf("parking: export message %s: %w", validate.Quote(d.MessageId), err)
+	err = Walk(ctx, conn, queue, math.MaxInt, func(m Message) error {
+		if err := out.Encode(amqpjson.Encode(m.Publishing)); err != nil {
+			return fmt.Errorf("parking: export message %s: %w", validate.Quote(m.Publishing.MessageId), err)
 		}
 		n++
 		return nil

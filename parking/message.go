@@ -16,7 +16,7 @@ import (
 type Message struct {
 	Publishing                amqp.Publishing // the message as it is in the queue, with all headers
 	Queue                     string          // the queue whose handler failed, or in which RabbitMQ dead-lettered the message; empty if unknown
-	Exchange, Key             string          // the exchange and the routing key to which it was published
+	Exchange, Key             string          // the exchange and the routing key to which it was published; of the delivery if Queue is unknown
 	Attempts                  int             // failed attempts; zero if unknown
 	FirstFailure, LastFailure time.Time       // zero if unknown
 	Error, ErrorType          string          // text and Go type of the last error
@@ -34,6 +34,9 @@ func newMessage(d *amqp.Delivery) Message {
 	m := Message{
 		Publishing: history.Publishing(d), Queue: r.Queue, Exchange: r.Exchange, Key: r.Key, Attempts: r.Attempts,
 		FirstFailure: r.First, LastFailure: r.Last, Error: r.Error, ErrorType: r.ErrorType, Reason: r.Reason,
+	}
+	if r.Queue == "" {
+		m.Exchange, m.Key = d.Exchange, d.RoutingKey
 	}
 	for _, e := range r.Entries {
 		m.History = append(m.History, fmt.Sprint(e))
@@ -55,15 +58,16 @@ func (m Message) String() string {
 // Messages with unreadable headers are left out and reported by a *[SkippedError]. A message that RabbitMQ cannot deliver is reported by a
 // *[BlockedError]. The other messages are returned together with the error.
 func Peek(ctx context.Context, conn consumer.Connection, queue string, n int) (messages []Message, err error) {
-	err = walk(ctx, conn, queue, n, func(d *amqp.Delivery) error {
-		messages = append(messages, newMessage(d))
+	err = Walk(ctx, conn, queue, n, func(m Message) error {
+		messages = append(messages, m)
 		return nil
 	})
 	return messages, err
 }
 
-// walk calls f for the first n readable messages of a queue, and leaves them there.
-func walk(ctx context.Context, conn consumer.Connection, queue string, n int, f func(*amqp.Delivery) error) (err error) {
+// Walk is Peek for a queue whose messages do not fit into memory: it calls f for each message, in their order, and stops at an error of f, which it
+// returns. It holds the messages at RabbitMQ until it returns, at most for the time of [ErrScanTimeout].
+func Walk(ctx context.Context, conn consumer.Connection, queue string, n int, f func(Message) error) (err error) {
 	if n < 0 {
 		err = fieldError("n", fmt.Sprintf("%d is negative", n), "write the number of messages to read")
 	}
@@ -77,7 +81,7 @@ func walk(ctx context.Context, conn consumer.Connection, queue string, n int, f 
 		if err != nil || d == nil {
 			return err
 		}
-		if err := f(d); err != nil {
+		if err := f(newMessage(d)); err != nil {
 			return err
 		}
 	}

@@ -290,3 +290,33 @@ func TestAReplayStartsAgainAfterItsConnectionWasClosed(t *testing.T) {
 		}
 	})
 }
+
+func TestWalkStopsAtAnErrorAndLeavesTheMessages(t *testing.T) {
+	bubble(t, func(b *bench) {
+		b.fill(topology.Queue{Name: "archive", DeliveryLimit: new(topology.Unlimited)}, 5)
+		enough := errors.New("enough")
+		var seen []string
+		err := parking.Walk(b.t.Context(), b.conn, "archive", math.MaxInt, func(m parking.Message) error {
+			if seen = append(seen, string(m.Publishing.Body)); len(seen) == 3 {
+				return enough
+			}
+			return nil
+		})
+		if !errors.Is(err, enough) || fmt.Sprint(seen) != "[0 1 2]" || len(bodies(b, "archive")) != 5 {
+			t.Errorf("Walk = %v after %v, left %v", err, seen, bodies(b, "archive"))
+		}
+	})
+}
+
+func TestMessageWithoutARecordHasTheAddressOfItsDelivery(t *testing.T) {
+	bubble(t, func(b *bench) {
+		b.fill(topology.Queue{Name: "plain"}, 0)
+		if err := b.producer.Publish(b.t.Context(), "", "plain", amqp.Publishing{}); err != nil {
+			t.Fatal(err)
+		}
+		messages, err := parking.Peek(b.t.Context(), b.conn, "plain", 1)
+		if err != nil || len(messages) != 1 || messages[0].Queue != "" || messages[0].Key != "plain" {
+			t.Errorf("Peek = %+v, %v", messages, err)
+		}
+	})
+}

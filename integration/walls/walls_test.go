@@ -83,6 +83,25 @@ func TestSharedPackagesImportOnlyEarlierOnes(t *testing.T) {
 	}
 }
 
+// terminal are the modules that only the command links.
+var terminal = []string{"github.com/urfave/cli/v3", "golang.org/x/term", "golang.org/x/sys"}
+
+func TestOnlyTheCommandImportsTheLibrariesOfTheTerminal(t *testing.T) {
+	command := module + "/cmd/amqpkit"
+	for _, p := range list(t, module+"/...") {
+		for _, imported := range p.Imports {
+			if (strings.HasPrefix(imported, terminal[0]) || strings.HasPrefix(imported, terminal[1])) && p.ImportPath != command && !strings.HasPrefix(p.ImportPath, command+"/") {
+				t.Errorf("%s imports %s", p.ImportPath, imported)
+			}
+		}
+	}
+	for _, p := range list(t, "-deps", command) {
+		if !p.Standard && !slices.Contains(linkable, p.Module.Path) && !slices.Contains(terminal, p.Module.Path) {
+			t.Errorf("the command links %s", p.ImportPath)
+		}
+	}
+}
+
 func isRoom(path string) bool {
 	_, ok := rooms[path]
 	return ok || slices.Contains(foundations, path)

@@ -42,7 +42,16 @@ func Encode(p amqp.Publishing) map[string]any {
 	return line
 }
 
-// Decode returns the message of which Encode returned the parts.
+// EncodeText is Encode for lines that people read: the body is text. One that is not UTF-8 is base64.
+func EncodeText(p amqp.Publishing) map[string]any {
+	line := Encode(p)
+	if p.Body != nil {
+		line["body"] = encode(string(p.Body))
+	}
+	return line
+}
+
+// Decode returns the message of which Encode or EncodeText returned the parts.
 func Decode(line map[string]any) (p amqp.Publishing, err error) {
 	for name, encoded := range line {
 		field := fields[name]
@@ -51,6 +60,9 @@ func Decode(line map[string]any) (p amqp.Publishing, err error) {
 		}
 		part := reflect.ValueOf(field(&p)).Elem()
 		v := decode(encoded, &err)
+		if text, ok := v.(string); ok && name == "body" {
+			v = []byte(text)
+		}
 		if err == nil && reflect.TypeOf(v) != part.Type() {
 			err = fmt.Errorf("a %T, not a %s", v, part.Type())
 		}

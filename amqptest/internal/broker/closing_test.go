@@ -146,7 +146,7 @@ func TestClientThatDoesNotReadIsClosedInTime(t *testing.T) {
 		r := rawClient(t, s.Broker)
 		unread(t, r)
 		began := time.Now()
-		s.CloseConnections(320, "CONNECTION_FORCED - enough")
+		s.CloseConnections(nil, 320, "CONNECTION_FORCED - enough")
 		ctx, cancel := context.WithTimeout(t.Context(), 2*closeTimeout)
 		defer cancel()
 		s.must(s.Await(ctx, func() bool { return len(s.Connections()) == 0 }))

@@ -93,12 +93,12 @@ func (b *Broker) DropConnections() int {
 	return n
 }
 
-// CloseConnections closes all open connections with a reply code and text.
-func (b *Broker) CloseConnections(code int, text string) int {
+// CloseConnections closes the open connections for whose names match returns true, with a reply code and text. Nil matches all.
+func (b *Broker) CloseConnections(match func(name string) bool, code int, text string) int {
 	n := 0
 	b.update(func() {
 		for c := range b.conns {
-			if c.vhost != nil && !c.closing && !c.finish {
+			if (match == nil || match(c.name)) && c.vhost != nil && !c.closing && !c.finish {
 				c.fail(0, 0, &exception{code: code, text: text, exact: true})
 				n++
 			}

@@ -97,7 +97,7 @@ func TestChannelsAndConnectionsAreClosedOnDemand(t *testing.T) {
 	}
 	expectError(t, next(t, closed), 406, "PRECONDITION_FAILED - as asked")
 	s.ch = s.channel()
-	if n := s.CloseConnections(320, "CONNECTION_FORCED - as asked"); n != 1 {
+	if n := s.CloseConnections(nil, 320, "CONNECTION_FORCED - as asked"); n != 1 {
 		t.Errorf("closed %d connections", n)
 	}
 	expectError(t, next(t, gone), 320, "CONNECTION_FORCED - as asked")

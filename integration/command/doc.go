@@ -1,0 +1,2 @@
+// Package command tests the command amqpkit as a process, on RabbitMQ.
+package command
