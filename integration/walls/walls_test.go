@@ -15,15 +15,16 @@ const module = "github.com/amqpkit/amqpkit"
 
 // rooms are the packages that users import, each with the rooms that it may import besides amqperr and internal packages.
 var rooms = map[string][]string{
-	module:               {},
-	module + "/amqperr":  {},
-	module + "/topology": {},
-	module + "/producer": {},
-	module + "/consumer": {},
-	module + "/retry":    {module + "/topology", module + "/consumer"},
-	module + "/parking":  {module + "/consumer"},
-	module + "/outbox":   {module + "/producer"},
-	module + "/inbox":    {module + "/consumer"},
+	module:                       {},
+	module + "/amqperr":          {},
+	module + "/topology":         {},
+	module + "/topology/diagram": {module + "/topology"},
+	module + "/producer":         {},
+	module + "/consumer":         {},
+	module + "/retry":            {module + "/topology", module + "/consumer"},
+	module + "/parking":          {module + "/consumer"},
+	module + "/outbox":           {module + "/producer"},
+	module + "/inbox":            {module + "/consumer"},
 }
 
 // foundations are the packages below the rooms, in the order in which they may import each other.
