@@ -1,6 +1,7 @@
 package diagram
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/amqpkit/amqpkit/topology"
@@ -60,6 +61,7 @@ type edge struct {
 	from, to *node
 	line     line
 	texts    []string // keys, or key and reason of dead letters
+	keys     []string // of bindings, or of dead letters if it is not the message's own
 }
 
 // most is the number of lines of a label.
@@ -123,10 +125,10 @@ func newGraph(t topology.Topology) *graph {
 		from := b.exchange(bound.Source)
 		text := bindingText(bound, from.exchange)
 		if bound.Queue != "" {
-			b.edge(from, b.queue(bound.Queue), binding, text)
+			b.edge(from, b.queue(bound.Queue), binding, text, bound.Key)
 		}
 		if bound.Exchange != "" {
-			b.edge(from, b.exchange(bound.Exchange), binding, text)
+			b.edge(from, b.exchange(bound.Exchange), binding, text, bound.Key)
 		}
 	}
 	for _, x := range t.Exchanges {
@@ -179,7 +181,7 @@ func (b *builder) queue(name string) *node {
 	return n
 }
 
-func (b *builder) edge(from, to *node, l line, text string) {
+func (b *builder) edge(from, to *node, l line, text string, key ...string) {
 	at := ends{from.id, to.id, l}
 	e := b.known[at]
 	if e == nil {
@@ -190,6 +192,7 @@ func (b *builder) edge(from, to *node, l line, text string) {
 	if text != "" {
 		e.texts = append(e.texts, text)
 	}
+	e.keys = append(e.keys, key...)
 }
 
 // deadLetters adds the way of the dead letters of q.
@@ -211,7 +214,7 @@ func (b *builder) deadLetters(n *node, q topology.Queue) {
 	default: // only messages that were published to its name are in the queue
 		to = n
 	}
-	b.edge(n, to, deadLetter, d.String())
+	b.edge(n, to, deadLetter, d.String(), d.key)
 }
 
 func (b *builder) bound(n *node) bool {
@@ -225,17 +228,7 @@ func (b *builder) bound(n *node) bool {
 
 // roles finds wait queues and parking queues. places are the nodes of t.Queues.
 func (b *builder) roles(t topology.Topology, places []*node) {
-	entered := make([]bool, len(b.nodes)) // by anything
-	filled := make([]bool, len(b.nodes))  // by dead letters that did not expire in a wait queue
-	var todo []*node
-	fill := func(n *node) {
-		if !filled[n.id] {
-			filled[n.id] = true
-			todo = append(todo, n)
-		}
-	}
 	attributes := make([]limits, len(b.nodes))
-	out := make([][]*edge, len(b.nodes))
 	for i, q := range t.Queues {
 		if n := places[i]; n != nil {
 			attributes[n.id] = limitsOf(q)
@@ -244,27 +237,49 @@ func (b *builder) roles(t topology.Topology, places []*node) {
 			}
 		}
 	}
+	entered := make([]bool, len(b.nodes))
 	for _, e := range b.edges {
-		out[e.from.id] = append(out[e.from.id], e)
 		entered[e.to.id] = true
-		if e.line == deadLetter && e.from.role != wait {
-			fill(e.to)
-		}
 	}
-	for ; len(todo) > 0; todo = todo[1:] {
-		if todo[0].queue {
-			continue
-		}
-		for _, e := range out[todo[0].id] {
-			fill(e.to)
-		}
-	}
+	filled := b.filled()
 	for _, n := range places {
 		if n == nil || attributes[n.id].expires || attributes[n.id].deadLetters || attributes[n.id].stream {
 			continue
 		}
-		if filled[n.id] || attributes[n.id].unlimited && !entered[n.id] {
+		if filled[n] || attributes[n.id].unlimited && !entered[n.id] {
 			n.role = parking
 		}
 	}
+}
+
+// filled returns the nodes that dead letters reach which did not expire in a wait queue. Direct exchanges route them by
+// their key; other exchanges count as routing them to all bindings.
+func (b *builder) filled() map[*node]bool {
+	type stay struct {
+		at  *node
+		key string // empty if it is unknown
+	}
+	out := make([][]*edge, len(b.nodes))
+	var todo []stay
+	for _, e := range b.edges {
+		out[e.from.id] = append(out[e.from.id], e)
+		if e.line == deadLetter && e.from.role != wait {
+			todo = append(todo, stay{e.to, e.keys[0]})
+		}
+	}
+	filled, seen := map[*node]bool{}, map[stay]bool{}
+	for ; len(todo) > 0; todo = todo[1:] {
+		s := todo[0]
+		filled[s.at] = true
+		if s.at.queue || seen[s] {
+			continue
+		}
+		seen[s] = true
+		for _, e := range out[s.at.id] {
+			if s.key == "" || s.at.exchange != topology.Direct || e.line != binding || slices.Contains(e.keys, s.key) {
+				todo = append(todo, stay{e.to, s.key})
+			}
+		}
+	}
+	return filled
 }
