@@ -27,6 +27,7 @@ var rooms = map[string][]string{
 	module + "/management": {module + "/topology"},
 
 	module + "/topology/topologyfile": {module + "/topology"},
+	module + "/topology/diagram":      {module + "/topology"},
 }
 
 // libraries are the modules that a room links besides linkable.
