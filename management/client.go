@@ -41,7 +41,7 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{cfg: cfg, user: cmp.Or(u.User, url.UserPassword("guest", "guest")), maxBytes: maxBody}
 	u.User = nil
 	c.base = strings.TrimSuffix(u.String(), "/")
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck // its documented type
+	transport := http.DefaultTransport.(*http.Transport).Clone()
 	if cfg.TLS != nil {
 		transport.TLSClientConfig = cfg.TLS.Clone()
 	}

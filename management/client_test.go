@@ -215,7 +215,7 @@ func TestErrorsNameTheNextStep(t *testing.T) {
 		client, _ := serve(t, map[string]string{"/api/overview?disable_stats=true": c.answer})
 		_, err := client.Overview(t.Context())
 		e, ok := errors.AsType[*Error](err)
-		if !ok || e.Status != c.status || e.Method != "GET" || e.Path != "/api/overview" {
+		if !ok || e.Status != c.status || e.Method != http.MethodGet || e.Path != "/api/overview" {
 			t.Errorf("%s: %+v", name, err)
 			continue
 		}

@@ -390,7 +390,8 @@ func anyValue(r *rand.Rand, depth int) any {
 	}
 	return []any{
 		nil, true, false, 7, int8(-7), int16(7), int32(-7), int64(1) << 60, uint8(7), uint16(7), uint32(1) << 31, float32(0.1), 1e300, 0.5,
-		"text", "\xff\xfe binary" + strings.Repeat("x", 90), []byte("bytes"), time.Unix(1e9, 0), amqp.Decimal{Scale: 2, Value: 345},
+		"text", "\xff\xfe binary" + strings.Repeat("x", 90), []byte("bytes"), time.Unix(1e9, 0),
+		amqp.Decimal{Scale: 2, Value: 345},
 	}[r.IntN(19)]
 }
 

@@ -141,8 +141,10 @@ var lintCases = map[string]struct {
 		"4.3", Topology{
 			Exchanges: []Exchange{{Name: "dead", Type: Fanout}},
 			Queues: []Queue{
-				{Name: "a", DeliveryLimit: new(3), DeadLetter: &DeadLetter{RoutingKey: "b"}}, {Name: "b"},
-				{Name: "c", DeliveryLimit: new(30), DeadLetter: &DeadLetter{Exchange: "dead"}}, {Name: "d", DeliveryLimit: new(3), DeadLetter: &DeadLetter{Exchange: "dead", RoutingKey: "d"}},
+				{Name: "a", DeliveryLimit: new(3), DeadLetter: &DeadLetter{RoutingKey: "b"}},
+				{Name: "b"},
+				{Name: "c", DeliveryLimit: new(30), DeadLetter: &DeadLetter{Exchange: "dead"}},
+				{Name: "d", DeliveryLimit: new(3), DeadLetter: &DeadLetter{Exchange: "dead", RoutingKey: "d"}},
 			},
 			Bindings: []Binding{
 				{Source: "dead", Queue: "b"}, {Source: "amq.topic", Queue: "a", Key: "a"}, {Source: "amq.topic", Queue: "c", Key: "c"}, {Source: "amq.topic", Queue: "d", Key: "d"},
@@ -168,7 +170,10 @@ var lintCases = map[string]struct {
 			Queues:    []Queue{{Name: "a", DeadLetter: &DeadLetter{Exchange: "dead", RoutingKey: "a.eu"}}, {Name: "a.dead"}, {Name: "other"}, {Name: "rest"}},
 			Bindings: []Binding{
 				{Source: "amq.topic", Queue: "a", Key: "#"},
-				{Source: "dead", Exchange: "eu", Key: "*.eu"}, {Source: "eu", Queue: "a.dead", Key: "a.eu"}, {Source: "eu", Queue: "other", Key: "b.eu"}, {Source: "rest", Queue: "rest"},
+				{Source: "dead", Exchange: "eu", Key: "*.eu"},
+				{Source: "eu", Queue: "a.dead", Key: "a.eu"},
+				{Source: "eu", Queue: "other", Key: "b.eu"},
+				{Source: "rest", Queue: "rest"},
 			},
 		}, []string{
 			`dead-letter-queue-limit Queues[1] "a.dead".DeliveryLimit`, `default-delivery-limit Queues[2] "other".DeliveryLimit`, `default-delivery-limit Queues[3] "rest".DeliveryLimit`,
@@ -187,26 +192,31 @@ var lintCases = map[string]struct {
 		"", queues(with(kept("a"), func(q *Queue) { q.DeadLetter = &DeadLetter{RoutingKey: "dead"} })), []string{`unknown-dead-letter-queue Queues[0] "a".DeadLetter.RoutingKey`},
 	},
 	"unknown alternate exchange": {
-		"", Topology{Exchanges: []Exchange{{Name: "x", Type: Topic, AlternateExchange: "y"}, {Name: "z", Type: Topic, AlternateExchange: "y"}}},
+		"",
+		Topology{Exchanges: []Exchange{{Name: "x", Type: Topic, AlternateExchange: "y"}, {Name: "z", Type: Topic, AlternateExchange: "y"}}},
 		[]string{`unknown-alternate-exchange Exchanges[0] "x".AlternateExchange`},
 	},
 	"unknown binding ends": {
-		"", Topology{Bindings: []Binding{{Source: "x", Queue: "q"}, {Source: "x", Exchange: "y"}, {Source: "amq.rabbitmq.event", Queue: "q"}}},
+		"",
+		Topology{Bindings: []Binding{{Source: "x", Queue: "q"}, {Source: "x", Exchange: "y"}, {Source: "amq.rabbitmq.event", Queue: "q"}}},
 		[]string{"unknown-binding-end Bindings[0].Source", "unknown-binding-end Bindings[0].Queue", "unknown-binding-end Bindings[1].Exchange"},
 	},
 
 	"unrouted dead letters": {
-		"", Topology{Exchanges: []Exchange{{Name: "dead", Type: Direct}}, Queues: []Queue{
+		"",
+		Topology{Exchanges: []Exchange{{Name: "dead", Type: Direct}}, Queues: []Queue{
 			with(kept("a"), func(q *Queue) { q.DeadLetter = &DeadLetter{Exchange: "dead", RoutingKey: "a"} }), kept("b"),
 		}, Bindings: []Binding{{Source: "amq.topic", Queue: "a", Key: "a"}, {Source: "dead", Queue: "b", Key: "b"}}},
 		[]string{`dead-letter-unrouted Queues[0] "a".DeadLetter.Exchange`},
 	},
 	"dead-letter exchange without bindings": {
-		"", Topology{Exchanges: []Exchange{{Name: "dead", Type: Fanout}}, Queues: []Queue{with(kept("a"), func(q *Queue) { q.Arguments = args("x-dead-letter-exchange", "dead") })}},
+		"",
+		Topology{Exchanges: []Exchange{{Name: "dead", Type: Fanout}}, Queues: []Queue{with(kept("a"), func(q *Queue) { q.Arguments = args("x-dead-letter-exchange", "dead") })}},
 		[]string{`dead-letter-unrouted Queues[0] "a".Arguments["x-dead-letter-exchange"]`},
 	},
 	"dead letters with their own keys": {
-		"", Topology{Exchanges: []Exchange{{Name: "in", Type: Direct}, {Name: "dead", Type: Topic}}, Queues: []Queue{
+		"",
+		Topology{Exchanges: []Exchange{{Name: "in", Type: Direct}, {Name: "dead", Type: Topic}}, Queues: []Queue{
 			with(kept("a"), func(q *Queue) { q.DeadLetter = &DeadLetter{Exchange: "dead"} }), kept("a.dead"),
 		}, Bindings: []Binding{{Source: "in", Queue: "a", Key: "order.paid"}, {Source: "in", Queue: "a", Key: "invoice.paid"}, {Source: "dead", Queue: "a.dead", Key: "order.#"}}},
 		[]string{`dead-letter-unrouted Queues[0] "a".DeadLetter.Exchange`},
@@ -217,7 +227,8 @@ var lintCases = map[string]struct {
 		}, Bindings: []Binding{{Source: "in", Queue: "a", Key: "order.paid"}, {Source: "dead", Queue: "a.dead", Key: "order.#"}}}, nil,
 	},
 	"dead letters to queues that do not exist": {
-		"", Topology{Exchanges: []Exchange{{Name: "in", Type: Topic}}, Queues: []Queue{
+		"",
+		Topology{Exchanges: []Exchange{{Name: "in", Type: Topic}}, Queues: []Queue{
 			with(kept("a"), func(q *Queue) { q.DeadLetter = &DeadLetter{} }),
 		}, Bindings: []Binding{{Source: "in", Queue: "a", Key: "order.paid"}}},
 		[]string{`dead-letter-unrouted Queues[0] "a".DeadLetter.Exchange`},
@@ -242,7 +253,8 @@ var lintCases = map[string]struct {
 	},
 
 	"internal exchange": {
-		"", Topology{Exchanges: []Exchange{{Name: "x", Type: Fanout, Internal: true}}, Queues: []Queue{kept("a")}, Bindings: []Binding{{Source: "x", Queue: "a"}}},
+		"",
+		Topology{Exchanges: []Exchange{{Name: "x", Type: Fanout, Internal: true}}, Queues: []Queue{kept("a")}, Bindings: []Binding{{Source: "x", Queue: "a"}}},
 		[]string{`unreachable-exchange Exchanges[0] "x".Internal`},
 	},
 	"internal exchanges with sources": {
@@ -260,7 +272,8 @@ var lintCases = map[string]struct {
 	"queues that receive messages by name": {
 		"", Topology{Queues: []Queue{
 			with(kept("a"), func(q *Queue) { q.DeadLetter = &DeadLetter{RoutingKey: "a.dead"} }), kept("a.dead"), kept("a.parked"),
-			with(wait("a.wait.1s", "", "a"), func(q *Queue) { q.DeliveryLimit = new(Unlimited) }), {Name: "replies", Type: Classic, Transient: true, Exclusive: true},
+			with(wait("a.wait.1s", "", "a"), func(q *Queue) { q.DeliveryLimit = new(Unlimited) }),
+			{Name: "replies", Type: Classic, Transient: true, Exclusive: true},
 		}, Bindings: []Binding{{Source: "amq.topic", Queue: "a", Key: "a"}}}, nil,
 	},
 	"queue that a wait queue may return to": {
@@ -285,7 +298,8 @@ var lintCases = map[string]struct {
 	"bindings, overlapping":   {"", bound("amq.topic", "a.*", "*.b"), nil},
 	"bindings, headers": {
 		"", Topology{Queues: []Queue{kept("q")}, Bindings: []Binding{
-			{Source: "amq.headers", Queue: "q", Key: "a", Arguments: args("kind", "a")}, {Source: "amq.headers", Queue: "q", Key: "b", Arguments: args("kind", "b")},
+			{Source: "amq.headers", Queue: "q", Key: "a", Arguments: args("kind", "a")},
+			{Source: "amq.headers", Queue: "q", Key: "b", Arguments: args("kind", "b")},
 			{Source: "amq.headers", Queue: "q", Key: "c", Arguments: args("kind", "a")},
 		}}, []string{"redundant-binding Bindings[2]"},
 	},

@@ -93,7 +93,7 @@ func (l *linter) literalWildcard() {
 				continue
 			}
 			wildcard := word == "*" || word == "#"
-			problem, fix := "", ""
+			var problem, fix string
 			switch {
 			case kind == Direct && wildcard:
 				problem, fix = "exchange "+validate.Quote(b.Source)+" is a direct exchange, which has no wildcards", "set the exchange's Type to topology.Topic, or bind each routing key"

@@ -147,15 +147,20 @@ func planned() topology.Topology {
 		Queues: []topology.Queue{
 			{Name: "plain"},
 			{Name: "classic", Type: topology.Classic, MaxPriority: 5, Expires: time.Hour, Overflow: topology.RejectPublish, AutoDelete: true},
-			{Name: "quorum", MessageTTL: time.Minute, MaxLength: 5, MaxLengthBytes: 1 << 40, DeliveryLimit: new(topology.Unlimited), SingleActiveConsumer: true, LeaderLocator: "balanced",
-				Overflow: topology.RejectPublish, DeadLetter: &topology.DeadLetter{Exchange: "in", RoutingKey: "dead", Strategy: topology.AtLeastOnce}},
+			{
+				Name: "quorum", MessageTTL: time.Minute, MaxLength: 5, MaxLengthBytes: 1 << 40, DeliveryLimit: new(topology.Unlimited), SingleActiveConsumer: true, LeaderLocator: "balanced",
+				Overflow: topology.RejectPublish, DeadLetter: &topology.DeadLetter{Exchange: "in", RoutingKey: "dead", Strategy: topology.AtLeastOnce},
+			},
 			{Name: "stream", Type: topology.Stream, MaxAge: 24 * time.Hour, MaxSegmentBytes: 1 << 20},
 			{Name: "free", Type: topology.Classic, Arguments: free, AllowUnknownArguments: true},
 			{Name: `quo"te/ü`, Type: topology.Classic},
 		},
 		Bindings: []topology.Binding{
-			{Source: "in", Queue: "plain", Key: "a.*"}, {Source: "in", Queue: "plain", Key: "b.#"}, {Source: "in", Exchange: "rest", Key: "~"},
-			{Source: "rest", Queue: `quo"te/ü`}, {Source: "amq.topic", Queue: "stream", Key: "%2F"},
+			{Source: "in", Queue: "plain", Key: "a.*"},
+			{Source: "in", Queue: "plain", Key: "b.#"},
+			{Source: "in", Exchange: "rest", Key: "~"},
+			{Source: "rest", Queue: `quo"te/ü`},
+			{Source: "amq.topic", Queue: "stream", Key: "%2F"},
 		},
 	}
 	for key, v := range free {
@@ -437,8 +442,10 @@ func TestPlanNamesThePoliciesThatRabbitMQApplies(t *testing.T) {
 	and := func(key string, v any) amqp.Table { return amqp.Table{"max-length-bytes": 1, key: v} }
 	r := rand.New(rand.NewPCG(3, 4))
 	var policies []topology.Policy
-	definitions := []amqp.Table{low, and("max-age", "1h"), and("delivery-limit", 3), and("expires", 3600000), and("dead-letter-strategy", "at-most-once"), and("queue-mode", "lazy"),
-		and("overflow", "drop-head"), and("consumer-timeout", 60000), and("queue-leader-locator", "balanced"), and("stream-max-segment-size-bytes", 1<<20), and("dead-letter-exchange", "")}
+	definitions := []amqp.Table{
+		low, and("max-age", "1h"), and("delivery-limit", 3), and("expires", 3600000), and("dead-letter-strategy", "at-most-once"), and("queue-mode", "lazy"),
+		and("overflow", "drop-head"), and("consumer-timeout", 60000), and("queue-leader-locator", "balanced"), and("stream-max-segment-size-bytes", 1<<20), and("dead-letter-exchange", ""),
+	}
 	for i, definition := range definitions {
 		for j, applyTo := range []string{"all", "queues", "exchanges", "quorum_queues", "classic_queues", "streams"} {
 			policies = append(policies, topology.Policy{

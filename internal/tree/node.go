@@ -13,6 +13,7 @@ const MaxDepth = 4 + validate.MaxDepth
 // A Kind is the type of a Node in the file. Its text is for error messages.
 type Kind string
 
+// The kinds of nodes.
 const (
 	Null   Kind = "null"
 	Bool   Kind = "a boolean"

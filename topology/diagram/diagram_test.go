@@ -167,7 +167,7 @@ func TestOutputDependsOnTheTopologyAlone(t *testing.T) {
 
 func topologies(t testing.TB) map[string]topology.Topology {
 	all := map[string]topology.Topology{"orders": orders(t), "shop": shop(t), "pair": pair(), "empty": {}, "awkward": awkward()}
-	for seed := range uint64(200) {
+	for seed := range uint64(200 / slow) {
 		all[fmt.Sprintf("random %d", seed)] = random(seed, 5+int(seed)/3)
 	}
 	return all

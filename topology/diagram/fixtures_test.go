@@ -60,7 +60,9 @@ func shop(t testing.TB) topology.Topology {
 			{Name: "dead.letters", DeliveryLimit: new(topology.Unlimited)},
 			{Name: "images.resize", MaxLength: 1000, DeadLetter: &topology.DeadLetter{Exchange: "images", RoutingKey: "failed"}},
 			{Name: "images.failed"},
-			{Name: "notify.mail"}, {Name: "notify.sms"}, {Name: "notify.push", Type: topology.Classic, MaxPriority: 5},
+			{Name: "notify.mail"},
+			{Name: "notify.sms"},
+			{Name: "notify.push", Type: topology.Classic, MaxPriority: 5},
 		},
 		Bindings: []topology.Binding{
 			{Source: "unrouted", Queue: "unrouted"},
@@ -72,8 +74,10 @@ func shop(t testing.TB) topology.Topology {
 			{Source: "notify", Queue: "notify.push", Arguments: amqp.Table{"channel": "push"}},
 		},
 	}
-	services := []string{"billing", "shipping", "stock", "search", "pricing", "mailer", "invoices", "returns", "loyalty", "fraud", "reports", "ledger",
-		"customers", "addresses", "vouchers", "subscriptions", "gifts", "reviews", "recommendations", "warehouse", "carriers", "taxes", "crm", "bi", "audit"}
+	services := []string{
+		"billing", "shipping", "stock", "search", "pricing", "mailer", "invoices", "returns", "loyalty", "fraud", "reports", "ledger",
+		"customers", "addresses", "vouchers", "subscriptions", "gifts", "reviews", "recommendations", "warehouse", "carriers", "taxes", "crm", "bi", "audit",
+	}
 	for i, name := range services {
 		q := topology.Queue{Name: "events." + name}
 		if i%3 == 0 {
@@ -100,22 +104,30 @@ func awkward() topology.Topology {
 	long := strings.Repeat("a.very.long.name.", 14)
 	t := topology.Topology{
 		Exchanges: []topology.Exchange{
-			{Name: "work", Type: topology.Direct}, {Name: "retry", Type: topology.Direct},
-			{Name: `quote"]; drop`, Type: topology.Topic}, {Name: "</text><script>alert(1)</script>", Type: topology.Fanout, AlternateExchange: "work"},
+			{Name: "work", Type: topology.Direct},
+			{Name: "retry", Type: topology.Direct},
+			{Name: `quote"]; drop`, Type: topology.Topic},
+			{Name: "</text><script>alert(1)</script>", Type: topology.Fanout, AlternateExchange: "work"},
 			{Name: long + "x", Type: topology.Topic},
-			{Name: "ring1", Type: topology.Fanout}, {Name: "ring2", Type: topology.Fanout, AlternateExchange: "ring1"},
+			{Name: "ring1", Type: topology.Fanout},
+			{Name: "ring2", Type: topology.Fanout, AlternateExchange: "ring1"},
 		},
 		Queues: []topology.Queue{
 			{Name: "work", DeadLetter: &topology.DeadLetter{Exchange: "retry", RoutingKey: "work"}, DeliveryLimit: new(topology.Unlimited)},
 			{Name: "work.wait", MessageTTL: 30 * time.Second, DeadLetter: &topology.DeadLetter{Exchange: "work", RoutingKey: "work"}},
 			{Name: "self", DeadLetter: &topology.DeadLetter{RoutingKey: "self"}, MaxLength: 10},
 			{Name: "by-key", DeadLetter: &topology.DeadLetter{}, MessageTTL: time.Hour},
-			{Name: "line\nbreak\ttab\x00nul"}, {Name: "שלום \u202eevil"}, {Name: "`code` & <b>", DeadLetter: &topology.DeadLetter{RoutingKey: "elsewhere"}},
-			{Name: `back\slash\N"`}, {Name: "队列 🐇🐇"}, {Name: long},
+			{Name: "line\nbreak\ttab\x00nul"},
+			{Name: "שלום \u202eevil"},
+			{Name: "`code` & <b>", DeadLetter: &topology.DeadLetter{RoutingKey: "elsewhere"}},
+			{Name: `back\slash\N"`},
+			{Name: "队列 🐇🐇"},
+			{Name: long},
 			{Name: "hash #35; style:#1;"},
 		},
 		Bindings: []topology.Binding{
-			{Source: "work", Queue: "work", Key: "work"}, {Source: "retry", Queue: "work.wait", Key: "work"},
+			{Source: "work", Queue: "work", Key: "work"},
+			{Source: "retry", Queue: "work.wait", Key: "work"},
 			{Source: "work", Queue: "by-key", Key: ""},
 			{Source: `quote"]; drop`, Queue: "line\nbreak\ttab\x00nul", Key: "a\"b"},
 			{Source: `quote"]; drop`, Queue: "שלום \u202eevil", Key: "*italic* _under_ #"},
@@ -123,8 +135,11 @@ func awkward() topology.Topology {
 			{Source: "</text><script>alert(1)</script>", Queue: `back\slash\N"`},
 			{Source: "</text><script>alert(1)</script>", Exchange: `quote"]; drop`},
 			{Source: long + "x", Queue: long, Key: strings.Repeat("key.", 60)},
-			{Source: "amq.topic", Queue: "队列 🐇🐇", Key: "- list"}, {Source: "amq.topic", Queue: "hash #35; style:#1;", Key: "1. list"},
-			{Source: "ring1", Exchange: "ring2"}, {Source: "ring2", Exchange: "ring1"}, {Source: "ring1", Exchange: "ring1", Key: "self"},
+			{Source: "amq.topic", Queue: "队列 🐇🐇", Key: "- list"},
+			{Source: "amq.topic", Queue: "hash #35; style:#1;", Key: "1. list"},
+			{Source: "ring1", Exchange: "ring2"},
+			{Source: "ring2", Exchange: "ring1"},
+			{Source: "ring1", Exchange: "ring1", Key: "self"},
 		},
 	}
 	for i := range 14 {

@@ -126,7 +126,7 @@ bindings:
 		},
 		Bindings: []topology.Binding{{Source: "orders", Queue: "orders.dev"}},
 	})
-	got, err = loader().Parse([]byte(`{"queues": [{"name": "${NAME}", "type": "classic", "durable": "${ON}", "arguments": {"x-max-length": "${MAX}", "x-message-ttl": "${TTL}", "x-max-age": "${TTL}"}}]}`))
+	_, err = loader().Parse([]byte(`{"queues": [{"name": "${NAME}", "type": "classic", "durable": "${ON}", "arguments": {"x-max-length": "${MAX}", "x-message-ttl": "${TTL}", "x-max-age": "${TTL}"}}]}`))
 	if err == nil || !strings.Contains(err.Error(), "x-max-age") {
 		t.Errorf("x-max-age on a classic queue: %v", err)
 	}

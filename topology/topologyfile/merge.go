@@ -74,7 +74,7 @@ func origins[T any](all []T, documents []*document, list func(*document) []T, pl
 }
 
 func causes(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the error of Validate itself
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
 	}
 	return []error{err}
