@@ -38,7 +38,7 @@ func distance(above, below *vertex) int {
 	return above.down + gap + below.up
 }
 
-// settle moves the vertices of a column to the places that their neighbours on the given sides suggest. Where these are too
+// settle moves the vertices of a column to the places that their neighbours on the given sides suggest. If these are too
 // close to each other, it moves the vertices as little as possible (least squares, by pooling adjacent violators).
 func settle(column []*vertex, left, right bool) {
 	type block struct {

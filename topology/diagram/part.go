@@ -133,7 +133,7 @@ func cutLast(name string) (prefix string, found bool) {
 	return name[:i], true
 }
 
-// split returns the parts of a component, each with at most width columns of its own. An edge between two parts is drawn in
+// split returns the parts of a component, each with at most width columns besides stubs. An edge between two parts is drawn in
 // both, with a stub for its other end.
 func (r *ranking) split(nodes []*node, edges []*edge, width int) []*part {
 	least := r.column[nodes[0].id]

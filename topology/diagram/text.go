@@ -34,7 +34,7 @@ func (f font) width(s string) int {
 	return (n*f.size + 99) / 100
 }
 
-// short returns s, or its beginning and its end if it is wider than most.
+// short returns s, or its first and last characters if it is wider than most.
 func (f font) short(s string, most int) string {
 	if f.width(s) <= most {
 		return s
