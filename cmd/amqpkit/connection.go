@@ -120,7 +120,7 @@ func hasSecret(raw string) bool {
 func (p profile) config() (cfg amqpkit.Config, err error) {
 	u, err := url.Parse(p.URL)
 	if err != nil {
-		return amqpkit.Config{URLs: []string{p.URL}}, nil // the toolkit reports what is wrong, without the URL's secrets
+		return amqpkit.Config{URLs: []string{p.URL}}, nil //nolint:nilerr // Dial reports the error without the secrets of the URL
 	}
 	query := u.Query()
 	for name, file := range map[string]string{"cacertfile": p.CA, "certfile": p.Cert, "keyfile": p.Key} {

@@ -100,7 +100,7 @@ func lines(r io.Reader, parse func(line []byte) (input, error)) iter.Seq2[input,
 		b := bufio.NewReaderSize(r, 64<<10)
 		for n := 1; ; n++ {
 			line, err := readLine(b)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return
 			}
 			var in input
@@ -129,9 +129,9 @@ func readLine(r *bufio.Reader) (line []byte, err error) {
 		switch {
 		case len(line) > maxLine:
 			return nil, fmt.Errorf("it is longer than %s bytes", group(maxLine))
-		case err == bufio.ErrBufferFull:
+		case errors.Is(err, bufio.ErrBufferFull):
 			continue
-		case err == io.EOF && len(line) > 0, err == nil:
+		case errors.Is(err, io.EOF) && len(line) > 0, err == nil:
 			return bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")), nil
 		}
 		return nil, err

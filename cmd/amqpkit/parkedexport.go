@@ -47,7 +47,7 @@ func (a *app) parkedExport(ctx context.Context, c *cli.Command) error {
 		return usage("--limit %d is not a number of messages; write 1 or more", limit)
 	}
 	name, dry := args[1], c.Bool("dry-run")
-	var w io.Writer = a.out
+	w := a.out
 	var file *newFile
 	switch {
 	case dry:

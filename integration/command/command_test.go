@@ -24,7 +24,10 @@ type terminal struct {
 	in  string // the standard input of the next command
 }
 
-func newTerminal(t *testing.T) *terminal { return &terminal{t: t, url: kit.Broker(t).URL()} }
+func newTerminal(t *testing.T) *terminal {
+	t.Helper()
+	return &terminal{t: t, url: kit.Broker(t).URL()}
+}
 
 func (c *terminal) command(args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(kit.Within(c.t, time.Minute), binary, args...)
@@ -166,13 +169,13 @@ func TestLargeQueueIsReceivedInOrderAndNothingIsLost(t *testing.T) {
 					t.Fatalf("exit code %d, %s", code, got)
 				}
 				for i, line := range strings.Split(strings.TrimSpace(got), "\n") {
-					if i%2 == 0 {
-						if strings.Contains(line, "redelivered") {
-							t.Fatalf("%v: %s", flags, line)
-						}
-					} else if line != fmt.Sprint(next) {
+					switch {
+					case i%2 == 0 && strings.Contains(line, "redelivered"):
+						t.Fatalf("%v: %s", flags, line)
+					case i%2 == 0:
+					case line != fmt.Sprint(next):
 						t.Fatalf("%v: got %s, want %d", flags, line, next)
-					} else {
+					default:
 						next++
 					}
 				}

@@ -178,15 +178,16 @@ func TestFixturesAreValid(t *testing.T) {
 func TestOutputDependsOnTheTopologyAlone(t *testing.T) {
 	for name, top := range topologies(t) {
 		for _, f := range formats {
-			if f.draw(top) != f.draw(top) {
+			if first, second := f.draw(top), f.draw(top); first != second {
 				t.Errorf("%s of %s changes from call to call", f.name, name)
 			}
 		}
 	}
 }
 
-func topologies(t testing.TB) map[string]topology.Topology {
-	all := map[string]topology.Topology{"orders": orders(t), "shop": shop(t), "pair": pair(), "empty": {}, "awkward": awkward()}
+func topologies(tb testing.TB) map[string]topology.Topology {
+	tb.Helper()
+	all := map[string]topology.Topology{"orders": orders(tb), "shop": shop(tb), "pair": pair(), "empty": {}, "awkward": awkward()}
 	for seed := range uint64(200 / slow) {
 		all[fmt.Sprintf("random %d", seed)] = random(seed, 5+int(seed)/5)
 	}

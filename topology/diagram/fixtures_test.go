@@ -13,19 +13,19 @@ import (
 )
 
 // plan returns the queues of a retry plan.
-func plan(t testing.TB, queue string, delays ...time.Duration) topology.Topology {
-	t.Helper()
+func plan(tb testing.TB, queue string, delays ...time.Duration) topology.Topology {
+	tb.Helper()
 	p, err := retry.New(retry.Config{Queue: queue, Policy: retry.Schedule(delays...), Source: &topology.Queue{}})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p.Topology()
 }
 
 // orders has ten objects: a topic exchange, a retry plan, a queue with dead letters, and an audit stream.
-func orders(t testing.TB) topology.Topology {
-	t.Helper()
-	return topology.Merge(plan(t, "billing", 10*time.Second, time.Minute), topology.Topology{
+func orders(tb testing.TB) topology.Topology {
+	tb.Helper()
+	return topology.Merge(plan(tb, "billing", 10*time.Second, time.Minute), topology.Topology{
 		Exchanges: []topology.Exchange{{Name: "orders", Type: topology.Topic}, {Name: "dead", Type: topology.Fanout}},
 		Queues: []topology.Queue{
 			{Name: "shipping", DeliveryLimit: new(10), DeadLetter: &topology.DeadLetter{Exchange: "dead"}, SingleActiveConsumer: true},
@@ -44,8 +44,8 @@ func orders(t testing.TB) topology.Topology {
 }
 
 // shop has about sixty objects: a topic exchange with 25 queues, several retry plans, and separate parts.
-func shop(t testing.TB) topology.Topology {
-	t.Helper()
+func shop(tb testing.TB) topology.Topology {
+	tb.Helper()
 	s := topology.Topology{
 		Exchanges: []topology.Exchange{
 			{Name: "events", Type: topology.Topic, AlternateExchange: "unrouted"},
@@ -95,7 +95,7 @@ func shop(t testing.TB) topology.Topology {
 		s.Queues = append(s.Queues, topology.Queue{Name: name, SingleActiveConsumer: true})
 		s.Bindings = append(s.Bindings, topology.Binding{Source: "metrics", Queue: name, Key: "1"})
 	}
-	s = topology.Merge(s, plan(t, "exports", time.Minute, time.Hour, 24*time.Hour), plan(t, "imports", time.Minute))
+	s = topology.Merge(s, plan(tb, "exports", time.Minute, time.Hour, 24*time.Hour), plan(tb, "imports", time.Minute))
 	return topology.Merge(s, topology.Queues("hello", "tasks", "rpc.quotes", "rpc.stock", "mail.out", "cleanup", "thumbnails"))
 }
 

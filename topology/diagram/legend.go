@@ -14,7 +14,7 @@ type entry struct {
 const sample = 34 // width of a sample in the legend
 
 // explain adds a legend of the things that the picture shows.
-func (p *picture) explain(g *graph, y int) {
+func (d *picture) explain(g *graph, y int) {
 	var shown [2]bool
 	var roles [3]bool
 	var lines [3]bool
@@ -31,19 +31,19 @@ func (p *picture) explain(g *graph, y int) {
 	for _, e := range g.edges {
 		lines[e.line] = true
 	}
-	stub := slices.ContainsFunc(p.boxes, func(b box) bool { return b.stub })
+	stub := slices.ContainsFunc(d.boxes, func(b box) bool { return b.stub })
 	x := margin
 	add := func(is bool, e entry) {
 		if !is {
 			return
 		}
 		width := sample + 6 + aboutFont.width(e.text)
-		if x > margin && x+width > max(p.width-margin, usual/2) {
+		if x > margin && x+width > max(d.width-margin, usual/2) {
 			x, y = margin, y+20
 		}
 		e.point = point{x, y}
-		p.legend = append(p.legend, e)
-		p.width = max(p.width, x+width+margin)
+		d.legend = append(d.legend, e)
+		d.width = max(d.width, x+width+margin)
 		x += width + 20
 	}
 	add(shown[0], entry{text: "exchange", box: &node{declared: true}})
@@ -55,8 +55,8 @@ func (p *picture) explain(g *graph, y int) {
 	add(lines[binding], entry{text: "binding with key", line: binding})
 	add(lines[deadLetter], entry{text: "dead letters", line: deadLetter})
 	add(lines[alternate], entry{text: "alternate exchange", line: alternate})
-	p.height = y + margin
-	if len(p.legend) > 0 {
-		p.height = y + 16 + margin
+	d.height = y + margin
+	if len(d.legend) > 0 {
+		d.height = y + 16 + margin
 	}
 }

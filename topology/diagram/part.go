@@ -45,8 +45,7 @@ func (g *graph) parts() (parts []*part, rest []*node) {
 	for i := range group {
 		group[i] = i
 	}
-	var find func(int) int
-	find = func(i int) int {
+	find := func(i int) int {
 		for ; group[i] != i; i = group[i] {
 			group[i] = group[group[i]]
 		}

@@ -110,33 +110,33 @@ func newPicture(t topology.Topology) *picture {
 	return p
 }
 
-// add copies a drawn part to a place in p.
-func (p *picture) add(d *picture, x, y int) {
-	for _, b := range d.boxes {
+// add copies a drawn part to a place in d.
+func (d *picture) add(part *picture, x, y int) {
+	for _, b := range part.boxes {
 		b.x, b.y = b.x+x, b.y+y
-		p.boxes = append(p.boxes, b)
+		d.boxes = append(d.boxes, b)
 	}
-	for _, l := range d.labels {
+	for _, l := range part.labels {
 		l.x, l.y = l.x+x, l.y+y
-		p.labels = append(p.labels, l)
+		d.labels = append(d.labels, l)
 	}
-	for _, l := range d.captions {
+	for _, l := range part.captions {
 		l.x, l.y = l.x+x, l.y+y
-		p.captions = append(p.captions, l)
+		d.captions = append(d.captions, l)
 	}
-	for _, r := range d.routes {
+	for _, r := range part.routes {
 		points := make([]point, len(r.points))
 		for i, at := range r.points {
 			points[i] = point{at.x + x, at.y + y}
 		}
 		r.points = points
-		p.routes = append(p.routes, r)
+		d.routes = append(d.routes, r)
 	}
-	for _, a := range d.arrows {
+	for _, a := range part.arrows {
 		a.x, a.y = a.x+x, a.y+y
-		p.arrows = append(p.arrows, a)
+		d.arrows = append(d.arrows, a)
 	}
-	p.width = max(p.width, x+d.width)
+	d.width = max(d.width, x+part.width)
 }
 
 // draw returns the picture of p at the first level at which it fits.
