@@ -162,8 +162,7 @@ func (a *adder) atRate(ctx context.Context) ([]time.Duration, error) {
 		added     time.Time
 		confirmed chan time.Time
 	}
-	goroutines := time.Duration(a.task.Goroutines)
-	n := int(a.task.For * addRate / time.Second / goroutines) // of each goroutine
+	n := int(a.task.For.Seconds()*addRate) / a.task.Goroutines // of each goroutine
 	messages := make([]message, n*a.task.Goroutines)
 	errs := make([]error, a.task.Goroutines)
 	var adding sync.WaitGroup
@@ -171,7 +170,7 @@ func (a *adder) atRate(ctx context.Context) ([]time.Duration, error) {
 		adding.Go(func() {
 			began := time.Now()
 			for i := range n {
-				time.Sleep(time.Until(began.Add((time.Duration(i)*goroutines + time.Duration(g)) * time.Second / addRate)))
+				time.Sleep(time.Until(began.Add(time.Duration(i*a.task.Goroutines+g) * (time.Second / addRate))))
 				m := &messages[g*n+i]
 				if m.added, _, m.confirmed, errs[g] = a.add(ctx); errs[g] != nil {
 					return
