@@ -193,6 +193,17 @@ func same(a, b any) bool { return reflect.DeepEqual(normal(a), normal(b)) }
 
 // normal returns a value as the management API shows it: without the size of numbers, and with strings for bytes.
 func normal(v any) any {
+	w := normalizer{left: validate.MaxEntries}
+	return w.value(v, 0)
+}
+
+// A normalizer bounds the work of normal. Tables beyond the limits of [Topology.Validate], such as a table that contains
+// itself, are cut off.
+type normalizer struct {
+	left int // number of entries
+}
+
+func (w *normalizer) value(v any, depth int) any {
 	if n, ok := integer(v); ok {
 		return n
 	}
@@ -202,7 +213,7 @@ func normal(v any) any {
 	case float32:
 		return float64(v)
 	case []byte:
-		return normal(string(v))
+		return readable(string(v))
 	case string:
 		return readable(v)
 	case time.Time:
@@ -211,21 +222,33 @@ func normal(v any) any {
 		f, _ := strconv.ParseFloat(fmt.Sprintf("%d.%d", v.Scale, v.Value), 64)
 		return f
 	case amqp.Table:
-		return normal(map[string]any(v))
+		return w.value(map[string]any(v), depth)
 	case map[string]any:
-		all := make(map[string]any, len(v))
-		for key, entry := range v {
-			all[key] = normal(entry)
+		all := map[string]any{}
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			if !w.enter(depth) {
+				break
+			}
+			all[key] = w.value(v[key], depth+1)
 		}
 		return all
 	case []any:
-		all := make([]any, len(v))
-		for i, entry := range v {
-			all[i] = normal(entry)
+		all := []any{}
+		for _, entry := range v {
+			if !w.enter(depth) {
+				break
+			}
+			all = append(all, w.value(entry, depth+1))
 		}
 		return all
 	}
 	return v
+}
+
+// enter reports whether another entry at this depth is within the limits.
+func (w *normalizer) enter(depth int) bool {
+	w.left--
+	return w.left >= 0 && depth <= validate.MaxDepth
 }
 
 // readable replaces a string that is not UTF-8 by RabbitMQ's text for it, which has lines of 76 characters.

@@ -411,3 +411,28 @@ func TestDelayedRetryRequiresMin(t *testing.T) {
 		t.Errorf("Validate = %v, want %s", err, want)
 	}
 }
+
+func TestTableThatContainsItselfIsReportedAndEndsNothing(t *testing.T) {
+	table, list := amqp.Table{"x-a": 1}, []any{nil}
+	table["x-self"], table["x-again"], list[0] = table, table, list
+	var topo Topology
+	for _, args := range []amqp.Table{table, {"x-list": list}} {
+		topo = Merge(topo, Topology{
+			Exchanges: []Exchange{{Name: "x", Type: Headers, Arguments: args, AllowUnknownArguments: true}},
+			Queues:    []Queue{{Name: "q", Arguments: args, AllowUnknownArguments: true}},
+			Bindings:  []Binding{{Source: "x", Queue: "q", Arguments: args, AllowUnknownArguments: true}},
+		})
+	}
+	if err := topo.Validate(); err == nil || !strings.Contains(err.Error(), "nested deeper") {
+		t.Errorf("Validate = %v", err)
+	}
+	if findings, err := topo.Lint(""); len(findings) == 0 || err != nil {
+		t.Errorf("Lint = %v, %v", findings, err)
+	}
+	if p := Diff(topo, Existing{Topology: topo}); p.String() == "" {
+		t.Error("Diff is empty")
+	}
+	if _, err := topo.Definitions("/"); err == nil {
+		t.Error("Definitions wrote it")
+	}
+}

@@ -73,8 +73,11 @@ func attribute(all amqp.Table, key string) string {
 	if !ok {
 		return "none"
 	}
-	if s, ok := v.(string); ok {
-		return validate.Quote(s)
+	switch v := v.(type) {
+	case string:
+		return validate.Quote(v)
+	case amqp.Table, map[string]any, []any:
+		return validate.Printable(fmt.Sprint(normal(v))) // v may contain itself
 	}
 	return validate.Printable(fmt.Sprint(v))
 }
