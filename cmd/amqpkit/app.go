@@ -44,7 +44,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return code
 }
 
-// root returns the tree of commands. Each command has a file of its own.
+// root returns the tree of commands.
 func (a *app) root() *cli.Command {
 	root := &cli.Command{
 		Name:                  "amqpkit",
@@ -120,7 +120,6 @@ Exit codes:
   0    success
   1    failure
   2    wrong usage
-  3    the command found differences or faults
   4    some messages were not delivered: no queue, refused, or unknown
   130  interrupted by Ctrl-C`
 

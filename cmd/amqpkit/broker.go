@@ -64,7 +64,7 @@ func (a *app) broker(ctx context.Context, c *cli.Command) error {
 		return err
 	}
 	defer b.Close()
-	defer b.Stop() // tells the clients
+	defer b.Stop() // closes the connections with a reason
 	if err := a.seed(ctx, b, topology.Queues(c.StringSlice("queue")...)); err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (a *app) seed(ctx context.Context, b *amqptest.Broker, t topology.Topology)
 	return nil
 }
 
-// brokerLine does what a line of the standard input asks for.
+// brokerLine executes a command from the standard input.
 func (a *app) brokerLine(b *amqptest.Broker, line string) (quit bool) {
 	command, name, _ := strings.Cut(strings.TrimSpace(line), " ")
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)

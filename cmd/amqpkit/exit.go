@@ -12,7 +12,7 @@ import (
 	"github.com/amqpkit/amqpkit/producer"
 )
 
-// The exit codes, see rootHelp. It reserves 3 for differences and faults that a command has found.
+// The exit codes, see rootHelp. 3 is left for commands that compare or check something.
 const (
 	exitOK          = 0
 	exitFailure     = 1
@@ -21,7 +21,7 @@ const (
 	exitInterrupted = 130
 )
 
-// A codeError ends the command with an exit code. Without a text the command has already reported the error.
+// A codeError is an error with the exit code of the command. Its text is empty if the command has already reported it.
 type codeError struct {
 	code int
 	text string
@@ -65,7 +65,7 @@ func (a *app) describe(err error) string {
 	return text
 }
 
-// hint returns what the user can do about an error of the broker, or "".
+// hint returns the next step of the user after an error of the broker, or "".
 func hint(err error) string {
 	switch {
 	case errors.Is(err, amqpkit.ErrUnreachable):

@@ -14,6 +14,6 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	signal.Ignore(syscall.SIGPIPE) // a closed output is an error of its write
-	context.AfterFunc(ctx, stop)   // a second Ctrl-C ends the process at once
+	context.AfterFunc(ctx, stop)   // a second Ctrl-C terminates the process at once
 	os.Exit(run(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr, os.Getenv))
 }

@@ -118,7 +118,7 @@ func (a *app) walk(ctx context.Context, c *cli.Command, queue string, selected f
 	return err
 }
 
-// errEnough ends a walk.
+// errEnough stops a walk.
 var errEnough = errors.New("enough")
 
 const parkedListHelp = `Examples:
@@ -172,7 +172,7 @@ func (a *app) parkedList(ctx context.Context, c *cli.Command) error {
 	return nil
 }
 
-// selection returns the queue, the filter and the limit of a command. The limit is zero if the command has none.
+// selection returns the queue, the filter and the limit of a command. The limit is zero if the command does not have one.
 func selection(c *cli.Command) (queue string, f filter, limit int, err error) {
 	if queue, err = argument(c, "QUEUE"); err != nil {
 		return

@@ -87,7 +87,7 @@ func ratiosOf(values []float64) ratios {
 }
 
 // interval returns a confidence interval of the median: the values between the ranks that the binomial distribution gives
-// for 95 %. Up to seven values, it is their range, whose confidence is 94 % with five values.
+// for 95 %. Up to eight values, it is their range, whose confidence is 94 % with five values.
 func interval(values []float64) (low, high float64) {
 	s := slices.Sorted(slices.Values(values))
 	n := len(s)
